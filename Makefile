@@ -1,0 +1,43 @@
+# Everything runs in .venv, which is made from $(PYTHON) on first use and again when a dependency changes.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+BENCH_STAMP := .venv/.installed-bench
+
+.PHONY: demo test test-all check bench clean
+
+demo: $(STAMP)
+	$(BIN)/metamap demo
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# One torch thread per test process: more of them on the same cores only wait for one another.
+test: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2
+
+test-all: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/pytest
+
+bench: $(BENCH_STAMP)
+	$(BIN)/python scripts/bench_engine.py
+	$(BIN)/python scripts/bench_training.py
+	$(BIN)/python scripts/bench_mapping.py
+
+clean:
+	rm -rf .venv build dist out runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "metamap-rl needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ..." >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	touch $@
+
+$(BENCH_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	touch $@
