@@ -1,0 +1,29 @@
+"""Parameterised MuJoCo families: tasks, Gymnasium environments, and a fast vector simulator."""
+
+from metamap_envs.env import FamilyEnv
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Family, Readout, State, get_family, list_families, register_family
+from metamap_envs.parameters import Parameter, ParameterSpace, Split
+from metamap_envs.registration import register_all
+from metamap_envs.rollout import Rollout
+from metamap_envs.task import Task
+from metamap_envs.vector import FamilyVectorEnv
+
+__all__ = [
+    "Family",
+    "FamilyEnv",
+    "FamilyVectorEnv",
+    "MetaMapError",
+    "Parameter",
+    "ParameterSpace",
+    "Readout",
+    "Rollout",
+    "Split",
+    "State",
+    "Task",
+    "get_family",
+    "list_families",
+    "register_family",
+]
+
+register_all()

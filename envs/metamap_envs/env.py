@@ -1,0 +1,158 @@
+"""The single Gymnasium environment of a family."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.family import Array, State, get_family
+from metamap_envs.spaces import action_space, observation_space, read_task
+from metamap_envs.task import Task
+
+if TYPE_CHECKING:
+    from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+__all__ = ["FamilyEnv"]
+
+_RESET_OPTIONS = ("parameters", "task")
+
+
+class FamilyEnv(gym.Env[Array, NDArray[Any]]):
+    """One environment of a family, with one task until a reset asks for another.
+
+    ``model`` and ``data`` are MuJoCo's, as in Gymnasium's own environments. ``info["task"]`` always holds the task's
+    id, and the terms of the reward are in ``info`` by name. The horizon is not here: `gymnasium.make` adds it.
+
+    Args:
+        family: name of the family.
+        parameters: some or all of its parameters; the others are at their defaults.
+        task: a whole task instead of parameters.
+        render_mode: one of Gymnasium's MuJoCo render modes.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+
+    Raises:
+        MetaMapError: unknown family, parameter or render mode, or a value that is not admitted.
+    """
+
+    metadata = {  # noqa: RUF012  # Gymnasium declares it as an instance attribute
+        "render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"],
+    }
+
+    def __init__(
+        self,
+        family: str,
+        parameters: Mapping[str, object] | None = None,
+        task: Task | None = None,
+        render_mode: str | None = None,
+        width: int = 480,
+        height: int = 480,
+    ) -> None:
+        self.family = get_family(family)
+        step_seconds = self.family.base_model.opt.timestep * self.family.frame_skip
+        self.metadata = {**self.metadata, "render_fps": round(1.0 / step_seconds)}
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
+        self.render_mode = render_mode
+        self._size = (width, height)
+        self._renderer: MujocoRenderer | None = None
+        self.observation_space = observation_space(self.family)
+        self.action_space = action_space(self.family)
+        self._set_task(read_task(self.family, {"task": task, "parameters": parameters}) or self.family.task())
+
+    def _set_task(self, task: Task) -> None:
+        """Give the environment a task's physics: a fresh model and data, no trace of the last task."""
+        self.close()
+        self.task = task
+        self.model = self.family.model(task)
+        self.data = mujoco.MjData(self.model)
+        self._values = task.values[None]
+
+    def _state(self) -> State:
+        readouts = {}
+        for key, readout in self.family.readouts.items():
+            index = getattr(self.model, readout.object_type)(readout.name).id
+            readouts[key] = np.array(getattr(self.data, readout.field)[index])[None]
+        return State(np.array(self.data.qpos)[None], np.array(self.data.qvel)[None], readouts)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Array, dict[str, Any]]:
+        """Start a new episode.
+
+        Args:
+            seed: restarts the environment's generator.
+            options: ``parameters`` or ``task`` change the task from here on.
+
+        Raises:
+            MetaMapError: unknown option, or a task that the family does not admit.
+        """
+        for key in options or {}:
+            if key not in _RESET_OPTIONS:
+                raise unknown_name("reset option", key, _RESET_OPTIONS)
+        task = read_task(self.family, options or {})
+        super().reset(seed=seed)
+        if task is not None:
+            self._set_task(task)
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[:], self.data.qvel[:] = self.family.initial_state(self.task, self.np_random)
+        mujoco.mj_forward(self.model, self.data)
+        self._before = self._state()
+        if self.render_mode == "human":
+            self.render()
+        return self.family.observe(self._before)[0], {"task": self.task.id}
+
+    def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Advance by one environment step.
+
+        Args:
+            action: [A]. As in Gymnasium's MuJoCo environments it is not clipped here: the actuators are.
+
+        Raises:
+            MetaMapError: `reset` was never called, the shape is another, or a value is not finite.
+        """
+        if not hasattr(self, "_before"):
+            raise MetaMapError("call reset() before step()")
+        actions = np.asarray(action)[None]
+        if actions.shape != (1, self.family.action_size):
+            raise MetaMapError(
+                f"action: expected shape ({self.family.action_size},), got {actions.shape[1:]}"
+            )
+        if not np.isfinite(actions).all():
+            raise MetaMapError(f"the action is not finite: {action}")
+        self.data.ctrl[:] = actions[0]
+        mujoco.mj_step(self.model, self.data, nstep=self.family.frame_skip)
+        after = self._state()
+        rewards, terms = self.family.reward(self._before, after, actions, self._values)
+        terminated = bool(self.family.terminated(after, self._values)[0])
+        self._before = after
+        if self.render_mode == "human":
+            self.render()
+        info = {"task": self.task.id, **{name: float(term[0]) for name, term in terms.items()}}
+        return self.family.observe(after)[0], float(rewards[0]), terminated, False, info
+
+    def render(self) -> Any:
+        """A picture in the render mode's form, or None for "human". Nothing of a renderer is imported before this."""
+        if self.render_mode is None:
+            raise MetaMapError(
+                "this environment was made without a render_mode; pass render_mode='rgb_array'"
+            )
+        if self._renderer is None:
+            from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
+
+            width, height = self._size
+            self._renderer = MujocoRenderer(self.model, self.data, dict(self.family.camera), width, height)
+        return self._renderer.render(self.render_mode)
+
+    def close(self) -> None:
+        """Close the renderer, if one was opened."""
+        if getattr(self, "_renderer", None) is not None:
+            assert self._renderer is not None
+            self._renderer.close()
+        self._renderer = None

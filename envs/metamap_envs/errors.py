@@ -1,0 +1,33 @@
+"""The one exception that a user of metamap-rl is meant to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["MetaMapError", "unknown_name"]
+
+
+class MetaMapError(ValueError):
+    """Bad input, told in one sentence: the thing, what was expected, the closest valid choice.
+
+    The command line prints the sentence and exits with code 2, without a traceback.
+    """
+
+
+def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MetaMapError:
+    """Build the error for a name that is not one of ``choices``, with the closest one first.
+
+    Args:
+        kind: what the name should have been, as a singular noun ("family", "split").
+        name: what was given.
+        choices: the valid names.
+
+    Returns:
+        The exception, for the caller to raise.
+    """
+    valid = sorted(choices)
+    close = get_close_matches(str(name), valid, n=1, cutoff=0.5)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    listed = ", ".join(repr(choice) for choice in valid) if valid else "none are defined"
+    return MetaMapError(f"unknown {kind} {name!r}: {hint}valid choices are {listed}")

@@ -1,0 +1,57 @@
+"""HalfCheetah-v5's physics, start and observation, shared by the cheetah families."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+
+from metamap_envs.assets import gymnasium_asset
+from metamap_envs.family import Array, Family, State
+from metamap_envs.task import Task
+
+__all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah"]
+
+ACTUATORS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
+CONTROL_COST_WEIGHT = 0.05  # MAML and PEARL halve HalfCheetah's 0.1
+_TOTAL_MASS = 14.0  # kg; the XML's deprecated settotalmass
+_RESET_NOISE = 0.1  # HalfCheetah-v5 reset_noise_scale
+
+
+class HalfCheetah(Family):
+    """Base of the cheetah families: Gymnasium HalfCheetah-v5 but for the reward, which each family defines.
+
+    Observation (17): qpos without the x position (8), qvel (9). Action (6): torques in [-1, 1]. No termination.
+    Source: `gymnasium/envs/mujoco/half_cheetah_v5.py`.
+    """
+
+    base_id = "HalfCheetah-v5"
+    horizon = 200  # MAML, PEARL, VariBAD
+    frame_skip = 5
+    camera: ClassVar[Mapping[str, Any]] = {"distance": 4.0}
+
+    def compile(self) -> mujoco.MjModel:
+        """Compile the installed half_cheetah.xml, bit-equal to loading it but without its deprecation warning."""
+        spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+        model = spec.compile()
+        mujoco.mj_setTotalmass(model, _TOTAL_MASS)
+        mujoco.mj_setConst(model, mujoco.MjData(model))
+        return model
+
+    def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
+        """Uniform noise on qpos, normal noise on qvel, drawn in HalfCheetah-v5's order."""
+        qpos, qvel = self._initial
+        qpos = qpos + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qpos))
+        qvel = qvel + _RESET_NOISE * generator.standard_normal(len(qvel))
+        return qpos, qvel
+
+    def observe(self, state: State) -> Array:
+        """Positions without x, then velocities."""
+        return np.concatenate([state.qpos[:, 1:], state.qvel], axis=1)
+
+    def x_velocity(self, before: State, after: State) -> Array:
+        """Mean forward velocity over the step, m/s, [N]."""
+        step_seconds = self.base_model.opt.timestep * self.frame_skip
+        return (after.qpos[:, 0] - before.qpos[:, 0]) / step_seconds

@@ -1,0 +1,53 @@
+"""HalfCheetah that must run at a hidden velocity."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.families._half_cheetah import CONTROL_COST_WEIGHT, HalfCheetah
+from metamap_envs.family import Array, State, register_family
+from metamap_envs.parameters import Parameter, ParameterSpace
+
+__all__ = ["CheetahVelocity"]
+
+
+@register_family
+class CheetahVelocity(HalfCheetah):
+    """HalfCheetah-v5 physics; the target velocity shows only in the reward.
+
+    Reward: ``-|v - target_velocity| - 0.05 sum(a^2)``, v the mean forward velocity over the step in m/s.
+    Source: MAML's `half_cheetah_env_rand` (Finn et al., 2017), range U(0, 3) and horizon 200.
+    """
+
+    name = "cheetah-velocity"
+    description = "HalfCheetah that must run at a hidden target velocity"
+    space = ParameterSpace(
+        (
+            Parameter(
+                name="target_velocity",
+                unit="m/s",
+                low=0.0,
+                high=4.0,
+                default=1.5,
+                train=((0.0, 3.0),),
+                out=((3.0, 3.5),),
+                description="forward velocity that is rewarded",
+            ),
+        )
+    )
+
+    def reward(
+        self, before: State, after: State, actions: NDArray[Any], values: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Distance to the target velocity and control cost, both negative."""
+        velocity = self.x_velocity(before, after)
+        tracking = -np.abs(velocity - values[:, 0])
+        control = -CONTROL_COST_WEIGHT * np.sum(np.square(actions), axis=1)
+        return tracking + control, {
+            "x_velocity": velocity,
+            "reward_velocity": tracking,
+            "reward_ctrl": control,
+        }

@@ -1,0 +1,276 @@
+"""Families of environments and their registry."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.parameters import ParameterSpace, Split, parse_split
+from metamap_envs.task import CUSTOM_SPLIT, Task
+
+if TYPE_CHECKING:
+    import mujoco
+
+__all__ = ["Family", "Readout", "State", "get_family", "list_families", "register_family"]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Readout:
+    """A derived MuJoCo quantity that observations or rewards need.
+
+    Attributes:
+        field: `MjData` field, one row per object ("xpos").
+        object_type: named access of that field's objects ("body", "site", "geom").
+        name: the object.
+    """
+
+    field: str
+    object_type: str
+    name: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What a family's observation, reward and end of episode may look at, for N environments.
+
+    Attributes:
+        qpos: generalised positions, float64 [N, nq].
+        qvel: generalised velocities, float64 [N, nv].
+        readouts: derived quantities by the family's key, float64 [N, ...]. As in Gymnasium they are those that
+            `mj_step` leaves behind, computed before its last integration.
+    """
+
+    qpos: Array
+    qvel: Array
+    readouts: Mapping[str, Array] = field(default_factory=dict)
+
+
+class Family(ABC):
+    """A base environment with a declared, bounded parameter space.
+
+    A subclass is one module of `metamap_envs.families`, read top to bottom: parameters, physics, start, observation,
+    reward, end of episode. All methods work on N environments at once, and both the single environment and the
+    vector environment call them, so the two cannot disagree.
+
+    Attributes:
+        name: name in the registry, e.g. "cheetah-velocity".
+        version: number at the end of the Gymnasium id; a change of behaviour is a new version.
+        base_id: the Gymnasium environment whose physics it is.
+        space: the parameters.
+        horizon: steps after which an episode is truncated.
+        frame_skip: MuJoCo steps per environment step.
+        readouts: derived quantities to hand to observation and reward, by key.
+        camera: viewer settings, as Gymnasium's `default_camera_config`.
+        description: one sentence for people.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int] = 0
+    base_id: ClassVar[str]
+    space: ClassVar[ParameterSpace]
+    horizon: ClassVar[int]
+    frame_skip: ClassVar[int]
+    readouts: ClassVar[Mapping[str, Readout]] = {}
+    camera: ClassVar[Mapping[str, Any]] = {}
+    description: ClassVar[str]
+
+    # physics ----------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def compile(self) -> mujoco.MjModel:
+        """Compile the base model, all parameters at their defaults."""
+
+    def apply(self, model: mujoco.MjModel, task: Task) -> bool:
+        """Write a task's physics into a fresh copy of the base model.
+
+        Returns:
+            Whether constants derived from the model (`mj_setConst`) have to be computed again, as after a change of
+            a mass. Families whose parameters leave the physics alone need not override this.
+        """
+        return False
+
+    physics_parameters: ClassVar[frozenset[str]] = frozenset()
+    """Names of the parameters that `apply` writes; a task that leaves them at default shares the base model."""
+
+    # behaviour --------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
+        """Draw (qpos [nq], qvel [nv]) of a new episode."""
+
+    @abstractmethod
+    def observe(self, state: State) -> Array:
+        """Observations, float64 [N, O]. Hidden parameters never show in them."""
+
+    @abstractmethod
+    def reward(
+        self, before: State, after: State, actions: NDArray[Any], values: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Rewards [N] of a step and their terms by name, each [N].
+
+        Args:
+            before: states before the step.
+            after: states after it.
+            actions: as the caller gave them, [N, A].
+            values: the tasks' parameter values, [N, P].
+        """
+
+    def terminated(self, after: State, values: Array) -> NDArray[np.bool_]:
+        """Whether each episode ended in ``after``, bool [N]. Default: never, as in HalfCheetah and Reacher."""
+        return np.zeros(len(after.qpos), dtype=np.bool_)
+
+    # what follows from the above ---------------------------------------------------------------------------------
+
+    @cached_property
+    def base_model(self) -> mujoco.MjModel:
+        """The compiled base model. Never written to: tasks get copies."""
+        return self.compile()
+
+    @cached_property
+    def _initial(self) -> tuple[Array, Array]:
+        """(qpos, qvel) of the base model before noise."""
+        import mujoco
+
+        data = mujoco.MjData(self.base_model)
+        return np.array(data.qpos), np.array(data.qvel)
+
+    @cached_property
+    def action_size(self) -> int:
+        """Number of actuators, A."""
+        return int(self.base_model.nu)
+
+    @cached_property
+    def observation_size(self) -> int:
+        """Length of an observation, O."""
+        qpos, qvel = self._initial
+        shapes = {key: self._readout_shape(readout) for key, readout in self.readouts.items()}
+        state = State(qpos[None], qvel[None], {key: np.zeros((1, *shape)) for key, shape in shapes.items()})
+        return int(self.observe(state).shape[1])
+
+    def _readout_shape(self, readout: Readout) -> tuple[int, ...]:
+        import mujoco
+
+        shape: tuple[int, ...] = getattr(mujoco.MjData(self.base_model), readout.field).shape[1:]
+        return shape
+
+    @property
+    def action_range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Lowest and highest action, float32 [A] each, from the actuators' control range."""
+        bounds = self.base_model.actuator_ctrlrange.astype(np.float32)
+        return bounds[:, 0].copy(), bounds[:, 1].copy()
+
+    @property
+    def gym_id(self) -> str:
+        """Gymnasium id, e.g. "MetaMap/CheetahVelocity-v0"."""
+        camel = "".join(part.capitalize() for part in self.name.split("-"))
+        return f"MetaMap/{camel}-v{self.version}"
+
+    def model(self, task: Task) -> mujoco.MjModel:
+        """The model of a task: the base model itself where physics are unchanged, else a copy written once.
+
+        Always starts from the stored defaults, never from the last task, so A then B equals B alone.
+        """
+        import copy
+
+        import mujoco
+
+        defaults = {parameter.name: parameter.default for parameter in self.space.parameters}
+        changed = {name for name, value in task.parameters if value != defaults[name]}
+        if not changed & self.physics_parameters:
+            return self.base_model
+        model = copy.copy(self.base_model)
+        if self.apply(model, task):
+            mujoco.mj_setConst(model, mujoco.MjData(model))
+        return model
+
+    def task(self, parameters: Mapping[str, object] | None = None, split: str = CUSTOM_SPLIT) -> Task:
+        """Make a task from some or all parameters; the others are at their defaults.
+
+        Raises:
+            MetaMapError: unknown parameter or split, or a value that is not admitted.
+        """
+        if split != CUSTOM_SPLIT:
+            parse_split(split)
+        return Task(self.name, self.space.check(parameters or {}, f"family {self.name!r}"), split)
+
+    def sample(self, split: str, count: int, seed: int | np.random.Generator) -> list[Task]:
+        """Draw tasks of a split.
+
+        Args:
+            split: "train", "validation", "test-in" or "test-out".
+            count: number of tasks.
+            seed: an integer, from which each split gets its own stream, or the generator itself.
+
+        Raises:
+            MetaMapError: unknown split, ``count`` below 1, or no test-out range declared.
+        """
+        which = parse_split(split)
+        if not isinstance(seed, np.random.Generator):
+            seed = np.random.default_rng([seed, list(Split).index(which)])
+        rows = self.space.sample(which, count, seed)
+        names = self.space.names
+        return [self.task(dict(zip(names, row.tolist(), strict=True)), split=which) for row in rows]
+
+    def check_task(self, task: Task) -> Task:
+        """Return ``task`` if it belongs to this family.
+
+        Raises:
+            MetaMapError: it is of another family.
+        """
+        if task.family != self.name:
+            raise MetaMapError(f"expected a task of family {self.name!r}, got one of {task.family!r}")
+        return task
+
+
+_REGISTRY: dict[str, type[Family]] = {}
+
+
+def register_family(cls: type[Family]) -> type[Family]:
+    """Class decorator: add a family to the registry under its name.
+
+    Raises:
+        MetaMapError: another class already has that name.
+    """
+    if cls.name in _REGISTRY:
+        raise MetaMapError(f"family {cls.name!r} is registered twice")
+    _REGISTRY[cls.name] = cls
+    return cls
+
+
+@cache
+def _load_modules() -> None:
+    """Import every module of `metamap_envs.families`, each of which registers its family."""
+    import metamap_envs.families as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        if not module.name.startswith("_"):
+            importlib.import_module(f"{package.__name__}.{module.name}")
+
+
+def list_families() -> tuple[str, ...]:
+    """Names of all families, sorted."""
+    _load_modules()
+    return tuple(sorted(_REGISTRY))
+
+
+@cache
+def get_family(name: str) -> Family:
+    """The one instance of a family.
+
+    Raises:
+        MetaMapError: no family of that name; the message names the closest one.
+    """
+    if name not in list_families():
+        raise unknown_name("family", name, _REGISTRY)
+    return _REGISTRY[name]()

@@ -1,0 +1,219 @@
+"""Declared, bounded parameter spaces and the splits that tasks are sampled for."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError, unknown_name
+
+__all__ = ["Interval", "Parameter", "ParameterSpace", "Split", "parse_split"]
+
+Interval = tuple[float, float]
+
+_DECIMALS = 6  # sampled values are rounded, so that they survive JSON and the screen unchanged
+_PARTITION_SEED = 20_240_601  # fixed: which combinations are held out is part of a family, not of a run
+_PARTITION_SHARES = (0.625, 0.125)  # train, validation; the rest is test-in
+_SMALLEST_PARTITION = 8  # fewer combinations than this are shared by all splits
+
+
+class Split(StrEnum):
+    """What a sampled task is for. Test tasks are touched once, checkpoints are chosen on validation tasks."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST_IN = "test-in"
+    TEST_OUT = "test-out"
+
+
+def parse_split(name: str) -> Split:
+    """Turn a split's name into a `Split`.
+
+    Raises:
+        MetaMapError: the name is none of the splits.
+    """
+    try:
+        return Split(name)
+    except ValueError:
+        raise unknown_name("split", name, [split.value for split in Split]) from None
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One dimension of a family: continuous (`train`, `out`) or discrete (`choices`).
+
+    Attributes:
+        name: identifier, unique in the family.
+        unit: unit of the value ("m/s", "1" for a factor).
+        low: smallest value the family accepts.
+        high: largest value the family accepts.
+        default: value at which the family is the unchanged base environment, or nearest to it.
+        train: intervals that train, validation and test-in tasks are drawn from, each by its length.
+        out: intervals of test-out tasks; empty where the parameter has no outside.
+        choices: all values of a discrete parameter; then `train` and `out` are empty.
+        description: one sentence for people.
+    """
+
+    name: str
+    unit: str
+    low: float
+    high: float
+    default: float
+    train: tuple[Interval, ...] = ()
+    out: tuple[Interval, ...] = ()
+    choices: tuple[float, ...] = ()
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse a declaration that contradicts itself."""
+        if bool(self.choices) == bool(self.train):
+            raise MetaMapError(f"parameter {self.name!r} needs either choices or train intervals")
+        for low, high in self.train + self.out:
+            if not self.low <= low <= high <= self.high:
+                raise MetaMapError(f"parameter {self.name!r}: interval [{low}, {high}] leaves its bounds")
+        self.check(self.default)
+
+    def check(self, value: object) -> float:
+        """Return ``value`` as a float if the parameter admits it.
+
+        Raises:
+            MetaMapError: not a finite number, out of bounds, or not one of the choices.
+        """
+        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+            raise MetaMapError(f"parameter {self.name!r} expects a number, got {value!r}")
+        number = float(value)
+        if not math.isfinite(number):
+            raise MetaMapError(f"parameter {self.name!r} expects a finite number, got {number}")
+        if self.choices and number not in self.choices:
+            closest = min(self.choices, key=lambda choice: abs(choice - number))
+            raise MetaMapError(
+                f"parameter {self.name!r} expects one of {self.choices}, got {number} (closest is {closest})"
+            )
+        if not self.low <= number <= self.high:
+            closest = min(max(number, self.low), self.high)
+            raise MetaMapError(
+                f"parameter {self.name!r} expects a value in [{self.low}, {self.high}] {self.unit}, "
+                f"got {number} (closest is {closest})"
+            )
+        return number
+
+    def quantile(self, fraction: NDArray[np.float64], intervals: tuple[Interval, ...]) -> NDArray[np.float64]:
+        """Map fractions in [0, 1) onto a union of intervals, uniformly by length."""
+        lows = np.array([low for low, _ in intervals])
+        widths = np.array([high - low for low, high in intervals])
+        edges = np.concatenate([[0.0], np.cumsum(widths)])
+        position = fraction * edges[-1]
+        which = np.minimum(np.searchsorted(edges, position, side="right") - 1, len(intervals) - 1)
+        return np.round(lows[which] + position - edges[which], _DECIMALS)
+
+
+class ParameterSpace:
+    """The ordered parameters of a family, their checks and their sampling.
+
+    Continuous parameters follow a scrambled Sobol sequence. Combinations of discrete parameters are dealt out
+    to train, validation and test-in once and for all (5/8, 1/8, 2/8 of a fixed shuffle), so that a held-out
+    combination is never trained on; with fewer than 8 combinations all splits share them.
+    """
+
+    def __init__(self, parameters: tuple[Parameter, ...]) -> None:
+        """Collect parameters.
+
+        Raises:
+            MetaMapError: there are none, or two of the same name.
+        """
+        self.parameters = parameters
+        self.names = tuple(parameter.name for parameter in parameters)
+        if not parameters or len(set(self.names)) != len(self.names):
+            raise MetaMapError(f"a parameter space needs distinct parameters, got {self.names}")
+
+    def __len__(self) -> int:
+        """Number of parameters."""
+        return len(self.parameters)
+
+    def check(self, given: Mapping[str, object], owner: str) -> tuple[tuple[str, float], ...]:
+        """Complete ``given`` with defaults and check every value.
+
+        Args:
+            given: some or all parameters by name.
+            owner: whose parameters these are, for the error message.
+
+        Returns:
+            All parameters as (name, value), in the space's order.
+
+        Raises:
+            MetaMapError: an unknown name, or a value that its parameter does not admit.
+        """
+        for name in given:
+            if name not in self.names:
+                raise unknown_name(f"parameter of {owner}", name, self.names)
+        return tuple((p.name, p.check(given.get(p.name, p.default))) for p in self.parameters)
+
+    @cached_property
+    def combinations(self) -> dict[Split, list[tuple[float, ...]]]:
+        """Combinations of the discrete parameters that each split may draw, in the order of dealing."""
+        discrete = [parameter.choices for parameter in self.parameters if parameter.choices]
+        every = list(itertools.product(*discrete))
+        order = np.random.default_rng(_PARTITION_SEED).permutation(len(every))
+        shuffled = [every[index] for index in order]
+        if len(every) < _SMALLEST_PARTITION:
+            return {split: shuffled for split in Split}
+        first = round(_PARTITION_SHARES[0] * len(every))
+        second = first + round(_PARTITION_SHARES[1] * len(every))
+        return {
+            Split.TRAIN: shuffled[:first],
+            Split.VALIDATION: shuffled[first:second],
+            Split.TEST_IN: shuffled[second:],
+            Split.TEST_OUT: shuffled,
+        }
+
+    def sample(self, split: Split, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+        """Draw parameter values for a split.
+
+        Args:
+            split: which ranges and which combinations to use.
+            count: number of points, at least 1.
+            generator: source of the Sobol scrambling.
+
+        Returns:
+            Values, float64 [count, P], in the space's order.
+
+        Raises:
+            MetaMapError: ``count`` below 1, or test-out asked of a space that has no outside.
+        """
+        if count < 1:
+            raise MetaMapError(f"the number of tasks must be at least 1, got {count}")
+        if split is Split.TEST_OUT and not any(parameter.out for parameter in self.parameters):
+            raise MetaMapError(
+                "this family declares no test-out range; valid splits are train, validation, test-in"
+            )
+        fractions = _sobol(len(self.parameters), count, generator)
+        combinations = self.combinations[split]
+        rows = np.array([combinations[index % len(combinations)] for index in range(count)])
+        values = np.empty((count, len(self.parameters)))
+        discrete = 0
+        for column, parameter in enumerate(self.parameters):
+            if parameter.choices:
+                values[:, column] = rows[:, discrete]
+                discrete += 1
+            else:
+                outside = split is Split.TEST_OUT and parameter.out
+                intervals = parameter.out if outside else parameter.train
+                values[:, column] = parameter.quantile(fractions[:, column], intervals)
+        return values
+
+
+def _sobol(dimensions: int, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
+    """First ``count`` points of a scrambled Sobol sequence, float64 [count, dimensions] in [0, 1)."""
+    from scipy.stats import qmc  # a slow import that only sampling needs
+
+    sequence = qmc.Sobol(dimensions, scramble=True, rng=generator)
+    exponent = max(0, math.ceil(math.log2(count)))  # balanced only at powers of two; take the head of one
+    points: NDArray[np.float64] = sequence.random_base2(exponent)
+    return points[:count]

@@ -1,0 +1,26 @@
+"""Gymnasium ids of the families, registered when `metamap_envs` is imported."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+
+from metamap_envs.family import get_family, list_families
+
+__all__ = ["register_all"]
+
+
+def register_all() -> None:
+    """Register every family as ``MetaMap/<Name>-v<version>``; entry points are strings, so specs stay JSON-able.
+
+    With Gymnasium, ``gym.make("metamap_envs:MetaMap/CheetahVelocity-v0")`` imports this package for the user.
+    """
+    for name in list_families():
+        family = get_family(name)
+        if family.gym_id not in gym.registry:
+            gym.register(
+                family.gym_id,
+                entry_point="metamap_envs.env:FamilyEnv",
+                vector_entry_point="metamap_envs.vector:make_vector_env",
+                max_episode_steps=family.horizon,
+                kwargs={"family": name},
+            )

@@ -1,0 +1,105 @@
+"""Many tasks of one family in MuJoCo at once: the physics under the vector environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import mujoco
+import numpy as np
+from mujoco import batch
+from numpy.typing import NDArray
+
+from metamap_envs.family import Array, Family, State
+from metamap_envs.task import Task
+
+__all__ = ["Simulator", "default_threads"]
+
+
+def default_threads() -> int:
+    """Number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Simulator:
+    """N persistent `MjData`, each with its own task's `MjModel`, stepped by `mujoco.batch` on its threads.
+
+    Results are those of a loop of `mj_step` over one `MjData` each, to the bit and at any number of threads. The data is
+    persistent because a state handed over without the solver's warm start drifts away from Gymnasium's trajectory.
+
+    Args:
+        family: the family of all tasks.
+        tasks: one task per environment.
+        num_threads: threads including the caller's; 0 takes all cores.
+    """
+
+    def __init__(self, family: Family, tasks: Sequence[Task], num_threads: int = 0) -> None:
+        self.family = family
+        threads = min(num_threads or default_threads(), len(tasks))
+        self._batch = batch.Batch(family.base_model, len(tasks), threads, persistent=True)
+        self._qpos: Array = self._batch.bind("qpos")
+        self._qvel: Array = self._batch.bind("qvel")
+        self._control: Array = self._batch.bind("ctrl")
+        self._readouts = {
+            key: self._bind(readout.field, readout.object_type, readout.name)
+            for key, readout in family.readouts.items()
+        }
+        self.models: list[mujoco.MjModel] = [family.base_model] * len(tasks)
+        self.set_tasks(tasks)
+        self._batch.reset()
+
+    def _bind(self, field: str, object_type: str, name: str) -> tuple[Array, int]:
+        """Live (N, objects, ...) array of a derived field, and the row of one object."""
+        index = getattr(self.family.base_model, object_type)(name).id
+        return self._batch.bind(field), index
+
+    @property
+    def num_threads(self) -> int:
+        """Threads that step, the caller's included."""
+        return int(self._batch.nthread)
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Give each environment its task's model; states stay as they are until the next `start`."""
+        self.tasks = tuple(tasks)
+        self.values = np.stack([task.values for task in tasks])
+        models = [self.family.model(task) for task in tasks]
+        if any(model is not self.family.base_model for model in models + self.models):
+            self._batch.set_models(models)
+        self.models = models
+
+    def start(self, index: int, generator: np.random.Generator) -> None:
+        """Write a new episode's first state into environment ``index``; `forward` must follow."""
+        self._batch.reset(np.array([index]), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._qpos[index], self._qvel[index] = self.family.initial_state(self.tasks[index], generator)
+
+    def forward(self, indices: NDArray[np.intp]) -> None:
+        """Compute the derived quantities of environments whose state was written."""
+        self._batch.forward(indices)
+
+    def step(self, actions: NDArray[np.floating], indices: NDArray[np.intp] | None = None) -> None:
+        """Advance the environments (all, or those of ``indices``) by one environment step."""
+        self._control[...] = actions
+        self._batch.step(indices, nstep=self.family.frame_skip)
+
+    def state(self) -> State:
+        """A copy of what the family's formulas may look at."""
+        readouts = {key: field[:, index].copy() for key, (field, index) in self._readouts.items()}
+        return State(self._qpos.copy(), self._qvel.copy(), readouts)
+
+    def diverged(self) -> NDArray[np.bool_]:
+        """Which environments MuJoCo found unstable (NaN or huge) since their last start, bool [N].
+
+        MuJoCo resets such a state by itself and goes on.
+        """
+        bad = [
+            mujoco.mjtWarning.mjWARN_BADQPOS.value,
+            mujoco.mjtWarning.mjWARN_BADQVEL.value,
+            mujoco.mjtWarning.mjWARN_BADQACC.value,
+            mujoco.mjtWarning.mjWARN_BADCTRL.value,
+        ]
+        counts = np.asarray(self._batch.warning)  # [N, kind, (last info, count)]
+        return np.asarray(counts[:, bad, 1].any(axis=1))
+
+    def data(self, index: int) -> mujoco.MjData:
+        """A copy of one environment's `MjData`, for rendering."""
+        return self._batch.get_data(index)

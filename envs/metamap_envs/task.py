@@ -1,0 +1,80 @@
+"""Tasks: immutable points of a family's parameter space."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+
+__all__ = ["CUSTOM_SPLIT", "Task"]
+
+CUSTOM_SPLIT = "custom"
+"""Split of a task whose parameters were given by hand instead of sampled."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One immutable, hashable, JSON-able point of a family. It never changes on reset.
+
+    Make tasks with `Family.task` or `Family.sample`, which check the parameters; the constructor does not.
+
+    Attributes:
+        family: name of the family.
+        parameters: every parameter of the family as (name, value), in the family's order.
+        split: the split that the task was sampled for, or "custom".
+    """
+
+    family: str
+    parameters: tuple[tuple[str, float], ...]
+    split: str = CUSTOM_SPLIT
+
+    @cached_property
+    def id(self) -> str:
+        """Short stable name, safe as a file name; it depends on family and parameters, not on the split."""
+        text = json.dumps([self.family, self.parameters], separators=(",", ":"))
+        return f"{self.family}-{hashlib.sha256(text.encode()).hexdigest()[:10]}"
+
+    @cached_property
+    def values(self) -> NDArray[np.float64]:
+        """Parameter values, float64 [P], read-only, in the family's order."""
+        values = np.array([value for _, value in self.parameters], dtype=np.float64)
+        values.flags.writeable = False
+        return values
+
+    def __getitem__(self, name: str) -> float:
+        """Value of one parameter.
+
+        Raises:
+            KeyError: the task has no parameter of that name.
+        """
+        return dict(self.parameters)[name]
+
+    def describe(self) -> str:
+        """Parameters for people, e.g. ``target_velocity=1.25``."""
+        return ", ".join(f"{name}={value:.4g}" for name, value in self.parameters)
+
+    def to_json(self) -> dict[str, Any]:
+        """The task as plain JSON values; `from_json` reads it back."""
+        return {"family": self.family, "parameters": dict(self.parameters), "split": self.split}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Task:
+        """Read a task written by `to_json`, checking it against its family.
+
+        Raises:
+            MetaMapError: a key is missing, the family or a parameter is unknown, or a value out of bounds.
+        """
+        from metamap_envs.family import get_family
+
+        missing = {"family", "parameters", "split"} - set(document)
+        if missing:
+            raise MetaMapError(f"a task needs the key {min(missing)!r}; it has {sorted(document)}")
+        return get_family(document["family"]).task(document["parameters"], split=document["split"])
