@@ -1,0 +1,6 @@
+"""One module per group of commands, found by its name: `families.py` is `metamap families ...`.
+
+A module has a docstring, whose first line is the group's help, and a tuple `COMMANDS` of `Command` classes. If that is
+a single class named like the module, it is called without a second word: `metamap doctor`. `ORDER` (optional, default
+100) sorts the groups in the help. Modules whose name starts with an underscore are helpers.
+"""

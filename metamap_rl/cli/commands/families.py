@@ -1,0 +1,176 @@
+"""The families of environments: which there are, and what can vary in each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from tyro.conf import arg
+
+from metamap_rl.cli.command import Command, FamilyName
+
+if TYPE_CHECKING:
+    from metamap_envs.family import Family
+    from metamap_envs.parameters import Parameter
+    from metamap_envs.task import Task
+
+__all__ = ["COMMANDS", "ORDER", "ListFamilies", "ShowFamily"]
+
+ORDER = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListFamilies(Command):
+    """List the families."""
+
+    name: ClassVar[str] = "list"
+
+    def run(self) -> int:
+        """Print one row per family."""
+        from metamap_envs.family import get_family, list_families
+        from metamap_rl.cli.console import print_json, print_table
+
+        families = [get_family(name) for name in list_families()]
+        if self.json:
+            print_json([_summary(family) for family in families])
+            return 0
+        rows = [
+            (
+                family.name,
+                len(family.space),
+                family.observation_size,
+                family.action_size,
+                family.horizon,
+                family.description,
+            )
+            for family in families
+        ]
+        numbers = ("parameters", "observation", "action", "horizon")
+        print_table(("family", *numbers, "description"), rows, right=numbers)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowFamily(Command):
+    """Show a family: its parameters, their ranges in each split, its sizes."""
+
+    name: ClassVar[str] = "show"
+
+    family: FamilyName
+    """Name of the family, as in `metamap families list`."""
+
+    sample: Annotated[int, arg(metavar="N")] = 0
+    """Also draw this many tasks of `--split` with `--seed`."""
+
+    split: Literal["train", "validation", "test-in", "test-out"] = "train"
+    """Which split to draw tasks of."""
+
+    def run(self) -> int:
+        """Print the family, then the drawn tasks."""
+        from metamap_envs.errors import MetaMapError
+        from metamap_envs.family import get_family
+        from metamap_rl.cli.console import print_json
+
+        family = get_family(self.family)
+        if self.sample < 0:
+            raise MetaMapError(f"--sample expects a number of tasks, 0 or more, got {self.sample}")
+        tasks = family.sample(self.split, self.sample, self.seed) if self.sample else []
+        if self.json:
+            print_json(_document(family, tasks))
+        else:
+            _print_family(family, tasks)
+        return 0
+
+
+def _summary(family: Family) -> dict[str, Any]:
+    """The family in numbers, for JSON."""
+    return {
+        "name": family.name,
+        "description": family.description,
+        "gymnasium_id": family.gym_id,
+        "base_id": family.base_id,
+        "parameters": len(family.space),
+        "observation_size": family.observation_size,
+        "action_size": family.action_size,
+        "horizon": family.horizon,
+        "frame_skip": family.frame_skip,
+    }
+
+
+def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
+    """Everything that `show` knows, for JSON."""
+    parameters = [
+        {
+            "name": parameter.name,
+            "unit": parameter.unit,
+            "low": parameter.low,
+            "high": parameter.high,
+            "default": parameter.default,
+            "train": parameter.train,
+            "out": parameter.out,
+            "choices": parameter.choices,
+            "description": parameter.description,
+        }
+        for parameter in family.space.parameters
+    ]
+    drawn = [{"id": task.id, **task.to_json()} for task in tasks]
+    return {**_summary(family), "parameters": parameters, "tasks": drawn}
+
+
+def _print_family(family: Family, tasks: list[Task]) -> None:
+    """Print sizes, parameters and tasks for people."""
+    from metamap_rl.cli.console import print_table
+
+    print(f"{family.name}: {family.description}\n")
+    print(f"  Gymnasium id   metamap_envs:{family.gym_id}")
+    print(f"  physics of     {family.base_id}, {family.frame_skip} MuJoCo steps per step")
+    print(f"  observation    {family.observation_size} numbers; the parameters are hidden, never among them")
+    print(f"  action         {family.action_size} numbers")
+    print(f"  horizon        {family.horizon} steps")
+    print(f"  combinations   {_combinations(family)}\n")
+    print_table(
+        ("parameter", "unit", "default", "train, validation, test-in", "test-out", "accepted", "description"),
+        [_parameter_row(parameter) for parameter in family.space.parameters],
+        right=("default",),
+    )
+    if tasks:
+        print()
+        rows = [(task.id, task.split, task.describe()) for task in tasks]
+        print_table(("task", "split", "parameters"), rows)
+
+
+def _combinations(family: Family) -> str:
+    """How the combinations of the discrete parameters are dealt out to the splits."""
+    if not any(parameter.choices for parameter in family.space.parameters):
+        return "no discrete parameters"
+    dealt = {str(split): set(rows) for split, rows in family.space.combinations.items()}
+    if dealt["train"] == dealt["test-in"]:
+        return f"{len(dealt['train'])} of the discrete parameters, shared by all splits"
+    counts = ", ".join(f"{len(dealt[split])} {split}" for split in ("train", "validation", "test-in"))
+    return f"of the discrete parameters, each in one split only: {counts}"
+
+
+def _parameter_row(parameter: Parameter) -> tuple[str, ...]:
+    """The cells of one parameter."""
+    if parameter.choices:
+        inside = outside = accepted = ", ".join(f"{choice:g}" for choice in parameter.choices)
+    else:
+        inside = _intervals(parameter.train)
+        outside = _intervals(parameter.out) or "none"
+        accepted = _intervals(((parameter.low, parameter.high),))
+    return (
+        parameter.name,
+        parameter.unit,
+        f"{parameter.default:g}",
+        inside,
+        outside,
+        accepted,
+        parameter.description,
+    )
+
+
+def _intervals(intervals: tuple[tuple[float, float], ...]) -> str:
+    return " or ".join(f"[{low:.4g}, {high:.4g}]" for low, high in intervals)
+
+
+COMMANDS = (ListFamilies, ShowFamily)
