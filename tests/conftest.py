@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-# Before anything imports mujoco or torch. EGL draws without a display; whoever set another back end keeps it.
-if sys.platform == "linux":
+# Before anything imports mujoco or torch. EGL draws without a display; whoever set another back end keeps it, and
+# without the library `import mujoco` itself would fail.
+if ctypes.util.find_library("EGL"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")

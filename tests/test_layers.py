@@ -24,7 +24,8 @@ def test_environments_work_without_torch() -> None:
     assert not loaded & {"torch", "stable_baselines3", "metamap_agents", "metamap_rl"}
 
 
-def test_environments_import_no_renderer() -> None:
+def test_environments_import_no_renderer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MUJOCO_GL", "disable")  # else mujoco itself imports the one that the variable names
     loaded = modules_after("import metamap_envs")
     assert not loaded & {"OpenGL", "glfw", "imageio", "matplotlib"}
 
