@@ -1,0 +1,145 @@
+"""Returns and visited states of many policies on many tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import ArrayLike, NDArray
+
+from metamap_agents.normalizer import ObservationNormalizer
+from metamap_agents.policies import BatchedPolicy
+from metamap_agents.policy_spec import PolicySpec
+from metamap_envs.errors import MetaMapError
+from metamap_envs.task import Task
+from metamap_envs.vector import FamilyVectorEnv
+
+__all__ = ["EVALUATION_SEED", "Episodes", "evaluate_policies", "random_returns", "run_episodes"]
+
+EVALUATION_SEED = 1_000_000
+"""First reset seed of evaluation episodes: the same for every method, far from the seeds of training."""
+
+Act = Callable[[NDArray[np.float64]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """E episodes on each of T tasks.
+
+    Attributes:
+        returns: undiscounted, float64 [T, E].
+        lengths: steps until the episode ended, int64 [T, E].
+        observations: raw observations before each step, float32 [T, E, H, O]; None if not recorded. Rows at and
+            beyond an episode's length are meaningless.
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    observations: NDArray[np.float32] | None = None
+
+    def states(self, count: int, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Draw ``count`` visited observations of each task without replacement, float32 [T, count, O].
+
+        Raises:
+            MetaMapError: nothing was recorded, or a task has fewer than ``count``.
+        """
+        if self.observations is None:
+            raise MetaMapError("these episodes were run without record=True")
+        tasks, _, horizon, size = self.observations.shape
+        chosen = np.empty((tasks, count, size), dtype=np.float32)
+        alive = np.arange(horizon) < self.lengths[:, :, None]
+        for index in range(tasks):
+            visited = self.observations[index][alive[index]]
+            if len(visited) < count:
+                raise MetaMapError(f"asked for {count} states of each task, task {index} has {len(visited)}")
+            chosen[index] = visited[generator.choice(len(visited), count, replace=False)]
+        return chosen
+
+
+def run_episodes(
+    tasks: Sequence[Task],
+    act: Act,
+    episodes: int,
+    seed: int,
+    *,
+    num_threads: int = 0,
+    record: bool = False,
+) -> Episodes:
+    """Run E episodes on each task, all T x E environments in lockstep.
+
+    Args:
+        tasks: T tasks of one family.
+        act: raw observations float64 [T, E, O] to actions [T, E, A].
+        episodes: E; episode e of every task is reset with ``seed + e``.
+        seed: first reset seed.
+        num_threads: threads of the simulator; 0 takes all cores.
+        record: keep the observations.
+
+    Raises:
+        MetaMapError: no tasks, or ``episodes`` below 1.
+    """
+    if episodes < 1:
+        raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
+    envs = FamilyVectorEnv(
+        [task for task in tasks for _ in range(episodes)],
+        num_threads=num_threads,
+        autoreset_mode=AutoresetMode.SAME_STEP,  # goes on where other episodes are still running
+    )
+    shape = (len(tasks), episodes)
+    observations, _ = envs.reset(seed=[seed + episode for _ in tasks for episode in range(episodes)])
+    returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    running = np.ones(shape, dtype=np.bool_)
+    recorded = []
+    while running.any():
+        per_task = observations.reshape(*shape, -1)
+        if record:
+            recorded.append(per_task.astype(np.float32))
+        actions = act(per_task)
+        observations, rewards, terminated, truncated, _ = envs.step(actions.reshape(len(tasks) * episodes, -1))
+        returns += rewards.reshape(shape) * running
+        lengths += running
+        running &= ~(terminated | truncated).reshape(shape)
+    envs.close()
+    return Episodes(returns, lengths, np.stack(recorded, axis=2) if record else None)
+
+
+def evaluate_policies(
+    tasks: Sequence[Task],
+    spec: PolicySpec,
+    phis: ArrayLike,
+    normalizer: ObservationNormalizer,
+    *,
+    episodes: int = 10,
+    seed: int = EVALUATION_SEED,
+    num_threads: int = 0,
+    record: bool = False,
+) -> Episodes:
+    """Run policy t, without noise, on task t.
+
+    Args:
+        tasks: T tasks of one family.
+        spec: shape of the policies.
+        phis: [T, P], or [P] for one policy on all tasks.
+        normalizer: the family's.
+        episodes: episodes of each task.
+        seed: first reset seed.
+        num_threads: threads of the simulator; 0 takes all cores.
+        record: keep the observations.
+    """
+    weights = np.asarray(phis, dtype=np.float32)
+    if weights.ndim == 1:
+        weights = np.tile(weights, (len(tasks), 1))
+    policy = BatchedPolicy(spec, weights, normalizer)
+    return run_episodes(tasks, policy, episodes, seed, num_threads=num_threads, record=record)
+
+
+def random_returns(tasks: Sequence[Task], *, episodes: int = 10, seed: int = EVALUATION_SEED) -> NDArray[np.float64]:
+    """Returns [T, E] of actions drawn uniformly from [-1, 1], the zero of the expert-normalised score."""
+    generator = np.random.default_rng(seed)
+    size = FamilyVectorEnv(tasks[:1]).family.action_size
+    return run_episodes(
+        tasks, lambda seen: generator.uniform(-1.0, 1.0, (*seen.shape[:2], size)), episodes, seed
+    ).returns

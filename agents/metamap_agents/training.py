@@ -1,0 +1,225 @@
+"""Training with Stable-Baselines3: phi_0 over a whole family, and an expert phi* on one task."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
+
+from metamap_agents.base_policy import BasePolicy
+from metamap_agents.evaluation import evaluate_policies
+from metamap_agents.normalizer import ObservationNormalizer
+from metamap_agents.recipes import Recipe
+from metamap_agents.sb3_bridge import (
+    critic_from_sb3,
+    critic_into_sb3,
+    log_std_from_sb3,
+    log_std_into_sb3,
+    phi_from_sb3,
+    phi_into_sb3,
+    spec_from_sb3,
+)
+from metamap_agents.sb3_vec_env import FamilyVecEnv
+from metamap_agents.storage import library_versions
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.task import Task
+
+__all__ = ["Expert", "OnProgress", "torch_threads", "train_base", "train_expert"]
+
+OnProgress = Callable[[int, int, dict[str, float]], None]
+"""Called after each update of PPO with (steps done, steps in total, metrics)."""
+
+_NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
+_SMALLEST_STD = 1e-3  # floor for observations that never move
+_EVALUATION_EPISODES = 10
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+
+
+@dataclass(frozen=True)
+class Expert:
+    """A policy trained on one task.
+
+    Attributes:
+        task: the task.
+        phi: phi*, float32 [P], on normalised observations.
+        returns: of phi*, float64 [E], on the evaluation seeds.
+        base_returns: of phi_0 on the same seeds, float64 [E].
+        record: how it was trained, as plain JSON values.
+    """
+
+    task: Task
+    phi: NDArray[np.float32]
+    returns: NDArray[np.float64]
+    base_returns: NDArray[np.float64]
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Set torch's threads for a while; processes that share cores take one each."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+class _Report(BaseCallback):
+    """Hands SB3's progress to a plain function."""
+
+    def __init__(self, on_progress: OnProgress | None, total: int) -> None:
+        super().__init__()
+        self._on_progress = on_progress
+        self._total = total
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._on_progress is not None:
+            episodes = self.model.ep_info_buffer or []
+            metrics = {"return": float(np.mean([episode["r"] for episode in episodes]))} if episodes else {}
+            self._on_progress(min(self.num_timesteps, self._total), self._total, metrics)
+
+
+def _make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
+    """SB3's PPO with a recipe's settings."""
+    return PPO(
+        recipe.policy,
+        envs,
+        learning_rate=recipe.schedule(),
+        n_steps=recipe.n_steps,
+        batch_size=recipe.batch_size,
+        n_epochs=recipe.n_epochs,
+        gamma=recipe.gamma,
+        gae_lambda=recipe.gae_lambda,
+        clip_range=recipe.clip_range,
+        ent_coef=recipe.ent_coef,
+        vf_coef=recipe.vf_coef,
+        max_grad_norm=recipe.max_grad_norm,
+        target_kl=recipe.target_kl,
+        policy_kwargs={
+            "net_arch": {"pi": list(recipe.policy_kwargs.net_arch.pi), "vf": list(recipe.policy_kwargs.net_arch.vf)},
+            "activation_fn": _ACTIVATIONS[recipe.policy_kwargs.activation_fn],
+            "log_std_init": recipe.policy_kwargs.log_std_init,
+        },
+        seed=seed,
+        device="cpu",
+    )
+
+
+def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, Any]:
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": seed,
+        "steps": steps,
+        "seconds": round(seconds, 3),
+        "versions": library_versions(),
+    }
+
+
+def train_base(
+    family_name: str,
+    recipe: Recipe,
+    *,
+    seed: int,
+    num_threads: int = 0,
+    on_progress: OnProgress | None = None,
+) -> BasePolicy:
+    """Train phi_0 by domain randomisation: each of ``recipe.n_envs`` environments has its own training task.
+
+    The observation statistics are those of this training, frozen at its end, and are the family's normaliser.
+
+    Args:
+        family_name: the family.
+        recipe: settings of PPO.
+        seed: of tasks, weights and episodes.
+        num_threads: for the simulator and torch; 0 takes all cores.
+        on_progress: see `OnProgress`.
+
+    Raises:
+        MetaMapError: unknown family.
+    """
+    tasks = get_family(family_name).sample("train", recipe.n_envs, seed)
+    fast = FamilyVecEnv(tasks, seed, num_threads=num_threads)
+    envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
+    started = time.perf_counter()
+    with torch_threads(num_threads or fast.envs.simulator.num_threads):
+        model = _make_ppo(recipe, envs, seed)
+        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
+    seconds = time.perf_counter() - started
+    statistics = envs.obs_rms
+    assert not isinstance(statistics, dict), "observations are one array"
+    std = np.sqrt(statistics.var + envs.epsilon)
+    return BasePolicy(
+        spec=spec_from_sb3(model.policy),
+        phi=phi_from_sb3(model.policy),
+        normalizer=ObservationNormalizer(statistics.mean, np.maximum(std, _SMALLEST_STD)),
+        log_std=log_std_from_sb3(model.policy),
+        critic=critic_from_sb3(model.policy),
+        record={"family": family_name, **_record(recipe, seed, model.num_timesteps, seconds)},
+    )
+
+
+def train_expert(
+    task: Task,
+    base: BasePolicy,
+    recipe: Recipe,
+    *,
+    seed: int,
+    start: NDArray[np.float32] | None = None,
+    num_threads: int = 1,
+    on_progress: OnProgress | None = None,
+) -> Expert:
+    """Fine-tune a policy on one task with PPO, so that phi* stays in the basin of where it started.
+
+    Args:
+        task: the task.
+        base: gives normaliser, critic and, unless ``start`` is given, the first weights. The action noise starts at
+            the recipe's ``log_std_init``.
+        recipe: settings of PPO; its network must be the base policy's.
+        seed: of weights, noise and episodes.
+        start: other weights to start from, float32 [P].
+        num_threads: for the simulator and torch; 0 takes all cores.
+        on_progress: see `OnProgress`.
+
+    Raises:
+        MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
+    """
+    fast = FamilyVecEnv([task] * recipe.n_envs, seed, base.normalizer, num_threads)
+    envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
+    started = time.perf_counter()
+    with torch_threads(num_threads or fast.envs.simulator.num_threads):
+        model = _make_ppo(recipe, envs, seed)
+        if spec_from_sb3(model.policy) != base.spec:
+            raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
+        phi_into_sb3(model.policy, base.phi if start is None else start)
+        critic_into_sb3(model.policy, base.critic)
+        log_std_into_sb3(model.policy, np.full_like(base.log_std, recipe.policy_kwargs.log_std_init))
+        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
+        phi = phi_from_sb3(model.policy)
+        if not np.isfinite(phi).all():
+            raise MetaMapError(f"training on {task.id} ({task.describe()}) diverged: its weights are not finite")
+        evaluated = evaluate_policies(
+            [task, task],
+            base.spec,
+            np.stack([phi, base.phi]),
+            base.normalizer,
+            episodes=_EVALUATION_EPISODES,
+            num_threads=num_threads,
+        )
+    seconds = time.perf_counter() - started
+    record = _record(recipe, seed, model.num_timesteps, seconds)
+    return Expert(task, phi, evaluated.returns[0], evaluated.returns[1], record)

@@ -1,0 +1,213 @@
+"""The zoo: a family's base policy and experts on disk, shared by any number of processes."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from metamap_agents.base_policy import BasePolicy
+from metamap_agents.storage import check_arrays, library_versions, load_arrays, read_json, save_arrays, write_json
+from metamap_agents.training import Expert
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Family, get_family
+from metamap_envs.task import Task
+
+__all__ = ["FORMAT_VERSION", "Zoo"]
+
+FORMAT_VERSION = 1
+_MANIFEST = "zoo.json"
+_LOCK_SECONDS = 0.2
+
+
+class Zoo:
+    """A directory with one family's base policy and experts.
+
+    ::
+
+        zoo.json                       format version, family, seed, library versions
+        base.json, base.safetensors    phi_0, normaliser, critic, how it was trained
+        experts/<task id>.json         task, returns, how it was trained
+        experts/<task id>.safetensors  phi*
+        locks/                         held by whoever is training a thing, released when that process ends
+
+    Each file is written to a temporary name and renamed, the arrays before the document that announces them, so a
+    reader never sees half an expert and a stopped build goes on where it was.
+
+    Use `create` or `open`, not the constructor.
+    """
+
+    def __init__(self, root: Path, manifest: dict[str, Any]) -> None:
+        self.root = root
+        self.manifest = manifest
+        self.family: Family = get_family(manifest["family"])
+        self.seed: int = manifest["seed"]
+
+    @classmethod
+    def create(cls, root: str | Path, family: str, seed: int) -> Zoo:
+        """Make a zoo, or open the one that is there if it is of the same family and seed.
+
+        Raises:
+            MetaMapError: the directory holds something else, or a zoo of another family or seed.
+        """
+        root = Path(root)
+        if (root / _MANIFEST).exists():
+            zoo = cls.open(root)
+            if (zoo.family.name, zoo.seed) != (family, seed):
+                raise MetaMapError(
+                    f"{root}: expected a zoo of {family!r} with seed {seed}, "
+                    f"it is one of {zoo.family.name!r} with seed {zoo.seed}; choose another directory"
+                )
+            return zoo
+        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+            raise MetaMapError(f"{root} exists and is not a zoo (it has no {_MANIFEST}); choose another directory")
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "family": get_family(family).name,
+            "family_version": get_family(family).version,
+            "seed": seed,
+            "versions": library_versions(),
+        }
+        root.mkdir(parents=True, exist_ok=True)
+        write_json(root / _MANIFEST, manifest)
+        return cls(root, manifest)
+
+    @classmethod
+    def open(cls, root: str | Path) -> Zoo:
+        """Open a zoo.
+
+        Raises:
+            MetaMapError: no zoo there, one of another format version, or of another version of its family.
+        """
+        root = Path(root)
+        if not (root / _MANIFEST).is_file():
+            raise MetaMapError(f"{root} is not a zoo: it has no {_MANIFEST}; `metamap experts train` makes one")
+        manifest = read_json(root / _MANIFEST)
+        version = manifest.get("format_version")
+        if version != FORMAT_VERSION:
+            raise MetaMapError(f"{root}: expected zoo format version {FORMAT_VERSION}, it has {version}")
+        family = get_family(manifest["family"])
+        if manifest["family_version"] != family.version:
+            raise MetaMapError(
+                f"{root}: experts are of {family.name!r} version {manifest['family_version']}, "
+                f"installed is version {family.version}"
+            )
+        return cls(root, manifest)
+
+    # base policy --------------------------------------------------------------------------------------------------
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the base policy is there."""
+        return (self.root / "base.json").is_file()
+
+    @cached_property
+    def base(self) -> BasePolicy:
+        """The base policy.
+
+        Raises:
+            MetaMapError: it is not there yet, or its files do not fit together.
+        """
+        if not self.has_base:
+            raise MetaMapError(f"{self.root} has no base policy yet; `metamap experts train` makes it first")
+        path = self.root / "base.safetensors"
+        arrays, _ = load_arrays(path)
+        return BasePolicy.from_arrays(arrays, read_json(self.root / "base.json"), str(path))
+
+    def put_base(self, base: BasePolicy) -> None:
+        """Store the base policy."""
+        save_arrays(self.root / "base.safetensors", base.to_arrays(), {"family": self.family.name})
+        write_json(self.root / "base.json", base.describe())
+        self.__dict__.pop("base", None)
+
+    # experts ------------------------------------------------------------------------------------------------------
+
+    def tasks(self, split: str, count: int) -> list[Task]:
+        """The first ``count`` tasks of a split under this zoo's seed; a larger count keeps the earlier ones."""
+        return self.family.sample(split, count, self.seed)
+
+    def expert_seed(self, task: Task) -> int:
+        """Seed of a task's training: of the zoo's seed and the task, whoever trains it and whenever."""
+        digest = hashlib.sha256(f"{self.seed}:{task.id}".encode()).digest()
+        return int.from_bytes(digest[:4], "big") % 2**31
+
+    def has(self, task: Task) -> bool:
+        """Whether a task's expert is there."""
+        return self._document(task).is_file()
+
+    def missing(self, tasks: Sequence[Task]) -> list[Task]:
+        """Those of ``tasks`` without an expert."""
+        return [task for task in tasks if not self.has(task)]
+
+    def put(self, expert: Expert) -> None:
+        """Store an expert."""
+        document = {
+            "task": self.family.check_task(expert.task).to_json(),
+            "returns": expert.returns.tolist(),
+            "base_returns": expert.base_returns.tolist(),
+            "record": expert.record,
+        }
+        path = self._document(expert.task)
+        path.parent.mkdir(exist_ok=True)
+        save_arrays(path.with_suffix(".safetensors"), {"phi": expert.phi}, {"task": expert.task.id})
+        write_json(path, document)
+
+    def get(self, task: Task) -> Expert:
+        """Read a task's expert.
+
+        Raises:
+            MetaMapError: it is not there, or its files are damaged.
+        """
+        path = self._document(task)
+        if not path.is_file():
+            raise MetaMapError(f"{self.root} has no expert for {task.id} ({task.describe()})")
+        return self._read(path)
+
+    def experts(self, split: str | None = None) -> list[Expert]:
+        """All finished experts (of one split), in the order of their tasks' ids."""
+        found = [self._read(path) for path in sorted((self.root / "experts").glob("*.json"))]
+        return [expert for expert in found if split is None or expert.task.split == split]
+
+    def _document(self, task: Task) -> Path:
+        return self.root / "experts" / f"{task.id}.json"
+
+    def _read(self, path: Path) -> Expert:
+        document = read_json(path)
+        weights = path.with_suffix(".safetensors")
+        arrays, _ = load_arrays(weights)
+        check_arrays(arrays, {"phi": (self.base.spec.size,)}, str(weights))
+        return Expert(
+            task=Task.from_json(document["task"]),
+            phi=arrays["phi"],
+            returns=np.array(document["returns"]),
+            base_returns=np.array(document["base_returns"]),
+            record=document["record"],
+        )
+
+    # several processes --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def claim(self, name: str) -> Iterator[bool]:
+        """Try to be the one who makes a thing ("base", or a task's id).
+
+        Yields:
+            Whether this process has it. The system releases the claim when the process ends, however it ends.
+        """
+        folder = self.root / "locks"
+        folder.mkdir(exist_ok=True)
+        lock = FileLock(folder / f"{name}.lock")
+        try:
+            lock.acquire(timeout=_LOCK_SECONDS)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
