@@ -18,6 +18,7 @@ import pytest
 from metamap_rl.cli import app, console, diagnosis
 from metamap_rl.cli.command import Command, FamilyName, OutPath
 from metamap_rl.cli.commands.families import ListFamilies
+from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
 from metamap_rl.cli.usage import UsageError, parse
 
 HEAVY = ("torch", "mujoco", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "pydantic", "metamap_envs")
@@ -69,12 +70,15 @@ def test_every_group_follows_the_contract(group: str) -> None:
         assert issubclass(kind, Command)
         assert kind.__doc__
         assert not kind.__doc__.startswith(f"{kind.__name__}("), "the dataclass's made-up docstring"
+    loaded = {name: first_line(kind.__doc__) for name, kind in app._load_group(group).items()}
+    assert app._outline(group).commands == loaded
+    assert app._outline(group).help == first_line(module.__doc__)
+    assert app._outline(group).order == getattr(module, "ORDER", DEFAULT_ORDER)
 
 
 @pytest.mark.parametrize("group", groups())
 def test_every_command_explains_each_flag(group: str, capsys: pytest.CaptureFixture[str]) -> None:
-    loaded = app._load_group(group)
-    for name in loaded.commands:
+    for name in app._load_group(group):
         assert app.main([word for word in (group, name) if word] + ["--help"]) == 0
         text = capsys.readouterr().out
         assert "--seed" in text

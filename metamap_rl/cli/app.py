@@ -11,34 +11,21 @@ import os
 import pkgutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from metamap_rl import __version__
 from metamap_rl.cli import commands
-from metamap_rl.cli.command import Command
+from metamap_rl.cli.outline import Outline, outline
 from metamap_rl.cli.usage import UsageError, parse, unknown
+
+if TYPE_CHECKING:
+    from metamap_rl.cli.command import Command
 
 __all__ = ["main"]
 
 _BAD_INPUT, _STOPPED, _PIPE_CLOSED = 2, 130, 141
 _HELP = ("-h", "--help")
-
-
-@dataclass(frozen=True)
-class _Group:
-    """A module of `metamap_rl.cli.commands`.
-
-    Attributes:
-        name: first word on the command line.
-        help: one line.
-        order: place in the help.
-        commands: by second word; the key is "" for a group that is itself the command.
-    """
-
-    name: str
-    help: str
-    order: int
-    commands: dict[str, type[Command]]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = _run(list(sys.argv[1:] if arguments is None else arguments), running)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        remains = running[0].if_stopped if running else Command.if_stopped
+        remains = running[0].if_stopped if running else "nothing was started"
         return _complain(f"stopped; {remains}", _STOPPED)
     except BrokenPipeError:
         # Nobody reads any more (`metamap ... | head`). Python would flush once again at exit, and complain.
@@ -95,17 +82,18 @@ def _find(arguments: list[str]) -> tuple[type[Command] | None, int]:
         if arguments[0].startswith("-"):
             raise unknown("flag", arguments[0], ["--help", "--version"])
         raise unknown("command", arguments[0], names)
-    group = _load_group(arguments[0])
-    if "" in group.commands:
-        return group.commands[""], 1
-    if len(arguments) > 1 and arguments[1] in _HELP:
-        print(_group_help(group), end="")
+    name, second = arguments[0], arguments[1] if len(arguments) > 1 else ""
+    if second in _HELP and "" not in _outline(name).commands:
+        print(_group_help(_outline(name)), end="")
         return None, 1
-    if len(arguments) < 2:
-        raise UsageError(f"{group.name} needs a command: {', '.join(group.commands)}")
-    if arguments[1] not in group.commands:
-        raise unknown("command", arguments[1], group.commands, of=f"metamap {group.name}")
-    return group.commands[arguments[1]], 2
+    choices = _load_group(name)
+    if "" in choices:
+        return choices[""], 1
+    if not second:
+        raise UsageError(f"{name} needs a command: {', '.join(choices)}")
+    if second not in choices:
+        raise unknown("command", second, choices, of=f"metamap {name}")
+    return choices[second], 2
 
 
 def _group_names() -> list[str]:
@@ -113,22 +101,21 @@ def _group_names() -> list[str]:
     return [found.name for found in pkgutil.iter_modules(commands.__path__) if not found.name.startswith("_")]
 
 
-def _load_group(name: str) -> _Group:
-    """Import one module of commands."""
-    module = importlib.import_module(f"{commands.__name__}.{name}")
-    classes: tuple[type[Command], ...] = module.COMMANDS
-    single = len(classes) == 1 and classes[0].name == name
-    return _Group(
-        name=name,
-        help=_first_line(module.__doc__),
-        order=getattr(module, "ORDER", 100),
-        commands={"" if single else kind.name: kind for kind in classes},
-    )
+def _load_group(name: str) -> dict[str, type[Command]]:
+    """Import one module of commands; returns its classes by second word, "" if the group is itself the command."""
+    classes: tuple[type[Command], ...] = importlib.import_module(f"{commands.__name__}.{name}").COMMANDS
+    by_name = {kind.name: kind for kind in classes}
+    return {"": by_name[name]} if list(by_name) == [name] else by_name
+
+
+def _outline(name: str) -> Outline:
+    """What the help says of one group, without importing it."""
+    return outline(Path(commands.__path__[0], f"{name}.py"))
 
 
 def _overview() -> str:
     """Text of `metamap --help`."""
-    groups = sorted((_load_group(name) for name in _group_names()), key=lambda group: (group.order, group.name))
+    groups = sorted(map(_outline, _group_names()), key=lambda group: (group.order, group.name))
     rows = [row for group in groups for row in _rows(group)]
     return (
         "usage: metamap COMMAND [--help] ...\n\n"
@@ -138,23 +125,19 @@ def _overview() -> str:
     )
 
 
-def _group_help(group: _Group) -> str:
+def _group_help(group: Outline) -> str:
     """Text of `metamap GROUP --help`."""
     return f"usage: metamap {group.name} COMMAND [--help] ...\n\n{group.help}\n\n{_columns(_rows(group))}"
 
 
-def _rows(group: _Group) -> list[tuple[str, str]]:
-    """(words, first line of the help) of each command of a group."""
-    return [(f"{group.name} {name}".strip(), _first_line(kind.__doc__)) for name, kind in group.commands.items()]
+def _rows(group: Outline) -> list[tuple[str, str]]:
+    """(words, help) of each command of a group."""
+    return [(f"{group.name} {name}".strip(), text) for name, text in group.commands.items()]
 
 
 def _columns(rows: list[tuple[str, str]]) -> str:
     width = max((len(left) for left, _ in rows), default=0)
     return "".join(f"  {left:<{width}}  {right}\n" for left, right in rows)
-
-
-def _first_line(docstring: str | None) -> str:
-    return (docstring or "").strip().partition("\n")[0]
 
 
 def _is_bad_input(error: Exception) -> bool:

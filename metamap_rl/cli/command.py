@@ -23,7 +23,7 @@ class Command(ABC):
     """Base of all commands. The subclass's docstring and those of its fields are its help.
 
     Bodies import what they need; the modules of commands import nothing but the standard library, tyro's
-    annotations and this package, since `metamap --help` loads them all.
+    annotations and this package, so that each command's help and errors come at once.
 
     Attributes:
         name: what the user types, after the group's name if the group has several commands.

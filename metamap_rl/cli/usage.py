@@ -10,8 +10,6 @@ import contextlib
 import io
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, fields, is_dataclass
-from difflib import get_close_matches
 from typing import Any, TypeVar, get_type_hints
 
 __all__ = ["UsageError", "parse", "unknown"]
@@ -25,6 +23,8 @@ class UsageError(Exception):
 
 def unknown(kind: str, name: str, choices: Iterable[str], *, of: str = "") -> UsageError:
     """Build the error for a word that is none of ``choices`` (of something), with the closest one first."""
+    from difflib import get_close_matches
+
     valid = sorted(choices)
     close = get_close_matches(name, valid, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
@@ -65,6 +65,8 @@ def _check_flags(kind: type[Any], arguments: Sequence[str], program: str) -> Non
 
 def _flags(kind: type[Any], prefix: str = "") -> Iterable[str]:
     """All flags that tyro makes of a dataclass, those of nested dataclasses as `--outer.inner`."""
+    from dataclasses import MISSING, fields, is_dataclass
+
     from tyro.conf import Positional
 
     hints = get_type_hints(kind)
