@@ -1,0 +1,301 @@
+"""The mapper f_theta: transitions D of a task in, weights phi_hat of a policy for it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metamap_agents.base_policy import BasePolicy
+from metamap_agents.storage import check_arrays
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.rollout import Rollout
+from metamap_rl import artifact
+from metamap_rl.dataset import Examples, transition_features
+from metamap_rl.encoder import ENCODERS, Encoder
+from metamap_rl.hypernetwork import HYPERNETWORKS, Hypernetwork
+
+__all__ = ["Mapper", "MapperConfig", "Scales"]
+
+SCALE_FLOOR = 0.1
+"""Least unit of a weight, as a share of the root mean square of all ``phi* - phi_0``. A weight that training tasks
+hardly move would otherwise have a tiny unit, and its noise would count in the weight loss like everybody's signal."""
+
+CONSTANT_FEATURE = 1e-6
+"""Standard deviation under which a feature counts as constant and is centred only."""
+
+
+@dataclass(frozen=True)
+class MapperConfig:
+    """Shape of a mapper.
+
+    Raises:
+        MetaMapError: an unknown encoder or hypernetwork, or a size that is not a whole number in range.
+    """
+
+    encoder: str = "pooling"
+    """Name of the encoder, D -> z."""
+    hypernetwork: str = "residual"
+    """Name of the hypernetwork, z -> change of the weights."""
+    context_size: int = 32
+    """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""
+    encoder_hidden: int = 128
+    """Width of the encoder's hidden layers."""
+    hypernetwork_hidden: int = 128
+    """Width of the hypernetwork's hidden layers."""
+
+    def __post_init__(self) -> None:
+        ENCODERS.get(self.encoder)
+        HYPERNETWORKS.get(self.hypernetwork)
+        for name, least in (("context_size", 2), ("encoder_hidden", 1), ("hypernetwork_hidden", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < least:
+                raise MetaMapError(f"mapper config: {name}: expected a whole number >= {least}, got {value!r}")
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> MapperConfig:
+        """Build it from a mapping of some or all fields.
+
+        Raises:
+            MetaMapError: a key that is no field, with the closest one, or a bad value.
+        """
+        names = [item.name for item in fields(cls)]
+        for key in document:
+            if key not in names:
+                raise unknown_name("key of the mapper config", key, names)
+        return cls(**document)
+
+
+@dataclass(frozen=True, eq=False)
+class Scales:
+    """Units that a mapper measures features and weights in, taken from its training tasks once."""
+
+    feature_mean: Tensor
+    """[F]."""
+    feature_std: Tensor
+    """[F], positive."""
+    weight_scale: Tensor
+    """[P], positive: one unit of the hypernetwork's output, for each weight."""
+
+    @classmethod
+    def of(cls, examples: Examples, phi_0: Tensor) -> Scales:
+        """Return mean and standard deviation of the features, and of the weights' ``phi* - phi_0``, over tasks.
+
+        Where every ``phi*`` given is phi_0 itself (examples that say how a network must behave, not which weights do
+        it), the unit of all weights is the root mean square of phi_0.
+        """
+        rows = examples.features.flatten(0, 2)
+        std = rows.std(dim=0, correction=0)
+        change = examples.phi - phi_0
+        floor = SCALE_FLOOR * _root_mean_square(change) or _root_mean_square(phi_0) or 1.0
+        return cls(
+            feature_mean=rows.mean(dim=0),
+            feature_std=torch.where(std < CONSTANT_FEATURE, 1.0, std),
+            weight_scale=change.std(dim=0, correction=0).clamp(min=floor),
+        )
+
+
+class Mapper(nn.Module):
+    """``phi_hat = phi_0 + weight_scale * hypernetwork(encoder(standardised D))``.
+
+    Before training it answers phi_0, exactly, and after training it still does where D is empty.
+
+    Args:
+        config: its shape.
+        base: the policy at its centre; kept whole, so that an adapted policy can be run, trained on or exported.
+        family: name of the family (for function regression, of the family of functions).
+        scales: units of features and weights.
+        probe: how D is collected, an opaque JSON document kept with the artifact.
+        seed: seed of the initial parameters; torch's global generator is left as it was.
+    """
+
+    phi_0: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
+    weight_scale: Tensor
+
+    def __init__(
+        self,
+        config: MapperConfig,
+        base: BasePolicy,
+        *,
+        family: str,
+        scales: Scales,
+        probe: Mapping[str, Any] | None = None,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.base = base
+        self.family = family
+        self.probe = dict(probe or {})
+        self.record: dict[str, Any] = {}
+        # phi_0 is stored with the base policy, so it is not stored again as part of the state.
+        self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
+        self.register_buffer("feature_mean", scales.feature_mean.clone())
+        self.register_buffer("feature_std", scales.feature_std.clone())
+        self.register_buffer("weight_scale", scales.weight_scale.clone())
+        # Encoders and hypernetworks are plain PyTorch, which draws parameters from the global generator: it is
+        # seeded for them here and put back, the one place where it is touched.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder, self.hypernetwork = _networks(config, self.feature_size, base.spec.size)
+
+    @property
+    def feature_size(self) -> int:
+        """F, the length of one feature row of D."""
+        return len(self.feature_mean)
+
+    def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the contexts z [B, Z] of feature rows [B, n, F] (see :meth:`forward`)."""
+        return self.encoder((features - self.feature_mean) / self.feature_std, mask)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map feature rows to weights.
+
+        Args:
+            features: [B, n, F] float32, not standardised, in any order; n may be 0.
+            mask: [B, n] bool, True where a row counts; all of them if left out. Hidden rows may hold anything.
+
+        Returns:
+            phi_hat [B, P]; exactly phi_0 where no row counts.
+        """
+        delta = self.weight_scale * self.hypernetwork(self.encode(features, mask))
+        if mask is not None:
+            delta = torch.where(mask.any(dim=1, keepdim=True), delta, 0.0)
+        elif features.shape[1] == 0:
+            delta = torch.zeros_like(delta)
+        return self.phi_0 + delta
+
+    def features(
+        self,
+        observations: NDArray[np.float32],
+        actions: NDArray[np.float32],
+        rewards: NDArray[np.float32],
+        next_observations: NDArray[np.float32],
+    ) -> Tensor:
+        """Return transitions [..., n, *] as the feature rows [..., n, F] that :meth:`forward` takes.
+
+        Raises:
+            MetaMapError: they do not have the size that this mapper was trained on, or are not all finite.
+        """
+        rows = torch.from_numpy(transition_features(observations, actions, rewards, next_observations))
+        if rows.shape[-1] != self.feature_size:
+            raise MetaMapError(
+                f"the mapper reads {self.feature_size} numbers per transition, these have {rows.shape[-1]}"
+            )
+        if not rows.isfinite().all():
+            raise MetaMapError("the transitions hold values that are not finite, so they tell nothing of the task")
+        return rows.to(self.phi_0.device)
+
+    def generate(self, rollout: Rollout) -> NDArray[np.float32]:
+        """Return the weights of a policy for the task that a rollout comes from, in one forward pass.
+
+        Args:
+            rollout: D, collected by the mapper's probe; any number of transitions.
+
+        Returns:
+            phi_hat [P] float32, for observations normalised by ``base.normalizer``; exactly phi_0 for an empty
+            rollout.
+
+        Raises:
+            MetaMapError: the rollout is of another family, its observations or actions have another size, or a
+                value in it or in the answer is not finite.
+        """
+        if rollout.task.family != self.family:
+            raise MetaMapError(
+                f"the mapper was trained on family {self.family!r}, the rollout is of {rollout.task.family!r}"
+            )
+        spec = self.base.spec
+        found = (rollout.observations.shape[-1], rollout.actions.shape[-1])
+        if found != (spec.observation_size, spec.action_size):
+            raise MetaMapError(
+                f"the mapper expects observations and actions of size {spec.observation_size} and "
+                f"{spec.action_size}, the rollout has {found[0]} and {found[1]}"
+            )
+        rows = self.features(rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations)
+        with torch.no_grad():
+            phi: NDArray[np.float32] = self(rows[None])[0].cpu().numpy()
+        if not np.isfinite(phi).all():
+            raise MetaMapError("the generated weights are not finite: the rollout lies far outside all training data")
+        return phi
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every array of the artifact by name: theta, the units, and the base policy's under ``base.``."""
+        base = {f"base.{name}": array for name, array in self.base.to_arrays().items()}
+        return base | {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+
+    def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
+        """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, which is made if needed.
+
+        Raises:
+            MetaMapError: the folder holds something already and ``overwrite`` is not set.
+        """
+        manifest = {
+            "family": self.family,
+            "feature_size": self.feature_size,
+            "base": self.base.describe(),
+            "probe": self.probe,
+            "config": asdict(self.config),
+            "record": self.record,
+        }
+        artifact.write(directory, manifest, self.arrays(), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Mapper:
+        """Read a mapper that :meth:`save` wrote. No code from the folder is run.
+
+        Raises:
+            MetaMapError: not a mapper's folder, another format version, an unknown or missing key in the
+                manifest, or an array that is missing, unexpected, of another shape than the manifest says, or
+                not finite.
+        """
+        manifest, arrays = artifact.read(directory)
+        config = MapperConfig.from_json(manifest["config"])
+        check_arrays(arrays, _expected_shapes(config, manifest), artifact.ARRAYS_FILE)
+        base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
+        state = {name: torch.from_numpy(array) for name, array in arrays.items() if not name.startswith("base.")}
+        mapper = cls(
+            config,
+            BasePolicy.from_arrays(base, manifest["base"], artifact.ARRAYS_FILE),
+            family=manifest["family"],
+            scales=Scales(**{item.name: state[item.name] for item in fields(Scales)}),
+            probe=manifest["probe"],
+        )
+        mapper.load_state_dict(state)
+        mapper.record = manifest["record"]
+        return mapper
+
+
+def _root_mean_square(values: Tensor) -> float:
+    return values.square().mean().sqrt().item()
+
+
+def _networks(config: MapperConfig, feature_size: int, weight_count: int) -> tuple[Encoder, Hypernetwork]:
+    """Build the two networks of a mapper."""
+    encoder = ENCODERS.get(config.encoder)(feature_size, config.context_size, config.encoder_hidden)
+    hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, weight_count, config.hypernetwork_hidden)
+    return encoder, hypernetwork
+
+
+def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every array that a manifest promises, without allocating any of them."""
+    base = BasePolicy.shapes(manifest["base"])
+    weights, features = base["phi"], (manifest["feature_size"],)
+    with torch.device("meta"):
+        parts = nn.ModuleDict(
+            zip(("encoder", "hypernetwork"), _networks(config, *features, *weights), strict=True)  # type: ignore[arg-type]  # registered networks are modules
+        )
+    return {
+        **{f"base.{name}": shape for name, shape in base.items()},
+        **{name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()},
+        "feature_mean": features,
+        "feature_std": features,
+        "weight_scale": weights,
+    }
