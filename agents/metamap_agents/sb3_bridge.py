@@ -1,0 +1,336 @@
+"""To and from Stable-Baselines3: the actor of an ``MlpPolicy`` as a vector, and a vector as a PPO zip.
+
+Names: the critic is a dictionary of arrays like a policy's parts, ``layers.0.weight``, ``layers.0.bias``, ...;
+its last layer is SB3's ``value_net`` and has one output. Both networks are trained on normalised observations.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import re
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.torch_layers import FlattenExtractor
+from torch import nn
+
+from metamap_agents.normalizer import ObservationNormalizer
+from metamap_agents.policies import check_box
+from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.storage import check_arrays, write_bytes
+from metamap_envs.errors import MetaMapError, unknown_name
+
+__all__ = [
+    "critic_from_sb3",
+    "critic_into_sb3",
+    "export_sb3",
+    "log_std_from_sb3",
+    "log_std_into_sb3",
+    "phi_from_sb3",
+    "phi_into_sb3",
+    "read_sb3_actor",
+    "spec_from_sb3",
+]
+
+_MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+# What zipfile and a restricted unpickler raise on bytes that are broken in one way or another.
+_BROKEN = (
+    *(pickle.UnpicklingError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
+    *(ValueError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError, MemoryError),
+)
+_ACTOR_CRITIC_NAME = re.compile(
+    r"((mlp_extractor\.(policy|value)_net\.\d+|action_net|value_net)\.(weight|bias)|log_std)"
+)
+_LARGEST_ENTRY = 256 * 1024**2  # bytes; an entry of a zip says its own size, and a hostile one says it wants all memory
+
+
+def spec_from_sb3(policy: ActorCriticPolicy) -> PolicySpec:
+    """The shape of a policy's actor.
+
+    Raises:
+        MetaMapError: not a plain perceptron on flat observations with Gaussian actions.
+    """
+    if not isinstance(policy.features_extractor, FlattenExtractor):
+        raise MetaMapError(
+            f"SB3 policy: expected flat observations, it has a {type(policy.features_extractor).__name__}"
+        )
+    if not isinstance(policy.action_dist, DiagGaussianDistribution):
+        raise MetaMapError(f"SB3 policy: expected Gaussian actions, it has a {type(policy.action_dist).__name__}")
+    names = {module: name for name, module in _MODULES.items()}
+    if policy.activation_fn not in names:
+        raise unknown_name("activation of an SB3 policy", policy.activation_fn.__name__, names.values())
+    return PolicySpec.infer(_arrays(_actor(policy)), names[policy.activation_fn], "SB3 policy")
+
+
+def phi_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
+    """The actor's weights, ``mlp_extractor.policy_net`` then ``action_net``: a copy, float32 [P].
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`.
+    """
+    return spec_from_sb3(policy).join(_arrays(_actor(policy))).astype(np.float32)
+
+
+def phi_into_sb3(policy: ActorCriticPolicy, phi: ArrayLike) -> None:
+    """Overwrite the actor's weights, in place. The optimizer's moments are left as they are.
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`; or ``phi`` is not of shape (P,).
+    """
+    spec = spec_from_sb3(policy)
+    weights = np.asarray(phi)
+    if weights.shape != (spec.size,):
+        raise MetaMapError(f"phi: expected shape ({spec.size},), got {weights.shape}")
+    _copy_into(_actor(policy), spec.split(weights))
+
+
+def critic_from_sb3(policy: ActorCriticPolicy) -> dict[str, NDArray[np.float32]]:
+    """The value network's weights, ``mlp_extractor.value_net`` then ``value_net``: copies."""
+    return {name: array.astype(np.float32) for name, array in _arrays(_critic(policy)).items()}
+
+
+def critic_into_sb3(policy: ActorCriticPolicy, critic: Mapping[str, NDArray[Any]]) -> None:
+    """Overwrite the value network's weights, in place.
+
+    Raises:
+        MetaMapError: other names or shapes than :func:`critic_from_sb3` gives for this policy.
+    """
+    parameters = _critic(policy)
+    check_arrays(critic, {name: tuple(parameter.shape) for name, parameter in parameters.items()}, "critic")
+    _copy_into(parameters, critic)
+
+
+def log_std_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
+    """Logarithm of the actions' standard deviation, float32 [A]: a copy.
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`.
+    """
+    spec_from_sb3(policy)
+    return np.array(policy.log_std.detach().cpu().numpy(), dtype=np.float32)
+
+
+def log_std_into_sb3(policy: ActorCriticPolicy, log_std: ArrayLike) -> None:
+    """Overwrite the logarithm of the actions' standard deviation, in place.
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`; or another shape than (A,).
+    """
+    check_arrays({"log_std": np.asarray(log_std)}, {"log_std": (spec_from_sb3(policy).action_size,)}, "SB3 policy")
+    _copy_into({"log_std": policy.log_std}, {"log_std": np.asarray(log_std)})
+
+
+def export_sb3(
+    path: str | Path,
+    spec: PolicySpec,
+    phi: ArrayLike,
+    normalizer: ObservationNormalizer,
+    log_std: ArrayLike | None,
+    critic: Mapping[str, NDArray[Any]] | None,
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+) -> None:
+    """Write a zip that plain ``PPO.load(path)`` opens where this project is not installed.
+
+    The normaliser is folded into the first layers of actor and critic, so the model takes raw observations, and
+    ``model.predict(observation, deterministic=True)`` gives the actions of
+    :class:`~metamap_agents.policies.WeightPolicy`.
+
+    Args:
+        path: must end in ``.zip`` (SB3 would add it).
+        spec: the actor's shape.
+        phi: [P], weights on normalised observations.
+        normalizer: the family's.
+        log_std: [A]; None for SB3's own start, 0.
+        critic: as :func:`critic_from_sb3` gives it, on normalised observations; None or empty for one of the actor's
+            hidden sizes that answers 0 everywhere and can be trained from there.
+        observation_space: Box of shape (O,).
+        action_space: Box of shape (A,).
+
+    Raises:
+        MetaMapError: sizes or names that do not fit, or a path that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".zip":
+        raise MetaMapError(f"{path}: expected a name that ends in .zip")
+    observation_box = check_box("observation_space", observation_space, spec.observation_size)
+    action_box = check_box("action_space", action_space, spec.action_size)
+    critic_spec = PolicySpec(spec.observation_size, 1, spec.hidden, spec.activation)
+    if critic:
+        critic_spec = PolicySpec.infer(critic, spec.activation, "critic")
+    if (critic_spec.observation_size, critic_spec.action_size) != (spec.observation_size, 1):
+        raise MetaMapError(f"critic: expected {spec.observation_size} inputs and 1 output, got {critic_spec}")
+
+    model = _new_model(spec, critic_spec.hidden, observation_box, action_box)
+    phi_into_sb3(model.policy, normalizer.fold(spec, np.asarray(phi, dtype=np.float64)))
+    log_std_into_sb3(model.policy, np.zeros(spec.action_size) if log_std is None else log_std)
+    if not critic:  # the hidden layers keep their random start: all zeros could never learn
+        nn.init.zeros_(model.policy.value_net.weight)
+        nn.init.zeros_(model.policy.value_net.bias)
+    else:
+        flat = critic_spec.join({name: np.asarray(array, dtype=np.float64) for name, array in critic.items()})
+        critic_into_sb3(model.policy, critic_spec.split(normalizer.fold(critic_spec, flat)))
+    buffer = io.BytesIO()
+    model.save(buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+def read_sb3_actor(path: str | Path, activation: str | None = None) -> tuple[PolicySpec, NDArray[np.float32]]:
+    """Read the actor out of somebody else's PPO or A2C zip without running any code from it.
+
+    Only ``policy.pth`` is loaded, as tensors (``weights_only=True``); the pickles in ``data`` are never opened.
+    The sizes follow from the shapes. The activation does not: it is taken from the argument, else from the
+    text that SB3 writes beside the pickled ``policy_kwargs`` when its user chose one, else it is SB3's default,
+    tanh. A ``VecNormalize`` is stored in another file, so ``phi`` takes whatever the model was trained on.
+
+    Args:
+        path: the zip.
+        activation: one of :data:`~metamap_agents.policy_spec.ACTIVATIONS`, or None to find it as above.
+
+    Returns:
+        The spec, and phi float32 [P].
+
+    Raises:
+        MetaMapError: not an SB3 zip, or an actor that is not a perceptron with Gaussian actions.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            weights = _entry(archive, "policy.pth", path)
+            data = _entry(archive, "data", path) if activation is None and "data" in archive.namelist() else b"{}"
+    except FileNotFoundError as error:
+        raise MetaMapError(f"{path}: no such file") from error
+    except MetaMapError:
+        raise
+    except _BROKEN as error:
+        raise MetaMapError(f"{path}: expected a zip of Stable-Baselines3 ({error})") from error
+    state = _state_dict(weights, path)
+    parts = _actor_parts(state, path)
+    spec = PolicySpec.infer(parts, activation or _stored_activation(data, path), str(path))
+    log_std = state["log_std"]
+    if tuple(log_std.shape) != (spec.action_size,):
+        raise MetaMapError(f"{path}: log_std: expected ({spec.action_size},), file has {tuple(log_std.shape)} (gSDE?)")
+    return spec, spec.join(parts).astype(np.float32)
+
+
+class _SpacesOnly(gym.Env[Any, Any]):
+    """Two spaces and nothing else: a PPO model is made from an environment, and never saved with it."""
+
+    def __init__(self, observation_space: spaces.Box, action_space: spaces.Box) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+def _new_model(spec: PolicySpec, critic_hidden: tuple[int, ...], observation: spaces.Box, action: spaces.Box) -> PPO:
+    """A PPO model with freshly made weights, always the same; the global generators are left as they were."""
+    # The spaces are pickled into the zip: plain new ones, as a subclass would need its module to be loaded.
+    env = _SpacesOnly(*(spaces.Box(box.low, box.high, dtype=box.dtype.type) for box in (observation, action)))
+    policy_kwargs = {
+        "net_arch": {"pi": list(spec.hidden), "vf": list(critic_hidden)},
+        "activation_fn": _MODULES[spec.activation],
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return PPO("MlpPolicy", env, policy_kwargs=policy_kwargs, device="cpu")
+
+
+def _actor(policy: ActorCriticPolicy) -> dict[str, nn.Parameter]:
+    return _parameters(policy.mlp_extractor.policy_net, policy.action_net)
+
+
+def _critic(policy: ActorCriticPolicy) -> dict[str, nn.Parameter]:
+    return _parameters(policy.mlp_extractor.value_net, policy.value_net)
+
+
+def _parameters(body: nn.Module, head: nn.Module) -> dict[str, nn.Parameter]:
+    linear = [module for module in (*body.modules(), *head.modules()) if isinstance(module, nn.Linear)]
+    named = {}
+    for index, layer in enumerate(linear):
+        for kind in ("weight", "bias"):
+            named[f"layers.{index}.{kind}"] = layer.get_parameter(kind)
+    return named
+
+
+def _arrays(parameters: Mapping[str, nn.Parameter]) -> dict[str, NDArray[Any]]:
+    return {name: parameter.detach().cpu().numpy().copy() for name, parameter in parameters.items()}
+
+
+def _copy_into(parameters: Mapping[str, nn.Parameter], arrays: Mapping[str, NDArray[Any]]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(np.array(arrays[name])))
+
+
+def _entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
+    if name not in archive.namelist():
+        raise MetaMapError(f"{path}: expected a zip of Stable-Baselines3, there is no {name} in it")
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise MetaMapError(f"{path}: {name}: expected an entry that is stored or deflated, as SB3 writes them")
+    if info.file_size > _LARGEST_ENTRY:
+        raise MetaMapError(f"{path}: {name} is larger than {_LARGEST_ENTRY} bytes: not a policy of this kind")
+    return archive.read(info)
+
+
+def _state_dict(content: bytes, path: Path) -> dict[Any, torch.Tensor]:
+    """A dictionary of tensors of floats out of what ``torch.save`` wrote."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of old files, and of files that are refused below anyway
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except _BROKEN as error:
+        # PyTorch's own message tells how to switch the protection off; that is not repeated here.
+        raise MetaMapError(f"{path}: policy.pth: expected tensors, it is broken or holds something else") from error
+    if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
+        raise MetaMapError(f"{path}: policy.pth: expected a dictionary of tensors of floats")
+    return state
+
+
+def _actor_parts(state: Mapping[Any, torch.Tensor], path: Path) -> dict[str, NDArray[Any]]:
+    """The actor's arrays under our names, out of the ``state_dict`` of an ``ActorCriticPolicy``."""
+    for name in state:
+        if not _ACTOR_CRITIC_NAME.fullmatch(str(name)):
+            raise MetaMapError(f"{path}: {name}: expected the plain MlpPolicy of PPO or A2C, which has no such weights")
+    for name in ("action_net.weight", "action_net.bias", "log_std"):
+        if name not in state:
+            raise MetaMapError(f"{path}: {name}: expected an actor with Gaussian actions, file has no such array")
+    body = sorted({int(name.split(".")[2]) for name in state if name.startswith("mlp_extractor.policy_net.")})
+    prefixes = [*(f"mlp_extractor.policy_net.{index}" for index in body), "action_net"]
+    return {
+        f"layers.{layer}.{kind}": state[f"{prefix}.{kind}"].detach().float().numpy()
+        for layer, prefix in enumerate(prefixes)
+        for kind in ("weight", "bias")
+        if f"{prefix}.{kind}" in state
+    }
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.layout == torch.strided
+
+
+def _stored_activation(data: bytes, path: Path) -> str:
+    """The activation that SB3 wrote as text into ``data``, or "tanh". Reads JSON only."""
+    try:
+        text = json.loads(data).get("policy_kwargs", {}).get("activation_fn")
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise MetaMapError(f"{path}: data: expected a JSON object") from error
+    if text is None:
+        return "tanh"
+    for name, module in _MODULES.items():
+        if text == str(module):
+            return name
+    raise unknown_name(f"activation in {path}:", text, map(str, _MODULES.values()))
