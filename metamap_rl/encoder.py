@@ -1,7 +1,8 @@
 """Encoders: the transitions D of one task to a bounded context z.
 
 An encoder sees a set: the order of the transitions must not matter, and neither must what stands in masked
-rows. It is deterministic: the same D gives the same z in training and in use, so no dropout and no batch statistics. To add one, write a class with the constructor and the call of :class:`Encoder` and register it:
+rows. It is deterministic: the same D gives the same z in training and in use, so no dropout and no batch
+statistics. To add one, write a class with the constructor and the call of :class:`Encoder` and register it:
 
     @ENCODERS.register("my-encoder")
     class MyEncoder(nn.Module): ...

@@ -107,5 +107,5 @@ def moved_mapper(seed: int = 0, config: MapperConfig = SMALL) -> Mapper:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in mapper.parameters():
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
     return mapper
