@@ -28,9 +28,7 @@ def gymnasium_asset(file_name: str, *, settotalmass: float | None = None) -> muj
         raise MetaMapError("gymnasium is not installed; install metamap-rl with its dependencies")
     path = Path(found.origin).parent / "envs" / "mujoco" / "assets" / file_name
     if not path.is_file():
-        raise MetaMapError(
-            f"the installed gymnasium has no MuJoCo model {file_name!r} (looked in {path.parent})"
-        )
+        raise MetaMapError(f"the installed gymnasium has no MuJoCo model {file_name!r} (looked in {path.parent})")
     spec = mujoco.MjSpec.from_file(str(path))
     if settotalmass is not None:
         spec.compiler.settotalmass = settotalmass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Array, State, get_family
-from metamap_envs.spaces import action_space, observation_space, read_task
+from metamap_envs.options import check_options, read_task
+from metamap_envs.simulator import UNSTABLE
+from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 
 if TYPE_CHECKING:
@@ -23,11 +26,12 @@ __all__ = ["FamilyEnv"]
 _RESET_OPTIONS = ("parameters", "task")
 
 
-class FamilyEnv(gym.Env[Array, NDArray[Any]]):
+class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
     """One environment of a family, with one task until a reset asks for another.
 
     ``model`` and ``data`` are MuJoCo's, as in Gymnasium's own environments. ``info["task"]`` always holds the task's
     id, and the terms of the reward are in ``info`` by name. The horizon is not here: `gymnasium.make` adds it.
+    An episode in which MuJoCo finds the physics unstable is terminated, with ``info["diverged"]`` set.
 
     Args:
         family: name of the family.
@@ -55,8 +59,7 @@ class FamilyEnv(gym.Env[Array, NDArray[Any]]):
         height: int = 480,
     ) -> None:
         self.family = get_family(family)
-        step_seconds = self.family.base_model.opt.timestep * self.family.frame_skip
-        self.metadata = {**self.metadata, "render_fps": round(1.0 / step_seconds)}
+        self.metadata = {**self.metadata, "render_fps": round(1.0 / self.family.step_seconds)}
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise unknown_name("render mode", render_mode, self.metadata["render_modes"])
         self.render_mode = render_mode
@@ -70,7 +73,7 @@ class FamilyEnv(gym.Env[Array, NDArray[Any]]):
         """Give the environment a task's physics: a fresh model and data, no trace of the last task."""
         self.close()
         self.task = task
-        self.model = self.family.model(task)
+        self.model = copy.copy(self.family.model(task))  # users may edit theirs; the family's is shared
         self.data = mujoco.MjData(self.model)
         self._values = task.values[None]
 
@@ -81,9 +84,7 @@ class FamilyEnv(gym.Env[Array, NDArray[Any]]):
             readouts[key] = np.array(getattr(self.data, readout.field)[index])[None]
         return State(np.array(self.data.qpos)[None], np.array(self.data.qvel)[None], readouts)
 
-    def reset(
-        self, *, seed: int | None = None, options: dict[str, Any] | None = None
-    ) -> tuple[Array, dict[str, Any]]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start a new episode.
 
         Args:
@@ -93,9 +94,7 @@ class FamilyEnv(gym.Env[Array, NDArray[Any]]):
         Raises:
             MetaMapError: unknown option, or a task that the family does not admit.
         """
-        for key in options or {}:
-            if key not in _RESET_OPTIONS:
-                raise unknown_name("reset option", key, _RESET_OPTIONS)
+        check_options(options or {}, _RESET_OPTIONS)
         task = read_task(self.family, options or {})
         super().reset(seed=seed)
         if task is not None:
@@ -121,9 +120,7 @@ class FamilyEnv(gym.Env[Array, NDArray[Any]]):
             raise MetaMapError("call reset() before step()")
         actions = np.asarray(action)[None]
         if actions.shape != (1, self.family.action_size):
-            raise MetaMapError(
-                f"action: expected shape ({self.family.action_size},), got {actions.shape[1:]}"
-            )
+            raise MetaMapError(f"action: expected shape ({self.family.action_size},), got {actions.shape[1:]}")
         if not np.isfinite(actions).all():
             raise MetaMapError(f"the action is not finite: {action}")
         self.data.ctrl[:] = actions[0]
@@ -131,18 +128,18 @@ class FamilyEnv(gym.Env[Array, NDArray[Any]]):
         after = self._state()
         rewards, terms = self.family.reward(self._before, after, actions, self._values)
         terminated = bool(self.family.terminated(after, self._values)[0])
+        info: dict[str, Any] = {"task": self.task.id, **{name: float(term[0]) for name, term in terms.items()}}
+        if any(self.data.warning[kind].number for kind in UNSTABLE):
+            terminated = info["diverged"] = True
         self._before = after
         if self.render_mode == "human":
             self.render()
-        info = {"task": self.task.id, **{name: float(term[0]) for name, term in terms.items()}}
         return self.family.observe(after)[0], float(rewards[0]), terminated, False, info
 
     def render(self) -> Any:
         """A picture in the render mode's form, or None for "human". Nothing of a renderer is imported before this."""
         if self.render_mode is None:
-            raise MetaMapError(
-                "this environment was made without a render_mode; pass render_mode='rgb_array'"
-            )
+            raise MetaMapError("this environment was made without a render_mode; pass render_mode='rgb_array'")
         if self._renderer is None:
             from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
@@ -152,7 +149,6 @@ class FamilyEnv(gym.Env[Array, NDArray[Any]]):
 
     def close(self) -> None:
         """Close the renderer, if one was opened."""
-        if getattr(self, "_renderer", None) is not None:
-            assert self._renderer is not None
-            self._renderer.close()
+        if self._renderer is not None:
+            self._renderer.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it without types
         self._renderer = None

@@ -133,6 +133,11 @@ class Family(ABC):
     # what follows from the above ---------------------------------------------------------------------------------
 
     @cached_property
+    def step_seconds(self) -> float:
+        """Simulated seconds of one environment step."""
+        return float(self.base_model.opt.timestep * self.frame_skip)
+
+    @cached_property
     def base_model(self) -> mujoco.MjModel:
         """The compiled base model. Never written to: tasks get copies."""
         return self.compile()
@@ -265,6 +270,10 @@ def list_families() -> tuple[str, ...]:
 
 
 @cache
+def _instance(cls: type[Family]) -> Family:
+    return cls()
+
+
 def get_family(name: str) -> Family:
     """The one instance of a family.
 
@@ -273,4 +282,4 @@ def get_family(name: str) -> Family:
     """
     if name not in list_families():
         raise unknown_name("family", name, _REGISTRY)
-    return _REGISTRY[name]()
+    return _instance(_REGISTRY[name])

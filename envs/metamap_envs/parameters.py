@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
+from numbers import Real
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,9 +87,12 @@ class Parameter:
         Raises:
             MetaMapError: not a finite number, out of bounds, or not one of the choices.
         """
-        if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+        if isinstance(value, bool) or not isinstance(value, Real):
             raise MetaMapError(f"parameter {self.name!r} expects a number, got {value!r}")
-        number = float(value)
+        try:
+            number = float(value) + 0.0  # -0.0 becomes 0.0: equal tasks must have equal ids
+        except OverflowError:  # an integer that no float can hold
+            number = math.inf
         if not math.isfinite(number):
             raise MetaMapError(f"parameter {self.name!r} expects a finite number, got {number}")
         if self.choices and number not in self.choices:
@@ -111,7 +115,8 @@ class Parameter:
         edges = np.concatenate([[0.0], np.cumsum(widths)])
         position = fraction * edges[-1]
         which = np.minimum(np.searchsorted(edges, position, side="right") - 1, len(intervals) - 1)
-        return np.round(lows[which] + position - edges[which], _DECIMALS)
+        values: NDArray[np.float64] = np.round(lows[which] + position - edges[which], _DECIMALS)
+        return values
 
 
 class ParameterSpace:
@@ -119,7 +124,8 @@ class ParameterSpace:
 
     Continuous parameters follow a scrambled Sobol sequence. Combinations of discrete parameters are dealt out
     to train, validation and test-in once and for all (5/8, 1/8, 2/8 of a fixed shuffle), so that a held-out
-    combination is never trained on; with fewer than 8 combinations all splits share them.
+    combination is never trained on; with fewer than 8 combinations all splits share them. A sample goes through its
+    split's combinations in random order, and repeats one only after all of them.
     """
 
     def __init__(self, parameters: tuple[Parameter, ...]) -> None:
@@ -150,6 +156,8 @@ class ParameterSpace:
         Raises:
             MetaMapError: an unknown name, or a value that its parameter does not admit.
         """
+        if not isinstance(given, Mapping):
+            raise MetaMapError(f"parameters of {owner}: expected a mapping of names to numbers, got {given!r}")
         for name in given:
             if name not in self.names:
                 raise unknown_name(f"parameter of {owner}", name, self.names)
@@ -163,7 +171,7 @@ class ParameterSpace:
         order = np.random.default_rng(_PARTITION_SEED).permutation(len(every))
         shuffled = [every[index] for index in order]
         if len(every) < _SMALLEST_PARTITION:
-            return {split: shuffled for split in Split}
+            return dict.fromkeys(Split, shuffled)
         first = round(_PARTITION_SHARES[0] * len(every))
         second = first + round(_PARTITION_SHARES[1] * len(every))
         return {
@@ -179,7 +187,7 @@ class ParameterSpace:
         Args:
             split: which ranges and which combinations to use.
             count: number of points, at least 1.
-            generator: source of the Sobol scrambling.
+            generator: source of the Sobol scrambling and of the order of the combinations.
 
         Returns:
             Values, float64 [count, P], in the space's order.
@@ -190,12 +198,11 @@ class ParameterSpace:
         if count < 1:
             raise MetaMapError(f"the number of tasks must be at least 1, got {count}")
         if split is Split.TEST_OUT and not any(parameter.out for parameter in self.parameters):
-            raise MetaMapError(
-                "this family declares no test-out range; valid splits are train, validation, test-in"
-            )
+            raise MetaMapError("this family declares no test-out range; valid splits are train, validation, test-in")
         fractions = _sobol(len(self.parameters), count, generator)
         combinations = self.combinations[split]
-        rows = np.array([combinations[index % len(combinations)] for index in range(count)])
+        order = generator.permutation(len(combinations))
+        rows = np.array([combinations[order[index % len(order)]] for index in range(count)])
         values = np.empty((count, len(self.parameters)))
         discrete = 0
         for column, parameter in enumerate(self.parameters):

@@ -44,13 +44,16 @@ class Rollout:
     truncated: Flags
 
     def __post_init__(self) -> None:
-        """Check shapes against the family and refuse NaN.
+        """Check shapes and types against the family and refuse NaN; numbers of other types become float32.
 
         Raises:
-            MetaMapError: an array has another shape than the task's family gives it, or holds NaN or infinity.
+            MetaMapError: an array has another shape than the task's family gives it, holds NaN or a number beyond
+                float32, or a flag is not bool.
         """
         family = get_family(self.task.family)
-        count = len(self.rewards)
+        for name, array in self.arrays().items():
+            object.__setattr__(self, name, _convert(array, name, f"rollout of {family.name!r}"))
+        count = self.rewards.size
         expected = {
             "observations": (count, family.observation_size),
             "actions": (count, family.action_size),
@@ -62,9 +65,7 @@ class Rollout:
         for name, shape in expected.items():
             array = getattr(self, name)
             if array.shape != shape:
-                raise MetaMapError(
-                    f"rollout of {family.name!r}: {name} expected shape {shape}, got {array.shape}"
-                )
+                raise MetaMapError(f"rollout of {family.name!r}: {name} expected shape {shape}, got {array.shape}")
             if not np.isfinite(array).all():
                 raise MetaMapError(f"rollout of {family.name!r}: {name} holds NaN or infinity")
 
@@ -85,3 +86,16 @@ class Rollout:
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The six arrays by name, for storage."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "task"}
+
+
+def _convert(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
+    """Flags as they are, everything else as float32."""
+    array = np.asarray(array)
+    if name in ("terminated", "truncated"):
+        if array.dtype != np.bool_:
+            raise MetaMapError(f"{where}: {name} expected bool, got {array.dtype}")
+        return array
+    if array.dtype.kind not in "fiu":
+        raise MetaMapError(f"{where}: {name} expected numbers, got {array.dtype}")
+    with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is refused as such
+        return array.astype(np.float32, copy=False)

@@ -10,10 +10,22 @@ import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
 
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, Family, State
 from metamap_envs.task import Task
 
-__all__ = ["Simulator", "default_threads"]
+__all__ = ["UNSTABLE", "Simulator", "default_threads"]
+
+UNSTABLE = tuple(
+    warning.value
+    for warning in (
+        mujoco.mjtWarning.mjWARN_BADQPOS,
+        mujoco.mjtWarning.mjWARN_BADQVEL,
+        mujoco.mjtWarning.mjWARN_BADQACC,
+        mujoco.mjtWarning.mjWARN_BADCTRL,
+    )
+)
+"""MuJoCo's warnings of a state that is NaN or huge. MuJoCo resets such a state by itself and goes on."""
 
 
 def default_threads() -> int:
@@ -24,16 +36,21 @@ def default_threads() -> int:
 class Simulator:
     """N persistent `MjData`, each with its own task's `MjModel`, stepped by `mujoco.batch` on its threads.
 
-    Results are those of a loop of `mj_step` over one `MjData` each, to the bit and at any number of threads. The data is
-    persistent because a state handed over without the solver's warm start drifts away from Gymnasium's trajectory.
+    Results are those of a loop of `mj_step` over one `MjData` each, to the bit and at any number of threads. The data
+    is persistent because a state handed over without the solver's warm start drifts away from Gymnasium's trajectory.
 
     Args:
         family: the family of all tasks.
         tasks: one task per environment.
         num_threads: threads including the caller's; 0 takes all cores.
+
+    Raises:
+        MetaMapError: ``num_threads`` is negative.
     """
 
     def __init__(self, family: Family, tasks: Sequence[Task], num_threads: int = 0) -> None:
+        if num_threads < 0:
+            raise MetaMapError(f"num_threads must be 0 (all cores) or more, got {num_threads}")
         self.family = family
         threads = min(num_threads or default_threads(), len(tasks))
         self._batch = batch.Batch(family.base_model, len(tasks), threads, persistent=True)
@@ -62,7 +79,8 @@ class Simulator:
         """Give each environment its task's model; states stay as they are until the next `start`."""
         self.tasks = tuple(tasks)
         self.values = np.stack([task.values for task in tasks])
-        models = [self.family.model(task) for task in tasks]
+        distinct = {task: self.family.model(task) for task in dict.fromkeys(tasks)}  # equal tasks share one model
+        models = [distinct[task] for task in tasks]
         if any(model is not self.family.base_model for model in models + self.models):
             self._batch.set_models(models)
         self.models = models
@@ -87,18 +105,9 @@ class Simulator:
         return State(self._qpos.copy(), self._qvel.copy(), readouts)
 
     def diverged(self) -> NDArray[np.bool_]:
-        """Which environments MuJoCo found unstable (NaN or huge) since their last start, bool [N].
-
-        MuJoCo resets such a state by itself and goes on.
-        """
-        bad = [
-            mujoco.mjtWarning.mjWARN_BADQPOS.value,
-            mujoco.mjtWarning.mjWARN_BADQVEL.value,
-            mujoco.mjtWarning.mjWARN_BADQACC.value,
-            mujoco.mjtWarning.mjWARN_BADCTRL.value,
-        ]
-        counts = np.asarray(self._batch.warning)  # [N, kind, (last info, count)]
-        return np.asarray(counts[:, bad, 1].any(axis=1))
+        """Which environments MuJoCo found unstable since their last start, bool [N]."""
+        counts = self._batch.warning[..., 1]  # [N, warning, (last info, count)]
+        return np.asarray(counts[:, UNSTABLE].any(axis=1)) if counts.any() else np.zeros(len(counts), dtype=np.bool_)
 
     def data(self, index: int) -> mujoco.MjData:
         """A copy of one environment's `MjData`, for rendering."""

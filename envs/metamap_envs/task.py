@@ -57,6 +57,10 @@ class Task:
         """
         return dict(self.parameters)[name]
 
+    def __reduce__(self) -> tuple[type[Task], tuple[object, ...]]:
+        """Pickle the fields only: cached arrays would come back writeable."""
+        return Task, (self.family, self.parameters, self.split)
+
     def describe(self) -> str:
         """Parameters for people, e.g. ``target_velocity=1.25``."""
         return ", ".join(f"{name}={value:.4g}" for name, value in self.parameters)
@@ -74,7 +78,9 @@ class Task:
         """
         from metamap_envs.family import get_family
 
+        if not isinstance(document, Mapping):
+            raise MetaMapError(f"a task is a JSON object with family, parameters and split, got {document!r}")
         missing = {"family", "parameters", "split"} - set(document)
         if missing:
-            raise MetaMapError(f"a task needs the key {min(missing)!r}; it has {sorted(document)}")
+            raise MetaMapError(f"a task needs the key {min(missing)!r}; it has {sorted(map(str, document))}")
         return get_family(document["family"]).task(document["parameters"], split=document["split"])

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Array, get_family
+from metamap_envs.options import check_options, read_mask, read_seeds, read_task, read_tasks
 from metamap_envs.simulator import Simulator
-from metamap_envs.spaces import action_space, observation_space, read_task
+from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 
 __all__ = ["FamilyVectorEnv", "make_vector_env"]
@@ -23,14 +24,15 @@ Infos = dict[str, Any]
 _RESET_OPTIONS = ("parameters", "reset_mask", "task", "tasks")
 
 
-class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
+class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
     """N environments of one family, each with its own task, stepped in parallel threads.
 
     Observations, rewards and ends are those of N single environments (`FamilyEnv` with a time limit) seeded alike,
     to the bit. An episode in which MuJoCo finds the physics unstable is terminated, with ``infos["diverged"]`` set.
 
-    ``infos["task"]`` always holds the task ids. Terms of the reward are in ``infos`` by name. In same-step autoreset
-    ``infos["final_obs"]`` and ``infos["final_info"]`` follow Gymnasium's layout.
+    ``infos["task"]`` always holds all task ids. Terms of the reward are in ``infos`` by name, ``infos["_<name>"]``
+    says for which environments. In same-step autoreset ``infos["final_obs"]`` and ``infos["final_info"]`` follow
+    Gymnasium's layout.
 
     Args:
         tasks: one task per environment, all of one family.
@@ -39,7 +41,8 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
         horizon: steps after which an episode is truncated; default the family's.
 
     Raises:
-        MetaMapError: no tasks, tasks of different families, an unknown autoreset mode or a horizon below 1.
+        MetaMapError: no tasks, tasks of different families, an unknown autoreset mode, a horizon below 1 or a
+            negative number of threads.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self.simulator = Simulator(self.family, tasks, num_threads)
-        self._generators, self._seeds = self._fresh_generators([None] * self.num_envs)
+        pairs = [seeding.np_random() for _ in tasks]
+        self._generators = [generator for generator, _ in pairs]
+        self._seeds = [seed for _, seed in pairs]
         self._elapsed = np.zeros(self.num_envs, dtype=np.int64)
         self._done = np.zeros(self.num_envs, dtype=np.bool_)
         self._started = False
@@ -82,14 +87,9 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
 
     def _name_tasks(self) -> None:
         self._task_ids = np.array([task.id for task in self.tasks], dtype=object)
-        self._all = np.ones(self.num_envs, dtype=np.bool_)
 
-    def _fresh_generators(self, seeds: Sequence[int | None]) -> tuple[list[np.random.Generator], list[int]]:
-        pairs = [seeding.np_random(seed) for seed in seeds]
-        return [generator for generator, _ in pairs], [seed for _, seed in pairs]
-
-    @property
-    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]  # as in SyncVectorEnv
+    @property  # type: ignore[misc]  # read-only as in SyncVectorEnv
+    def np_random(self) -> tuple[np.random.Generator, ...]:  # type: ignore[override]
         """Random generators, one per environment."""
         return tuple(self._generators)
 
@@ -98,26 +98,22 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
         """Seeds of the generators, one per environment."""
         return tuple(self._seeds)
 
-    def _read_seeds(self, seed: int | Sequence[int | None] | None) -> list[int | None]:
-        if seed is None:
-            return [None] * self.num_envs
-        if isinstance(seed, int | np.integer):
-            return [int(seed) + index for index in range(self.num_envs)]
-        if len(seed) != self.num_envs:
-            raise MetaMapError(f"expected {self.num_envs} reset seeds, one per environment, got {len(seed)}")
-        return [None if one is None else int(one) for one in seed]
-
-    def _read_tasks(self, options: Mapping[str, Any]) -> list[Task] | None:
-        for key in options:
-            if key not in _RESET_OPTIONS:
-                raise unknown_name("reset option", key, _RESET_OPTIONS)
-        if "tasks" in options:
-            tasks = [read_task(self.family, {"task": task}) for task in options["tasks"]]
-            if len(tasks) != self.num_envs:
-                raise MetaMapError(f"expected {self.num_envs} tasks, one per environment, got {len(tasks)}")
-            return [task for task in tasks if task is not None]
+    def _read_options(self, options: Mapping[str, Any]) -> tuple[NDArray[np.bool_], list[Task] | None]:
+        """Mask of the environments to reset, and the new tasks if any are asked for."""
+        check_options(options, _RESET_OPTIONS)
+        mask = read_mask(options, self.num_envs)
         one = read_task(self.family, options)
-        return None if one is None else [one] * self.num_envs
+        tasks = None if one is None else [one] * self.num_envs
+        if options.get("tasks") is not None:
+            if one is not None:
+                raise MetaMapError("give tasks (one per environment), or task or parameters (for all), not both")
+            tasks = read_tasks(self.family, options["tasks"], self.num_envs)
+        if not mask.all():
+            if tasks is not None:
+                raise MetaMapError("tasks can change only when all environments are reset, not under reset_mask")
+            if not self._started:
+                raise MetaMapError("the first reset must be of all environments, without reset_mask")
+        return mask, tasks
 
     # Gymnasium ----------------------------------------------------------------------------------------------------
 
@@ -132,23 +128,18 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
                 ``reset_mask`` (bool [N]) resets only some environments, as in Gymnasium.
 
         Raises:
-            MetaMapError: wrong number of seeds or tasks, an unknown option, or a mask of another shape.
+            MetaMapError: bad seeds, tasks, mask or option names; nothing is changed then.
         """
-        options = options or {}
-        mask = _read_mask(options, self.num_envs)
-        tasks = self._read_tasks(options)
-        seeds = self._read_seeds(seed)
+        mask, tasks = self._read_options(options or {})
+        seeds = read_seeds(seed, self.num_envs)
         if tasks is not None:
-            if not mask.all():
-                raise MetaMapError(
-                    "tasks can change only when all environments are reset, not under reset_mask"
-                )
             self.simulator.set_tasks(tasks)
             self._name_tasks()
-        for index in np.flatnonzero(mask):
+        indices = np.flatnonzero(mask)
+        for index in indices:
             if seeds[index] is not None:
                 self._generators[index], self._seeds[index] = seeding.np_random(seeds[index])
-        self._begin(np.flatnonzero(mask))
+        self._begin(indices)
         self._started = True
         return self.family.observe(self._before), {"task": self._task_ids.copy(), "_task": mask}
 
@@ -163,21 +154,18 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
                 disabled) a finished environment was not reset.
         """
         actions = self._check_actions(actions)
-        if self.autoreset_mode is AutoresetMode.NEXT_STEP and self._done.any():
+        if self._done.any():
+            if self.autoreset_mode is AutoresetMode.DISABLED:
+                raise MetaMapError(f"environment {self._done.argmax()} has ended; reset it with options['reset_mask']")
             return self._step_after_ends(actions)
-        if self.autoreset_mode is AutoresetMode.DISABLED and self._done.any():
-            raise MetaMapError(
-                f"environment {self._done.argmax()} has ended; reset it with options['reset_mask']"
-            )
-        after, rewards, terminated, truncated, infos = self._advance(actions, None)
-        observations = self.family.observe(after)
-        self._done = terminated | truncated
-        if self.autoreset_mode is AutoresetMode.SAME_STEP and self._done.any():
-            _add_final(infos, observations, self._done)
-            self._begin(np.flatnonzero(self._done))
-            observations = self.family.observe(self._before)
-            self._done = np.zeros_like(self._done)
-        return observations, rewards, terminated, truncated, infos
+        rewards, terminated, truncated, infos = self._advance(actions)
+        done = terminated | truncated
+        if self.autoreset_mode is not AutoresetMode.SAME_STEP:
+            self._done = done
+        elif done.any():
+            infos = self._final_infos(infos, done)
+            self._begin(np.flatnonzero(done))
+        return self.family.observe(self._before), rewards, terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
         """Nothing to release: the threads end with the simulator."""
@@ -187,12 +175,13 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
     def _check_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         if not self._started:
             raise MetaMapError("call reset() before step()")
-        actions = np.asarray(actions)
+        actions = np.ascontiguousarray(actions)  # the order of a sum, and so its last bit, depends on the layout
         expected = (self.num_envs, self.family.action_size)
         if actions.shape != expected:
             raise MetaMapError(f"actions: expected shape {expected}, got {actions.shape}")
-        if not np.isfinite(actions).all():
-            index = int(np.flatnonzero(~np.isfinite(actions).all(axis=1))[0])
+        finite = np.isfinite(actions)
+        if not finite.all():
+            index = int(finite.all(axis=1).argmin())
             raise MetaMapError(f"the action of environment {index} is not finite: {actions[index]}")
         return actions
 
@@ -206,44 +195,69 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], Array]):
         self._before = self.simulator.state()
 
     def _advance(
-        self, actions: NDArray[Any], indices: NDArray[np.intp] | None
-    ) -> tuple[Any, Array, NDArray[np.bool_], NDArray[np.bool_], Infos]:
+        self, actions: NDArray[Any], indices: NDArray[np.intp] | None = None
+    ) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_], Infos]:
         """Step the physics and score it; ``indices`` are the environments to move, None for all."""
         self.simulator.step(actions, indices)
-        after = self.simulator.state()
-        values = self.simulator.values
+        after, values = self.simulator.state(), self.simulator.values
         rewards, terms = self.family.reward(self._before, after, actions, values)
         terminated = self.family.terminated(after, values)
-        infos: Infos = {"task": self._task_ids.copy(), "_task": self._all.copy()}
+        everywhere = np.ones(self.num_envs, dtype=np.bool_)
+        infos: Infos = {"task": self._task_ids.copy(), "_task": everywhere}
+        for name, term in terms.items():
+            infos[name], infos[f"_{name}"] = term.astype(np.float64, copy=False), everywhere
         diverged = self.simulator.diverged()
         if diverged.any():
             terminated = terminated | diverged
-            infos["diverged"], infos["_diverged"] = diverged, self._all.copy()
-        for name, term in terms.items():
-            infos[name], infos[f"_{name}"] = term, self._all.copy()
+            infos["diverged"] = infos["_diverged"] = diverged
         self._before = after
         self._elapsed += 1
-        return after, rewards, terminated, self._elapsed >= self.horizon, infos
+        return rewards, terminated, self._elapsed >= self.horizon, infos
 
     def _step_after_ends(
         self, actions: NDArray[Any]
     ) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], Infos]:
         """Next-step autoreset: environments that ended last time start anew, the others move."""
-        ended = self._done.copy()
-        after, rewards, terminated, truncated, infos = self._advance(actions, np.flatnonzero(~ended))
-        for name in [name for name in infos if name.startswith("_") and name != "_task"]:
-            infos[name] &= ~ended
-        self._begin(np.flatnonzero(ended))
-        rewards[ended] = 0.0
-        terminated, truncated = terminated & ~ended, truncated & ~ended
+        moving = ~self._done
+        rewards, terminated, truncated, infos = self._advance(actions, np.flatnonzero(moving))
+        self._begin(np.flatnonzero(~moving))
+        rewards = np.where(moving, rewards, 0.0)
+        terminated, truncated = terminated & moving, truncated & moving
         self._done = terminated | truncated
-        return self.family.observe(self._before), rewards, terminated, truncated, infos
+        return self.family.observe(self._before), rewards, terminated, truncated, self._with_tasks(infos, moving)
+
+    def _final_infos(self, infos: Infos, done: NDArray[np.bool_]) -> Infos:
+        """Same-step autoreset: move last observations and infos of ended episodes to where Gymnasium puts them."""
+        last = self.family.observe(self._before)
+        final = np.full(self.num_envs, None, dtype=object)
+        for index in np.flatnonzero(done):
+            final[index] = last[index]
+        return self._with_tasks(infos, ~done) | {
+            "final_obs": final,
+            "_final_obs": done,
+            "final_info": _of_some(infos, done),
+            "_final_info": done,
+        }
+
+    def _with_tasks(self, infos: Infos, who: NDArray[np.bool_]) -> Infos:
+        """Infos of some environments, and the task of every one."""
+        tasks = {"task": infos["task"], "_task": infos["_task"]}
+        return tasks | {key: value for key, value in _of_some(infos, who).items() if key not in tasks}
+
+
+def _of_some(infos: Infos, who: NDArray[np.bool_]) -> Infos:
+    """Infos in Gymnasium's layout for the environments in ``who``: elsewhere zero or None, no key that nobody has."""
+    some: Infos = {}
+    for key in [key for key in infos if not key.startswith("_")]:
+        valid = infos[f"_{key}"] & who
+        if valid.any():
+            absent = None if infos[key].dtype == object else infos[key].dtype.type(0)
+            some[key], some[f"_{key}"] = np.where(valid, infos[key], absent), valid
+    return some
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
-    names = {member.value.lower(): member for member in AutoresetMode} | {
-        m.name.lower(): m for m in AutoresetMode
-    }
+    names = {member.value.lower(): member for member in AutoresetMode} | {m.name.lower(): m for m in AutoresetMode}
     if isinstance(mode, AutoresetMode):
         return mode
     if str(mode).lower() not in names:
@@ -251,35 +265,11 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     return names[str(mode).lower()]
 
 
-def _read_mask(options: Mapping[str, Any], count: int) -> NDArray[np.bool_]:
-    if "reset_mask" not in options:
-        return np.ones(count, dtype=np.bool_)
-    mask = np.asarray(options["reset_mask"])
-    if mask.shape != (count,) or mask.dtype != np.bool_ or not mask.any():
-        raise MetaMapError(
-            f"reset_mask: expected bool of shape ({count},) with one True at least, got {mask!r}"
-        )
-    return mask
-
-
-def _add_final(infos: Infos, observations: Array, done: NDArray[np.bool_]) -> None:
-    """Put last observations and infos of ended episodes where Gymnasium's same-step autoreset puts them."""
-    final = np.full(len(done), None, dtype=object)
-    for index in np.flatnonzero(done):
-        final[index] = observations[index]
-    infos["final_info"] = {
-        key: (np.where(done, value, np.zeros_like(value)) if not key.startswith("_") else value & done)
-        for key, value in infos.items()
-    }
-    infos["final_obs"] = final
-    infos["_final_obs"] = infos["_final_info"] = done.copy()
-
-
 def make_vector_env(
     num_envs: int,
     family: str,
     *,
-    tasks: Sequence[Task] | None = None,
+    tasks: Sequence[Task | Mapping[str, Any]] | None = None,
     parameters: Mapping[str, object] | None = None,
     max_episode_steps: int | None = None,
     **kwargs: Any,
@@ -289,7 +279,7 @@ def make_vector_env(
     Args:
         num_envs: number of environments.
         family: name of the family.
-        tasks: one task per environment; excludes ``parameters``.
+        tasks: one task, or its JSON form, per environment; excludes ``parameters``.
         parameters: the parameters of all environments; default the family's defaults.
         max_episode_steps: horizon; default the family's.
         **kwargs: for `FamilyVectorEnv`.
@@ -300,9 +290,7 @@ def make_vector_env(
     if tasks is not None and parameters is not None:
         raise MetaMapError("give either tasks or parameters, not both")
     if tasks is None:
-        tasks = [get_family(family).task(parameters)] * num_envs
-    if len(tasks) != num_envs:
-        raise MetaMapError(f"expected {num_envs} tasks, one per environment, got {len(tasks)}")
-    for task in tasks:
-        get_family(family).check_task(task)
-    return FamilyVectorEnv(tasks, horizon=max_episode_steps, **kwargs)
+        chosen = [get_family(family).task(parameters)] * num_envs
+    else:
+        chosen = read_tasks(get_family(family), tasks, num_envs)
+    return FamilyVectorEnv(chosen, horizon=max_episode_steps, **kwargs)

@@ -53,5 +53,5 @@ class HalfCheetah(Family):
 
     def x_velocity(self, before: State, after: State) -> Array:
         """Mean forward velocity over the step, m/s, [N]."""
-        step_seconds = self.base_model.opt.timestep * self.frame_skip
-        return (after.qpos[:, 0] - before.qpos[:, 0]) / step_seconds
+        velocity: Array = (after.qpos[:, 0] - before.qpos[:, 0]) / self.step_seconds
+        return velocity

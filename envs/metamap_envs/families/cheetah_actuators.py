@@ -54,17 +54,16 @@ class CheetahActuators(HalfCheetah):
     name = "cheetah-actuators"
     description = "HalfCheetah at 2 m/s whose six actuators have unknown signs and strengths"
     space = ParameterSpace(
-        tuple(_sign(actuator) for actuator in ACTUATORS)
-        + tuple(_strength(actuator) for actuator in ACTUATORS)
+        tuple(_sign(actuator) for actuator in ACTUATORS) + tuple(_strength(actuator) for actuator in ACTUATORS)
     )
     physics_parameters = frozenset(space.names)
 
     def apply(self, model: mujoco.MjModel, task: Task) -> bool:
-        """Scale the gears; no constant depends on them."""
+        """Scale the gears; the actuators' unit accelerations (`actuator_acc0`) follow from them."""
         for actuator in ACTUATORS:
             factor = task[f"sign_{actuator}"] * task[f"strength_{actuator}"]
             model.actuator(actuator).gear[0] *= factor
-        return False
+        return True
 
     def reward(
         self, before: State, after: State, actions: NDArray[Any], values: Array

@@ -95,8 +95,6 @@ class ReacherGoal(Family):
     ) -> tuple[Array, dict[str, Array]]:
         """Distance of fingertip to target and control cost, both negative."""
         offset = after.readouts["fingertip"] - after.readouts["target"]
-        distance = -np.sqrt(
-            np.vecdot(offset, offset)
-        )  # the same product that np.linalg.norm takes of one row
+        distance = -np.sqrt(np.vecdot(offset, offset))  # the same product that np.linalg.norm takes of one row
         control = -np.sum(np.square(actions), axis=1)
         return distance + control, {"reward_dist": distance, "reward_ctrl": control}

@@ -1,0 +1,108 @@
+"""Reading of reset arguments: tasks, seeds and masks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.family import Family
+from metamap_envs.task import Task
+
+__all__ = ["check_options", "read_mask", "read_seeds", "read_task", "read_tasks"]
+
+
+def check_options(options: Iterable[str], valid: Sequence[str]) -> None:
+    """Refuse options that the environment does not know.
+
+    Raises:
+        MetaMapError: a name that is not in ``valid``.
+    """
+    for name in options:
+        if name not in valid:
+            raise unknown_name("reset option", name, valid)
+
+
+def read_task(family: Family, options: Mapping[str, Any]) -> Task | None:
+    """Find the task that reset options ask for.
+
+    Args:
+        family: the environment's family.
+        options: may hold ``task`` (a `Task` or its JSON form) or ``parameters`` (a mapping), not both.
+
+    Returns:
+        The task, or None if the options leave the task as it is.
+
+    Raises:
+        MetaMapError: both keys, a task of another family, or parameters that the family does not admit.
+    """
+    task, parameters = options.get("task"), options.get("parameters")
+    if task is not None and parameters is not None:
+        raise MetaMapError("give either task or parameters, not both")
+    if parameters is not None:
+        return family.task(parameters)
+    if task is None:
+        return None
+    if isinstance(task, Mapping):
+        task = Task.from_json(task)
+    if not isinstance(task, Task):
+        raise MetaMapError(f"expected a Task or its JSON form, got {type(task).__name__}")
+    return family.check_task(task)
+
+
+def read_tasks(family: Family, tasks: object, count: int) -> list[Task]:
+    """Read one task per environment.
+
+    Args:
+        family: the environments' family.
+        tasks: a sequence of `Task` or their JSON forms.
+        count: number of environments.
+
+    Raises:
+        MetaMapError: not a sequence, another number of tasks, or a task of another family.
+    """
+    if not isinstance(tasks, Sequence) or isinstance(tasks, str):
+        raise MetaMapError(f"tasks: expected a sequence of {count} tasks, got {type(tasks).__name__}")
+    if len(tasks) != count:
+        raise MetaMapError(f"expected {count} tasks, one per environment, got {len(tasks)}")
+    read = [read_task(family, {"task": task}) for task in tasks]
+    if None in read:
+        raise MetaMapError(f"tasks: environment {read.index(None)} has none; each needs a Task or its JSON form")
+    return [task for task in read if task is not None]
+
+
+def read_seeds(seed: object, count: int) -> list[int | None]:
+    """Read one seed per environment: s is read as s, s+1, ...; None leaves a generator as it is.
+
+    Raises:
+        MetaMapError: another number of seeds, or one that is not an integer of at least 0.
+    """
+    if seed is None:
+        return [None] * count
+    if isinstance(seed, int | np.integer):
+        seeds: list[Any] = [int(seed) + index for index in range(count)]
+    elif isinstance(seed, Sequence | np.ndarray) and len(seed) == count:
+        seeds = list(seed)
+    else:
+        raise MetaMapError(f"expected an integer or {count} reset seeds, one per environment, got {seed!r}")
+    for one in seeds:
+        if one is not None and (not isinstance(one, int | np.integer) or one < 0):
+            raise MetaMapError(f"a reset seed is an integer of at least 0, got {one!r}")
+    return [None if one is None else int(one) for one in seeds]
+
+
+def read_mask(options: Mapping[str, Any], count: int) -> NDArray[np.bool_]:
+    """Which environments to reset, bool [N]: ``options["reset_mask"]``, or all.
+
+    Raises:
+        MetaMapError: not a bool array of shape [N], or nothing to reset.
+    """
+    if "reset_mask" not in options:
+        return np.ones(count, dtype=np.bool_)
+    mask = np.asarray(options["reset_mask"])
+    if mask.shape != (count,) or mask.dtype != np.bool_ or not mask.any():
+        raise MetaMapError(f"reset_mask: expected bool of shape ({count},) with one True at least, got {mask!r}")
+    return mask.copy()
