@@ -1,0 +1,173 @@
+"""Parameter spaces: bounds, splits, sampling, and errors that teach."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metamap_envs import MetaMapError, Parameter, ParameterSpace, Split, get_family, list_families
+from metamap_envs.parameters import parse_split
+
+FAMILIES = list_families()
+families = st.sampled_from(FAMILIES)
+seeds = st.integers(0, 2**32 - 1)
+counts = st.integers(1, 70)
+
+
+def inside(value: float, intervals: tuple[tuple[float, float], ...]) -> bool:
+    return any(low <= value <= high for low, high in intervals)
+
+
+def has_outside(name: str) -> bool:
+    return any(parameter.out for parameter in get_family(name).space.parameters)
+
+
+@settings(deadline=None, max_examples=60)
+@given(name=families, split=st.sampled_from(list(Split)), count=counts, seed=seeds)
+def test_samples_are_inside_their_splits_ranges(name: str, split: Split, count: int, seed: int) -> None:
+    family = get_family(name)
+    if split is Split.TEST_OUT and not has_outside(name):
+        return
+    tasks = family.sample(split, count, seed)
+    assert len(tasks) == count
+    for task in tasks:
+        assert task.split == split
+        for parameter in family.space.parameters:
+            value = task[parameter.name]
+            assert parameter.low <= value <= parameter.high
+            if parameter.choices:
+                assert value in parameter.choices
+            elif split is Split.TEST_OUT and parameter.out:
+                assert inside(value, parameter.out)
+                assert not any(low < value < high for low, high in parameter.train)
+            else:
+                assert inside(value, parameter.train)
+
+
+@settings(deadline=None, max_examples=30)
+@given(name=families, seed=seeds, count=counts)
+def test_splits_share_no_task(name: str, seed: int, count: int) -> None:
+    family = get_family(name)
+    splits = [split for split in Split if split is not Split.TEST_OUT or has_outside(name)]
+    ids = [task.id for split in splits for task in family.sample(split, count, seed)]
+    assert len(set(ids)) == len(ids)
+
+
+@settings(deadline=None, max_examples=30)
+@given(name=families, seed=seeds, count=counts)
+def test_sampling_is_reproducible_and_a_shorter_sample_is_the_head_of_a_longer(
+    name: str, seed: int, count: int
+) -> None:
+    family = get_family(name)
+    assert family.sample("train", count, seed) == family.sample("train", 70, seed)[:count]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_another_seed_gives_other_tasks(name: str) -> None:
+    family = get_family(name)
+    first, second = ({task.id for task in family.sample("train", 8, seed)} for seed in (0, 1))
+    assert not first & second
+
+
+def test_continuous_samples_fill_their_range_evenly() -> None:
+    values = np.array([task["target_velocity"] for task in get_family("cheetah-velocity").sample("train", 64, 3)])
+    counts, _ = np.histogram(values, bins=16, range=(0.0, 3.0))
+    assert (counts == 4).all()
+
+
+def test_quantile_weighs_intervals_by_length() -> None:
+    parameter = Parameter("x", "1", 0.0, 10.0, 1.0, train=((0.0, 1.0), (5.0, 8.0)))
+    found = parameter.quantile(np.array([0.0, 0.125, 0.25, 0.625, 1.0 - 1e-12]), parameter.train)
+    np.testing.assert_allclose(found, [0.0, 0.5, 5.0, 6.5, 8.0], atol=1e-6)
+
+
+def test_sign_patterns_of_cheetah_actuators_are_dealt_out_to_the_splits() -> None:
+    combinations = get_family("cheetah-actuators").space.combinations
+    dealt = [set(combinations[split]) for split in (Split.TRAIN, Split.VALIDATION, Split.TEST_IN)]
+    assert [len(patterns) for patterns in dealt] == [40, 8, 16]
+    assert len(set.union(*dealt)) == 64
+    assert set(combinations[Split.TEST_OUT]) == set.union(*dealt)
+
+
+@pytest.mark.parametrize(("split", "patterns"), [("train", 40), ("validation", 8), ("test-in", 16), ("test-out", 64)])
+def test_a_sample_goes_through_all_sign_patterns_before_it_repeats_one(split: str, patterns: int) -> None:
+    sampled = [tuple(task.values[:6]) for task in get_family("cheetah-actuators").sample(split, 2 * patterns, 5)]
+    assert len(set(sampled[:patterns])) == len(set(sampled[patterns:])) == len(set(sampled)) == patterns
+
+
+def test_few_combinations_are_shared_by_all_splits() -> None:
+    space = ParameterSpace((Parameter("direction", "1", -1.0, 1.0, 1.0, choices=(-1.0, 1.0)),))
+    assert len({tuple(combinations) for combinations in space.combinations.values()}) == 1
+
+
+@given(name=families, value=st.one_of(st.floats(), st.integers(), st.booleans(), st.none(), st.text(max_size=3)))
+def test_a_parameter_admits_numbers_within_bounds_and_nothing_else(name: str, value: object) -> None:
+    parameter = get_family(name).space.parameters[-1]
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if number and parameter.low <= value <= parameter.high:  # type: ignore[operator]
+        assert parameter.check(value) == value
+    else:
+        with pytest.raises(MetaMapError, match=parameter.name):
+            parameter.check(value)
+
+
+@pytest.mark.parametrize("value", [np.float32(1.5), np.float64(1.5), np.int64(1), 1])
+def test_numpy_numbers_are_admitted_as_plain_floats(value: object) -> None:
+    assert type(get_family("cheetah-velocity").task({"target_velocity": value})["target_velocity"]) is float
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 10**400])
+def test_numbers_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(MetaMapError, match=r"target_velocity.*finite"):
+        get_family("cheetah-velocity").task({"target_velocity": value})
+
+
+def test_errors_name_what_was_meant() -> None:
+    with pytest.raises(MetaMapError, match=r"unknown family 'cheeta-velocity': did you mean 'cheetah-velocity'\?"):
+        get_family("cheeta-velocity")
+    family = get_family("cheetah-velocity")
+    with pytest.raises(MetaMapError, match=r"parameter of family 'cheetah-velocity'.*did you mean 'target_velocity'"):
+        family.task({"target_velocit": 1.0})
+    with pytest.raises(MetaMapError, match=r"target_velocity.*\[0.0, 4.0\] m/s, got 5.0 \(closest is 4.0\)"):
+        family.task({"target_velocity": 5.0})
+    with pytest.raises(MetaMapError, match=r"sign_bthigh.*one of \(-1.0, 1.0\), got 0.9 \(closest is 1.0\)"):
+        get_family("cheetah-actuators").task({"sign_bthigh": 0.9})
+    with pytest.raises(MetaMapError, match=r"unknown split 'trian': did you mean 'train'\?"):
+        parse_split("trian")
+    with pytest.raises(MetaMapError, match="at least 1, got 0"):
+        family.sample("train", 0, 0)
+    with pytest.raises(MetaMapError, match="mapping of names to numbers"):
+        family.task([1.0])  # type: ignore[arg-type]
+
+
+def test_a_space_without_outside_has_no_test_out() -> None:
+    space = ParameterSpace((Parameter("x", "1", 0.0, 1.0, 0.5, train=((0.0, 1.0),)),))
+    with pytest.raises(MetaMapError, match="no test-out"):
+        space.sample(Split.TEST_OUT, 1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"train": ((0.0, 1.0),), "choices": (0.0, 1.0)},
+        {"train": ((0.0, 2.0),)},
+        {"train": ((0.8, 0.2),)},
+        {"train": ((0.0, 1.0),), "default": 3.0},
+        {"choices": (0.0, 1.0), "default": 0.5},
+    ],
+)
+def test_contradictory_declarations_are_refused(arguments: dict[str, object]) -> None:
+    with pytest.raises(MetaMapError, match="'x'"):
+        Parameter(**({"name": "x", "unit": "1", "low": 0.0, "high": 1.0, "default": 0.0} | arguments))  # type: ignore[arg-type]
+
+
+def test_a_space_needs_distinct_parameters() -> None:
+    parameter = Parameter("x", "1", 0.0, 1.0, 0.5, train=((0.0, 1.0),))
+    for parameters in ((), (parameter, parameter)):
+        with pytest.raises(MetaMapError, match="distinct"):
+            ParameterSpace(parameters)
