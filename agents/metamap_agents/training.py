@@ -43,6 +43,7 @@ OnProgress = Callable[[int, int, dict[str, float]], None]
 _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
 _SMALLEST_STD = 1e-3  # floor for observations that never move
 _EVALUATION_EPISODES = 10
+_TORCH_THREADS = 1  # networks are small: more threads gain nothing idle, and lose tenfold when cores are shared
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
 
@@ -146,7 +147,7 @@ def train_base(
         family_name: the family.
         recipe: settings of PPO.
         seed: of tasks, weights and episodes.
-        num_threads: for the simulator and torch; 0 takes all cores.
+        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
         on_progress: see `OnProgress`.
 
     Raises:
@@ -156,7 +157,7 @@ def train_base(
     fast = FamilyVecEnv(tasks, seed, num_threads=num_threads)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
-    with torch_threads(num_threads or fast.envs.simulator.num_threads):
+    with torch_threads(_TORCH_THREADS):
         model = _make_ppo(recipe, envs, seed)
         model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
     seconds = time.perf_counter() - started
@@ -192,7 +193,7 @@ def train_expert(
         recipe: settings of PPO; its network must be the base policy's.
         seed: of weights, noise and episodes.
         start: other weights to start from, float32 [P].
-        num_threads: for the simulator and torch; 0 takes all cores.
+        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
         on_progress: see `OnProgress`.
 
     Raises:
@@ -201,7 +202,7 @@ def train_expert(
     fast = FamilyVecEnv([task] * recipe.n_envs, seed, base.normalizer, num_threads)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
-    with torch_threads(num_threads or fast.envs.simulator.num_threads):
+    with torch_threads(_TORCH_THREADS):
         model = _make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != base.spec:
             raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")

@@ -1,0 +1,149 @@
+"""Adaptation: a rollout of a new environment in, a policy for it out, in one forward pass."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_agents.base_policy import BasePolicy
+from metamap_agents.policies import WeightPolicy
+from metamap_agents.sb3_bridge import export_sb3
+from metamap_agents.storage import check_arrays, load_arrays, save_arrays
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.rollout import Rollout
+from metamap_envs.spaces import action_space, observation_space
+from metamap_rl.mapper import Mapper
+from metamap_rl.probe import probe_env, probe_from_json
+
+__all__ = ["AdaptedPolicy", "adapt"]
+
+_FORMAT = "metamap-policy-1"
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a policy came about.
+
+    Attributes:
+        family: name of the family.
+        steps: transitions of D that were read; with 0 the policy is the base policy.
+        milliseconds: from transitions to weights.
+        distance: root mean square of phi_hat - phi_0 in units of the mapper's weight scale; 0 is the base policy.
+    """
+
+    family: str
+    steps: int
+    milliseconds: float
+    distance: float
+
+
+class AdaptedPolicy(WeightPolicy):
+    """A generated policy: SB3's ``predict``, and files that others can use.
+
+    Args:
+        base: gives the network's shape, the normaliser, and noise and critic for further training.
+        phi: generated weights, float32 [P], on normalised observations.
+        adaptation: how it came about.
+    """
+
+    def __init__(self, base: BasePolicy, phi: NDArray[np.float32], adaptation: Adaptation) -> None:
+        family = get_family(adaptation.family)
+        super().__init__(base.spec, phi, base.normalizer, observation_space(family), action_space(family))
+        self.base = base
+        self.phi = phi
+        self.adaptation = adaptation
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights, with the base policy they belong to, to one ``.safetensors`` file.
+
+        Raises:
+            MetaMapError: the name does not end in .safetensors, or it cannot be written.
+        """
+        arrays = {"phi_hat": self.phi, **{f"base.{name}": array for name, array in self.base.to_arrays().items()}}
+        about = {"adaptation": vars(self.adaptation), "base": self.base.describe()}
+        save_arrays(path, arrays, {"format": _FORMAT, "about": json.dumps(about, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> AdaptedPolicy:
+        """Read a policy that `save` wrote.
+
+        Raises:
+            MetaMapError: not such a file, or its parts do not fit together.
+        """
+        arrays, metadata = load_arrays(path)
+        if metadata.get("format") != _FORMAT:
+            raise MetaMapError(f"{path}: expected format {_FORMAT!r}, the file has {metadata.get('format')!r}")
+        try:
+            about = json.loads(metadata["about"])
+            description, adaptation = about["base"], Adaptation(**about["adaptation"])
+        except (KeyError, TypeError, ValueError):
+            raise MetaMapError(f"{path}: its description is damaged; adapt again to write a new file") from None
+        shapes = {f"base.{name}": shape for name, shape in BasePolicy.shapes(description).items()}
+        check_arrays(arrays, {"phi_hat": shapes["base.phi"], **shapes}, str(path))
+        base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
+        return cls(BasePolicy.from_arrays(base, description, str(path)), arrays["phi_hat"], adaptation)
+
+    def save_sb3(self, path: str | Path) -> None:
+        """Write a ``.zip`` that plain ``PPO.load`` opens: raw observations in, the same actions out.
+
+        Raises:
+            MetaMapError: the name does not end in .zip, or it cannot be written.
+        """
+        export_sb3(
+            path,
+            self.spec,
+            self.phi,
+            self.base.normalizer,
+            self.base.log_std,
+            self.base.critic or None,
+            self.observation_space,
+            self.action_space,
+        )
+
+
+def adapt(
+    mapper: Mapper | str | Path,
+    source: Rollout | gym.Env[Any, Any],
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+) -> AdaptedPolicy:
+    """Generate a policy for a new environment from a few of its transitions. No gradient step is taken.
+
+    Args:
+        mapper: a mapper, or the folder of one.
+        source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run.
+        steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
+            to collect (default 50).
+        seed: of the probe; not used with a rollout.
+
+    Returns:
+        The policy; with no transitions it is the base policy.
+
+    Raises:
+        MetaMapError: not a mapper, a rollout of another family or shape, more steps than it has, or NaN.
+    """
+    if not isinstance(mapper, Mapper):
+        mapper = Mapper.load(mapper)
+    if isinstance(source, Rollout):
+        rollout = source if steps is None else source.head(steps)
+    else:
+        count = 50 if steps is None else steps
+        if count < 0:
+            raise MetaMapError(f"steps: expected at least 0, got {count}")
+        probe = probe_from_json(mapper.probe)
+        rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
+    started = time.perf_counter()
+    phi = mapper.generate(rollout)
+    milliseconds = 1000.0 * (time.perf_counter() - started)
+    change = (phi - mapper.base.phi) / mapper.weight_scale.numpy()
+    distance = float(np.sqrt(np.mean(np.square(change))))
+    return AdaptedPolicy(mapper.base, phi, Adaptation(mapper.family, len(rollout), milliseconds, distance))

@@ -1,0 +1,291 @@
+"""The evaluation protocol: a mapper beside the base policy, the experts, and controls, on tasks it never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
+from metamap_agents.training import Expert
+from metamap_envs.errors import MetaMapError
+from metamap_envs.task import Task
+from metamap_rl.mapper import Mapper
+from metamap_rl.probe import Transitions, collect, probe_from_json
+from metamap_rl.statistics import bootstrap_interval
+
+__all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
+
+LENGTHS = (0, 5, 10, 20, 50, 100, 200)
+"""Steps of D at which generated policies are measured."""
+
+SMALLEST_MARGIN = 0.05
+"""Least (J_expert - J_base) / (J_expert - J_random): under it the expert barely beats the base policy, the ratio
+"gap closed" is noise, and the task is counted out of it, openly."""
+
+_PROBE_SEED = 3_000_000  # far from the seeds of training, of states and of evaluation episodes
+
+OnMethod = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """One method at one length of D.
+
+    Attributes:
+        method: its name.
+        steps: k, transitions of D; None for methods that read none.
+        returns: J, means over episodes, float64 [seeds, T].
+    """
+
+    method: str
+    steps: int | None
+    returns: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All methods on T test tasks.
+
+    Attributes:
+        tasks: the tasks.
+        episodes: per task and method.
+        random: returns of uniform random actions, [T].
+        base: returns of phi_0, [T].
+        expert: returns of phi*, [T].
+        methods: everything else.
+    """
+
+    tasks: tuple[Task, ...]
+    episodes: int
+    random: NDArray[np.float64]
+    base: NDArray[np.float64]
+    expert: NDArray[np.float64]
+    methods: list[MethodScores] = field(default_factory=list)
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Tasks whose expert beats the base policy by enough for "gap closed" to mean something, bool [T]."""
+        reach = self.expert - self.random
+        return (reach > 0) & (self.expert - self.base >= SMALLEST_MARGIN * reach)
+
+    def gap_closed(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(J - J_base) / (J_expert - J_base), [seeds, counted tasks]."""
+        counted = self.counted
+        gap: NDArray[np.float64] = (returns - self.base)[:, counted] / (self.expert - self.base)[counted]
+        return gap
+
+    def normalised(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(J - J_random) / (J_expert - J_random), [seeds, T]."""
+        score: NDArray[np.float64] = (returns - self.random) / (self.expert - self.random)
+        return score
+
+    def summary(self, generator_seed: int = 0) -> dict[str, Any]:
+        """Everything as plain JSON values: raw returns always, and IQM with 95 % intervals of both scores."""
+        methods = []
+        for scores in self.methods:
+            entry: dict[str, Any] = {"method": scores.method, "steps": scores.steps}
+            for name, values in (
+                ("gap_closed", self.gap_closed(scores.returns)),
+                ("normalised", self.normalised(scores.returns)),
+            ):
+                if values.size:
+                    interval = bootstrap_interval(values, np.random.default_rng(generator_seed))
+                    entry[name] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
+                else:
+                    entry[name] = None  # no task in which the expert beats the base policy by enough
+            entry["mean_return"] = float(scores.returns.mean())
+            entry["returns"] = scores.returns.tolist()
+            methods.append(entry)
+        return {
+            "tasks": [task.to_json() for task in self.tasks],
+            "episodes": self.episodes,
+            "seeds": max((len(scores.returns) for scores in self.methods), default=0),
+            "counted_tasks": int(self.counted.sum()),
+            "random_returns": self.random.tolist(),
+            "base_returns": self.base.tolist(),
+            "expert_returns": self.expert.tolist(),
+            "methods": methods,
+        }
+
+
+def evaluate_mappers(
+    mappers: Sequence[Mapper],
+    experts: Sequence[Expert],
+    *,
+    lengths: Sequence[int] = LENGTHS,
+    episodes: int = 10,
+    controls: bool = True,
+    training_experts: Sequence[Expert] = (),
+    oracles: Sequence[Mapper] = (),
+    num_threads: int = 0,
+    on_method: OnMethod | None = None,
+) -> Evaluation:
+    """Measure mappers of one family, retrained with different seeds, on the tasks of some experts.
+
+    Methods: "mapper" at each length; with ``controls`` also "shuffled" (D of another task: the next one) at each
+    length; with ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi* of the training task whose
+    context is nearest, at the longest length); with ``oracles`` (mappers that read true parameters) "oracle".
+    All run on the same reset seeds. Mapper i reads the i-th of as many independent rollouts of each task.
+
+    Args:
+        mappers: M mappers of one family, with the same base policy and probe.
+        experts: experts of T tasks that no mapper saw.
+        lengths: steps of D.
+        episodes: per task and method, at least 1; the protocol asks for 10.
+        controls: whether to run "shuffled".
+        training_experts: experts that the mappers were trained on.
+        oracles: mappers that read a task's parameters instead of D.
+        num_threads: threads of the simulator; 0 takes all cores.
+        on_method: called with the name of each method before it runs.
+
+    Raises:
+        MetaMapError: no mappers or experts, or mappers and experts of different families.
+    """
+    if not mappers or not experts:
+        raise MetaMapError("an evaluation needs at least one mapper and one expert")
+    for mapper in mappers:
+        if mapper.family != experts[0].task.family:
+            raise MetaMapError(
+                f"the mapper is of family {mapper.family!r}, the experts are of {experts[0].task.family!r}"
+            )
+    run = _Run(mappers, experts, tuple(lengths), episodes, num_threads, on_method)
+    evaluation = run.references()
+    for steps in lengths:
+        evaluation.methods.append(run.mapped("mapper", steps, shift=0))
+    if controls and len(experts) > 1:
+        for steps in (length for length in lengths if length > 0):
+            evaluation.methods.append(run.mapped("shuffled", steps, shift=1))
+    if training_experts:
+        evaluation.methods += [run.mean_expert(training_experts), run.nearest_expert(training_experts)]
+    if oracles:
+        evaluation.methods.append(run.oracle(oracles))
+    return evaluation
+
+
+class _Run:
+    """What the methods of one evaluation share: tasks, rollouts, reset seeds."""
+
+    def __init__(
+        self,
+        mappers: Sequence[Mapper],
+        experts: Sequence[Expert],
+        lengths: tuple[int, ...],
+        episodes: int,
+        num_threads: int,
+        on_method: OnMethod | None,
+    ) -> None:
+        self.mappers = mappers
+        self.experts = experts
+        self.tasks = tuple(expert.task for expert in experts)
+        self.base = mappers[0].base
+        self.longest = max(lengths)
+        self.episodes = episodes
+        self.num_threads = num_threads
+        self.on_method = on_method or (lambda name: None)
+        self.rollouts = self._probe(self.tasks) if self.longest else None
+
+    def _probe(self, tasks: Sequence[Task]) -> Transitions:
+        self.on_method("probe")
+        return collect(
+            probe_from_json(self.mappers[0].probe),
+            tasks,
+            self.base,
+            steps=self.longest,
+            repeats=len(self.mappers),
+            seed=_PROBE_SEED,
+            num_threads=self.num_threads,
+        )
+
+    def returns(self, phis: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Mean returns [T] of policies [T, P] or [P]."""
+        episodes = evaluate_policies(
+            self.tasks,
+            self.base.spec,
+            phis,
+            self.base.normalizer,
+            episodes=self.episodes,
+            seed=EVALUATION_SEED,
+            num_threads=self.num_threads,
+        )
+        mean: NDArray[np.float64] = episodes.returns.mean(axis=1)
+        return mean
+
+    def references(self) -> Evaluation:
+        """Random actions, base policy and experts."""
+        self.on_method("references")
+        return Evaluation(
+            tasks=self.tasks,
+            episodes=self.episodes,
+            random=random_returns(self.tasks, episodes=self.episodes).mean(axis=1),
+            base=self.returns(self.base.phi),
+            expert=self.returns(np.stack([expert.phi for expert in self.experts])),
+        )
+
+    def mapped(self, method: str, steps: int, shift: int) -> MethodScores:
+        """Policies generated from the first ``steps`` transitions of D, or of the task ``shift`` places on."""
+        self.on_method(f"{method}, {steps} steps")
+        rows = []
+        for seed, mapper in enumerate(self.mappers):
+            phis = generate(mapper, self.rollouts, seed, steps) if self.rollouts else self._at_rest()
+            rows.append(self.returns(np.roll(phis, -shift, axis=0)))
+        return MethodScores(method, steps, np.stack(rows))
+
+    def _at_rest(self) -> NDArray[np.float32]:
+        return np.tile(self.base.phi, (len(self.tasks), 1))
+
+    def mean_expert(self, training: Sequence[Expert]) -> MethodScores:
+        """One policy for all tasks: the mean phi* of the training experts."""
+        self.on_method("mean expert")
+        mean = np.mean([expert.phi for expert in training], axis=0, dtype=np.float64).astype(np.float32)
+        return MethodScores("mean expert", None, self.returns(mean)[None])
+
+    def nearest_expert(self, training: Sequence[Expert]) -> MethodScores:
+        """The phi* of the training task whose context z is nearest to the task's, from the longest D."""
+        self.on_method("nearest expert")
+        assert self.rollouts is not None, "needs a length above 0"
+        stored = self._probe([expert.task for expert in training])
+        phis = np.stack([expert.phi for expert in training])
+        rows = []
+        for seed, mapper in enumerate(self.mappers):
+            here = contexts(mapper, self.rollouts, seed, self.longest)
+            there = contexts(mapper, stored, seed, self.longest)
+            rows.append(self.returns(phis[torch.cdist(here, there).argmin(dim=1).numpy()]))
+        return MethodScores("nearest expert", self.longest, np.stack(rows))
+
+    def oracle(self, oracles: Sequence[Mapper]) -> MethodScores:
+        """Policies generated from the true parameters."""
+        self.on_method("oracle")
+        values = torch.tensor(np.stack([task.values for task in self.tasks]), dtype=torch.float32)
+        rows = []
+        for mapper in oracles:
+            with torch.no_grad():
+                rows.append(self.returns(mapper(values[:, None, :]).numpy()))
+        return MethodScores("oracle", None, np.stack(rows))
+
+
+def _features(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> torch.Tensor:
+    """Feature rows [T, k, F] of the first ``steps`` transitions of each task's rollout ``repeat``."""
+    return mapper.features(
+        rollouts.observations[:, repeat, :steps],
+        rollouts.actions[:, repeat, :steps],
+        rollouts.rewards[:, repeat, :steps],
+        rollouts.next_observations[:, repeat, :steps],
+    )
+
+
+@torch.no_grad()
+def generate(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> NDArray[np.float32]:
+    """phi_hat [T, P] from the first ``steps`` transitions of each task's rollout ``repeat``."""
+    phis: NDArray[np.float32] = mapper(_features(mapper, rollouts, repeat, steps)).numpy()
+    return phis
+
+
+@torch.no_grad()
+def contexts(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> torch.Tensor:
+    """Contexts z [T, Z] of the same transitions."""
+    return mapper.encode(_features(mapper, rollouts, repeat, steps))

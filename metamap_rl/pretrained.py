@@ -1,0 +1,89 @@
+"""Mappers that come with the package, each with experts of unseen tasks to compare it with.
+
+``scripts/build_pretrained.py`` makes them. A family's folder holds a mapper's artifact and
+``experts.safetensors`` with ``experts.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metamap_agents.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
+from metamap_agents.training import Expert
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.task import Task
+from metamap_rl.mapper import Mapper
+
+__all__ = ["PRETRAINED", "bundled_families", "load_experts", "load_mapper", "pretrained_folder", "save_experts"]
+
+PRETRAINED = Path(__file__).parent / "pretrained"
+"""Folder of the bundled mappers."""
+
+
+def bundled_families() -> tuple[str, ...]:
+    """Names of the families with a bundled mapper, sorted."""
+    return tuple(sorted(path.parent.name for path in PRETRAINED.glob("*/mapper.json")))
+
+
+def pretrained_folder(family: str) -> Path:
+    """Folder of a family's bundled mapper.
+
+    Raises:
+        MetaMapError: none is bundled for it; the message names those that are.
+    """
+    if family not in bundled_families():
+        raise unknown_name("bundled mapper", family, bundled_families())
+    return PRETRAINED / family
+
+
+def load_mapper(family: str) -> Mapper:
+    """A family's bundled mapper.
+
+    Raises:
+        MetaMapError: none is bundled for it.
+    """
+    return Mapper.load(pretrained_folder(family))
+
+
+def save_experts(folder: Path, experts: Sequence[Expert]) -> None:
+    """Write experts beside a mapper: weights in one file, tasks, returns and records in another."""
+    phis = np.stack([expert.phi for expert in experts])
+    documents = [
+        {
+            "task": expert.task.to_json(),
+            "returns": expert.returns.tolist(),
+            "base_returns": expert.base_returns.tolist(),
+            "record": expert.record,
+        }
+        for expert in experts
+    ]
+    save_arrays(folder / "experts.safetensors", {"phi": phis}, {"family": experts[0].task.family})
+    write_json(folder / "experts.json", documents)
+
+
+def load_experts(family: str) -> list[Expert]:
+    """The experts beside a family's bundled mapper: of tasks that no mapper was trained or chosen on.
+
+    Raises:
+        MetaMapError: no mapper is bundled for the family, or the files are damaged.
+    """
+    folder = pretrained_folder(family)
+    documents = read_json(folder / "experts.json")
+    arrays, _ = load_arrays(folder / "experts.safetensors")
+    size = arrays["phi"].shape[-1] if "phi" in arrays else 0
+    check_arrays(arrays, {"phi": (len(documents), size)}, str(folder / "experts.safetensors"))
+    if not documents:
+        raise MetaMapError(f"{folder} holds no experts")
+    return [
+        Expert(
+            task=Task.from_json(document["task"]),
+            phi=phi,
+            returns=np.array(document["returns"]),
+            base_returns=np.array(document["base_returns"]),
+            record=document["record"],
+        )
+        for document, phi in zip(documents, arrays["phi"], strict=True)
+    ]

@@ -1,0 +1,142 @@
+"""The whole path in a few calls: a zoo of experts, then a mapper. The command line and the scripts go through here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from metamap_agents.building import OnExpert, build_base, build_experts
+from metamap_agents.training import OnProgress
+from metamap_agents.zoo import Zoo
+from metamap_envs.errors import MetaMapError
+from metamap_envs.task import Task
+from metamap_rl.dataset import Pairs
+from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.pairs import build_pairs
+from metamap_rl.probe import BasePolicyProbe, Probe, probe_to_json
+from metamap_rl.train import TrainConfig, train
+
+__all__ = ["TaskCounts", "fill_zoo", "train_mapper", "training_pairs"]
+
+OnUpdate = Callable[[int, int, Mapping[str, float]], None]
+
+PROBE_STEPS = 200
+"""Transitions of the rollouts that a mapper is trained on, and the longest D that it is measured with."""
+
+_PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validation tasks are drawn apart
+
+
+@dataclass(frozen=True)
+class TaskCounts:
+    """How many experts of each split a zoo is to have."""
+
+    train: int = 40
+    """Tasks that the mapper learns from."""
+    validation: int = 8
+    """Tasks that its checkpoint is chosen on."""
+    test_in: int = 16
+    """Tasks inside the training range that it is measured on."""
+    test_out: int = 0
+    """Tasks outside the training range that it is measured on."""
+
+    def by_split(self) -> dict[str, int]:
+        """The counts by the splits' own names."""
+        return {
+            "train": self.train,
+            "validation": self.validation,
+            "test-in": self.test_in,
+            "test-out": self.test_out,
+        }
+
+    def tasks(self, zoo: Zoo) -> list[Task]:
+        """All tasks, under the zoo's seed.
+
+        Raises:
+            MetaMapError: a negative count.
+        """
+        for split, count in self.by_split().items():
+            if count < 0:
+                raise MetaMapError(f"the number of {split} tasks must be 0 or more, got {count}")
+        return [task for split, count in self.by_split().items() if count for task in zoo.tasks(split, count)]
+
+
+def fill_zoo(
+    root: str | Path,
+    family: str,
+    counts: TaskCounts,
+    *,
+    seed: int = 0,
+    workers: int = 0,
+    base_overrides: Mapping[str, Any] | None = None,
+    expert_overrides: Mapping[str, Any] | None = None,
+    on_base: OnProgress | None = None,
+    on_expert: OnExpert | None = None,
+) -> Zoo:
+    """Make a zoo, or go on with one: the base policy first, then the experts that are missing.
+
+    Args:
+        root: its folder.
+        family: name of the family.
+        counts: experts of each split.
+        seed: of the zoo; a zoo of another seed in the folder is an error.
+        workers: processes that train experts; 0 takes all cores.
+        base_overrides: settings that replace the base recipe's.
+        expert_overrides: settings that replace the expert recipe's.
+        on_base: progress of the base policy.
+        on_expert: called after each expert.
+
+    Raises:
+        MetaMapError: unknown family or setting, or a folder that holds something else.
+    """
+    zoo = Zoo.create(root, family, seed)
+    if not zoo.has_base:
+        build_base(zoo, overrides=base_overrides, on_progress=on_base)
+    build_experts(zoo, counts.tasks(zoo), overrides=expert_overrides, workers=workers, on_expert=on_expert)
+    return zoo
+
+
+def training_pairs(zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STEPS, repeats: int = 8) -> Pairs:
+    """Pairs (D, phi*) of all finished experts of "train" or "validation".
+
+    Raises:
+        MetaMapError: the zoo has no expert of that split.
+    """
+    return build_pairs(zoo, zoo.experts(split), probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split])
+
+
+def train_mapper(
+    zoo: Zoo,
+    *,
+    probe: Probe | None = None,
+    config: TrainConfig | None = None,
+    mapper_config: MapperConfig | None = None,
+    checkpoint: Path | None = None,
+    on_update: OnUpdate | None = None,
+) -> Mapper:
+    """Train a mapper from a zoo's training experts, its checkpoint chosen on the validation experts.
+
+    Args:
+        zoo: with experts of both splits.
+        probe: how D is collected; default the base policy with noise.
+        config: how to train.
+        mapper_config: shape of the mapper.
+        checkpoint: file to go on from, and to keep up to date.
+        on_update: called after every update.
+
+    Raises:
+        MetaMapError: the zoo has no training or no validation experts, or training diverged.
+    """
+    probe = probe or BasePolicyProbe()
+    return train(
+        training_pairs(zoo, "train", probe),
+        zoo.base,
+        family=zoo.family.name,
+        probe=probe_to_json(probe),
+        config=config,
+        mapper_config=mapper_config,
+        validation=training_pairs(zoo, "validation", probe),
+        checkpoint=checkpoint,
+        on_update=on_update,
+    )
