@@ -208,9 +208,9 @@ class Mapper(nn.Module):
             MetaMapError: the rollout is of another family, its observations or actions have another size, or a
                 value in it or in the answer is not finite.
         """
-        if rollout.task.family != self.family:
+        if rollout.family != self.family:
             raise MetaMapError(
-                f"the mapper was trained on family {self.family!r}, the rollout is of {rollout.task.family!r}"
+                f"the mapper was trained on family {self.family!r}, the rollout is of {rollout.family!r}"
             )
         spec = self.base.spec
         found = (rollout.observations.shape[-1], rollout.actions.shape[-1])

@@ -138,7 +138,7 @@ class MixedProbe:
         return Plan(gain, np.where(gain[:, None] > 0, policy.offset, excitation.offset))
 
 
-def _check_range(name: str, value: float, low: float, high: float) -> None:
+def _check_range(name: str, value: object, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise MetaMapError(f"probe setting {name!r} expects a number in [{low}, {high}], got {value!r}")
 
@@ -187,7 +187,7 @@ class Transitions:
     def rollout(self, task: int, repeat: int = 0) -> Rollout:
         """One of the rollouts."""
         arrays = {item.name: getattr(self, item.name)[task, repeat] for item in fields(self) if item.name != "tasks"}
-        return Rollout(self.tasks[task], **arrays)
+        return Rollout(self.tasks[task].family, **arrays, task=self.tasks[task])
 
 
 def _generator(seed: int, repeat: int, task: Task) -> np.random.Generator:

@@ -77,13 +77,14 @@ def pairs(count: int, seed: int) -> Pairs:
 def rollout_of(source: Pairs, task: int, length: int = STEPS) -> Rollout:
     """The first rollout of a task, as the mapper gets it when it is used."""
     return Rollout(
-        task=source.tasks[task],
+        family=FAMILY,
         observations=source.observations[task, 0],
         actions=source.actions[task, 0],
         rewards=source.rewards[task, 0],
         next_observations=source.next_observations[task, 0],
         terminated=source.terminated[task, 0],
         truncated=np.zeros(STEPS, dtype=bool),
+        task=source.tasks[task],
     ).head(length)
 
 

@@ -113,7 +113,7 @@ def test_a_rollout_of_another_family_is_refused() -> None:
     zeros = np.zeros((3, size), dtype=np.float32)
     flags = np.zeros(3, dtype=bool)
     rollout = Rollout(
-        family.task(), zeros, np.zeros((3, actions), np.float32), np.zeros(3, np.float32), zeros, flags, flags
+        family.name, zeros, np.zeros((3, actions), np.float32), np.zeros(3, np.float32), zeros, flags, flags
     )
     with pytest.raises(MetaMapError, match="trained on family 'reacher-goal', the rollout is of 'cheetah-velocity'"):
         new_mapper().generate(rollout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.family import Family, get_family
 from metamap_envs.task import Task
 
 __all__ = ["Rollout"]
@@ -26,48 +27,71 @@ class Rollout:
     episode ended there, and `observations[i + 1]` is then the first observation of the next episode.
 
     Attributes:
-        task: where the transitions come from. A mapper never reads it, only the checks and the records do.
+        family: name of the family whose observations and actions these are.
         observations: float32 [n, O].
         actions: float32 [n, A], as sent to the environment.
         rewards: float32 [n].
         next_observations: float32 [n, O].
         terminated: bool [n].
         truncated: bool [n].
+        task: where the transitions come from; None if nobody knows, as of a user's own environment. A mapper never
+            reads it, only the checks and the records do.
     """
 
-    task: Task
+    family: str
     observations: Floats
     actions: Floats
     rewards: Floats
     next_observations: Floats
     terminated: Flags
     truncated: Flags
+    task: Task | None = None
 
     def __post_init__(self) -> None:
         """Check shapes and types against the family and refuse NaN; numbers of other types become float32.
 
         Raises:
-            MetaMapError: an array has another shape than the task's family gives it, holds NaN or a number beyond
-                float32, or a flag is not bool.
+            MetaMapError: an unknown family, a task of another one, an array of another shape than the family gives
+                it, NaN or a number beyond float32, or a flag that is not bool.
         """
-        family = get_family(self.task.family)
+        family = get_family(self.family)
+        if self.task is not None and self.task.family != self.family:
+            raise MetaMapError(f"rollout of {self.family!r}: its task is of family {self.task.family!r}")
         for name, array in self.arrays().items():
             object.__setattr__(self, name, _convert(array, name, f"rollout of {family.name!r}"))
-        count = self.rewards.size
-        expected = {
-            "observations": (count, family.observation_size),
-            "actions": (count, family.action_size),
-            "rewards": (count,),
-            "next_observations": (count, family.observation_size),
-            "terminated": (count,),
-            "truncated": (count,),
-        }
-        for name, shape in expected.items():
-            array = getattr(self, name)
+        for name, width in _widths(family).items():
+            array, shape = getattr(self, name), (self.rewards.size, *width)
             if array.shape != shape:
                 raise MetaMapError(f"rollout of {family.name!r}: {name} expected shape {shape}, got {array.shape}")
             if not np.isfinite(array).all():
                 raise MetaMapError(f"rollout of {family.name!r}: {name} holds NaN or infinity")
+
+    @classmethod
+    def from_rows(cls, family: str, rows: Sequence[Sequence[Any]], task: Task | None = None) -> Rollout:
+        """Make a rollout from transitions as a loop over an environment collects them.
+
+        Args:
+            family: name of the family.
+            rows: (observation [O], action [A], reward, next observation [O], terminated, truncated) of each step;
+                none at all give an empty rollout.
+            task: the task, if it is known.
+
+        Raises:
+            MetaMapError: as the constructor, or a row that has not these six parts, or ragged ones.
+        """
+        widths = _widths(get_family(family))
+        for index, row in enumerate(rows):
+            if len(row) != len(widths):
+                raise MetaMapError(
+                    f"rollout of {family!r}: row {index} expected {len(widths)} parts "
+                    f"({', '.join(widths)}), got {len(row)}"
+                )
+        columns = zip(*rows, strict=True) if rows else [()] * len(widths)
+        arrays = {
+            name: _column(column, name, width, family)
+            for (name, width), column in zip(widths.items(), columns, strict=True)
+        }
+        return cls(family, **arrays, task=task)
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -81,11 +105,34 @@ class Rollout:
         """
         if not 0 <= count <= len(self):
             raise MetaMapError(f"a rollout of {len(self)} transitions has no first {count}")
-        return Rollout(self.task, **{name: array[:count] for name, array in self.arrays().items()})
+        return Rollout(self.family, **{name: array[:count] for name, array in self.arrays().items()}, task=self.task)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The six arrays by name, for storage."""
-        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "task"}
+        names = [field.name for field in fields(self) if field.name not in ("family", "task")]
+        return {name: getattr(self, name) for name in names}
+
+
+def _widths(family: Family) -> dict[str, tuple[int, ...]]:
+    """Shape of one row of each array."""
+    return {
+        "observations": (family.observation_size,),
+        "actions": (family.action_size,),
+        "rewards": (),
+        "next_observations": (family.observation_size,),
+        "terminated": (),
+        "truncated": (),
+    }
+
+
+def _column(values: Sequence[Any], name: str, width: tuple[int, ...], family: str) -> NDArray[Any]:
+    """One array of a rollout from its rows."""
+    if not values:
+        return np.zeros((0, *width), dtype=np.bool_ if name in ("terminated", "truncated") else np.float32)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise MetaMapError(f"rollout of {family!r}: {name} expected rows of shape {width}, theirs differ") from None
 
 
 def _convert(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
