@@ -99,6 +99,11 @@ def test_a_sample_goes_through_all_sign_patterns_before_it_repeats_one(split: st
     assert len(set(sampled[:patterns])) == len(set(sampled[patterns:])) == len(set(sampled)) == patterns
 
 
+def test_which_sign_pattern_comes_first_depends_on_the_seed() -> None:
+    first = {tuple(get_family("cheetah-actuators").sample("train", 1, seed)[0].values[:6]) for seed in range(20)}
+    assert len(first) > 5
+
+
 def test_few_combinations_are_shared_by_all_splits() -> None:
     space = ParameterSpace((Parameter("direction", "1", -1.0, 1.0, 1.0, choices=(-1.0, 1.0)),))
     assert len({tuple(combinations) for combinations in space.combinations.values()}) == 1

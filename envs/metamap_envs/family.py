@@ -20,9 +20,15 @@ from metamap_envs.task import CUSTOM_SPLIT, Task
 if TYPE_CHECKING:
     import mujoco
 
-__all__ = ["Family", "Readout", "State", "get_family", "list_families", "register_family"]
+__all__ = ["Family", "Readout", "State", "get_family", "list_families", "register_family", "sum_of_squares"]
 
 Array = NDArray[np.float64]
+
+
+def sum_of_squares(actions: NDArray[Any]) -> NDArray[Any]:
+    """Row sums of squares, [N, A] to [N], with the bits of Gymnasium's ``np.sum(np.square(action))`` of one row."""
+    total: NDArray[Any] = np.add.reduce(np.square(actions), axis=1)  # np.sum without its Python wrapper
+    return total
 
 
 @dataclass(frozen=True)

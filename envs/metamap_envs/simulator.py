@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -37,7 +38,7 @@ class Simulator:
     """N persistent `MjData`, each with its own task's `MjModel`, stepped by `mujoco.batch` on its threads.
 
     Results are those of a loop of `mj_step` over one `MjData` each, to the bit and at any number of threads. The data
-    is persistent because a state handed over without the solver's warm start drifts away from Gymnasium's trajectory.
+    is persistent, so that all of it can be looked at between steps, to render it.
 
     Args:
         family: the family of all tasks.
@@ -61,6 +62,7 @@ class Simulator:
             key: self._bind(readout.field, readout.object_type, readout.name)
             for key, readout in family.readouts.items()
         }
+        self._warnings: NDArray[Any] = self._batch.warning[..., 1]  # live counts, [N, kind of warning]
         self.models: list[mujoco.MjModel] = [family.base_model] * len(tasks)
         self.set_tasks(tasks)
         self._batch.reset()
@@ -104,10 +106,12 @@ class Simulator:
         readouts = {key: field[:, index].copy() for key, (field, index) in self._readouts.items()}
         return State(self._qpos.copy(), self._qvel.copy(), readouts)
 
-    def diverged(self) -> NDArray[np.bool_]:
-        """Which environments MuJoCo found unstable since their last start, bool [N]."""
-        counts = self._batch.warning[..., 1]  # [N, warning, (last info, count)]
-        return np.asarray(counts[:, UNSTABLE].any(axis=1)) if counts.any() else np.zeros(len(counts), dtype=np.bool_)
+    def diverged(self) -> NDArray[np.bool_] | None:
+        """Which environments MuJoCo found unstable since their last start, bool [N], or None if none was."""
+        if not self._warnings.any():
+            return None
+        found: NDArray[np.bool_] = np.logical_or.reduce(self._warnings[:, UNSTABLE] > 0, axis=1)
+        return found if found.any() else None
 
     def data(self, index: int) -> mujoco.MjData:
         """A copy of one environment's `MjData`, for rendering."""

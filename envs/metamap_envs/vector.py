@@ -207,7 +207,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         for name, term in terms.items():
             infos[name], infos[f"_{name}"] = term.astype(np.float64, copy=False), everywhere
         diverged = self.simulator.diverged()
-        if diverged.any():
+        if diverged is not None:
             terminated = terminated | diverged
             infos["diverged"] = infos["_diverged"] = diverged
         self._before = after

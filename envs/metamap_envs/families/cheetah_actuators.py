@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._half_cheetah import ACTUATORS, CONTROL_COST_WEIGHT, HalfCheetah
-from metamap_envs.family import Array, State, register_family
+from metamap_envs.family import Array, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
 
@@ -71,7 +71,7 @@ class CheetahActuators(HalfCheetah):
         """Distance to 2 m/s and control cost, both negative."""
         velocity = self.x_velocity(before, after)
         tracking = -np.abs(velocity - TARGET_VELOCITY)
-        control = -CONTROL_COST_WEIGHT * np.sum(np.square(actions), axis=1)
+        control = -CONTROL_COST_WEIGHT * sum_of_squares(actions)
         return tracking + control, {
             "x_velocity": velocity,
             "reward_velocity": tracking,

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._half_cheetah import CONTROL_COST_WEIGHT, HalfCheetah
-from metamap_envs.family import Array, State, register_family
+from metamap_envs.family import Array, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
 
 __all__ = ["CheetahVelocity"]
@@ -45,7 +45,7 @@ class CheetahVelocity(HalfCheetah):
         """Distance to the target velocity and control cost, both negative."""
         velocity = self.x_velocity(before, after)
         tracking = -np.abs(velocity - values[:, 0])
-        control = -CONTROL_COST_WEIGHT * np.sum(np.square(actions), axis=1)
+        control = -CONTROL_COST_WEIGHT * sum_of_squares(actions)
         return tracking + control, {
             "x_velocity": velocity,
             "reward_velocity": tracking,

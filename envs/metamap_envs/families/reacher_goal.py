@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
-from metamap_envs.family import Array, Family, Readout, State, register_family
+from metamap_envs.family import Array, Family, Readout, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
 
@@ -96,5 +96,5 @@ class ReacherGoal(Family):
         """Distance of fingertip to target and control cost, both negative."""
         offset = after.readouts["fingertip"] - after.readouts["target"]
         distance = -np.sqrt(np.vecdot(offset, offset))  # the same product that np.linalg.norm takes of one row
-        control = -np.sum(np.square(actions), axis=1)
+        control = -sum_of_squares(actions)
         return distance + control, {"reward_dist": distance, "reward_ctrl": control}
