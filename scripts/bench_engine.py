@@ -1,0 +1,310 @@
+"""Measures the fast simulator against its limits and against other vector environments, and prints JSON.
+
+HalfCheetah, random actions, 64 environments. Ours have 64 different tasks (cheetah-actuators); the limits step the same
+64 models. The others have no parameters and run the plain HalfCheetah. All take 5 MuJoCo steps per environment step,
+and episodes of 1000. SB3's SubprocVecEnv means one process per environment, so it runs 2 and 8 environments instead of
+64. Contenders take turns within each repeat, so that other load on the machine hits all of them; ratios are taken
+within a repeat. Steps are environment steps per second, all environments of a contender together.
+
+    python scripts/bench_engine.py --seconds 1 --repeats 5
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import json
+import os
+import platform
+import statistics
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import mujoco
+import numpy as np
+from mujoco import batch
+from numpy.typing import NDArray
+
+from metamap_envs import Family, FamilyVectorEnv, Task, get_family
+from metamap_envs.simulator import default_threads
+
+EPISODE = 1000  # steps; HalfCheetah-v5's own
+CHUNK = 50  # vector steps between two looks at the clock
+TABLE = 97  # different random actions per environment, used in turn
+TARGETS = {  # of the median ratio of ours to each
+    "limit: mj_step in Python threads": 0.85,
+    "gymnasium SyncVectorEnv": 2.0,
+    "SB3 SubprocVecEnv, 8 processes": 5.0,
+    "EnvPool": 1.0,
+}
+
+
+@dataclass(frozen=True)
+class Contender:
+    """Something that steps environments.
+
+    Attributes:
+        name: key in the result.
+        num_envs: number of environments.
+        run: makes the given number of vector steps.
+        close: releases processes.
+    """
+
+    name: str
+    num_envs: int
+    run: Callable[[int], None]
+    close: Callable[[], Any] = lambda: None
+
+
+def actions_table(num_envs: int) -> NDArray[np.float32]:
+    """Random actions, float32 [TABLE, num_envs, 6]."""
+    return np.random.default_rng(0).uniform(-1.0, 1.0, (TABLE, num_envs, 6)).astype(np.float32)
+
+
+def stepper(step: Callable[[NDArray[np.float32]], Any], num_envs: int) -> Callable[[int], None]:
+    """A run function that goes on through the table of actions."""
+    table, position = actions_table(num_envs), 0
+
+    def run(count: int) -> None:
+        nonlocal position
+        for _ in range(count):
+            step(table[position % TABLE])
+            position += 1
+
+    return run
+
+
+# limits ---------------------------------------------------------------------------------------------------------------
+
+
+def thread_limit(family: Family, tasks: list[Task], threads: int) -> Contender:
+    """Python threads that loop over `mj_step`, each over its own share of models and persistent data.
+
+    Nothing is read back, and the threads wait for one another only at the end of a chunk. `mj_step` frees the
+    interpreter lock, the calls around it need it.
+    """
+    models = [family.model(task) for task in tasks]
+    datas = [mujoco.MjData(model) for model in models]
+    controls = actions_table(len(tasks)).astype(np.float64)
+    generator, position = np.random.default_rng(0), 0
+
+    def work(first: int, start: int, count: int) -> None:
+        share = range(first, len(tasks), threads)
+        for step in range(start, start + count):
+            for index in share:
+                datas[index].ctrl[:] = controls[step % TABLE, index]
+                mujoco.mj_step(models[index], datas[index], nstep=family.frame_skip)
+
+    def run(count: int) -> None:
+        nonlocal position
+        if position % EPISODE == 0:
+            for task, model, data in zip(tasks, models, datas, strict=True):
+                mujoco.mj_resetData(model, data)
+                data.qpos[:], data.qvel[:] = family.initial_state(task, generator)
+        workers = [threading.Thread(target=work, args=(first, position, count)) for first in range(threads)]
+        for worker in workers:
+            worker.start()
+        for worker in workers:
+            worker.join()
+        position += count
+
+    return Contender("limit: mj_step in Python threads", len(tasks), run)
+
+
+def batch_limit(family: Family, tasks: list[Task], threads: int) -> Contender:
+    """`mujoco.batch` on the same models: threads in C, no interpreter lock; only controls are written."""
+    engine = batch.Batch(family.base_model, len(tasks), threads, persistent=True)
+    engine.set_models([family.model(task) for task in tasks])
+    qpos, qvel, control = engine.bind("qpos"), engine.bind("qvel"), engine.bind("ctrl")
+    generator, steps = np.random.default_rng(0), 0
+
+    def step(actions: NDArray[np.float32]) -> None:
+        nonlocal steps
+        if steps % EPISODE == 0:
+            engine.reset()
+            for index, task in enumerate(tasks):
+                qpos[index], qvel[index] = family.initial_state(task, generator)
+        control[...] = actions
+        engine.step(nstep=family.frame_skip)
+        steps += 1
+
+    return Contender("limit: mujoco.batch alone", len(tasks), stepper(step, len(tasks)))
+
+
+# vector environments --------------------------------------------------------------------------------------------------
+
+
+def ours(tasks: list[Task], threads: int) -> Contender:
+    """`FamilyVectorEnv`, with observations, rewards, ends and infos."""
+    env = FamilyVectorEnv(tasks, num_threads=threads, horizon=EPISODE)
+    env.reset(seed=0)
+    return Contender("ours", len(tasks), stepper(env.step, len(tasks)), env.close)
+
+
+def plain_cheetah() -> gymnasium.Env[Any, Any]:
+    """Gymnasium's environment, without the warning that MuJoCo prints on each load of its half_cheetah.xml."""
+    importlib.import_module("mujoco").set_mju_user_warning(lambda _: None)
+    return gymnasium.make("HalfCheetah-v5")
+
+
+def gymnasium_sync(num_envs: int) -> Contender:
+    """Gymnasium's loop over environments."""
+    env = gymnasium.vector.SyncVectorEnv([plain_cheetah] * num_envs)
+    env.reset(seed=0)
+    return Contender("gymnasium SyncVectorEnv", num_envs, stepper(env.step, num_envs), env.close)
+
+
+def gymnasium_async(num_envs: int) -> Contender:
+    """Gymnasium's environments in processes."""
+    env = gymnasium.vector.AsyncVectorEnv([plain_cheetah] * num_envs, context="forkserver")
+    env.reset(seed=0)
+    name = f"gymnasium AsyncVectorEnv, {num_envs} processes"
+    return Contender(name, num_envs, stepper(env.step, num_envs), env.close)
+
+
+def sb3(processes: int, num_envs: int) -> Contender:
+    """Stable-Baselines3's vector environments; 0 processes is `DummyVecEnv`."""
+    from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
+
+    env = SubprocVecEnv([plain_cheetah] * processes) if processes else DummyVecEnv([plain_cheetah] * num_envs)
+    env.reset()
+    name = f"SB3 SubprocVecEnv, {processes} processes" if processes else "SB3 DummyVecEnv"
+    return Contender(name, env.num_envs, stepper(env.step, env.num_envs), env.close)
+
+
+def envpool(num_envs: int, threads: int) -> Contender:
+    """EnvPool's HalfCheetah, the newest version that the installed EnvPool has.
+
+    Raises:
+        ImportError: EnvPool is not installed.
+    """
+    package = importlib.import_module("envpool")
+    name = max(name for name in package.list_all_envs() if name.startswith("HalfCheetah-v"))
+    env = package.make_gymnasium(name, num_envs=num_envs, num_threads=threads, seed=0, max_episode_steps=EPISODE)
+    env.reset()
+    table = stepper(lambda actions: env.step(actions.astype(np.float64)), num_envs)
+    return Contender("EnvPool", num_envs, table, env.close)
+
+
+# measurement ----------------------------------------------------------------------------------------------------------
+
+
+def contenders(num_envs: int, threads: int, skipped: dict[str, str]) -> Iterator[Contender]:
+    """Build all contenders, those that start processes first: they should not inherit threads."""
+    family = get_family("cheetah-actuators")
+    tasks = family.sample("train", num_envs, seed=0)
+    for processes in (2, 8):
+        yield sb3(processes, processes)
+    yield gymnasium_async(8)
+    yield sb3(0, num_envs)
+    yield gymnasium_sync(num_envs)
+    yield thread_limit(family, tasks, threads)
+    yield batch_limit(family, tasks, threads)
+    yield ours(tasks, threads)
+    try:
+        yield envpool(num_envs, threads)
+    except ImportError as reason:
+        skipped["EnvPool"] = f"not installed ({reason}); pip install 'metamap-rl[bench]'"
+
+
+def speed(contender: Contender, seconds: float) -> float:
+    """Environment steps per second over at least the given time."""
+    steps, start = 0, time.perf_counter()
+    while (passed := time.perf_counter() - start) < seconds or not steps:
+        contender.run(CHUNK)
+        steps += CHUNK * contender.num_envs
+    return steps / passed
+
+
+def summary(values: list[float], digits: int = 0) -> dict[str, float]:
+    """Median and spread."""
+    ends = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: round(value, digits) for name, value in ends.items()}
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """What the numbers depend on."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.processor() or platform.machine(),
+        "cores": default_threads(),
+        "threads": threads,
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }
+
+
+def versions() -> dict[str, str]:
+    """Installed versions of everything compared."""
+    found = {"python": platform.python_version()}
+    for name in ("mujoco", "gymnasium", "stable-baselines3", "envpool", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def measure(num_envs: int, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """Run everything and build the document."""
+    skipped: dict[str, str] = {}
+    with ExitStack() as stack:
+        everybody: list[Contender] = []
+        for contender in contenders(num_envs, threads, skipped):
+            stack.callback(contender.close)
+            everybody.append(contender)
+        before = machine(threads)
+        for contender in everybody:  # warm up
+            contender.run(CHUNK)
+        speeds: dict[str, list[float]] = {contender.name: [] for contender in everybody}
+        for _ in range(repeats):
+            for contender in everybody:
+                speeds[contender.name].append(speed(contender, seconds))
+    ratios = {
+        name: summary([mine / other for mine, other in zip(speeds["ours"], values, strict=True)], 3)
+        for name, values in speeds.items()
+        if name != "ours"
+    }
+    return {
+        "steps_per_second": {c.name: {"num_envs": c.num_envs} | summary(speeds[c.name]) for c in everybody},
+        "ours_divided_by": ratios,
+        "targets": {
+            name: {"at_least": target, "met": ratios[name]["median"] >= target if name in ratios else None}
+            for name, target in TARGETS.items()
+        },
+        "skipped": skipped,
+        "settings": {"seconds": seconds, "repeats": repeats, "num_envs": num_envs, "episode": EPISODE},
+        "machine": before,
+        "versions": versions(),
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=1.0, help="per contender and repeat (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=0, help="of the limits, ours and EnvPool; 0 takes all cores")
+    parser.add_argument("--envs", type=int, default=64, help="number of environments (default: %(default)s)")
+    arguments = parser.parse_args()
+    here = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:  # MuJoCo writes MUJOCO_LOG.TXT where it is
+        os.chdir(folder)
+        threads = arguments.threads or default_threads()
+        document = measure(arguments.envs, threads, arguments.seconds, arguments.repeats)
+        os.chdir(here)
+    print(json.dumps(document, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
