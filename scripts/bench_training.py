@@ -1,0 +1,106 @@
+"""Speed of SB3's PPO over the fast simulator, against SB3's own ``make_vec_env`` with ``SubprocVecEnv``.
+
+Both train the same network with the same PPO settings (the expert recipe of cheetah-velocity) on the same task, with
+the same number of environments; only the vector environment differs. Torch has one thread, which is the fastest
+for networks of this size on shared cores. The two are measured by turns. Prints one JSON document.
+
+    python scripts/bench_training.py
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
+
+from metamap_agents.machine import describe_machine
+from metamap_agents.recipes import load_recipe
+from metamap_agents.sb3_vec_env import FamilyVecEnv
+from metamap_agents.storage import library_versions
+from metamap_envs.family import get_family
+
+FAMILY = "cheetah-velocity"
+
+
+def ours(count: int) -> VecEnv:
+    """The fast simulator."""
+    return FamilyVecEnv([get_family(FAMILY).task()] * count, seed=0)
+
+
+def subprocesses(count: int) -> VecEnv:
+    """One process per environment, as SB3's documentation recommends for speed."""
+    return make_vec_env(get_family(FAMILY).gym_id, count, seed=0, vec_env_cls=SubprocVecEnv)
+
+
+def in_process(count: int) -> VecEnv:
+    """All environments in this process, one after the other: SB3's default."""
+    return make_vec_env(get_family(FAMILY).gym_id, count, seed=0, vec_env_cls=DummyVecEnv)
+
+
+KINDS: dict[str, Callable[[int], VecEnv]] = {
+    "metamap": ours,
+    "sb3 SubprocVecEnv": subprocesses,
+    "sb3 DummyVecEnv": in_process,
+}
+
+
+def steps_per_second(envs: VecEnv, updates: int) -> float:
+    """Train PPO for a few updates, the first of which is not timed."""
+    recipe = load_recipe(FAMILY, "expert")
+    model = PPO(
+        "MlpPolicy",
+        envs,
+        n_steps=recipe.n_steps,
+        batch_size=recipe.batch_size,
+        n_epochs=recipe.n_epochs,
+        gamma=recipe.gamma,
+        gae_lambda=recipe.gae_lambda,
+        policy_kwargs={"net_arch": {"pi": [64, 64], "vf": [64, 64]}},
+        seed=0,
+        device="cpu",
+    )
+    rollout = recipe.n_steps * recipe.n_envs
+    model.learn(rollout)
+    started = time.perf_counter()
+    model.learn(updates * rollout)
+    return updates * rollout / (time.perf_counter() - started)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--updates", type=int, default=4, help="timed PPO updates per repeat")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    count = load_recipe(FAMILY, "expert").n_envs
+    speeds: dict[str, list[float]] = {name: [] for name in KINDS}
+    for _ in range(arguments.repeats):
+        for name, make in KINDS.items():
+            envs = make(count)
+            speeds[name].append(steps_per_second(envs, arguments.updates))
+            envs.close()
+    medians = {name: statistics.median(values) for name, values in speeds.items()}
+    result: dict[str, Any] = {
+        "environments": count,
+        "recipe": load_recipe(FAMILY, "expert").model_dump(mode="json"),
+        "steps_per_second": {
+            name: {"median": medians[name], "min": min(values), "max": max(values)} for name, values in speeds.items()
+        },
+        "times_of_subproc": {name: median / medians["sb3 SubprocVecEnv"] for name, median in medians.items()},
+        "repeats": arguments.repeats,
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":  # SubprocVecEnv's workers import this file again
+    main()

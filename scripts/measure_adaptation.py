@@ -1,0 +1,125 @@
+"""Measure how much of the gap between base policy and expert a mapper closes on tasks it never saw.
+
+For each loss, mappers are trained from the family's zoo with several seeds, their checkpoints chosen on validation
+tasks, and measured once on the test tasks, beside the controls of the protocol: D of another task, mean and nearest
+expert, and an oracle that is told the true parameters. Prints one JSON document and writes it to ``--out``.
+
+    python scripts/measure_adaptation.py cheetah-velocity --out docs/results/cheetah-velocity.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import library_versions, write_json
+from metamap_agents.zoo import Zoo
+from metamap_envs.family import list_families
+from metamap_rl.dataset import Examples, Pairs
+from metamap_rl.evaluate import LENGTHS, evaluate_mappers
+from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.probe import PROBES, probe_to_json
+from metamap_rl.train import TrainConfig, train
+from metamap_rl.workflow import training_pairs
+
+
+def oracle_examples(pairs: Pairs, zoo: Zoo) -> Examples:
+    """The same pairs with the true parameters in place of D: one row per task."""
+    return replace(pairs.examples(zoo.base), features=torch.from_numpy(pairs.parameters)[:, None, None, :])
+
+
+def train_seeds(zoo: Zoo, probe: Any, config: TrainConfig, mapper: MapperConfig, seeds: int) -> dict[str, Any]:
+    """Mappers and oracles for seeds 0, 1, ..., and the seconds that one mapper took."""
+    pairs, held_out = training_pairs(zoo, "train", probe), training_pairs(zoo, "validation", probe)
+    mappers: list[Mapper] = []
+    oracles: list[Mapper] = []
+    seconds = []
+    for seed in range(seeds):
+        settings = replace(config, seed=seed)
+        about: dict[str, Any] = {"family": zoo.family.name, "probe": probe_to_json(probe), "config": settings}
+        started = time.perf_counter()
+        mappers.append(train(pairs, zoo.base, validation=held_out, mapper_config=mapper, **about))
+        seconds.append(time.perf_counter() - started)
+        told, told_held_out = oracle_examples(pairs, zoo), oracle_examples(held_out, zoo)
+        oracles.append(train(told, zoo.base, validation=told_held_out, mapper_config=mapper, **about))
+        print(f"{zoo.family.name}: {config.loss}, seed {seed}: {seconds[-1]:.0f} s", file=sys.stderr, flush=True)
+    return {"mappers": mappers, "oracles": oracles, "seconds": seconds}
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure all losses."""
+    torch.set_num_threads(arguments.threads)
+    zoo = Zoo.open(arguments.zoo_root / arguments.family)
+    probe = PROBES.get(arguments.probe)()
+    shape = MapperConfig(hypernetwork_hidden=arguments.hidden)
+    losses = {}
+    for loss in arguments.losses:
+        trained = train_seeds(zoo, probe, TrainConfig(loss=loss, steps=arguments.updates), shape, arguments.seeds)
+        splits = {}
+        for split in arguments.splits:
+            evaluation = evaluate_mappers(
+                trained["mappers"],
+                zoo.experts(split),
+                lengths=LENGTHS,
+                episodes=arguments.episodes,
+                training_experts=zoo.experts("train"),
+                oracles=trained["oracles"],
+            )
+            splits[split] = evaluation.summary()
+        losses[loss] = {"train_seconds": trained["seconds"], "splits": splits}
+    return {
+        "family": arguments.family,
+        "training_tasks": len(zoo.experts("train")),
+        "probe": probe_to_json(probe),
+        "losses": losses,
+        "settings": {key: str(value) for key, value in vars(arguments).items()},
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
+
+
+def print_table(result: dict[str, Any]) -> None:
+    """Gap closed of every method, for people, on standard error."""
+    for loss, entry in result["losses"].items():
+        for split, summary in entry["splits"].items():
+            print(
+                f"{result['family']}, {loss} loss, {split}: {summary['counted_tasks']} tasks counted", file=sys.stderr
+            )
+            for method in summary["methods"]:
+                gap = method["gap_closed"]
+                text = "none" if gap is None else f"{gap['iqm']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
+                print(f"  {method['method']:<15} {method['steps']!s:>5}  {text}", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("family", choices=list_families())
+    parser.add_argument("--zoo-root", type=Path, default=Path("runs/zoo"), help="folder of the zoos")
+    parser.add_argument("--seeds", type=int, default=3, help="mappers per loss")
+    parser.add_argument("--losses", nargs="+", default=["behaviour", "weights", "both"])
+    parser.add_argument("--splits", nargs="+", default=["test-in", "test-out"])
+    parser.add_argument("--probe", default="base-policy")
+    parser.add_argument("--updates", type=int, default=TrainConfig().steps)
+    parser.add_argument("--hidden", type=int, default=MapperConfig().hypernetwork_hidden)
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    parser.add_argument("--out", type=Path, help="also write the document here")
+    arguments = parser.parse_args()
+    result = measure(arguments)
+    print_table(result)
+    if arguments.out is not None:
+        arguments.out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.out, result)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
