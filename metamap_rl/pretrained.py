@@ -23,6 +23,9 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 """Folder of the bundled mappers."""
 
 
+_KEYS = ("task", "returns", "base_returns", "record")
+
+
 def bundled_families() -> tuple[str, ...]:
     """Names of the families with a bundled mapper, sorted."""
     return tuple(sorted(path.parent.name for path in PRETRAINED.glob("*/mapper.json")))
@@ -49,7 +52,13 @@ def load_mapper(family: str) -> Mapper:
 
 
 def save_experts(folder: Path, experts: Sequence[Expert]) -> None:
-    """Write experts beside a mapper: weights in one file, tasks, returns and records in another."""
+    """Write experts beside a mapper: weights in one file, tasks, returns and records in another.
+
+    Raises:
+        MetaMapError: there are none, or the files cannot be written.
+    """
+    if not experts:
+        raise MetaMapError(f"{folder}: a bundle needs at least one expert to compare with")
     phis = np.stack([expert.phi for expert in experts])
     documents = [
         {
@@ -72,11 +81,11 @@ def load_experts(family: str) -> list[Expert]:
     """
     folder = pretrained_folder(family)
     documents = read_json(folder / "experts.json")
+    if not isinstance(documents, list) or not documents or not all(map(_is_expert, documents)):
+        raise MetaMapError(f"{folder / 'experts.json'}: expected a list of experts, with the keys {', '.join(_KEYS)}")
     arrays, _ = load_arrays(folder / "experts.safetensors")
     size = arrays["phi"].shape[-1] if "phi" in arrays else 0
     check_arrays(arrays, {"phi": (len(documents), size)}, str(folder / "experts.safetensors"))
-    if not documents:
-        raise MetaMapError(f"{folder} holds no experts")
     return [
         Expert(
             task=Task.from_json(document["task"]),
@@ -87,3 +96,7 @@ def load_experts(family: str) -> list[Expert]:
         )
         for document, phi in zip(documents, arrays["phi"], strict=True)
     ]
+
+
+def _is_expert(document: object) -> bool:
+    return isinstance(document, dict) and set(document) == set(_KEYS)

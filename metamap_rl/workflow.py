@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from metamap_agents.building import OnExpert, build_base, build_experts
+from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import OnProgress
 from metamap_agents.zoo import Zoo
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.task import Task
 from metamap_rl.dataset import Pairs
 from metamap_rl.mapper import Mapper, MapperConfig
@@ -18,7 +19,7 @@ from metamap_rl.pairs import build_pairs
 from metamap_rl.probe import BasePolicyProbe, Probe, probe_to_json
 from metamap_rl.train import TrainConfig, train
 
-__all__ = ["TaskCounts", "fill_zoo", "train_mapper", "training_pairs"]
+__all__ = ["TaskCounts", "check_settings", "fill_zoo", "train_mapper", "training_pairs"]
 
 OnUpdate = Callable[[int, int, Mapping[str, float]], None]
 
@@ -97,12 +98,43 @@ def fill_zoo(
     return zoo
 
 
+def check_settings(
+    zoo: Zoo,
+    *,
+    base_overrides: Mapping[str, Any] | None = None,
+    expert_overrides: Mapping[str, Any] | None = None,
+) -> None:
+    """Refuse to go on with a zoo whose base policy or experts were trained with other settings.
+
+    Raises:
+        MetaMapError: a setting that differs, by name, or one that is not admitted.
+    """
+    base = load_recipe(zoo.family.name, "base", **(base_overrides or {}))
+    expert = load_recipe(zoo.family.name, "expert", **(expert_overrides or {}))
+    if zoo.has_base:
+        _compare(zoo, "base policy", zoo.base.record, base)
+        for found in zoo.experts():
+            _compare(zoo, f"expert of {found.task.id}", found.record, expert)
+
+
+def _compare(zoo: Zoo, what: str, record: Mapping[str, Any], recipe: Recipe) -> None:
+    before, now = record.get("recipe", {}), recipe.model_dump(mode="json")
+    for name in sorted({*before, *now}):
+        if before.get(name) != now.get(name):
+            raise MetaMapError(
+                f"{zoo.root}: its {what} was trained with {name} {before.get(name)!r}, asked for is {now.get(name)!r}: "
+                "go on with the same settings, or choose another directory"
+            )
+
+
 def training_pairs(zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STEPS, repeats: int = 8) -> Pairs:
     """Pairs (D, phi*) of all finished experts of "train" or "validation".
 
     Raises:
-        MetaMapError: the zoo has no expert of that split.
+        MetaMapError: another split, or the zoo has no expert of it.
     """
+    if split not in _PAIR_SEEDS:
+        raise unknown_name("split to learn from", split, _PAIR_SEEDS)
     return build_pairs(zoo, zoo.experts(split), probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split])
 
 

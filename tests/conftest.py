@@ -6,8 +6,13 @@ import ctypes.util
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from metamap_agents.zoo import Zoo
+    from metamap_rl.mapper import Mapper
 
 # Before anything imports mujoco or torch. EGL draws without a display; whoever set another back end keeps it, and
 # without the library `import mujoco` itself would fail.
@@ -37,3 +42,36 @@ def _own_working_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch
     folder = tmp_path_factory.mktemp("cwd")
     monkeypatch.chdir(folder)
     return folder
+
+
+# Shared by the tests that need a whole family's worth of trained things; see tests/tiny.py.
+
+
+@pytest.fixture(scope="session")
+def tiny_zoo(_one_torch_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Zoo:
+    """A zoo of reacher-goal with 3 training, 2 validation, 3 test-in and 1 test-out experts. Read only."""
+    import tiny
+
+    return tiny.make_zoo(tmp_path_factory.mktemp("tiny") / "zoo")
+
+
+@pytest.fixture(scope="session")
+def tiny_mapper(tiny_zoo: Zoo) -> Mapper:
+    """A mapper trained on `tiny_zoo` for a few updates. Read only."""
+    import tiny
+
+    return tiny.make_mapper(tiny_zoo)
+
+
+@pytest.fixture(scope="session")
+def _tiny_bundle_folder(tiny_zoo: Zoo, tiny_mapper: Mapper, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import tiny
+
+    return tiny.make_bundle(tmp_path_factory.mktemp("tiny") / "pretrained", tiny_zoo, tiny_mapper)
+
+
+@pytest.fixture
+def tiny_bundle(_tiny_bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of bundled mappers, replaced for one test (in this process) by one that holds `tiny_mapper`."""
+    monkeypatch.setattr("metamap_rl.pretrained.PRETRAINED", _tiny_bundle_folder)
+    return _tiny_bundle_folder

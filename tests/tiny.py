@@ -1,0 +1,43 @@
+"""A whole zoo, mapper and bundle in seconds: real training, with so few steps that nothing much is learnt.
+
+The fixtures ``tiny_zoo``, ``tiny_mapper`` and ``tiny_bundle`` of ``conftest.py`` share one of each per session.
+Treat what they give as read-only; a test that writes makes its own with these functions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from metamap_agents.zoo import Zoo
+from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.pretrained import save_experts
+from metamap_rl.train import TrainConfig
+from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
+
+FAMILY = "reacher-goal"
+SETTINGS: dict[str, Any] = {"n_envs": 4, "n_steps": 50, "batch_size": 100, "n_epochs": 2, "n_timesteps": 400}
+COUNTS = TaskCounts(train=3, validation=2, test_in=3, test_out=1)
+SEED = 5
+CONFIG = TrainConfig(steps=20, warmup=2, batch_tasks=3, states_per_task=16, validation_every=10)
+SHAPE = MapperConfig(context_size=8, encoder_hidden=16, hypernetwork_hidden=16)
+
+
+def make_zoo(root: Path, counts: TaskCounts = COUNTS, *, seed: int = SEED, workers: int = 1) -> Zoo:
+    """A zoo of reacher-goal: about half a second for the base policy and for each expert."""
+    return fill_zoo(
+        root, FAMILY, counts, seed=seed, workers=workers, base_overrides=SETTINGS, expert_overrides=SETTINGS
+    )
+
+
+def make_mapper(zoo: Zoo, *, seed: int = 0) -> Mapper:
+    """A mapper trained for 20 updates."""
+    config = TrainConfig(**{**vars(CONFIG), "seed": seed})
+    return train_mapper(zoo, config=config, mapper_config=SHAPE)
+
+
+def make_bundle(root: Path, zoo: Zoo, mapper: Mapper) -> Path:
+    """A folder like ``metamap_rl/pretrained``, with one family in it; returns ``root``."""
+    mapper.save(root / FAMILY)
+    save_experts(root / FAMILY, zoo.experts("test-in"))
+    return root
