@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from importlib import resources
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
@@ -22,14 +24,14 @@ class NetArch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    pi: tuple[int, ...] = (64, 64)
-    vf: tuple[int, ...] = (64, 64)
+    pi: tuple[PositiveInt, ...] = (64, 64)
+    vf: tuple[PositiveInt, ...] = (64, 64)
 
 
 class PolicyKwargs(BaseModel):
     """What SB3 takes as ``policy_kwargs``; the activation by name, as no file of ours holds code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     net_arch: NetArch = NetArch()
     activation_fn: Literal["tanh", "relu", "elu"] = "tanh"
@@ -37,9 +39,12 @@ class PolicyKwargs(BaseModel):
 
 
 class Recipe(BaseModel):
-    """One training with SB3's PPO. Names are rl-zoo's and SB3's; an unknown one is an error."""
+    """One training with SB3's PPO. Names are rl-zoo's and SB3's; an unknown one is an error.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    The n_steps * n_envs transitions of an update are dealt into mini-batches of ``batch_size`` without a rest.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     algorithm: Literal["ppo"] = "ppo"
     policy: Literal["MlpPolicy"] = "MlpPolicy"
@@ -55,25 +60,46 @@ class Recipe(BaseModel):
     ent_coef: float = 0.0
     vf_coef: float = 0.5
     max_grad_norm: float = Field(default=0.5, gt=0)
-    target_kl: float | None = None
+    target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
 
-    def schedule(self) -> Any:
-        """The learning rate as SB3 takes it: a number, or for rl-zoo's ``lin_<rate>`` a fall to zero.
+    @field_validator("learning_rate")
+    @classmethod
+    def _check_learning_rate(cls, value: float | str) -> float | str:
+        falls, start = _learning_rate(value)
+        if not 0 < start < math.inf:
+            raise ValueError("expected a positive number or 'lin_<number>'")
+        return value if falls else start  # YAML reads 1e-3, without a dot, as text
 
-        Raises:
-            MetaMapError: text of another form.
-        """
-        if isinstance(self.learning_rate, float):
-            return self.learning_rate
-        kind, _, rate = self.learning_rate.partition("_")
-        try:
-            start = float(rate)
-        except ValueError:
-            start = float("nan")
-        if kind != "lin" or not start > 0:
-            raise MetaMapError(f"learning_rate expects a number or 'lin_<number>', got {self.learning_rate!r}")
-        return lambda remaining: remaining * start
+    @model_validator(mode="after")
+    def _check_batches(self) -> Recipe:
+        if self.n_steps * self.n_envs % self.batch_size:
+            raise ValueError(
+                f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {self.n_steps * self.n_envs} must be "
+                f"a multiple of batch_size = {self.batch_size}"
+            )
+        return self
+
+    def schedule(self) -> float | Callable[[float], float]:
+        """The learning rate as SB3 takes it: a number, or for rl-zoo's ``lin_<rate>`` a fall to zero."""
+        falls, start = _learning_rate(self.learning_rate)
+        return (lambda remaining: remaining * start) if falls else start
+
+
+_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
+    (): Recipe,
+    ("policy_kwargs",): PolicyKwargs,
+    ("policy_kwargs", "net_arch"): NetArch,
+}
+
+
+def _learning_rate(value: float | str) -> tuple[bool, float]:
+    """Whether the rate falls to zero, and where it starts; NaN if ``value`` is text of another form."""
+    falls = isinstance(value, str) and value.startswith("lin_")
+    try:
+        return falls, float(str(value).removeprefix("lin_"))
+    except ValueError:
+        return falls, math.nan
 
 
 def read_recipes(stage: Stage) -> dict[str, dict[str, Any]]:
@@ -106,9 +132,17 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
     try:
         return Recipe(**settings)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            raise unknown_name(f"setting of the {stage} recipe", name, Recipe.model_fields) from None
-        message = f"{stage} recipe of {family!r}: {name}: {first['msg'].lower()}, got {first['input']!r}"
-        raise MetaMapError(message) from None
+        raise _told(error, stage, family) from None
+
+
+def _told(error: ValidationError, stage: Stage, family: str) -> MetaMapError:
+    """The first of pydantic's complaints as a sentence."""
+    first = error.errors()[0]
+    *owners, name = [str(part) for part in first["loc"]] or [""]
+    if first["type"] == "extra_forbidden":
+        known = [".".join([*owners, field]) for field in _MODELS[tuple(owners)].model_fields]
+        return unknown_name(f"setting of the {stage} recipe", ".".join([*owners, name]), known)
+    message = first["msg"].removeprefix("Value error, ")
+    if not name:  # about several settings at once
+        return MetaMapError(f"{stage} recipe of {family!r}: {message}")
+    return MetaMapError(f"{stage} recipe of {family!r}: {'.'.join([*owners, name])}: {message}, got {first['input']!r}")
