@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import nn
 
@@ -77,6 +79,18 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def _global_generators_kept() -> Iterator[None]:
+    """SB3 seeds and draws from the global generators of Python, NumPy and torch: put them back afterwards."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (SB3's choice, not ours)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
 class _Report(BaseCallback):
     """Hands SB3's progress to a plain function."""
 
@@ -90,8 +104,8 @@ class _Report(BaseCallback):
 
     def _on_rollout_end(self) -> None:
         if self._on_progress is not None:
-            episodes = self.model.ep_info_buffer or []
-            metrics = {"return": float(np.mean([episode["r"] for episode in episodes]))} if episodes else {}
+            returns = [float(episode["r"]) for episode in self.model.ep_info_buffer or ()]
+            metrics = {"return": float(np.mean(returns))} if returns else {}
             self._on_progress(min(self.num_timesteps, self._total), self._total, metrics)
 
 
@@ -119,6 +133,27 @@ def _make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
         seed=seed,
         device="cpu",
     )
+
+
+def _learn(model: PPO, recipe: Recipe, on_progress: OnProgress | None, what: str) -> None:
+    """Run PPO to its end.
+
+    Raises:
+        MetaMapError: the weights stopped being finite.
+    """
+    diverged = f"training {what} diverged, its weights are not finite: lower the recipe's learning_rate"
+    try:
+        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
+    except ValueError as error:  # torch refuses to make a distribution of NaN
+        if not _finite(model):
+            raise MetaMapError(diverged) from error
+        raise
+    if not _finite(model):
+        raise MetaMapError(diverged)
+
+
+def _finite(model: PPO) -> bool:
+    return all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters())
 
 
 def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, Any]:
@@ -151,18 +186,17 @@ def train_base(
         on_progress: see `OnProgress`.
 
     Raises:
-        MetaMapError: unknown family.
+        MetaMapError: unknown family, or training ended in weights that are not finite.
     """
     tasks = get_family(family_name).sample("train", recipe.n_envs, seed)
     fast = FamilyVecEnv(tasks, seed, num_threads=num_threads)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS):
+    with torch_threads(_TORCH_THREADS), _global_generators_kept():
         model = _make_ppo(recipe, envs, seed)
-        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
+        _learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
     seconds = time.perf_counter() - started
-    statistics = envs.obs_rms
-    assert not isinstance(statistics, dict), "observations are one array"
+    statistics = cast(RunningMeanStd, envs.obs_rms)  # a dictionary only for dictionaries of observations
     std = np.sqrt(statistics.var + envs.epsilon)
     return BasePolicy(
         spec=spec_from_sb3(model.policy),
@@ -202,17 +236,16 @@ def train_expert(
     fast = FamilyVecEnv([task] * recipe.n_envs, seed, base.normalizer, num_threads)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS):
+    with torch_threads(_TORCH_THREADS), _global_generators_kept():
         model = _make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != base.spec:
             raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
         phi_into_sb3(model.policy, base.phi if start is None else start)
-        critic_into_sb3(model.policy, base.critic)
+        if base.critic:
+            critic_into_sb3(model.policy, base.critic)
         log_std_into_sb3(model.policy, np.full_like(base.log_std, recipe.policy_kwargs.log_std_init))
-        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
+        _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})")
         phi = phi_from_sb3(model.policy)
-        if not np.isfinite(phi).all():
-            raise MetaMapError(f"training on {task.id} ({task.describe()}) diverged: its weights are not finite")
         evaluated = evaluate_policies(
             [task, task],
             base.spec,
