@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +45,7 @@ def build_base(
             raise MetaMapError(f"another process is training the base policy of {zoo.root}; wait for it to finish")
         if not zoo.has_base:
             zoo.put_base(
-                train_base(
-                    zoo.family.name, recipe, seed=zoo.seed, num_threads=num_threads, on_progress=on_progress
-                )
+                train_base(zoo.family.name, recipe, seed=zoo.seed, num_threads=num_threads, on_progress=on_progress)
             )
 
 
@@ -68,8 +69,10 @@ def build_experts(
         on_expert: called after each expert.
 
     Raises:
-        MetaMapError: no base policy, or a setting is not admitted.
+        MetaMapError: no base policy, a setting is not admitted, or a negative number of workers.
     """
+    if workers < 0:
+        raise MetaMapError(f"the number of workers must be 0 (all cores) or more, got {workers}")
     _ = zoo.base
     settings = dict(overrides or {})
     load_recipe(zoo.family.name, "expert", **settings)  # an unknown setting fails here, not in a worker
@@ -81,16 +84,19 @@ def build_experts(
             _report(zoo, task, count, len(todo), on_expert)
         return
     context = multiprocessing.get_context("spawn")  # forked threads of torch and MuJoCo would hang
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_interrupts_to_parent) as pool:
-        futures = {pool.submit(_build_one, zoo.root, task, settings): task for task in todo}
+    others = multiprocessing.active_children()
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         try:
+            with _interrupts_held():
+                futures = {pool.submit(_build_one, zoo.root, task, settings): task for task in todo}
             for count, future in enumerate(as_completed(futures), start=1):
                 future.result()
                 _report(zoo, futures[future], count, len(todo), on_expert)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
-                process.terminate()  # its expert is trained again by the next build
+                if process not in others:
+                    process.terminate()  # its expert is trained again by the next build
             raise
 
 
@@ -108,5 +114,27 @@ def _report(zoo: Zoo, task: Task, count: int, total: int, on_expert: OnExpert | 
         on_expert(count, total, zoo.get(task))
 
 
-def _leave_interrupts_to_parent() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while workers are started: they inherit that, and leave it to this process for good.
+
+    Ignoring it in the worker itself would be too late: it reaches the whole group of processes, and they take seconds
+    to import their modules.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # an interrupt that came meanwhile is raised here
+
+
+def _end_with_parent() -> None:
+    """Start a thread that ends this worker when the build is killed; it would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in a worker"
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

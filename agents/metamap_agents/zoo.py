@@ -23,6 +23,9 @@ __all__ = ["FORMAT_VERSION", "Zoo"]
 
 FORMAT_VERSION = 1
 _MANIFEST = "zoo.json"
+_MANIFEST_TYPES = {"format_version": int, "family": str, "family_version": int, "seed": int, "versions": dict}
+_EXPERT_KEYS = ("task", "returns", "base_returns", "record")
+_LARGEST_SEED = 2**31 - 1
 _LOCK_SECONDS = 0.2
 
 
@@ -54,9 +57,13 @@ class Zoo:
         """Make a zoo, or open the one that is there if it is of the same family and seed.
 
         Raises:
-            MetaMapError: the directory holds something else, or a zoo of another family or seed.
+            MetaMapError: the directory holds something else, or a zoo of another family or seed; unknown family, or a
+                seed outside [0, 2^31).
         """
         root = Path(root)
+        get_family(family)
+        if not 0 <= seed <= _LARGEST_SEED:
+            raise MetaMapError(f"the seed of a zoo must lie in [0, {_LARGEST_SEED}], got {seed}")
         if (root / _MANIFEST).exists():
             zoo = cls.open(root)
             if (zoo.family.name, zoo.seed) != (family, seed):
@@ -65,7 +72,7 @@ class Zoo:
                     f"it is one of {zoo.family.name!r} with seed {zoo.seed}; choose another directory"
                 )
             return zoo
-        if root.exists() and (not root.is_dir() or any(root.iterdir())):
+        if not _is_free(root):
             raise MetaMapError(f"{root} exists and is not a zoo (it has no {_MANIFEST}); choose another directory")
         manifest = {
             "format_version": FORMAT_VERSION,
@@ -74,7 +81,6 @@ class Zoo:
             "seed": seed,
             "versions": library_versions(),
         }
-        root.mkdir(parents=True, exist_ok=True)
         write_json(root / _MANIFEST, manifest)
         return cls(root, manifest)
 
@@ -83,15 +89,23 @@ class Zoo:
         """Open a zoo.
 
         Raises:
-            MetaMapError: no zoo there, one of another format version, or of another version of its family.
+            MetaMapError: no zoo there, a damaged one, one of another format version, or of another version of its
+                family.
         """
         root = Path(root)
         if not (root / _MANIFEST).is_file():
             raise MetaMapError(f"{root} is not a zoo: it has no {_MANIFEST}; `metamap experts train` makes one")
         manifest = read_json(root / _MANIFEST)
-        version = manifest.get("format_version")
+        if not isinstance(manifest, dict) or "format_version" not in manifest:
+            raise MetaMapError(f"{root / _MANIFEST}: not the manifest of a zoo, it has no format_version")
+        version = manifest["format_version"]
         if version != FORMAT_VERSION:
-            raise MetaMapError(f"{root}: expected zoo format version {FORMAT_VERSION}, it has {version}")
+            raise MetaMapError(f"{root}: expected zoo format version {FORMAT_VERSION}, it has {version!r}")
+        for key, kind in _MANIFEST_TYPES.items():
+            if not isinstance(manifest.get(key), kind):
+                raise MetaMapError(
+                    f"{root / _MANIFEST}: {key}: expected {kind.__name__}, got {manifest.get(key, 'nothing')!r}"
+                )
         family = get_family(manifest["family"])
         if manifest["family_version"] != family.version:
             raise MetaMapError(
@@ -179,11 +193,16 @@ class Zoo:
 
     def _read(self, path: Path) -> Expert:
         document = read_json(path)
+        if not isinstance(document, dict) or set(document) != set(_EXPERT_KEYS):
+            raise MetaMapError(f"{path}: expected an expert, with the keys {', '.join(_EXPERT_KEYS)}")
+        task = self.family.check_task(Task.from_json(document["task"]))
+        if task.id != path.stem:
+            raise MetaMapError(f"{path}: expected the expert of {path.stem}, it is of {task.id}")
         weights = path.with_suffix(".safetensors")
         arrays, _ = load_arrays(weights)
         check_arrays(arrays, {"phi": (self.base.spec.size,)}, str(weights))
         return Expert(
-            task=Task.from_json(document["task"]),
+            task=task,
             phi=arrays["phi"],
             returns=np.array(document["returns"]),
             base_returns=np.array(document["base_returns"]),
@@ -211,3 +230,10 @@ class Zoo:
             yield True
         finally:
             lock.release()
+
+
+def _is_free(root: Path) -> bool:
+    """Whether a zoo may be made there: nothing is, or only what another process is writing or was killed at."""
+    if not root.exists():
+        return True
+    return root.is_dir() and all(path.match(f".{_MANIFEST}.*.tmp") for path in root.iterdir())
