@@ -73,6 +73,11 @@ class Evaluation:
         reach = self.expert - self.random
         return (reach > 0) & (self.expert - self.base >= SMALLEST_MARGIN * reach)
 
+    @property
+    def ranked(self) -> NDArray[np.bool_]:
+        """Tasks whose expert beats random actions, without which the normalised score means nothing, bool [T]."""
+        return self.expert > self.random
+
     def gap_closed(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
         """(J - J_base) / (J_expert - J_base), [seeds, counted tasks]."""
         counted = self.counted
@@ -80,8 +85,8 @@ class Evaluation:
         return gap
 
     def normalised(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(J - J_random) / (J_expert - J_random), [seeds, T]."""
-        score: NDArray[np.float64] = (returns - self.random) / (self.expert - self.random)
+        """(J - J_random) / (J_expert - J_random), [seeds, ranked tasks]."""
+        score: NDArray[np.float64] = (returns - self.random)[:, self.ranked] / (self.expert - self.random)[self.ranked]
         return score
 
     def summary(self, generator_seed: int = 0) -> dict[str, Any]:
@@ -97,7 +102,7 @@ class Evaluation:
                     interval = bootstrap_interval(values, np.random.default_rng(generator_seed))
                     entry[name] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
                 else:
-                    entry[name] = None  # no task in which the expert beats the base policy by enough
+                    entry[name] = None  # the experts are not good enough for it in any task
             entry["mean_return"] = float(scores.returns.mean())
             entry["returns"] = scores.returns.tolist()
             methods.append(entry)
@@ -106,6 +111,7 @@ class Evaluation:
             "episodes": self.episodes,
             "seeds": max((len(scores.returns) for scores in self.methods), default=0),
             "counted_tasks": int(self.counted.sum()),
+            "ranked_tasks": int(self.ranked.sum()),
             "random_returns": self.random.tolist(),
             "base_returns": self.base.tolist(),
             "expert_returns": self.expert.tolist(),
@@ -129,7 +135,8 @@ def evaluate_mappers(
 
     Methods: "mapper" at each length; with ``controls`` also "shuffled" (D of another task: the next one) at each
     length; with ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi* of the training task whose
-    context is nearest, at the longest length); with ``oracles`` (mappers that read true parameters) "oracle".
+    context is nearest, at the longest length, unless that is 0); with ``oracles`` (mappers that read true parameters)
+    "oracle".
     All run on the same reset seeds. Mapper i reads the i-th of as many independent rollouts of each task.
 
     Args:
@@ -144,15 +151,14 @@ def evaluate_mappers(
         on_method: called with the name of each method before it runs.
 
     Raises:
-        MetaMapError: no mappers or experts, or mappers and experts of different families.
+        MetaMapError: no mappers, experts or lengths, a negative length, or mappers and experts that do not belong
+            together.
     """
     if not mappers or not experts:
         raise MetaMapError("an evaluation needs at least one mapper and one expert")
-    for mapper in mappers:
-        if mapper.family != experts[0].task.family:
-            raise MetaMapError(
-                f"the mapper is of family {mapper.family!r}, the experts are of {experts[0].task.family!r}"
-            )
+    if not lengths or min(lengths) < 0:
+        raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(lengths)}")
+    _check_belonging(mappers, [*experts, *training_experts])
     run = _Run(mappers, experts, tuple(lengths), episodes, num_threads, on_method)
     evaluation = run.references()
     for steps in lengths:
@@ -161,10 +167,29 @@ def evaluate_mappers(
         for steps in (length for length in lengths if length > 0):
             evaluation.methods.append(run.mapped("shuffled", steps, shift=1))
     if training_experts:
-        evaluation.methods += [run.mean_expert(training_experts), run.nearest_expert(training_experts)]
+        evaluation.methods.append(run.mean_expert(training_experts))
+        if run.longest:
+            evaluation.methods.append(run.nearest_expert(training_experts))
     if oracles:
         evaluation.methods.append(run.oracle(oracles))
     return evaluation
+
+
+def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> None:
+    """Refuse mappers and experts of different families, base policies or probes: they run on one set of rollouts."""
+    first = mappers[0]
+    for expert in experts:
+        if expert.task.family != first.family:
+            raise MetaMapError(f"the mapper is of family {first.family!r}, the experts are of {expert.task.family!r}")
+        if expert.phi.shape != first.base.phi.shape:
+            raise MetaMapError(f"the mapper makes {first.base.phi.size} weights, an expert has {expert.phi.size}")
+    for mapper in mappers[1:]:
+        if mapper.family != first.family:
+            raise MetaMapError(f"the mappers are of different families, {first.family!r} and {mapper.family!r}")
+        if mapper.base.spec != first.base.spec or not np.array_equal(mapper.base.phi, first.base.phi):
+            raise MetaMapError("the mappers have different base policies: evaluate those of one zoo together")
+        if mapper.probe != first.probe:
+            raise MetaMapError(f"the mappers have different probes, {first.probe} and {mapper.probe}")
 
 
 class _Run:
@@ -241,8 +266,8 @@ class _Run:
     def mean_expert(self, training: Sequence[Expert]) -> MethodScores:
         """One policy for all tasks: the mean phi* of the training experts."""
         self.on_method("mean expert")
-        mean = np.mean([expert.phi for expert in training], axis=0, dtype=np.float64).astype(np.float32)
-        return MethodScores("mean expert", None, self.returns(mean)[None])
+        mean = np.stack([expert.phi for expert in training]).mean(axis=0, dtype=np.float64)
+        return MethodScores("mean expert", None, self.returns(mean.astype(np.float32))[None])
 
     def nearest_expert(self, training: Sequence[Expert]) -> MethodScores:
         """The phi* of the training task whose context z is nearest to the task's, from the longest D."""

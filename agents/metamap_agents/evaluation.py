@@ -14,6 +14,7 @@ from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
@@ -128,18 +129,24 @@ def evaluate_policies(
         seed: first reset seed.
         num_threads: threads of the simulator; 0 takes all cores.
         record: keep the observations.
+
+    Raises:
+        MetaMapError: no tasks, ``episodes`` below 1, or weights of another shape.
     """
     weights = np.asarray(phis, dtype=np.float32)
     if weights.ndim == 1:
         weights = np.tile(weights, (len(tasks), 1))
     policy = BatchedPolicy(spec, weights, normalizer)
+    if len(policy) != len(tasks):
+        raise MetaMapError(f"phis: expected one policy for each of {len(tasks)} tasks, got {len(policy)}")
     return run_episodes(tasks, policy, episodes, seed, num_threads=num_threads, record=record)
 
 
 def random_returns(tasks: Sequence[Task], *, episodes: int = 10, seed: int = EVALUATION_SEED) -> NDArray[np.float64]:
     """Returns [T, E] of actions drawn uniformly from [-1, 1], the zero of the expert-normalised score."""
     generator = np.random.default_rng(seed)
-    size = FamilyVectorEnv(tasks[:1]).family.action_size
-    return run_episodes(
-        tasks, lambda seen: generator.uniform(-1.0, 1.0, (*seen.shape[:2], size)), episodes, seed
-    ).returns
+
+    def act(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+        return generator.uniform(-1.0, 1.0, (*seen.shape[:2], get_family(tasks[0].family).action_size))
+
+    return run_episodes(tasks, act, episodes, seed).returns
