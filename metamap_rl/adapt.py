@@ -23,7 +23,7 @@ from metamap_envs.spaces import action_space, observation_space
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import probe_env, probe_from_json
 
-__all__ = ["AdaptedPolicy", "adapt"]
+__all__ = ["Adaptation", "AdaptedPolicy", "adapt"]
 
 _FORMAT = "metamap-policy-1"
 
@@ -84,10 +84,14 @@ class AdaptedPolicy(WeightPolicy):
         try:
             about = json.loads(metadata["about"])
             description, adaptation = about["base"], Adaptation(**about["adaptation"])
-        except (KeyError, TypeError, ValueError):
+            shapes = {f"base.{name}": shape for name, shape in BasePolicy.shapes(description).items()}
+        except MetaMapError as error:
+            raise MetaMapError(f"{path}: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError):
             raise MetaMapError(f"{path}: its description is damaged; adapt again to write a new file") from None
-        shapes = {f"base.{name}": shape for name, shape in BasePolicy.shapes(description).items()}
         check_arrays(arrays, {"phi_hat": shapes["base.phi"], **shapes}, str(path))
+        if not np.isfinite(arrays["phi_hat"]).all():
+            raise MetaMapError(f"{path}: phi_hat holds values that are not finite")
         base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
         return cls(BasePolicy.from_arrays(base, description, str(path)), arrays["phi_hat"], adaptation)
 

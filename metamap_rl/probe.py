@@ -267,8 +267,10 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
         seed: of the first reset and of the excitation.
 
     Raises:
-        MetaMapError: observations or actions of another size, or NaN.
+        MetaMapError: a negative number of steps, observations or actions of another size, or NaN.
     """
+    if steps < 0:
+        raise MetaMapError(f"a probe of an environment takes 0 or more steps, got {steps}")
     spec = base.spec
     for what, space, size in (
         ("observations", env.observation_space, spec.observation_size),
@@ -281,9 +283,16 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
     observation, _ = env.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []
     for step in range(steps):
-        mean = policy.means(np.asarray(observation)[None, None])[0, 0]
+        seen = np.array(observation, dtype=np.float32)  # a copy: an environment may go on using its own array
+        if seen.shape != (spec.observation_size,) or not np.isfinite(seen).all():
+            raise MetaMapError(
+                f"step {step}: the environment's observation must be {spec.observation_size} finite numbers, got {seen}"
+            )
+        mean = policy.means(seen[None, None])[0, 0]
         action = np.clip(plan.gain[step] * mean + plan.offset[step], -1.0, 1.0).astype(np.float32)
-        following, reward, terminated, truncated, _ = env.step(action)
-        rows.append((observation, action, reward, following, terminated, truncated))
-        observation = env.reset()[0] if terminated or truncated else following
+        observation, reward, terminated, truncated, _ = env.step(action.copy())
+        following = np.array(observation, dtype=np.float32)
+        rows.append((seen, action, float(reward), following, bool(terminated), bool(truncated)))
+        if terminated or truncated:
+            observation, _ = env.reset()
     return Rollout.from_rows(family, rows)

@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
-from metamap_agents.normalizer import ObservationNormalizer
-from metamap_envs.task import Task
-from metamap_envs.vector import FamilyVectorEnv
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from metamap_agents.normalizer import ObservationNormalizer
+from metamap_envs.options import check_options, read_task
+from metamap_envs.task import Task
+from metamap_envs.vector import FamilyVectorEnv
 
 __all__ = ["FamilyVecEnv"]
 
@@ -58,15 +60,33 @@ class FamilyVecEnv(VecEnv):
         return observations.astype(np.float32)
 
     def reset(self) -> VecEnvObs:
-        """Start new episodes everywhere; seeds given by `seed` are used once."""
+        """Start new episodes everywhere; seeds given by `seed` and options by `set_options` are used once.
+
+        Options of an environment may hold ``task`` or ``parameters``: its task from here on.
+
+        Raises:
+            MetaMapError: another option, or a task that the family does not admit.
+        """
         seeds = [int(seed) if seed is not None else None for seed in self._seeds]
-        observations, infos = self.envs.reset(seed=seeds)
+        observations, infos = self.envs.reset(seed=seeds, options=self._new_tasks())
         self.reset_infos = [{"task": task} for task in infos["task"]]
         self._reset_seeds()
         self._reset_options()
         self._returns[:] = 0.0
         self._lengths[:] = 0
         return self._observe(observations)
+
+    def _new_tasks(self) -> dict[str, Any] | None:
+        if not any(self._options):
+            return None
+        for options in self._options:
+            check_options(options, ("parameters", "task"))
+        family = self.envs.family
+        return {
+            "tasks": [
+                read_task(family, options) or task for options, task in zip(self._options, self.envs.tasks, strict=True)
+            ]
+        }
 
     def step_async(self, actions: NDArray[Any]) -> None:
         """Keep the actions for `step_wait`."""
