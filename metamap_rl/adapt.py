@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies
 from metamap_agents.policies import WeightPolicy
 from metamap_agents.sb3_bridge import export_sb3
 from metamap_agents.storage import check_arrays, load_arrays, save_arrays
@@ -20,10 +21,11 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import probe_env, probe_from_json
 
-__all__ = ["Adaptation", "AdaptedPolicy", "adapt"]
+__all__ = ["Adaptation", "AdaptedPolicy", "adapt", "measure_in_env", "measure_on_task"]
 
 _FORMAT = "metamap-policy-1"
 
@@ -151,3 +153,49 @@ def adapt(
     change = (phi - mapper.base.phi) / mapper.weight_scale.numpy()
     distance = float(np.sqrt(np.mean(np.square(change))))
     return AdaptedPolicy(mapper.base, phi, Adaptation(mapper.family, len(rollout), milliseconds, distance))
+
+
+def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> dict[str, list[float]]:
+    """Returns of "base" and "generated" policy, one per episode, on the same reset seeds in the fast simulator.
+
+    Raises:
+        MetaMapError: a task of another family, or ``episodes`` below 1.
+    """
+    get_family(policy.adaptation.family).check_task(task)
+    phis = np.stack([policy.base.phi, policy.phi])
+    found = evaluate_policies([task, task], policy.spec, phis, policy.base.normalizer, episodes=episodes)
+    return {"base": found.returns[0].tolist(), "generated": found.returns[1].tolist()}
+
+
+def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int = 10) -> dict[str, list[float]]:
+    """Returns of "base" and "generated" policy, one per episode, on the same reset seeds in one environment.
+
+    An episode ends with the environment's own, or at the family's horizon.
+
+    Raises:
+        MetaMapError: ``episodes`` below 1.
+    """
+    if episodes < 1:
+        raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
+    base = WeightPolicy(
+        policy.spec, policy.base.phi, policy.base.normalizer, policy.observation_space, policy.action_space
+    )
+    horizon = get_family(policy.adaptation.family).horizon
+    seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
+    return {
+        name: [_episode(one, env, seed, horizon) for seed in seeds]
+        for name, one in (("base", base), ("generated", policy))
+    }
+
+
+def _episode(policy: WeightPolicy, env: gym.Env[Any, Any], seed: int, horizon: int) -> float:
+    """Return of one episode."""
+    observation, _ = env.reset(seed=seed)
+    total = 0.0
+    for _ in range(horizon):
+        action, _ = policy.predict(observation)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += float(reward)
+        if terminated or truncated:
+            break
+    return total

@@ -72,6 +72,8 @@ def _run(arguments: list[str], running: list[type[Command]]) -> int:
         command = parse(kind, arguments[words:], program=program)
     except SystemExit:  # the help was printed
         return 0
+    if command.seed < 0:
+        raise UsageError(f"--seed expects a whole number, 0 or more, got {command.seed}")
     return command.run()
 
 

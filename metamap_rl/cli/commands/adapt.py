@@ -1,0 +1,194 @@
+"""Make a policy for a new environment from a few of its transitions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+
+from tyro.conf import Positional, arg
+
+from metamap_rl.cli.command import Command, OutPath
+
+if TYPE_CHECKING:
+    import gymnasium as gym
+
+    from metamap_envs.rollout import Rollout
+    from metamap_rl.adapt import AdaptedPolicy
+    from metamap_rl.mapper import Mapper
+
+__all__ = ["COMMANDS", "ORDER", "Adapt"]
+
+ORDER = 40
+
+_DEFAULT_STEPS = 50
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapt(Command):
+    """Make a policy for a new environment from a few of its transitions.
+
+    The environment is one of: a task of the mapper's family (`--parameters`), a Gymnasium environment with the family's
+    observations and actions (`--env`), or a rollout that the mapper's probe has collected somewhere else (`--rollout`).
+    With `--out` the folder holds policy.safetensors, policy.zip (for `PPO.load` of Stable-Baselines3),
+    rollout.safetensors and result.json.
+    """
+
+    name: ClassVar[str] = "adapt"
+
+    mapper: Annotated[Positional[str], arg(metavar="MAPPER")]
+    """Folder of the mapper, or the name of a bundled one."""
+
+    parameters: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
+    """Task to adapt to; parameters that are left out are at their defaults."""
+
+    env: Annotated[str | None, arg(metavar="GYM_ID")] = None
+    """Gymnasium environment to adapt to; `module:Id` imports the module first."""
+
+    rollout: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Rollout (.safetensors) to adapt to."""
+
+    steps: Annotated[int | None, arg(metavar="N")] = None
+    """Transitions to use: 50 of a task or an environment, all of a rollout, unless told otherwise."""
+
+    episodes: Annotated[int, arg(metavar="N")] = 10
+    """Episodes to measure base and generated policy on, where there is a simulator; 0 leaves it out."""
+
+    out: OutPath = None
+    """Folder for the results; without it nothing is written."""
+
+    def run(self) -> int:
+        """Probe, map, measure, write, print."""
+        from metamap_agents.storage import claim_output
+        from metamap_rl.adapt import adapt
+        from metamap_rl.cli.console import print_json
+        from metamap_rl.cli.inputs import find_mapper
+
+        self._check()
+        if self.out is not None:
+            claim_output(self.out)
+        mapper, folder = find_mapper(self.mapper)
+        env = self._environment(mapper)
+        rollout = self._rollout(mapper, env)
+        policy = adapt(mapper, rollout)
+        returns = self._returns(policy, rollout, env)
+        result = _result(policy, rollout, returns, folder, self.seed)
+        if self.out is not None:
+            _write(self.out, policy, rollout, result)
+        if self.json:
+            print_json(result)
+        else:
+            _print_result(result, self.out)
+        return 0
+
+    def _check(self) -> None:
+        """Refuse what can be refused before anything is loaded."""
+        from metamap_envs.errors import MetaMapError
+
+        given = {"--parameters": self.parameters, "--env": self.env, "--rollout": self.rollout}
+        chosen = [flag for flag, value in given.items() if value]
+        if len(chosen) != 1:
+            got = " and ".join(chosen) or "none of them"
+            raise MetaMapError(f"adapt needs one of {', '.join(given)}: what to adapt to; got {got}")
+        if self.steps is not None and self.steps < 0:
+            raise MetaMapError(f"--steps expects 0 or more transitions, got {self.steps}")
+        if self.episodes < 0:
+            raise MetaMapError(f"--episodes expects 0 or more, got {self.episodes}")
+
+    def _environment(self, mapper: Mapper) -> gym.Env[Any, Any] | None:
+        """The environment to probe; None if there is a rollout already."""
+        import gymnasium as gym
+
+        from metamap_envs.errors import MetaMapError
+        from metamap_envs.family import get_family
+        from metamap_rl.cli.inputs import read_numbers
+
+        if self.parameters:
+            family = get_family(mapper.family)
+            task = family.task(read_numbers(self.parameters, "--parameters"))
+            return gym.make(family.gym_id, task=task)
+        if self.env is None:
+            return None
+        try:
+            return gym.make(self.env)
+        except (gym.error.Error, ImportError) as error:
+            raise MetaMapError(f"--env {self.env}: {' '.join(str(error).split())}") from error
+
+    def _rollout(self, mapper: Mapper, env: gym.Env[Any, Any] | None) -> Rollout:
+        """D: collected in the environment, or read from the file."""
+        from dataclasses import replace
+
+        from metamap_rl.probe import probe_env, probe_from_json
+        from metamap_rl.rollouts import load_rollout
+
+        if env is None:
+            assert self.rollout is not None, "one of the sources is given"
+            rollout = load_rollout(self.rollout)
+            return rollout if self.steps is None else rollout.head(self.steps)
+        steps = _DEFAULT_STEPS if self.steps is None else self.steps
+        probe = probe_from_json(mapper.probe)
+        rollout = probe_env(probe, env, mapper.base, family=mapper.family, steps=steps, seed=self.seed)
+        return replace(rollout, task=env.get_wrapper_attr("task")) if self.parameters else rollout
+
+    def _returns(
+        self, policy: AdaptedPolicy, rollout: Rollout, env: gym.Env[Any, Any] | None
+    ) -> dict[str, list[float]] | None:
+        """Returns of base and generated policy; None where there is no simulator or nobody wants them."""
+        from metamap_rl.adapt import measure_in_env, measure_on_task
+
+        if not self.episodes:
+            return None
+        if rollout.task is not None:
+            return measure_on_task(policy, rollout.task, self.episodes)
+        return None if env is None else measure_in_env(policy, env, self.episodes)
+
+
+def _result(
+    policy: AdaptedPolicy, rollout: Rollout, returns: dict[str, list[float]] | None, mapper: Path, seed: int
+) -> dict[str, Any]:
+    """What result.json holds."""
+    from metamap_agents.storage import library_versions
+
+    return {
+        **vars(policy.adaptation),
+        "mapper": str(mapper),
+        "task": None if rollout.task is None else rollout.task.to_json(),
+        "seed": seed,
+        "returns": returns,
+        "versions": library_versions(),
+    }
+
+
+def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str, Any]) -> None:
+    """Write all files, or none."""
+    from metamap_agents.storage import write_json
+    from metamap_rl.cli.output import whole_folder
+    from metamap_rl.rollouts import save_rollout
+
+    with whole_folder(out) as folder:
+        policy.save(folder / "policy.safetensors")
+        policy.save_sb3(folder / "policy.zip")
+        save_rollout(folder / "rollout.safetensors", rollout)
+        write_json(folder / "result.json", result)
+
+
+def _print_result(result: dict[str, Any], out: Path | None) -> None:
+    """Say what was done, for people."""
+    print(f"mapper     {result['mapper']} ({result['family']})")
+    if result["task"] is not None:
+        parameters = ", ".join(f"{name}={value:.4g}" for name, value in result["task"]["parameters"].items())
+        print(f"task       {parameters}")
+    print(f"read       {result['steps']} transitions")
+    print(f"mapped     in {result['milliseconds']:.1f} ms")
+    print(f"distance   {result['distance']:.2f} weight scales from the base policy")
+    if result["returns"] is not None:
+        for name, label in (("base", "base"), ("generated", "generated")):
+            values = result["returns"][name]
+            print(f"{label:<10} return {sum(values) / len(values):.1f}, mean of {len(values)} episodes")
+    if out is None:
+        print("nothing was written; --out DIR keeps the policy")
+    else:
+        print(f"written    {out}: policy.safetensors, policy.zip, rollout.safetensors, result.json")
+
+
+COMMANDS = (Adapt,)

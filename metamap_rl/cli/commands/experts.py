@@ -1,0 +1,229 @@
+"""Experts: one policy per task, trained with Stable-Baselines3 and kept in a zoo."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from tyro.conf import Positional, arg
+
+from metamap_rl.cli.command import Command, FamilyName
+
+if TYPE_CHECKING:
+    from metamap_agents.training import Expert
+    from metamap_agents.zoo import Zoo
+    from metamap_envs.task import Task
+    from metamap_rl.workflow import TaskCounts
+
+__all__ = ["COMMANDS", "ORDER", "ListExperts", "TrainExperts"]
+
+ORDER = 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainExperts(Command):
+    """Train a family's base policy and its experts, or go on where that was stopped.
+
+    The base policy is trained over the whole range of the family first; each expert starts from it. What is finished
+    is kept: the same command goes on, and larger numbers add tasks. Several processes may work on one zoo.
+    """
+
+    name: ClassVar[str] = "train"
+    if_stopped: ClassVar[str] = "what is finished is kept, the same command goes on from there"
+
+    family: FamilyName
+    """Name of the family, as in `metamap families list`."""
+
+    out: Annotated[Path, arg(metavar="ZOO")]
+    """Folder of the zoo."""
+
+    train: Annotated[int, arg(metavar="N")] = 40
+    """Tasks that a mapper will learn from."""
+
+    validation: Annotated[int, arg(metavar="N")] = 8
+    """Tasks that its checkpoint will be chosen on."""
+
+    test_in: Annotated[int, arg(metavar="N")] = 16
+    """Tasks inside the training range that it will be measured on."""
+
+    test_out: Annotated[int, arg(metavar="N")] = 0
+    """Tasks outside the training range that it will be measured on."""
+
+    workers: Annotated[int, arg(metavar="N")] = 0
+    """Processes that train experts; 0 takes all cores."""
+
+    base_timesteps: Annotated[int | None, arg(metavar="N")] = None
+    """Environment steps for the base policy, instead of the recipe's."""
+
+    timesteps: Annotated[int | None, arg(metavar="N")] = None
+    """Environment steps for each expert, instead of the recipe's."""
+
+    def run(self) -> int:
+        """Train what is missing, print a summary."""
+        from metamap_agents.zoo import Zoo
+        from metamap_rl.cli.console import note
+        from metamap_rl.workflow import TaskCounts, check_settings
+
+        base, expert = _timesteps(self.base_timesteps), _timesteps(self.timesteps)
+        counts = TaskCounts(self.train, self.validation, self.test_in, self.test_out)
+        _check(self.family, counts, self.seed, self.workers, base, expert)
+        zoo = Zoo.create(self.out, self.family, self.seed)
+        check_settings(zoo, base_overrides=base, expert_overrides=expert)
+        if not zoo.has_base:
+            _train_base(zoo, base)
+        tasks = counts.tasks(zoo)
+        _train_experts(zoo, tasks, expert, self.workers)
+        if missing := len(zoo.missing(tasks)):
+            note(f"{missing} experts are being trained by another process")
+        _print_summary(zoo, as_json=self.json)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListExperts(Command):
+    """List the experts of a zoo, with their returns beside the base policy's."""
+
+    name: ClassVar[str] = "list"
+
+    zoo: Annotated[Positional[Path], arg(metavar="ZOO")]
+    """Folder of the zoo."""
+
+    split: Literal["train", "validation", "test-in", "test-out"] | None = None
+    """Only the experts of this split."""
+
+    def run(self) -> int:
+        """Print one row per expert."""
+        from metamap_agents.zoo import Zoo
+        from metamap_envs.parameters import Split
+        from metamap_rl.cli.console import print_json, print_table
+
+        zoo = Zoo.open(self.zoo)
+        experts = zoo.experts(self.split) if zoo.has_base else []
+        splits = [split.value for split in Split]
+        experts.sort(key=lambda expert: (splits.index(expert.task.split), expert.task.parameters))
+        if self.json:
+            document = {"family": zoo.family.name, "seed": zoo.seed, "has_base": zoo.has_base}
+            print_json({**document, "experts": [_row(expert) for expert in experts]})
+            return 0
+        print(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}, experts: {len(experts)}")
+        if not zoo.has_base:
+            print("its base policy is not trained yet")
+        rows = [
+            (
+                expert.task.id,
+                expert.task.split,
+                expert.task.describe(),
+                f"{expert.base_returns.mean():.1f}",
+                f"{expert.returns.mean():.1f}",
+                f"{expert.record.get('seconds', 0.0):.1f}",
+            )
+            for expert in experts
+        ]
+        if rows:
+            numbers = ("base return", "expert return", "seconds")
+            print_table(("task", "split", "parameters", *numbers), rows, right=numbers)
+        return 0
+
+
+def _timesteps(count: int | None) -> dict[str, Any]:
+    return {} if count is None else {"n_timesteps": count}
+
+
+def _check(
+    family: str, counts: TaskCounts, seed: int, workers: int, base: dict[str, Any], expert: dict[str, Any]
+) -> None:
+    """Refuse whatever can be refused before a folder is made."""
+    from metamap_agents.recipes import load_recipe
+    from metamap_envs.errors import MetaMapError
+    from metamap_envs.family import get_family
+
+    load_recipe(family, "base", **base)
+    load_recipe(family, "expert", **expert)
+    for split, count in counts.by_split().items():
+        if count < 0:
+            raise MetaMapError(f"--{split} expects a number of tasks, 0 or more, got {count}")
+        if count:
+            get_family(family).sample(split, count, seed)
+    if workers < 0:
+        raise MetaMapError(f"--workers expects 0 (all cores) or more, got {workers}")
+
+
+def _train_base(zoo: Zoo, overrides: dict[str, Any]) -> None:
+    """Train the base policy under a bar."""
+    from metamap_agents.building import build_base
+    from metamap_agents.recipes import load_recipe
+    from metamap_rl.cli.console import progress
+
+    total = load_recipe(zoo.family.name, "base", **overrides).n_timesteps
+    with progress("base policy", total, unit="steps") as bar:
+        seen = 0
+
+        def on_progress(done: int, total: int, metrics: dict[str, float]) -> None:
+            nonlocal seen
+            bar.advance(done - seen)
+            seen = done
+            if "return" in metrics:
+                bar.describe(f"base policy, return {metrics['return']:.1f}")
+
+        build_base(zoo, overrides=overrides, on_progress=on_progress)
+
+
+def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], workers: int) -> None:
+    """Train the experts that are missing under a bar."""
+    from metamap_agents.building import build_experts
+    from metamap_rl.cli.console import progress
+
+    missing = len(zoo.missing(tasks))
+    if not missing:
+        return
+    with progress("experts", missing, unit="experts") as bar:
+
+        def on_expert(done: int, total: int, expert: Expert) -> None:
+            bar.advance()
+            bar.describe(f"experts, last {expert.base_returns.mean():.1f} -> {expert.returns.mean():.1f}")
+
+        build_experts(zoo, tasks, overrides=overrides, workers=workers, on_expert=on_expert)
+
+
+def _row(expert: Expert) -> dict[str, Any]:
+    """One expert, for JSON."""
+    return {
+        "id": expert.task.id,
+        **expert.task.to_json(),
+        "base_return": expert.base_returns.mean(),
+        "expert_return": expert.returns.mean(),
+        "seconds": expert.record.get("seconds"),
+    }
+
+
+def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
+    """Print how many experts of each split there are, and how good they are."""
+    from metamap_envs.parameters import Split
+    from metamap_rl.cli.console import print_json, print_table
+
+    experts = zoo.experts()
+    by_split = {
+        split.value: found for split in Split if (found := [expert for expert in experts if expert.task.split == split])
+    }
+    means = {
+        split: {
+            "experts": len(found),
+            "base_return": sum(float(expert.base_returns.mean()) for expert in found) / len(found),
+            "expert_return": sum(float(expert.returns.mean()) for expert in found) / len(found),
+        }
+        for split, found in by_split.items()
+    }
+    if as_json:
+        print_json({"zoo": zoo.root, "family": zoo.family.name, "seed": zoo.seed, "splits": means})
+        return
+    print(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}")
+    rows = [
+        (split, mean["experts"], f"{mean['base_return']:.1f}", f"{mean['expert_return']:.1f}")
+        for split, mean in means.items()
+    ]
+    numbers = ("experts", "base return", "expert return")
+    print_table(("split", *numbers), rows, right=numbers)
+
+
+COMMANDS = (TrainExperts, ListExperts)
