@@ -231,11 +231,13 @@ def collect(
     plans = [probe.plan(generator.spawn(1)[0], steps, envs.family.action_size) for generator in generators]
     gains = np.stack([plan.gain for plan in plans])
     offsets = np.stack([plan.offset for plan in plans])
-    policy = BatchedPolicy(base.spec, base.phi[None], base.normalizer)
+    # One policy for each environment, though it is the same: one product with all observations would be summed in an
+    # order that depends on their number, and in a chaotic system the last bit soon shows.
+    policy = BatchedPolicy(base.spec, np.tile(base.phi, (envs.num_envs, 1)), base.normalizer)
     observations, _ = envs.reset(seed=[int(generator.integers(2**31)) for generator in generators])
     rows: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
     for step in range(steps):
-        mean = policy.means(observations[None])[0]
+        mean = policy.means(observations[:, None])[:, 0]
         actions = np.clip(gains[:, step, None] * mean + offsets[:, step], -1.0, 1.0).astype(np.float32)
         following, rewards, terminated, truncated, infos = envs.step(actions)
         seen = following.copy()
