@@ -145,7 +145,7 @@ def _learn(model: PPO, recipe: Recipe, on_progress: OnProgress | None, what: str
     try:
         model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
     except ValueError as error:
-        if "Expected parameter loc" not in str(error):  # torch's words where a mean action is NaN
+        if "Expected parameter" not in str(error):  # torch's words where an action has no distribution
             raise
         raise MetaMapError(diverged) from None  # the original lists every action
     if not all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters()):
