@@ -1,0 +1,232 @@
+"""Show the whole idea at work on unseen tasks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from tyro.conf import arg
+
+from metamap_rl.cli.command import Command, OutPath
+from metamap_rl.cli.usage import UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from metamap_rl.cli.console import Progress
+    from metamap_rl.demo import Measured, Row, Settings, Subject
+    from metamap_rl.video import Video
+
+__all__ = ["COMMANDS", "ORDER", "Demo"]
+
+ORDER = 1
+_SCRATCH_FAMILY = "reacher-goal"  # the small fast one
+_LONGEST_TASK = 44  # characters
+_ONLY_FROM_SCRATCH = ("train", "validation", "test_in", "base_steps", "expert_steps", "mapper_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Command):
+    """See policies appear from a few steps in unseen tasks: table, plot and side-by-side videos.
+
+    With the bundled mappers: draws unseen tasks, probes each for 200 steps, maps the first 0, 20, 50 and 200 of them to
+    weights and evaluates all on the same 10 starts. With --from-scratch: trains base policy, experts and mapper first,
+    in some minutes; the same command goes on where it was stopped.
+    """
+
+    name: ClassVar[str] = "demo"
+    if_stopped: ClassVar[str] = "what was trained is kept, and the same command goes on from there"
+
+    family: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
+    """Which families; all that have a bundled mapper, if left out."""
+
+    tasks: Annotated[int, arg(metavar="N")] = 3
+    """Unseen tasks of each family, drawn with --seed. With --from-scratch it is --test-in that counts."""
+
+    out: OutPath = None
+    """Folder for the results, runs/demo if left out."""
+
+    video: bool = True
+    """Leave out the videos."""
+
+    from_scratch: bool = False
+    """Train everything here instead of using a bundled mapper; one family, reacher-goal if left out."""
+
+    train: Annotated[int, arg(metavar="N")] = 24
+    """From scratch: experts that the mapper learns from."""
+
+    validation: Annotated[int, arg(metavar="N")] = 4
+    """From scratch: experts that the mapper's checkpoint is chosen on."""
+
+    test_in: Annotated[int, arg(metavar="N")] = 4
+    """From scratch: experts of unseen tasks, shown in the table."""
+
+    base_steps: Annotated[int | None, arg(metavar="N")] = None
+    """From scratch: environment steps that train the base policy; the recipe's, if left out."""
+
+    expert_steps: Annotated[int | None, arg(metavar="N")] = None
+    """From scratch: environment steps that train each expert; the recipe's, if left out."""
+
+    mapper_steps: Annotated[int | None, arg(metavar="N")] = None
+    """From scratch: updates that train the mapper; the usual number, if left out."""
+
+    def run(self) -> int:
+        """Measure, film, plot, write, print."""
+        self._check()
+        if self.video:
+            from metamap_rl.opengl import choose_opengl
+
+            choose_opengl()  # before anything imports mujoco
+        from metamap_rl.cli.console import print_json
+        from metamap_rl.demo import write_results
+
+        started = time.perf_counter()
+        settings, folder, subjects = self._prepare()
+        results = [_measure(subject) for subject in subjects]
+        videos = _film(results, folder) if self.video else {}
+        document = write_results(folder, settings, results, videos, time.perf_counter() - started)
+        if self.json:
+            print_json(document)
+        else:
+            _print_results(results)
+            _print_files(folder, document["files"], document["seconds"])
+        return 0
+
+    def _check(self) -> None:
+        """Refuse flags that would have no effect."""
+        defaults = {field.name: field.default for field in fields(self)}
+        for name in _ONLY_FROM_SCRATCH:
+            if not self.from_scratch and getattr(self, name) != defaults[name]:
+                raise UsageError(f"--{name.replace('_', '-')} counts only together with --from-scratch")
+        if self.from_scratch and len(self.family) > 1:
+            raise UsageError(f"--from-scratch takes one family, got {', '.join(self.family)}")
+        for name in _ONLY_FROM_SCRATCH:
+            if getattr(self, name) is not None and getattr(self, name) < 1:
+                raise UsageError(f"--{name.replace('_', '-')} expects at least 1, got {getattr(self, name)}")
+
+    def _prepare(self) -> tuple[Settings, Path, list[Subject]]:
+        """Mapper and experts of each family, loaded or trained, and the folder for the results."""
+        from metamap_envs.family import get_family
+        from metamap_rl.demo import Settings, bundled_subjects, claim_folder, train_subject
+
+        if not self.from_scratch:
+            subjects = bundled_subjects(self.family, self.tasks, self.seed)
+            settings = Settings(tuple(subject.family for subject in subjects), self.seed, self.tasks)
+            return settings, claim_folder(self.out, settings), subjects
+        family = get_family(self.family[0] if self.family else _SCRATCH_FAMILY).name
+        own = {name: getattr(self, name) for name in _ONLY_FROM_SCRATCH}
+        settings = Settings((family,), self.seed, self.test_in, from_scratch=True, **own)
+        folder = claim_folder(self.out, settings)
+        with _Bars(family) as bars:
+            return settings, folder, [train_subject(folder, settings, bars.show)]
+
+
+class _Bars:
+    """One progress bar after the other, for the stages of a training."""
+
+    def __init__(self, family: str) -> None:
+        self._family, self._stack = family, ExitStack()
+        self._stage, self._done = "", 0
+        self._bar: Progress | None = None
+
+    def __enter__(self) -> _Bars:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def show(self, stage: str, done: int, total: int) -> None:
+        """Show that ``done`` of ``total`` units of a stage are done."""
+        from metamap_rl.cli.console import progress
+        from metamap_rl.demo import STAGES
+
+        if stage != self._stage:
+            self._stack.close()
+            self._stage, self._done = stage, 0
+            self._bar = self._stack.enter_context(progress(f"{self._family}: {stage}", total, unit=STAGES[stage]))
+        if self._bar is not None:
+            self._bar.advance(done - self._done)
+        self._done = done
+
+
+def _measure(subject: Subject) -> Measured:
+    from metamap_rl.cli.console import progress
+    from metamap_rl.demo import measure, method_count
+
+    with progress(f"{subject.family}: loading", method_count(subject), unit="methods") as bar:
+        begun: list[str] = []
+
+        def on_method(name: str) -> None:
+            bar.advance(1.0 if begun else 0.0)
+            begun.append(name)
+            bar.describe(f"{subject.family}: {name}")
+
+        return measure(subject, on_method)
+
+
+def _film(results: Sequence[Measured], folder: Path) -> dict[str, Video]:
+    """Film every family; one that cannot be filmed is told of, and does not spoil the rest."""
+    from metamap_envs.errors import MetaMapError
+    from metamap_rl.cli.console import note, progress
+    from metamap_rl.demo import film
+
+    videos = {}
+    for measured in results:
+        family = measured.subject.family
+        with progress(f"{family}: video", 1.0) as bar:
+            try:
+                videos[family] = film(measured, folder, on_frame=partial(_advance, bar))
+            except MetaMapError as error:
+                note(f"no video of {family}: {error}")
+    if any(video.renderer == "planar" for video in videos.values()):
+        note("no OpenGL works here, so the videos are flat drawings; `metamap doctor` says more")
+    return videos
+
+
+def _advance(bar: Progress, _: int, total: int) -> None:
+    bar.advance(1.0 / total)
+
+
+def _print_results(results: Sequence[Measured]) -> None:
+    """Print one table per family."""
+    from metamap_rl.cli.console import print_table
+    from metamap_rl.demo import EPISODES, FILMED, SHOWN
+
+    print(
+        f"Returns on unseen tasks, means of {EPISODES} episodes from the same starts; the columns with steps are\n"
+        "policies generated from that many steps of the task, with no gradient step.\n"
+    )
+    lengths = [f"{steps} steps" for steps in SHOWN]
+    numbers = ("base policy", *lengths, "expert", f"gap closed at {FILMED}", "ms to map 200")
+    for measured in results:
+        rows = [_cells(row) for row in measured.rows]
+        print_table(("task", *numbers), rows, title=measured.subject.family, right=numbers)
+        print()
+    if any(row.gap_closed is None for measured in results for row in measured.rows):
+        print("-: the expert barely beats the base policy there, so that a share of the gap means nothing\n")
+
+
+def _cells(row: Row) -> tuple[str, ...]:
+    """A row of the table, as text."""
+    returns = (row.base, *row.generated.values(), row.expert)
+    closed = "-" if row.gap_closed is None else f"{row.gap_closed:.2f}"
+    return (_task_name(row), *(f"{value:.1f}" for value in returns), closed, f"{row.milliseconds:.2f}")
+
+
+def _task_name(row: Row) -> str:
+    """The task's parameters, or where there are too many for a table, their number and the end of the task's id."""
+    if len(row.parameters) <= _LONGEST_TASK:
+        return row.parameters
+    return f"{row.parameters.count('=')} parameters, {row.task.rpartition('-')[2]}"
+
+
+def _print_files(folder: Path, files: Sequence[str], seconds: float) -> None:
+    """Say where everything is."""
+    print(f"{seconds:.0f} s; in {folder}: {', '.join(files)}")
+
+
+COMMANDS = (Demo,)

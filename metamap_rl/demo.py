@@ -1,0 +1,367 @@
+"""What `metamap demo` shows: policies generated for unseen tasks, beside the base policy and specialists."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metamap_agents.recipes import load_recipe
+from metamap_agents.storage import claim_output, read_json, write_json
+from metamap_agents.training import Expert, torch_threads
+from metamap_agents.zoo import Zoo
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_rl.adapt import AdaptedPolicy, adapt
+from metamap_rl.drawing import Renderer
+from metamap_rl.evaluate import _PROBE_SEED, LENGTHS, Evaluation, evaluate_mappers
+from metamap_rl.figures import plot_lengths, save_figure
+from metamap_rl.mapper import Mapper
+from metamap_rl.pretrained import bundled_families, load_experts, load_mapper
+from metamap_rl.probe import Transitions, collect, probe_from_json
+from metamap_rl.train import TrainConfig
+from metamap_rl.video import OnFrame, Side, Video, compare
+from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
+
+__all__ = [
+    "SHOWN",
+    "STAGES",
+    "Measured",
+    "Row",
+    "Settings",
+    "Subject",
+    "bundled_subjects",
+    "claim_folder",
+    "film",
+    "measure",
+    "method_count",
+    "train_subject",
+    "write_results",
+]
+
+SHOWN = (0, 20, 50, 200)
+"""Steps of D in the table."""
+
+STAGES = {"base policy": "steps", "experts": "experts", "mapper": "updates"}
+"""Stages of a training from scratch, and what is counted in each."""
+
+OnStage = Callable[[str, int, int], None]
+"""Called with (stage, done, in all)."""
+
+FILMED = 50
+"""Steps of D of the generated policy in the video, and of the gap closed in the table."""
+
+EPISODES = 10
+_MARKER, _RESULTS, _PLOTS = "demo.json", "results.json", ("return.png", "return.svg")
+_FORMAT = "metamap-demo-1"
+_TIMED, _TIMINGS = 200, 15  # transitions, and how often mapping them is timed
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a demo was asked for; kept in its folder, so that a stopped one goes on only as the same."""
+
+    families: tuple[str, ...]
+    seed: int
+    tasks: int
+    from_scratch: bool = False
+    train: int = 0
+    validation: int = 0
+    test_in: int = 0
+    base_steps: int | None = None
+    expert_steps: int | None = None
+    mapper_steps: int | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A mapper and experts of tasks that it never saw."""
+
+    mapper: Mapper
+    experts: tuple[Expert, ...]
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return self.mapper.family
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task's line of the table.
+
+    Attributes:
+        task: the task's id.
+        parameters: for people.
+        base: return of the base policy, mean over episodes.
+        generated: returns of the generated policies by steps of D.
+        expert: return of the expert.
+        gap_closed: with 50 steps; None where the expert barely beats the base policy, and the ratio means nothing.
+        milliseconds: to map 200 transitions to weights on one thread, median.
+    """
+
+    task: str
+    parameters: str
+    base: float
+    generated: dict[int, float]
+    expert: float
+    gap_closed: float | None
+    milliseconds: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All of one family's numbers, and what is needed to film it."""
+
+    subject: Subject
+    evaluation: Evaluation
+    rows: tuple[Row, ...]
+    transitions: Transitions
+
+    def policy(self, task: int, steps: int) -> AdaptedPolicy:
+        """The policy generated for a task from the first steps of its D: the very one that was measured."""
+        return adapt(self.subject.mapper, self.transitions.rollout(task), steps=steps)
+
+
+def bundled_subjects(families: Sequence[str], tasks: int, seed: int) -> list[Subject]:
+    """The bundled mappers, each with experts of ``tasks`` unseen tasks drawn with ``seed``.
+
+    Args:
+        families: names; none at all take every family with a bundled mapper.
+        tasks: of each family.
+        seed: of the draw.
+
+    Raises:
+        MetaMapError: an unknown family, one without a bundled mapper, or fewer tasks than asked for.
+    """
+    bundled = bundled_families()
+    for name in families:
+        if get_family(name).name not in bundled:
+            which = f"those of {', '.join(bundled)} are" if bundled else "none is in this installation"
+            raise MetaMapError(
+                f"no mapper is bundled for {name!r} ({which}); `metamap demo --from-scratch --family {name}` trains one"
+            )
+    if not bundled:
+        raise MetaMapError(
+            "no mapper is bundled with this installation; "
+            "`metamap demo --from-scratch --family reacher-goal` trains one"
+        )
+    return [_bundled(name, tasks, seed) for name in dict.fromkeys(families or bundled)]
+
+
+def _bundled(family: str, tasks: int, seed: int) -> Subject:
+    experts = load_experts(family)
+    if not 1 <= tasks <= len(experts):
+        raise MetaMapError(f"{family}: experts of {len(experts)} unseen tasks are bundled, {tasks} were asked for")
+    chosen = np.random.default_rng(seed).choice(len(experts), tasks, replace=False)
+    return Subject(load_mapper(family), tuple(experts[index] for index in sorted(chosen)))
+
+
+def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None = None) -> Subject:
+    """The whole path: base policy, experts, mapper. What is in the folder already is not made again.
+
+    Args:
+        folder: the zoo goes to ``zoo`` in it, the mapper to ``mapper``.
+        settings: of one family, from scratch.
+        on_progress: called at the start of each stage and as it goes on.
+
+    Raises:
+        MetaMapError: a setting is not admitted, the folder holds another zoo, or another process is training in it.
+    """
+    tell = on_progress or (lambda stage, done, total: None)
+    counts = TaskCounts(settings.train, settings.validation, settings.test_in)
+    zoo = _fill(folder / "zoo", settings, counts, tell)
+    if (folder / "mapper" / "mapper.json").is_file():
+        mapper = Mapper.load(folder / "mapper")
+    else:
+        checkpoint = folder / "checkpoint.safetensors"
+        config = TrainConfig(seed=settings.seed)
+        if settings.mapper_steps is not None:
+            config = replace(config, steps=settings.mapper_steps)
+        tell("mapper", 0, config.steps)
+        mapper = train_mapper(
+            zoo, config=config, checkpoint=checkpoint, on_update=lambda done, total, _: tell("mapper", done, total)
+        )
+        mapper.save(folder / "mapper", overwrite=True)
+        checkpoint.unlink(missing_ok=True)
+    return Subject(mapper, tuple(zoo.get(task) for task in zoo.tasks("test-in", counts.test_in)))
+
+
+def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> Zoo:
+    """Make the zoo, or go on with it: first the base policy alone, then the experts."""
+    family = settings.families[0]
+    base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_steps, settings.expert_steps))
+    load_recipe(family, "expert", **expert)  # fails now, not after the base policy
+    tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
+    zoo = fill_zoo(
+        root,
+        family,
+        TaskCounts(0, 0, 0, 0),
+        seed=settings.seed,
+        base_overrides=base,
+        on_base=lambda done, total, _: tell("base policy", done, total),
+    )
+    missing = len(zoo.missing(counts.tasks(zoo)))
+    tell("experts", 0, missing)
+    return fill_zoo(
+        root,
+        family,
+        counts,
+        seed=settings.seed,
+        expert_overrides=expert,
+        on_expert=lambda done, _, expert: tell("experts", done, missing),
+    )
+
+
+def method_count(subject: Subject) -> int:
+    """How many methods `measure` announces."""
+    shuffled = sum(length > 0 for length in LENGTHS) if len(subject.experts) > 1 else 0
+    return 2 + len(LENGTHS) + shuffled
+
+
+def measure(subject: Subject, on_method: Callable[[str], None] | None = None) -> Measured:
+    """Probe, map and evaluate on 10 shared reset seeds; time the mapping.
+
+    Args:
+        subject: mapper and experts.
+        on_method: called with the name of each method before it runs.
+    """
+    mapper, experts = subject.mapper, subject.experts
+    with torch_threads(1):
+        evaluation = evaluate_mappers([mapper], experts, episodes=EPISODES, on_method=on_method)
+        transitions = collect(
+            probe_from_json(mapper.probe), evaluation.tasks, mapper.base, steps=_TIMED, seed=_PROBE_SEED
+        )
+        rollouts = [transitions.rollout(index) for index in range(len(experts))]
+        times = [[adapt(mapper, rollout).adaptation.milliseconds for _ in range(_TIMINGS)] for rollout in rollouts]
+    milliseconds = [statistics.median(row) for row in times]
+    return Measured(subject, evaluation, _rows(evaluation, milliseconds), transitions)
+
+
+def _rows(evaluation: Evaluation, milliseconds: Sequence[float]) -> tuple[Row, ...]:
+    generated = {scores.steps: scores.returns[0] for scores in evaluation.methods if scores.method == "mapper"}
+    rows = []
+    for index, task in enumerate(evaluation.tasks):
+        base, expert = float(evaluation.base[index]), float(evaluation.expert[index])
+        gap = (float(generated[FILMED][index]) - base) / (expert - base) if evaluation.counted[index] else None
+        returns = {steps: float(generated[steps][index]) for steps in SHOWN}
+        rows.append(Row(task.id, task.describe(), base, returns, expert, gap, milliseconds[index]))
+    return tuple(rows)
+
+
+def film(measured: Measured, folder: Path, *, renderer: Renderer = "auto", on_frame: OnFrame | None = None) -> Video:
+    """Film base policy and generated policy on the task where a specialist gains most, whatever the mapper makes of it.
+
+    Args:
+        measured: of one family.
+        folder: where ``<family>.mp4`` goes.
+        renderer: see `metamap_rl.drawing`.
+        on_frame: progress.
+
+    Raises:
+        MetaMapError: the video cannot be written.
+    """
+    evaluation = measured.evaluation
+    task = int(np.argmax(evaluation.expert - evaluation.base))
+    sides = [Side("base policy", measured.policy(task, 0))]
+    sides.append(Side(f"generated from {FILMED} steps of D", measured.policy(task, FILMED)))
+    path = folder / f"{measured.subject.family}.mp4"
+    return compare(path, evaluation.tasks[task], *sides, renderer=renderer, on_frame=on_frame)
+
+
+def claim_folder(out: Path | None, settings: Settings) -> Path:
+    """Check that a demo may write to a folder, and mark the folder as a demo's.
+
+    A demo's files replace those of an earlier demo in the default folder, and of one that was stopped in any folder.
+    A demo from scratch goes on with the folder of a stopped or finished one with the same settings.
+
+    Args:
+        out: as the user said; None for the default, in ``runs``.
+        settings: what the demo is asked for.
+
+    Raises:
+        MetaMapError: the folder holds something else, or a demo from scratch with other settings.
+    """
+    default = Path("runs", f"demo-from-scratch-{settings.families[0]}" if settings.from_scratch else "demo")
+    folder = out or default
+    before = _read_marker(folder)
+    if settings.from_scratch and before is not None:
+        _check_same(folder, before, settings)
+        return folder
+    ours = before is not None and not before["from_scratch"]
+    stopped = ours and not (folder / _RESULTS).exists()
+    claim_output(folder, overwrite=stopped or (out is None and ours))
+    write_json(folder / _MARKER, {"format": _FORMAT, "settings": asdict(settings)})
+    return folder
+
+
+def _read_marker(folder: Path) -> dict[str, Any] | None:
+    """Settings of the demo that made the folder, None if none did."""
+    path = folder / _MARKER
+    if not path.is_file():
+        return None
+    document = read_json(path)
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise MetaMapError(f"{path} was not written by this version's demo; choose another folder with --out")
+    settings: dict[str, Any] = document["settings"]
+    return settings
+
+
+def _check_same(folder: Path, before: Mapping[str, Any], settings: Settings) -> None:
+    for name, value in asdict(settings).items():
+        now = list(value) if isinstance(value, tuple) else value
+        if before.get(name) != now:
+            raise MetaMapError(
+                f"{folder} holds a demo with {name} = {before.get(name)}, asked for is {now}: "
+                "go on with the same settings, or choose another folder with --out"
+            )
+
+
+def write_results(
+    folder: Path, settings: Settings, results: Sequence[Measured], videos: Mapping[str, Video], seconds: float
+) -> dict[str, Any]:
+    """Write the plot and ``results.json`` and remove what an earlier demo left.
+
+    Args:
+        folder: the demo's.
+        settings: what it was asked for.
+        results: one per family.
+        videos: by family.
+        seconds: how long it took.
+
+    Returns:
+        The document in ``results.json``.
+    """
+    figure = plot_lengths({measured.subject.family: measured.evaluation for measured in results})
+    for name in _PLOTS:
+        save_figure(figure, folder / name)
+    for path in folder.glob("*.mp4"):
+        if path.stem not in videos and path.stem in (*settings.families, *bundled_families()):
+            path.unlink()
+    document = {
+        "format": _FORMAT,
+        "settings": asdict(settings),
+        "seconds": round(seconds, 2),
+        "families": [_document(measured, videos.get(measured.subject.family)) for measured in results],
+        "files": [*_PLOTS, _RESULTS, *(video.path.name for video in videos.values())],
+        "folder": str(folder),
+    }
+    write_json(folder / _RESULTS, document)
+    return document
+
+
+def _document(measured: Measured, video: Video | None) -> dict[str, Any]:
+    rows = [asdict(row) | {"generated": {str(k): value for k, value in row.generated.items()}} for row in measured.rows]
+    film = None
+    if video is not None:
+        film = asdict(video) | {"path": video.path.name}
+    return {
+        "family": measured.subject.family,
+        "tasks": rows,
+        "video": film,
+        "evaluation": measured.evaluation.summary(),
+    }

@@ -1,0 +1,248 @@
+"""Pictures of a MuJoCo model: by MuJoCo's own renderer, or where no OpenGL works, flat ones in software."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from metamap_envs.errors import MetaMapError, unknown_name
+
+__all__ = ["Drawer", "MujocoDrawer", "PlanarDrawer", "Renderer", "View", "make_drawer"]
+
+Picture = NDArray[np.uint8]
+Renderer = Literal["auto", "mujoco", "planar"]
+"""MuJoCo's OpenGL renderer, flat drawing in software, or the first of them that works."""
+
+_ROOM = 1.15  # half the picture's height, in robot radii
+_SMALLEST_RADIUS = 0.05  # m
+_SAMPLES = 3  # the software drawing is made this many times too large, then scaled down
+_SKY, _LIGHT_TILE, _DARK_TILE, _TABLE = (233, 238, 243), (188, 205, 190), (92, 108, 98), (226, 229, 232)
+_TILE = 0.5  # m, length of a tile of the drawn ground
+_HINGE = mujoco.mjtJoint.mjJNT_HINGE.value  # numbers: numpy's integers equal the bindings' names only one way round
+_WALKING = (mujoco.mjtJoint.mjJNT_SLIDE.value, mujoco.mjtJoint.mjJNT_FREE.value)
+_LONG = (mujoco.mjtGeom.mjGEOM_CAPSULE.value, mujoco.mjtGeom.mjGEOM_CYLINDER.value)
+_ENDLESS = (mujoco.mjtGeom.mjGEOM_PLANE.value, mujoco.mjtGeom.mjGEOM_HFIELD.value)
+
+
+class Drawer(Protocol):
+    """Draws a robot in one of its configurations."""
+
+    name: ClassVar[str]
+
+    def draw(self, qpos: NDArray[np.float64]) -> Picture:
+        """A picture, uint8 [height, width, 3], of positions [nq]."""
+        ...
+
+    def close(self) -> None:
+        """Release what the renderer holds."""
+        ...
+
+
+@dataclass(frozen=True)
+class View:
+    """From where a robot is seen.
+
+    Attributes:
+        above: from above, x to the right and y upwards; else from the side, x to the right and z upwards.
+        centre: what is in the middle, [3], m.
+        half_height: half of what the picture shows, m.
+        root: body that is followed along x; 0, the world, if the robot stays where it is.
+    """
+
+    above: bool
+    centre: NDArray[np.float64]
+    half_height: float
+    root: int
+
+    @classmethod
+    def of(cls, model: mujoco.MjModel) -> View:
+        """A view that suits a model: along the axis that its hinges turn about, following it if it can walk away."""
+        data = mujoco.MjData(model)
+        mujoco.mj_forward(model, data)
+        hinges = model.jnt_type == _HINGE
+        upright = np.abs(data.xaxis[hinges][:, 2]) > 0.9
+        above = bool(hinges.any() and upright.all())
+        moved = model.body_weldid != 0
+        parts = np.flatnonzero(moved[model.geom_bodyid])
+        root = int(np.flatnonzero(moved)[0]) if moved.any() else 0
+        middle = data.xpos[root].copy()
+        ends = np.linalg.norm(data.geom_xpos[parts] - middle, axis=1) + model.geom_rbound[parts]
+        radius = max(float(ends.max(initial=0.0)), _SMALLEST_RADIUS)
+        first = int(model.body_jntadr[root])
+        walks = first >= 0 and model.jnt_type[first] in _WALKING and not model.jnt_limited[first]
+        if not above:
+            middle[2] = 0.72 * radius  # the ground in the lower part of the picture
+        return cls(above, middle, _ROOM * radius, root if walks else 0)
+
+    def centre_of(self, data: mujoco.MjData) -> NDArray[np.float64]:
+        """What is in the middle of the picture now, [3]."""
+        centre = self.centre.copy()
+        if self.root:
+            centre[0] = data.xpos[self.root, 0]
+        return centre
+
+
+class MujocoDrawer:
+    """MuJoCo's renderer. One OpenGL context, however many robots of the model are drawn in turn.
+
+    Args:
+        model: what is drawn; a copy of it is, with shadows and reflections left out, which take most of the time where
+            a processor does the drawing.
+        width: pixels.
+        height: pixels.
+
+    Raises:
+        MetaMapError: no OpenGL works here.
+    """
+
+    name: ClassVar[str] = "mujoco"
+
+    def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
+        self._model = copy.copy(model)
+        self._model.mat_reflectance[:] = 0.0
+        self._model.vis.quality.shadowsize = 0
+        self._model.vis.headlight.ambient[:] = 0.4
+        self._model.vis.headlight.diffuse[:] = 0.55
+        self._model.vis.headlight.specular[:] = 0.1
+        self._model.vis.global_.offwidth = max(width, self._model.vis.global_.offwidth)
+        self._model.vis.global_.offheight = max(height, self._model.vis.global_.offheight)
+        self._data = mujoco.MjData(self._model)
+        self._view = View.of(model)
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE
+        self._camera.azimuth, self._camera.elevation = 90.0, -89.9 if self._view.above else -9.0
+        half_angle = np.radians(self._model.vis.global_.fovy) / 2.0
+        self._camera.distance = self._view.half_height / np.tan(half_angle)
+        try:
+            self._renderer = mujoco.Renderer(self._model, height, width)
+        except Exception as error:  # drivers and their bindings fail with exceptions of every kind
+            raise MetaMapError(f"no OpenGL draws here ({type(error).__name__}: {error})") from error
+        self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+
+    def draw(self, qpos: NDArray[np.float64]) -> Picture:
+        """A picture, uint8 [height, width, 3], of positions [nq]."""
+        _place(self._model, self._data, qpos)
+        self._camera.lookat[:] = self._view.centre_of(self._data)
+        self._renderer.update_scene(self._data, self._camera)
+        picture: Picture = self._renderer.render().copy()
+        return picture
+
+    def close(self) -> None:
+        """Release the OpenGL context."""
+        self._renderer.close()
+
+
+class PlanarDrawer:
+    """A flat drawing of a model's capsules, cylinders, spheres, boxes (as their balls) and ground.
+
+    Args:
+        model: what is drawn.
+        width: pixels.
+        height: pixels.
+    """
+
+    name: ClassVar[str] = "planar"
+
+    def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
+        self._model, self._data = model, mujoco.MjData(model)
+        self._view = View.of(model)
+        self._size = (width, height)
+        self._axes = [0, 1] if self._view.above else [0, 2]
+        self._scale = _SAMPLES * height / (2.0 * self._view.half_height)  # pixels per metre
+        depth = [1, 2][self._view.above]
+        mujoco.mj_forward(model, self._data)
+        far_first = self._data.geom_xpos[:, depth] * (1 if self._view.above else -1)
+        self._order = [int(index) for index in np.argsort(far_first, kind="stable")]
+
+    def draw(self, qpos: NDArray[np.float64]) -> Picture:
+        """A picture, uint8 [height, width, 3], of positions [nq]."""
+        _place(self._model, self._data, qpos)
+        width, height = (_SAMPLES * pixels for pixels in self._size)
+        image = Image.new("RGB", (width, height), _TABLE if self._view.above else _SKY)
+        pen = ImageDraw.Draw(image)
+        centre = self._view.centre_of(self._data)[self._axes]
+        if not self._view.above:
+            self._ground(pen, centre)
+        for index in self._order:
+            self._geom(pen, index, centre)
+        return np.asarray(image.resize(self._size, Image.Resampling.BOX))
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def _pixel(self, point: NDArray[np.float64], centre: NDArray[np.float64]) -> tuple[float, float]:
+        width, height = (_SAMPLES * pixels for pixels in self._size)
+        right, up = (point - centre) * self._scale
+        return width / 2.0 + right, height / 2.0 - up
+
+    def _ground(self, pen: ImageDraw.ImageDraw, centre: NDArray[np.float64]) -> None:
+        """Tiles under z = 0, in two rows, that move past as the robot runs."""
+        width, height = (_SAMPLES * pixels for pixels in self._size)
+        _, horizon = self._pixel(np.zeros(2), centre)
+        reach = width / self._scale / 2.0
+        first, last = int((centre[0] - reach) // _TILE), int((centre[0] + reach) // _TILE)
+        for row, (top, bottom) in enumerate(((horizon, (horizon + height) / 2), ((horizon + height) / 2, height))):
+            for tile in range(first, last + 1):
+                left, _ = self._pixel(np.array([tile * _TILE, 0.0]), centre)
+                colour = _LIGHT_TILE if (tile + row) % 2 else _DARK_TILE
+                pen.rectangle((left, top, left + _TILE * self._scale, max(bottom, top)), fill=colour)
+
+    def _geom(self, pen: ImageDraw.ImageDraw, index: int, centre: NDArray[np.float64]) -> None:
+        """One geom: a thick line with round ends, or a disc."""
+        kind, size = self._model.geom_type[index], self._model.geom_size[index]
+        place = self._data.geom_xpos[index]
+        axis = self._data.geom_xmat[index].reshape(3, 3)[:, 2]
+        half, radius = 0.0, float(self._model.geom_rbound[index])
+        if kind in _ENDLESS:
+            return
+        if kind in _LONG:
+            radius, half = float(size[0]), float(size[1])
+        red, green, blue = (int(255 * share) for share in self._model.geom_rgba[index, :3])
+        ends = [self._pixel((place + side * half * axis)[self._axes], centre) for side in (-1, 1)]
+        thick = max(radius * self._scale, 1.0)
+        for grow, colour in ((0.35 * _SAMPLES, (40, 40, 40)), (0.0, (red, green, blue))):
+            if half:
+                pen.line([*ends], fill=colour, width=round(2 * (thick + grow)))
+            for x, y in ends:
+                reach = thick + grow
+                pen.ellipse((x - reach, y - reach, x + reach, y + reach), fill=colour)
+
+
+def make_drawer(model: mujoco.MjModel, width: int, height: int, renderer: Renderer = "auto") -> Drawer:
+    """A drawer of a model.
+
+    Args:
+        model: what is drawn.
+        width: pixels.
+        height: pixels.
+        renderer: see `Renderer`.
+
+    Raises:
+        MetaMapError: an unknown renderer, or "mujoco" where no OpenGL works.
+    """
+    if renderer not in ("auto", "mujoco", "planar"):
+        raise unknown_name("renderer", renderer, ("auto", "mujoco", "planar"))
+    if renderer == "planar":
+        return PlanarDrawer(model, width, height)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a back end that is being given up
+            return MujocoDrawer(model, width, height)
+    except MetaMapError:
+        if renderer == "mujoco":
+            raise
+        return PlanarDrawer(model, width, height)
+
+
+def _place(model: mujoco.MjModel, data: mujoco.MjData, qpos: NDArray[np.float64]) -> None:
+    """Put the robot into a configuration."""
+    data.qpos[:] = qpos
+    mujoco.mj_kinematics(model, data)
+    mujoco.mj_camlight(model, data)
