@@ -146,6 +146,10 @@ class Sample(Command):
     """On unless told otherwise."""
     inner: Inner = Inner()
     """Nested."""
+    most: int | None = None
+    """A number or nothing."""
+    part: Literal["first", "last"] | None = None
+    """A choice or nothing."""
 
     def run(self) -> int:
         return 0
@@ -174,10 +178,19 @@ def test_flags_of_all_kinds_are_known() -> None:
         ("x --mapper m --inner.rat 1", "unknown flag '--inner.rat' of metamap sample: did you mean '--inner.rate'?"),
         ("x --mapper m --inner.rate a", "--inner.rate expects a number, got 'a'"),
         ("x --mapper m --loss weight", "unknown value 'weight' of --loss: did you mean 'weights'?"),
-        ("x --mapper m --steps 1 a", "--steps"),
+        ("x --mapper m --steps 1 a", "--steps cannot be read from '1', 'a'"),
+        ("x --mapper m --most many", "--most expects a whole number, got 'many'"),
+        (
+            "x --mapper m --part lst",
+            "unknown value 'lst' of --part: did you mean 'last'? valid choices are 'first', 'last'",
+        ),
     ],
 )
-def test_wrong_flags_are_told_in_a_sentence(words: str, sentence: str) -> None:
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_wrong_flags_are_told_in_a_sentence(
+    words: str, sentence: str, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))  # decides on tyro's frames
     with pytest.raises(UsageError) as caught:
         parse(Sample, words.split(), program="metamap sample")
     assert sentence in str(caught.value)

@@ -92,7 +92,9 @@ def _sentence(box: str) -> str:
     body: list[str] = []
     for line in lines[1:]:
         if line and not line.strip("╰╯─ +-"):
-            break
+            if body:
+                break
+            continue  # without UTF-8 the title stands on a rule, not in it
         body.append(line)
     text = " ".join(part for part in body if part).strip() or title
     return _reworded(text).rstrip(". ")
@@ -104,11 +106,16 @@ def _reworded(text: str) -> str:
         names = [re.match(r"--\S+|\S+", part.strip()) for part in found[1].split("(required)")]
         return f"missing {' and '.join(name[0] for name in names if name)}"
     if found := re.match(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.*)\)", text):
-        return str(unknown("value", found[1], re.findall(r"'([^']*)'", found[3]), of=found[2]))
+        choices = [choice for choice in re.findall(r"'([^']*)'", found[3]) if choice != "None"]
+        return str(unknown("value", found[1], choices, of=found[2]))
     if found := re.match(r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", text):
         return f"{found[1]} expects a whole number, got {found[2]}"
     if found := re.match(r"Error parsing (\S+): could not convert string to float: (.*)", text):
         return f"{found[1]} expects a number, got {found[2]}"
+    if found := re.match(r"Error parsing (\S+): no type matching \{None\}\|(INT|FLOAT) .*? from \[(.*?)\]", text):
+        return f"{found[1]} expects a {'whole ' if found[2] == 'INT' else ''}number, got {found[3]}"
+    if found := re.match(r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*)\]", text):
+        return f"{found[1]} cannot be read from {found[2]}"
     if found := re.match(r"Missing value for argument '(.+?)'", text):
         return f"{found[1]} expects a value"
     if found := re.match(r"Unrecognized options: (.*)", text):
