@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 
 from metamap_agents.recipes import load_recipe
-from metamap_agents.storage import claim_output, read_json, write_json
+from metamap_agents.storage import write_json
 from metamap_agents.training import Expert, torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_rl.adapt import AdaptedPolicy, adapt
+from metamap_rl.demo_folder import FORMAT, RESULTS, Settings
 from metamap_rl.drawing import Renderer
 from metamap_rl.evaluate import _PROBE_SEED, LENGTHS, Evaluation, evaluate_mappers
 from metamap_rl.figures import plot_lengths, save_figure
@@ -28,14 +29,15 @@ from metamap_rl.video import OnFrame, Side, Video, compare
 from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
 
 __all__ = [
+    "EPISODES",
+    "FILMED",
     "SHOWN",
     "STAGES",
     "Measured",
+    "OnStage",
     "Row",
-    "Settings",
     "Subject",
     "bundled_subjects",
-    "claim_folder",
     "film",
     "measure",
     "method_count",
@@ -56,25 +58,10 @@ FILMED = 50
 """Steps of D of the generated policy in the video, and of the gap closed in the table."""
 
 EPISODES = 10
-_MARKER, _RESULTS, _PLOTS = "demo.json", "results.json", ("return.png", "return.svg")
-_FORMAT = "metamap-demo-1"
+"""Episodes of each policy on each task, all on the same reset seeds."""
+
+_PLOTS = ("return.png", "return.svg")
 _TIMED, _TIMINGS = 200, 15  # transitions, and how often mapping them is timed
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a demo was asked for; kept in its folder, so that a stopped one goes on only as the same."""
-
-    families: tuple[str, ...]
-    seed: int
-    tasks: int
-    from_scratch: bool = False
-    train: int = 0
-    validation: int = 0
-    test_in: int = 0
-    base_steps: int | None = None
-    expert_steps: int | None = None
-    mapper_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -273,54 +260,6 @@ def film(measured: Measured, folder: Path, *, renderer: Renderer = "auto", on_fr
     return compare(path, evaluation.tasks[task], *sides, renderer=renderer, on_frame=on_frame)
 
 
-def claim_folder(out: Path | None, settings: Settings) -> Path:
-    """Check that a demo may write to a folder, and mark the folder as a demo's.
-
-    A demo's files replace those of an earlier demo in the default folder, and of one that was stopped in any folder.
-    A demo from scratch goes on with the folder of a stopped or finished one with the same settings.
-
-    Args:
-        out: as the user said; None for the default, in ``runs``.
-        settings: what the demo is asked for.
-
-    Raises:
-        MetaMapError: the folder holds something else, or a demo from scratch with other settings.
-    """
-    default = Path("runs", f"demo-from-scratch-{settings.families[0]}" if settings.from_scratch else "demo")
-    folder = out or default
-    before = _read_marker(folder)
-    if settings.from_scratch and before is not None:
-        _check_same(folder, before, settings)
-        return folder
-    ours = before is not None and not before["from_scratch"]
-    stopped = ours and not (folder / _RESULTS).exists()
-    claim_output(folder, overwrite=stopped or (out is None and ours))
-    write_json(folder / _MARKER, {"format": _FORMAT, "settings": asdict(settings)})
-    return folder
-
-
-def _read_marker(folder: Path) -> dict[str, Any] | None:
-    """Settings of the demo that made the folder, None if none did."""
-    path = folder / _MARKER
-    if not path.is_file():
-        return None
-    document = read_json(path)
-    if not isinstance(document, dict) or document.get("format") != _FORMAT:
-        raise MetaMapError(f"{path} was not written by this version's demo; choose another folder with --out")
-    settings: dict[str, Any] = document["settings"]
-    return settings
-
-
-def _check_same(folder: Path, before: Mapping[str, Any], settings: Settings) -> None:
-    for name, value in asdict(settings).items():
-        now = list(value) if isinstance(value, tuple) else value
-        if before.get(name) != now:
-            raise MetaMapError(
-                f"{folder} holds a demo with {name} = {before.get(name)}, asked for is {now}: "
-                "go on with the same settings, or choose another folder with --out"
-            )
-
-
 def write_results(
     folder: Path, settings: Settings, results: Sequence[Measured], videos: Mapping[str, Video], seconds: float
 ) -> dict[str, Any]:
@@ -343,14 +282,14 @@ def write_results(
         if path.stem not in videos and path.stem in (*settings.families, *bundled_families()):
             path.unlink()
     document = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "settings": asdict(settings),
         "seconds": round(seconds, 2),
         "families": [_document(measured, videos.get(measured.subject.family)) for measured in results],
-        "files": [*_PLOTS, _RESULTS, *(video.path.name for video in videos.values())],
+        "files": [*_PLOTS, RESULTS, *(video.path.name for video in videos.values())],
         "folder": str(folder),
     }
-    write_json(folder / _RESULTS, document)
+    write_json(folder / RESULTS, document)
     return document
 
 

@@ -62,7 +62,13 @@ def plot_lengths(evaluations: Mapping[str, Evaluation], *, score: Score = "retur
     unit = "return" if score == "return" else "gap closed from base policy (0) to expert (1)"
     panels[0].set_ylabel(f"{unit}, IQM over tasks" if score == "return" else unit)
     handles = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(len(handles), 2 * len(panels)), frameon=False)
+    figure.legend(
+        handles.values(),
+        handles.keys(),
+        loc="outside lower center",
+        ncols=min(len(handles), 2 * len(panels)),
+        frameon=False,
+    )
     return figure
 
 

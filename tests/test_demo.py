@@ -18,6 +18,7 @@ from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError
 from metamap_rl import demo
 from metamap_rl.cli import main
+from metamap_rl.demo_folder import Settings, claim_folder
 from metamap_rl.mapper import Mapper
 from metamap_rl.video import record_film
 
@@ -179,23 +180,23 @@ def test_a_video_that_fails_does_not_spoil_the_rest(
 
 def test_a_demo_takes_its_own_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    settings = demo.Settings(("reacher-goal",), 0, 3)
-    default = demo.claim_folder(None, settings)
+    settings = Settings(("reacher-goal",), 0, 3)
+    default = claim_folder(None, settings)
     assert default == Path("runs", "demo")
-    assert demo.claim_folder(None, settings) == default
+    assert claim_folder(None, settings) == default
     out = tmp_path / "out"
-    demo.claim_folder(out, settings)
-    demo.claim_folder(out, settings)  # one that was stopped before it had a result
+    claim_folder(out, settings)
+    claim_folder(out, settings)  # one that was stopped before it had a result
     (out / "results.json").write_text("{}")
     with pytest.raises(MetaMapError, match="already exists"):
-        demo.claim_folder(out, settings)
+        claim_folder(out, settings)
     (default / "demo.json").unlink()
     (default / "mine.txt").write_text("mine")
     with pytest.raises(MetaMapError, match="already exists"):
-        demo.claim_folder(None, settings)
+        claim_folder(None, settings)
     (default / "demo.json").write_text('{"format": "other"}')
     with pytest.raises(MetaMapError, match="not written by this version's demo"):
-        demo.claim_folder(None, settings)
+        claim_folder(None, settings)
 
 
 # --------------------------------------------------------------------------------------------------- from scratch
@@ -222,7 +223,7 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
     before = (zoo.root / "experts" / f"{kept.task.id}.json").stat().st_mtime_ns
     (zoo.root / "experts" / f"{lost.task.id}.json").unlink()
     (out / "mapper" / "mapper.json").unlink()
-    settings = demo.Settings(
+    settings = Settings(
         ("reacher-goal",),
         3,
         2,
@@ -234,7 +235,7 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
         expert_steps=1024,
         mapper_steps=5,
     )
-    assert demo.claim_folder(out, settings) == out
+    assert claim_folder(out, settings) == out
     subject = demo.train_subject(out, settings, lambda *stage: stages.append(stage))
     assert (zoo.root / "experts" / f"{kept.task.id}.json").stat().st_mtime_ns == before
     assert (zoo.get(lost.task).phi == lost.phi).all()

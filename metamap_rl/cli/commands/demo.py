@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from metamap_rl.cli.console import Progress
-    from metamap_rl.demo import Measured, Row, Settings, Subject
+    from metamap_rl.demo import Measured, Row, Subject
+    from metamap_rl.demo_folder import Settings
     from metamap_rl.video import Video
 
 __all__ = ["COMMANDS", "ORDER", "Demo"]
@@ -77,14 +78,15 @@ class Demo(Command):
     def run(self) -> int:
         """Measure, film, plot, write, print."""
         self._check()
-        if self.video:
-            from metamap_rl.opengl import choose_opengl
-
-            choose_opengl()  # before anything imports mujoco
-        from metamap_rl.cli.console import print_json
-        from metamap_rl.demo import write_results
-
         started = time.perf_counter()
+        from metamap_rl.cli.console import print_json, progress
+        from metamap_rl.opengl import choose_opengl
+
+        with progress("loading", None):
+            if self.video:
+                choose_opengl()  # before anything imports mujoco
+            from metamap_rl.demo import write_results
+
         settings, folder, subjects = self._prepare()
         results = [_measure(subject) for subject in subjects]
         videos = _film(results, folder) if self.video else {}
@@ -111,7 +113,8 @@ class Demo(Command):
     def _prepare(self) -> tuple[Settings, Path, list[Subject]]:
         """Mapper and experts of each family, loaded or trained, and the folder for the results."""
         from metamap_envs.family import get_family
-        from metamap_rl.demo import Settings, bundled_subjects, claim_folder, train_subject
+        from metamap_rl.demo import bundled_subjects, train_subject
+        from metamap_rl.demo_folder import Settings, claim_folder
 
         if not self.from_scratch:
             subjects = bundled_subjects(self.family, self.tasks, self.seed)
