@@ -53,7 +53,7 @@ def start_build(folder: Path, root: Path, workers: int) -> subprocess.Popen[byte
     return subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
@@ -137,7 +137,7 @@ def test_two_processes_do_not_train_an_expert_twice(tiny_zoo: Zoo, tmp_path: Pat
     root = tmp_path / "zoo"
     shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts", "locks"))
     both = [start_build(tmp_path, root, workers=1) for _ in range(2)]
-    assert [build.wait(timeout=60) for build in both] == [0, 0]
+    assert [build.wait(timeout=120) for build in both] == [0, 0]
     trained = (tmp_path / "log").read_text().split()
     assert len(trained) == len(set(trained)) == len(tiny_zoo.experts())
     assert content(root) == content(tiny_zoo.root)
