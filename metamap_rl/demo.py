@@ -194,7 +194,7 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
     )
     missing = len(zoo.missing(counts.tasks(zoo)))
     tell("experts", 0, missing)
-    return fill_zoo(
+    fill_zoo(
         root,
         family,
         counts,
@@ -202,6 +202,9 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
         expert_overrides=expert,
         on_expert=lambda done, _, expert: tell("experts", done, missing),
     )
+    if left := len(zoo.missing(counts.tasks(zoo))):
+        raise MetaMapError(f"{root}: another process is training {left} of the experts; start again when it is done")
+    return zoo
 
 
 def method_count(subject: Subject) -> int:

@@ -28,7 +28,7 @@ FORMATS = (".png", ".svg")
 """Kinds of files that a figure can be saved as."""
 
 _GENERATED, _EXPERT, _BASE, _SHUFFLED = "#0b6fb8", "#2b8a3e", "#6b6b6b", "#c2571a"
-_PANEL = (4.3, 3.5)  # inches
+_PANEL, _NARROWEST = (4.3, 3.5), 6.0  # inches; a narrower figure would cut its legend
 _DPI = 150
 _MARGIN = 0.08  # of the y axis, above and below what is drawn
 _BOOTSTRAP_SEED = 0
@@ -53,7 +53,8 @@ def plot_lengths(evaluations: Mapping[str, Evaluation], *, score: Score = "retur
         raise MetaMapError("there is no evaluation to plot")
     if score not in ("return", "gap closed"):
         raise unknown_name("score", score, ("return", "gap closed"))
-    figure = Figure(figsize=(_PANEL[0] * len(evaluations), _PANEL[1] + 0.8), layout="constrained")
+    width, height = max(_PANEL[0] * len(evaluations), _NARROWEST), _PANEL[1] + 0.8
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(evaluations), squeeze=False)[0]
     for axes, (title, evaluation) in zip(panels, evaluations.items(), strict=True):
@@ -66,8 +67,9 @@ def plot_lengths(evaluations: Mapping[str, Evaluation], *, score: Score = "retur
         handles.values(),
         handles.keys(),
         loc="outside lower center",
-        ncols=min(len(handles), 2 * len(panels)),
+        ncols=4 if len(panels) > 2 else 2,
         frameon=False,
+        fontsize=9,
     )
     return figure
 

@@ -243,6 +243,11 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
     assert stages[3:5] == [("mapper", 0, 5), ("mapper", 1, 5)]
     assert {expert.task for expert in subject.experts} == {kept.task, lost.task}
 
+    (zoo.root / "experts" / f"{lost.task.id}.json").rename(tmp_path / "lost.json")
+    with zoo.claim(lost.task.id), pytest.raises(MetaMapError, match="another process is training 1 of the experts"):
+        demo.train_subject(out, settings)
+    (tmp_path / "lost.json").rename(zoo.root / "experts" / f"{lost.task.id}.json")
+
     assert main(["demo", *SCRATCH, "--json", "--out", str(out)]) == 0
     again = json.loads(capsys.readouterr().out)
     for rows in (first["families"][0]["tasks"], again["families"][0]["tasks"]):

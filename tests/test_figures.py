@@ -56,6 +56,18 @@ def test_a_figure_has_a_panel_per_family_and_every_curve() -> None:
     assert len(second.get_lines()) == len(first.get_lines()) - 1
 
 
+@pytest.mark.parametrize("panels", [1, 2, 3])
+def test_nothing_is_cut_off(panels: int) -> None:
+    figure = plot_lengths({f"family {index}": evaluation() for index in range(panels)})
+    figure.canvas.draw()
+    whole = figure.bbox
+    for part in [*figure.legends, *figure.axes]:
+        box = part.get_tightbbox()
+        assert box is not None
+        assert whole.x0 <= box.x0 < box.x1 <= whole.x1
+        assert whole.y0 <= box.y0 < box.y1 <= whole.y1
+
+
 def test_gap_closed_runs_from_the_base_policy_to_the_expert() -> None:
     figure = plot_lengths({"reacher-goal": evaluation()}, score="gap closed")
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in figure.axes[0].get_lines()}
