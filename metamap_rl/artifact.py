@@ -34,6 +34,7 @@ MANIFEST_TYPES: dict[str, type] = {
     "format_version": int,
     "family": str,
     "feature_size": int,
+    "coordinates": list,
     "base": dict,
     "probe": dict,
     "config": dict,

@@ -22,7 +22,7 @@ from metamap_agents.storage import load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 
-__all__ = ["Batch", "ExampleSource", "Examples", "Pairs", "transition_features"]
+__all__ = ["Batch", "ExampleSource", "Examples", "Pairs", "draw_windows", "transition_features"]
 
 PAIRS_FORMAT = "metamap-pairs-1"
 
@@ -48,7 +48,10 @@ def transition_features(
     rewards: NDArray[np.float32],
     next_observations: NDArray[np.float32],
 ) -> NDArray[np.float32]:
-    """Return (observation, action, reward, next observation - observation) of each transition.
+    """Return (observation, action, |action|^2, reward, next observation - observation) of each transition.
+
+    The squared norm of the action is there because most rewards hold a control cost, often larger than the part that
+    tells the task; given the norm, a linear layer can take it off the reward.
 
     Args:
         observations: [..., n, O], raw units of the environment.
@@ -57,10 +60,11 @@ def transition_features(
         next_observations: [..., n, O].
 
     Returns:
-        [..., n, 2 O + A + 1] float32, not standardised.
+        [..., n, 2 O + A + 2] float32, not standardised.
     """
     change = next_observations - observations
-    rows = [observations, actions, rewards[..., None], change]
+    energy = np.square(actions).sum(axis=-1, keepdims=True)
+    rows = [observations, actions, energy, rewards[..., None], change]
     return np.concatenate(rows, axis=-1, dtype=np.float32)
 
 
@@ -124,18 +128,38 @@ class Examples:
         """
         chosen = torch.randperm(len(self), generator=generator)[:tasks]
         count = len(chosen)
-        rollouts, steps = self.features.shape[1:3]
-        rollout = torch.randint(rollouts, (count, 1), generator=generator)
-        offset = torch.randint(steps - length + 1, (count, 1), generator=generator)
-        offset[torch.rand(count, 1, generator=generator) < from_start] = 0
+        windows = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
         state = torch.randint(self.inputs.shape[1], (count, states), generator=generator)
         row = chosen[:, None]
         return Batch(
-            features=self.features[row, rollout, offset + torch.arange(length)],
+            features=windows,
             phi=self.phi[chosen],
             inputs=self.inputs[row, state],
             targets=self.targets[row, state],
         )
+
+
+def draw_windows(
+    features: Tensor, tasks: Tensor, generator: torch.Generator, *, length: int, from_start: float
+) -> Tensor:
+    """Draw one D of each task: ``length`` consecutive rows of one of its rollouts.
+
+    Args:
+        features: [T, R, n, F].
+        tasks: indices of B tasks.
+        generator: source of every draw.
+        length: k, in [1, n].
+        from_start: probability that a window starts at the rollout's first row.
+
+    Returns:
+        [B, k, F].
+    """
+    count = len(tasks)
+    rollouts, steps = features.shape[1:3]
+    rollout = torch.randint(rollouts, (count, 1), generator=generator)
+    offset = torch.randint(steps - length + 1, (count, 1), generator=generator)
+    offset[torch.rand(count, 1, generator=generator) < from_start] = 0
+    return features[tasks[:, None], rollout, offset + torch.arange(length)]
 
 
 class ExampleSource(Protocol):
@@ -173,7 +197,7 @@ class Pairs:
     expert_actions: NDArray[np.float32]
     """[T, S, A]: the expert's mean actions there, not clipped."""
     parameters: NDArray[np.float32]
-    """[T, K]: parameters of the tasks, for the oracle that is told them."""
+    """[T, K]: coordinates of the tasks (`ParameterSpace.coordinates`), for the oracle that is told them."""
 
     def __post_init__(self) -> None:
         arrays = self._arrays()

@@ -15,6 +15,7 @@ from metamap_agents.training import Expert
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
+from metamap_rl.pairs import task_coordinates
 from metamap_rl.probe import Transitions, collect, probe_from_json
 from metamap_rl.statistics import bootstrap_interval
 
@@ -285,7 +286,7 @@ class _Run:
     def oracle(self, oracles: Sequence[Mapper]) -> MethodScores:
         """Policies generated from the true parameters."""
         self.on_method("oracle")
-        values = torch.tensor(np.stack([task.values for task in self.tasks]), dtype=torch.float32)
+        values = torch.from_numpy(task_coordinates(self.tasks))
         rows = []
         for mapper in oracles:
             with torch.no_grad():

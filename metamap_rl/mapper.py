@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,18 +17,12 @@ from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.rollout import Rollout
 from metamap_rl import artifact
-from metamap_rl.dataset import Examples, transition_features
+from metamap_rl.dataset import transition_features
 from metamap_rl.encoder import ENCODERS, Encoder
 from metamap_rl.hypernetwork import HYPERNETWORKS, Hypernetwork
+from metamap_rl.scales import Scales
 
-__all__ = ["Mapper", "MapperConfig", "Scales"]
-
-SCALE_FLOOR = 0.1
-"""Least unit of a weight, as a share of the root mean square of all ``phi* - phi_0``. A weight that training tasks
-hardly move would otherwise have a tiny unit, and its noise would count in the weight loss like everybody's signal."""
-
-CONSTANT_FEATURE = 1e-6
-"""Standard deviation under which a feature counts as constant and is centred only."""
+__all__ = ["Mapper", "MapperConfig"]
 
 
 @dataclass(frozen=True)
@@ -72,35 +66,6 @@ class MapperConfig:
         return cls(**document)
 
 
-@dataclass(frozen=True, eq=False)
-class Scales:
-    """Units that a mapper measures features and weights in, taken from its training tasks once."""
-
-    feature_mean: Tensor
-    """[F]."""
-    feature_std: Tensor
-    """[F], positive."""
-    weight_scale: Tensor
-    """[P], positive: one unit of the hypernetwork's output, for each weight."""
-
-    @classmethod
-    def of(cls, examples: Examples, phi_0: Tensor) -> Scales:
-        """Return mean and standard deviation of the features, and of the weights' ``phi* - phi_0``, over tasks.
-
-        Where every ``phi*`` given is phi_0 itself (examples that say how a network must behave, not which weights do
-        it), the unit of all weights is the root mean square of phi_0.
-        """
-        rows = examples.features.flatten(0, 2)
-        std = rows.std(dim=0, correction=0)
-        change = examples.phi - phi_0
-        floor = SCALE_FLOOR * _root_mean_square(change) or _root_mean_square(phi_0) or 1.0
-        return cls(
-            feature_mean=rows.mean(dim=0),
-            feature_std=torch.where(std < CONSTANT_FEATURE, 1.0, std),
-            weight_scale=change.std(dim=0, correction=0).clamp(min=floor),
-        )
-
-
 class Mapper(nn.Module):
     """``phi_hat = phi_0 + weight_scale * hypernetwork(encoder(standardised D))``.
 
@@ -112,6 +77,7 @@ class Mapper(nn.Module):
         family: name of the family (for function regression, of the family of functions).
         scales: units of features and weights.
         probe: how D is collected, an opaque JSON document kept with the artifact.
+        coordinates: names of the K coordinates of a task that z is read for (see `metamap_rl.survey`); may be none.
         seed: seed of the initial parameters; torch's global generator is left as it was.
     """
 
@@ -119,6 +85,8 @@ class Mapper(nn.Module):
     feature_mean: Tensor
     feature_std: Tensor
     weight_scale: Tensor
+    coordinate_mean: Tensor
+    coordinate_std: Tensor
 
     def __init__(
         self,
@@ -128,6 +96,7 @@ class Mapper(nn.Module):
         family: str,
         scales: Scales,
         probe: Mapping[str, Any] | None = None,
+        coordinates: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -135,17 +104,19 @@ class Mapper(nn.Module):
         self.base = base
         self.family = family
         self.probe = dict(probe or {})
+        self.coordinates = tuple(coordinates)
         self.record: dict[str, Any] = {}
         # phi_0 is stored with the base policy, so it is not stored again as part of the state.
         self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
-        self.register_buffer("feature_mean", scales.feature_mean.clone())
-        self.register_buffer("feature_std", scales.feature_std.clone())
-        self.register_buffer("weight_scale", scales.weight_scale.clone())
+        for item in fields(scales):
+            self.register_buffer(item.name, getattr(scales, item.name).clone())
         # Encoders and hypernetworks are plain PyTorch, which draws parameters from the global generator: it is
         # seeded for them here and put back, the one place where it is touched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder, self.hypernetwork = _networks(config, self.feature_size, base.spec.size)
+            self.encoder, self.hypernetwork, self.reader = _networks(
+                config, self.feature_size, base.spec.size, len(self.coordinates)
+            )
 
     @property
     def feature_size(self) -> int:
@@ -172,6 +143,15 @@ class Mapper(nn.Module):
         elif features.shape[1] == 0:
             delta = torch.zeros_like(delta)
         return self.phi_0 + delta
+
+    def read(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what z says of the task, its coordinates [B, K] in their own units, from feature rows [B, n, F].
+
+        A by-product of training the encoder: good for telling people and checks what D was taken for. The
+        policy does not depend on it. K is 0 for a mapper trained without a survey.
+        """
+        read: Tensor = self.coordinate_mean + self.coordinate_std * self.reader(self.encode(features, mask))
+        return read
 
     def features(
         self,
@@ -240,6 +220,7 @@ class Mapper(nn.Module):
         manifest = {
             "family": self.family,
             "feature_size": self.feature_size,
+            "coordinates": list(self.coordinates),
             "base": self.base.describe(),
             "probe": self.probe,
             "config": asdict(self.config),
@@ -267,35 +248,44 @@ class Mapper(nn.Module):
             family=manifest["family"],
             scales=Scales(**{item.name: state[item.name] for item in fields(Scales)}),
             probe=manifest["probe"],
+            coordinates=manifest["coordinates"],
         )
         mapper.load_state_dict(state)
         mapper.record = manifest["record"]
         return mapper
 
 
-def _root_mean_square(values: Tensor) -> float:
-    return values.square().mean().sqrt().item()
-
-
-def _networks(config: MapperConfig, feature_size: int, weight_count: int) -> tuple[Encoder, Hypernetwork]:
-    """Build the two networks of a mapper."""
+def _networks(
+    config: MapperConfig, feature_size: int, weight_count: int, coordinate_count: int
+) -> tuple[Encoder, Hypernetwork, nn.Module]:
+    """Build the networks of a mapper: encoder, hypernetwork and reader, z to standardised coordinates."""
     encoder = ENCODERS.get(config.encoder)(feature_size, config.context_size, config.encoder_hidden)
     hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, weight_count, config.hypernetwork_hidden)
-    return encoder, hypernetwork
+    # Linear: what z says of the task lies open in it, for the hypernetwork as well.
+    reader = nn.Linear(config.context_size, coordinate_count) if coordinate_count else _Nothing()
+    return encoder, hypernetwork, reader
+
+
+class _Nothing(nn.Module):
+    """The reader of a mapper without coordinates: [B, Z] to [B, 0]."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z[:, :0]
 
 
 def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return name and shape of every array that a manifest promises, without allocating any of them."""
     base = BasePolicy.shapes(manifest["base"])
-    weights, features = base["phi"], (manifest["feature_size"],)
+    features, coordinates = (manifest["feature_size"],), (len(manifest["coordinates"]),)
     with torch.device("meta"):
-        parts = nn.ModuleDict(
-            zip(("encoder", "hypernetwork"), _networks(config, *features, *weights), strict=True)  # type: ignore[arg-type]  # registered networks are modules
-        )
+        networks = _networks(config, manifest["feature_size"], base["phi"][0], len(manifest["coordinates"]))
+        parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
     return {
         **{f"base.{name}": shape for name, shape in base.items()},
         **{name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()},
         "feature_mean": features,
         "feature_std": features,
-        "weight_scale": weights,
+        "weight_scale": base["phi"],
+        "coordinate_mean": coordinates,
+        "coordinate_std": coordinates,
     }

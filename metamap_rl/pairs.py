@@ -1,22 +1,29 @@
-"""Training pairs (D, phi*) from a zoo: probe each expert's task, and record what the expert does there."""
+"""Training data from a zoo: pairs (D, phi*) of tasks with experts, and surveys of tasks without."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
-from metamap_rl.dataset import Pairs
+from metamap_envs.family import get_family
+from metamap_envs.task import Task
+from metamap_rl.dataset import Pairs, transition_features
 from metamap_rl.probe import Probe, collect
+from metamap_rl.survey import Survey
 
-__all__ = ["build_pairs"]
+__all__ = ["build_pairs", "build_survey", "task_coordinates"]
 
 _STATE_EPISODES = 10
+_SURVEY_SEED = 4_000_000
+_SURVEY_BATCH = 128  # tasks probed at once
 _STATE_SEED = 2_000_000  # far from the seeds of training and of evaluation
 
 
@@ -73,5 +80,47 @@ def build_pairs(
         phi=phi,
         states=visited,
         expert_actions=BatchedPolicy(base.spec, phi, base.normalizer).means(visited),
-        parameters=np.stack([task.values for task in tasks]).astype(np.float32),
+        parameters=task_coordinates(tasks),
+    )
+
+
+def task_coordinates(tasks: Sequence[Task]) -> NDArray[np.float32]:
+    """Coordinates [T, K] of tasks of one family."""
+    return get_family(tasks[0].family).space.coordinates(np.stack([task.values for task in tasks]))
+
+
+def build_survey(
+    zoo: Zoo, probe: Probe, *, count: int, steps: int = 200, repeats: int = 2, seed: int = 0, num_threads: int = 0
+) -> Survey:
+    """Collect R probe rollouts of each of ``count`` training-split tasks, most of which have no expert.
+
+    Args:
+        zoo: gives family and base policy.
+        probe: how D is collected.
+        count: U, number of tasks; drawn with a seed of their own.
+        steps: n, transitions of each rollout.
+        repeats: R, independent rollouts of each task.
+        seed: of tasks and probe.
+        num_threads: threads of the simulator; 0 takes all cores.
+    """
+    tasks = zoo.family.sample("train", count, np.random.default_rng([seed, _SURVEY_SEED]))
+    parts = [
+        collect(
+            probe,
+            tasks[start : start + _SURVEY_BATCH],
+            zoo.base,
+            steps=steps,
+            repeats=repeats,
+            seed=seed,
+            num_threads=num_threads,
+        )
+        for start in range(0, count, _SURVEY_BATCH)
+    ]  # in batches: thousands of environments at once take memory for no speed
+    features = [
+        transition_features(part.observations, part.actions, part.rewards, part.next_observations) for part in parts
+    ]
+    return Survey(
+        features=torch.from_numpy(np.concatenate(features)),
+        coordinates=torch.from_numpy(task_coordinates(tasks)),
+        names=zoo.family.space.coordinate_names,
     )

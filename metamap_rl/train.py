@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import mse_loss
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_envs.errors import MetaMapError
@@ -23,7 +24,9 @@ from metamap_rl import checkpoint as checkpoints
 from metamap_rl.checkpoint import TrainState, digest
 from metamap_rl.dataset import Batch, Examples, ExampleSource
 from metamap_rl.losses import LOSSES, Outcome, behaviour
-from metamap_rl.mapper import Mapper, MapperConfig, Scales
+from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.scales import Scales
+from metamap_rl.survey import Survey
 
 __all__ = ["OnUpdate", "TrainConfig", "learning_rate", "train", "validation_losses"]
 
@@ -58,6 +61,10 @@ class TrainConfig:
     """Updates over which the learning rate rises."""
     weight_decay: float = 1e-4
     """Decoupled weight decay, per unit of learning rate."""
+    survey_tasks: int = 32
+    """Tasks of the survey in a batch, where there is a survey."""
+    survey_coefficient: float = 1.0
+    """Share in the loss of telling a task's coordinates from z, where there is a survey."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient; longer ones are scaled down to it."""
     lengths: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
@@ -77,8 +84,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         LOSSES.get(self.loss)
         least: dict[str, float] = {
-            **dict.fromkeys(("steps", "warmup", "weight_decay", "weights_coefficient", "seed"), 0),
-            **dict.fromkeys(("batch_tasks", "states_per_task", "validation_every", "checkpoint_every"), 1),
+            **dict.fromkeys(
+                ("steps", "warmup", "weight_decay", "weights_coefficient", "survey_coefficient", "seed"), 0
+            ),
+            **dict.fromkeys(
+                ("batch_tasks", "states_per_task", "survey_tasks", "validation_every", "checkpoint_every"), 1
+            ),
         }
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
@@ -102,6 +113,7 @@ def train(
     config: TrainConfig | None = None,
     mapper_config: MapperConfig | None = None,
     validation: ExampleSource | None = None,
+    survey: Survey | None = None,
     start: Mapper | None = None,
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
@@ -116,6 +128,7 @@ def train(
         config: how to train.
         mapper_config: shape of the mapper.
         validation: tasks to choose the best mapper on; without them the last one is returned.
+        survey: rollouts of tasks without experts, from which the encoder learns to tell tasks apart.
         start: a mapper of the same family and base policy to go on from instead of a new one; it is not changed.
             Its own shape, units and probe are kept, ``probe`` and ``mapper_config`` are not looked at.
         checkpoint: a .safetensors file. It is written every so often; where it exists, the run goes on from it.
@@ -137,9 +150,14 @@ def train(
     # Step 2: initialise f_theta. Before its first update it answers phi_0 to every D.
     if start is None:
         _check_fit(base, examples, "training set")
-        scales = Scales.of(examples, torch.tensor(base.phi))
         mapper = Mapper(
-            mapper_config or MapperConfig(), base, family=family, scales=scales, probe=probe, seed=config.seed
+            mapper_config or MapperConfig(),
+            base,
+            family=family,
+            scales=Scales.of(examples, torch.tensor(base.phi), survey),
+            probe=probe,
+            coordinates=survey.names if survey is not None else (),
+            seed=config.seed,
         )
     else:
         mapper = _continued(start, base, family)
@@ -147,7 +165,7 @@ def train(
         if part is not None:
             _check_fit(base, part, what, feature_size=mapper.feature_size)
     state = _new_state(mapper, config)
-    identity = _identity(config, mapper, examples, held_out) if checkpoint is not None else {}
+    identity = _identity(config, mapper, examples, held_out, survey) if checkpoint is not None else {}
     if checkpoint is not None and checkpoint.exists():
         checkpoints.restore(checkpoint, state, identity)
     elif held_out is not None:
@@ -159,8 +177,11 @@ def train(
         batch = _next_batch(state, examples, config)
         phi_hat = mapper(batch.features)
 
-        # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour.
+        # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour; and how far z is from telling
+        # the tasks of a survey apart.
         loss = loss_function(_outcome(mapper, phi_hat, batch, config.weights_coefficient))
+        if survey is not None:
+            loss = loss + config.survey_coefficient * _survey_loss(state, survey, config, batch.features.shape[1])
 
         # Step 5: back-propagate, through the generated network and the hypernetwork down to the encoder.
         state.optimiser.zero_grad(set_to_none=True)
@@ -252,13 +273,16 @@ def _check_fit(base: BasePolicy, examples: Examples, what: str, feature_size: in
             raise MetaMapError(f"{what}: expected {wanted} {name}, got {found}")
 
 
-def _identity(config: TrainConfig, mapper: Mapper, examples: Examples, held_out: Examples | None) -> dict[str, Any]:
+def _identity(
+    config: TrainConfig, mapper: Mapper, examples: Examples, held_out: Examples | None, survey: Survey | None
+) -> dict[str, Any]:
     """Return what a run is started with, so that a checkpoint of another run is not mistaken for its own."""
     return {
         **asdict(config),
         "initial mapper": digest(mapper.arrays()),
         "training set": digest(examples.arrays()),
         "validation set": digest(held_out.arrays()) if held_out is not None else None,
+        "survey": digest(survey.arrays()) if survey is not None else None,
     }
 
 
@@ -273,6 +297,15 @@ def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> B
         states=config.states_per_task,
         from_start=config.from_start,
     )
+
+
+def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length: int) -> Tensor:
+    """Mean squared error of the coordinates read from z, standardised, on a batch of the survey's tasks."""
+    mapper = state.mapper
+    features, coordinates = survey.sample(
+        state.generator, tasks=config.survey_tasks, length=length, from_start=config.from_start
+    )
+    return mse_loss(mapper.read(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
 
 
 def _outcome(mapper: Mapper, phi_hat: Tensor, batch: Batch, weights_coefficient: float = 0.0) -> Outcome:

@@ -15,16 +15,20 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.task import Task
 from metamap_rl.dataset import Pairs
 from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.pairs import build_pairs
+from metamap_rl.pairs import build_pairs, build_survey
 from metamap_rl.probe import BasePolicyProbe, Probe, probe_to_json
+from metamap_rl.survey import Survey
 from metamap_rl.train import TrainConfig, train
 
-__all__ = ["TaskCounts", "check_settings", "fill_zoo", "train_mapper", "training_pairs"]
+__all__ = ["TaskCounts", "check_settings", "fill_zoo", "survey_of", "train_mapper", "training_pairs"]
 
 OnUpdate = Callable[[int, int, Mapping[str, float]], None]
 
 PROBE_STEPS = 200
 """Transitions of the rollouts that a mapper is trained on, and the longest D that it is measured with."""
+
+SURVEY_TASKS = 2048
+"""Tasks without experts that the encoder learns to tell apart."""
 
 _PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validation tasks are drawn apart
 
@@ -138,6 +142,11 @@ def training_pairs(zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STE
     return build_pairs(zoo, zoo.experts(split), probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split])
 
 
+def survey_of(zoo: Zoo, probe: Probe, *, count: int = SURVEY_TASKS, steps: int = PROBE_STEPS) -> Survey:
+    """Probe rollouts of many training-split tasks without experts."""
+    return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed)
+
+
 def train_mapper(
     zoo: Zoo,
     *,
@@ -169,6 +178,7 @@ def train_mapper(
         config=config,
         mapper_config=mapper_config,
         validation=training_pairs(zoo, "validation", probe),
+        survey=survey_of(zoo, probe),
         checkpoint=checkpoint,
         on_update=on_update,
     )

@@ -28,7 +28,7 @@ from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.probe import PROBES, probe_to_json
 from metamap_rl.train import TrainConfig, train
-from metamap_rl.workflow import training_pairs
+from metamap_rl.workflow import survey_of, training_pairs
 
 
 def oracle_examples(pairs: Pairs, zoo: Zoo) -> Examples:
@@ -39,6 +39,7 @@ def oracle_examples(pairs: Pairs, zoo: Zoo) -> Examples:
 def train_seeds(zoo: Zoo, probe: Any, config: TrainConfig, mapper: MapperConfig, seeds: int) -> dict[str, Any]:
     """Mappers and oracles for seeds 0, 1, ..., and the seconds that one mapper took."""
     pairs, held_out = training_pairs(zoo, "train", probe), training_pairs(zoo, "validation", probe)
+    survey = survey_of(zoo, probe)
     mappers: list[Mapper] = []
     oracles: list[Mapper] = []
     seconds = []
@@ -46,7 +47,7 @@ def train_seeds(zoo: Zoo, probe: Any, config: TrainConfig, mapper: MapperConfig,
         settings = replace(config, seed=seed)
         about: dict[str, Any] = {"family": zoo.family.name, "probe": probe_to_json(probe), "config": settings}
         started = time.perf_counter()
-        mappers.append(train(pairs, zoo.base, validation=held_out, mapper_config=mapper, **about))
+        mappers.append(train(pairs, zoo.base, validation=held_out, survey=survey, mapper_config=mapper, **about))
         seconds.append(time.perf_counter() - started)
         told, told_held_out = oracle_examples(pairs, zoo), oracle_examples(held_out, zoo)
         oracles.append(train(told, zoo.base, validation=told_held_out, mapper_config=mapper, **about))

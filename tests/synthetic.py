@@ -17,13 +17,14 @@ from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl.dataset import Pairs, transition_features
-from metamap_rl.mapper import Mapper, MapperConfig, Scales
+from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.scales import Scales
 
 FAMILY = "reacher-goal"
 SPEC = PolicySpec(get_family(FAMILY).observation_size, get_family(FAMILY).action_size, hidden=())
 SMALL = MapperConfig(context_size=8, encoder_hidden=32, hypernetwork_hidden=32)
 STEPS = 40
-FEATURES = 2 * SPEC.observation_size + SPEC.action_size + 1
+FEATURES = 2 * SPEC.observation_size + SPEC.action_size + 2  # observation, action, its energy, reward, change
 
 
 @cache

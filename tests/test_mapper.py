@@ -222,7 +222,7 @@ def truncated(folder: Path) -> None:
         (with_manifest(lambda m: m.update(feature_size="x")), "feature_size: expected int, got 'x'"),
         (
             with_manifest(lambda m: m.update(feature_size=99)),
-            r"embed\.0\.weight: expected \(32, 99\), file has \(32, 19\)",
+            r"embed\.0\.weight: expected \(32, 99\), file has \(32, 20\)",
         ),
         (with_manifest(lambda m: m["config"].update(encodr="x")), "did you mean 'encoder'"),
         (with_manifest(lambda m: m["config"].update(encoder="poolin")), "unknown encoder 'poolin'"),

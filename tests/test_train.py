@@ -220,7 +220,7 @@ def test_examples_that_do_not_fit_are_refused() -> None:
     other = dataclasses.replace(small, phi=small.phi[:, :-1])
     with pytest.raises(MetaMapError, match="training set: expected 18 weights, got 17"):
         train(other, base_policy(), family=FAMILY)
-    with pytest.raises(MetaMapError, match="validation set: expected 19 features, got 18"):
+    with pytest.raises(MetaMapError, match="validation set: expected 20 features, got 19"):
         quick(validation=dataclasses.replace(small, features=small.features[..., 1:]))
 
 

@@ -60,6 +60,7 @@ class Parameter:
         out: intervals of test-out tasks; empty where the parameter has no outside.
         choices: all values of a discrete parameter; then `train` and `out` are empty.
         description: one sentence for people.
+        periodic: whether the value is an angle in rad, so that both ends of [-pi, pi] are the same.
     """
 
     name: str
@@ -71,6 +72,7 @@ class Parameter:
     out: tuple[Interval, ...] = ()
     choices: tuple[float, ...] = ()
     description: str = ""
+    periodic: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a declaration that contradicts itself."""
@@ -162,6 +164,38 @@ class ParameterSpace:
             if name not in self.names:
                 raise unknown_name(f"parameter of {owner}", name, self.names)
         return tuple((p.name, p.check(given.get(p.name, p.default))) for p in self.parameters)
+
+    @cached_property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """Names of the columns of `coordinates`: the parameters' own, but cos and sin of periodic ones."""
+        names: list[str] = []
+        for parameter in self.parameters:
+            names += [f"cos {parameter.name}", f"sin {parameter.name}"] if parameter.periodic else [parameter.name]
+        return tuple(names)
+
+    def coordinates(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
+        """The parameters as numbers that change smoothly wherever the task does.
+
+        Args:
+            values: [..., P], in the space's order.
+
+        Returns:
+            [..., K] float32, K the number of `coordinate_names`.
+        """
+        columns: list[NDArray[np.float64]] = []
+        for index, parameter in enumerate(self.parameters):
+            column = values[..., index]
+            columns += [np.cos(column), np.sin(column)] if parameter.periodic else [column]
+        return np.stack(columns, axis=-1).astype(np.float32)
+
+    def from_coordinates(self, coordinates: NDArray[np.floating]) -> dict[str, float]:
+        """Inverse of `coordinates` for one point [K], also for estimates that lie off it; values are not checked."""
+        rest = [float(number) for number in coordinates]
+        values = {}
+        for parameter in self.parameters:
+            first = rest.pop(0)
+            values[parameter.name] = math.atan2(rest.pop(0), first) if parameter.periodic else first
+        return values
 
     @cached_property
     def combinations(self) -> dict[Split, list[tuple[float, ...]]]:

@@ -60,6 +60,7 @@ class ReacherGoal(Family):
                 default=0.0,
                 train=((-3.141592, 3.141592),),
                 description="direction of the target seen from the arm's root",
+                periodic=True,
             ),
         )
     )
