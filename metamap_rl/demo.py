@@ -170,9 +170,10 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
         if settings.mapper_steps is not None:
             config = replace(config, steps=settings.mapper_steps)
         tell("mapper", 0, config.steps)
-        mapper = train_mapper(
-            zoo, config=config, checkpoint=checkpoint, on_update=lambda done, total, _: tell("mapper", done, total)
-        )
+        with torch_threads(1):  # the networks are small; and it is the same mapper on every machine
+            mapper = train_mapper(
+                zoo, config=config, checkpoint=checkpoint, on_update=lambda done, total, _: tell("mapper", done, total)
+            )
         mapper.save(folder / "mapper", overwrite=True)
         checkpoint.unlink(missing_ok=True)
     return Subject(mapper, tuple(zoo.get(task) for task in zoo.tasks("test-in", counts.test_in)))
