@@ -153,6 +153,7 @@ def train_mapper(
     probe: Probe | None = None,
     config: TrainConfig | None = None,
     mapper_config: MapperConfig | None = None,
+    survey_tasks: int = SURVEY_TASKS,
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
 ) -> Mapper:
@@ -163,12 +164,16 @@ def train_mapper(
         probe: how D is collected; default the base policy with noise.
         config: how to train.
         mapper_config: shape of the mapper.
+        survey_tasks: tasks without experts that the encoder learns to tell apart; 0 leaves that out.
         checkpoint: file to go on from, and to keep up to date.
         on_update: called after every update.
 
     Raises:
-        MetaMapError: the zoo has no training or no validation experts, or training diverged.
+        MetaMapError: the zoo has no training or no validation experts, a negative number of survey tasks, or training
+            diverged.
     """
+    if survey_tasks < 0:
+        raise MetaMapError(f"the number of survey tasks must be 0 (no survey) or more, got {survey_tasks}")
     probe = probe or BasePolicyProbe()
     return train(
         training_pairs(zoo, "train", probe),
@@ -178,7 +183,7 @@ def train_mapper(
         config=config,
         mapper_config=mapper_config,
         validation=training_pairs(zoo, "validation", probe),
-        survey=survey_of(zoo, probe),
+        survey=survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None,
         checkpoint=checkpoint,
         on_update=on_update,
     )

@@ -76,7 +76,7 @@ def test_the_whole_path(tmp_path: Path) -> None:
         ["test-in", "2"],
     ]
 
-    done = metamap("mapper", "train", zoo, "--out", mapper, "--updates", "20", "--json")
+    done = metamap("mapper", "train", zoo, "--out", mapper, "--updates", "20", "--survey-tasks", "20", "--json")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert json.loads(done.stdout)["record"]["updates"] == 20
     assert names(tmp_path) == ["mapper", "zoo"], "the checkpoint is gone"
@@ -148,7 +148,7 @@ def test_mapper_show(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
     text = capsys.readouterr().out
     for word in (
         "4,866 weights of a tanh network 8 -> 64 -> 64 -> 2",
-        "transitions of 19 numbers",
+        "transitions of 20 numbers",
         "base-policy, noise 0.3",
         "3 tasks, loss behaviour, seed 0",
         "torch ",
@@ -223,7 +223,18 @@ def test_a_mapper_stopped_by_ctrl_c_goes_on_to_the_same_mapper(
     tiny_zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # as in this process: bits depend on the number of torch's threads
-    words = ("mapper", "train", str(tiny_zoo.root), "--updates", "200", "--checkpoint-every", "10", "--out")
+    words = (
+        "mapper",
+        "train",
+        str(tiny_zoo.root),
+        "--updates",
+        "200",
+        "--checkpoint-every",
+        "10",
+        "--survey-tasks",
+        "20",
+        "--out",
+    )
     checkpoint = tmp_path / "a.checkpoint.safetensors"
     code, complaint = interrupted(checkpoint.exists, *words, tmp_path / "a")
     assert code == 130
@@ -278,6 +289,7 @@ def test_nothing_is_half_written(
         (["mapper", "train", "nowhere", "--out", "m", "--encoder", "poling"], ["did you mean 'pooling'"]),
         (["mapper", "train", "nowhere", "--out", "m", "--learning-rate", "nan"], ["learning_rate"]),
         (["mapper", "train", "nowhere", "--out", "m", "--updates", "-1"], ["steps: expected >= 0"]),
+        (["mapper", "train", "nowhere", "--out", "m", "--survey-tasks", "-1"], ["--survey-tasks expects 0 or more"]),
         (["mapper", "show", "reacher-gaol"], ["no such folder", "did you mean 'reacher-goal'"]),
         (["mapper", "evaluate", "reacher-goal"], ["missing --zoo"]),
         (["mapper", "evaluate", "--zoo", "nowhere"], ["needs at least one mapper"]),

@@ -33,7 +33,7 @@ def make_zoo(root: Path, counts: TaskCounts = COUNTS, *, seed: int = SEED, worke
 def make_mapper(zoo: Zoo, *, seed: int = 0) -> Mapper:
     """A mapper trained for 20 updates."""
     config = TrainConfig(**{**vars(CONFIG), "seed": seed})
-    return train_mapper(zoo, config=config, mapper_config=SHAPE)
+    return train_mapper(zoo, config=config, mapper_config=SHAPE, survey_tasks=16)
 
 
 def make_bundle(root: Path, zoo: Zoo, mapper: Mapper) -> Path:

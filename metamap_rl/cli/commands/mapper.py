@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from metamap_rl.cli.command import Command, OutPath
 
 if TYPE_CHECKING:
+    from metamap_agents.zoo import Zoo
     from metamap_rl.evaluate import Evaluation
     from metamap_rl.mapper import Mapper, MapperConfig
     from metamap_rl.probe import Probe
@@ -65,6 +66,9 @@ class TrainMapper(Command):
     hypernetwork: str = "residual"
     """Network that writes the weights."""
 
+    survey_tasks: Annotated[int, arg(metavar="N")] = 2048
+    """Tasks without experts that the encoder learns to tell apart; 0 leaves that out."""
+
     context_size: Annotated[int, arg(metavar="N")] = 32
     """Size of what lies between the two."""
 
@@ -72,14 +76,17 @@ class TrainMapper(Command):
         """Train, save, remove the checkpoint, print what came out."""
         from metamap_agents.storage import claim_output
         from metamap_agents.zoo import Zoo
+        from metamap_envs.errors import MetaMapError
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.output import whole_folder
 
         config, shape, probe = self._settings()
+        if self.survey_tasks < 0:
+            raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
         claim_output(self.out)
         zoo = Zoo.open(self.zoo)
         checkpoint = self.out.with_name(f"{self.out.name}.checkpoint.safetensors")
-        mapper = _train(zoo, config, shape, probe, checkpoint)
+        mapper = _train(zoo, config, shape, probe, self.survey_tasks, checkpoint)
         with whole_folder(self.out) as folder:
             mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
@@ -232,7 +239,9 @@ def _whole_or_float(text: str) -> float:
     return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
-def _train(zoo: Any, config: TrainConfig, shape: MapperConfig, probe: Probe, checkpoint: Path) -> Mapper:
+def _train(
+    zoo: Zoo, config: TrainConfig, shape: MapperConfig, probe: Probe, survey_tasks: int, checkpoint: Path
+) -> Mapper:
     """Train under a bar."""
     from metamap_rl.cli.console import progress
     from metamap_rl.workflow import train_mapper
@@ -249,7 +258,13 @@ def _train(zoo: Any, config: TrainConfig, shape: MapperConfig, probe: Probe, che
             bar.describe(f"mapper, loss {metrics['loss']:.4f}{validation}")
 
         return train_mapper(
-            zoo, probe=probe, config=config, mapper_config=shape, checkpoint=checkpoint, on_update=on_update
+            zoo,
+            probe=probe,
+            config=config,
+            mapper_config=shape,
+            survey_tasks=survey_tasks,
+            checkpoint=checkpoint,
+            on_update=on_update,
         )
 
 
