@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +39,15 @@ class Adaptation:
         steps: transitions of D that were read; with 0 the policy is the base policy.
         milliseconds: from transitions to weights.
         distance: root mean square of phi_hat - phi_0 in units of the mapper's weight scale; 0 is the base policy.
+        read: what D was taken for: the family's parameters by name, estimated. For people: the policy does not depend
+            on it. Empty without transitions, or if the mapper was trained without a survey.
     """
 
     family: str
     steps: int
     milliseconds: float
     distance: float
+    read: dict[str, float] = field(default_factory=dict)
 
 
 class AdaptedPolicy(WeightPolicy):
@@ -152,7 +155,8 @@ def adapt(
     milliseconds = 1000.0 * (time.perf_counter() - started)
     change = (phi - mapper.base.phi) / mapper.weight_scale.numpy()
     distance = float(np.sqrt(np.mean(np.square(change))))
-    return AdaptedPolicy(mapper.base, phi, Adaptation(mapper.family, len(rollout), milliseconds, distance))
+    about = Adaptation(mapper.family, len(rollout), milliseconds, distance, mapper.read_parameters(rollout))
+    return AdaptedPolicy(mapper.base, phi, about)
 
 
 def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> dict[str, list[float]]:

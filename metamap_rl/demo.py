@@ -19,7 +19,7 @@ from metamap_envs.family import get_family
 from metamap_rl.adapt import AdaptedPolicy, adapt
 from metamap_rl.demo_folder import FORMAT, RESULTS, Settings
 from metamap_rl.drawing import Renderer
-from metamap_rl.evaluate import _PROBE_SEED, LENGTHS, Evaluation, evaluate_mappers
+from metamap_rl.evaluate import LENGTHS, PROBE_SEED, Evaluation, evaluate_mappers
 from metamap_rl.figures import plot_lengths, save_figure
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import bundled_families, load_experts, load_mapper
@@ -170,10 +170,9 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
         if settings.mapper_steps is not None:
             config = replace(config, steps=settings.mapper_steps)
         tell("mapper", 0, config.steps)
-        with torch_threads(1):  # the networks are small; and it is the same mapper on every machine
-            mapper = train_mapper(
-                zoo, config=config, checkpoint=checkpoint, on_update=lambda done, total, _: tell("mapper", done, total)
-            )
+        mapper = train_mapper(
+            zoo, config=config, checkpoint=checkpoint, on_update=lambda done, total, _: tell("mapper", done, total)
+        )
         mapper.save(folder / "mapper", overwrite=True)
         checkpoint.unlink(missing_ok=True)
     return Subject(mapper, tuple(zoo.get(task) for task in zoo.tasks("test-in", counts.test_in)))
@@ -225,7 +224,7 @@ def measure(subject: Subject, on_method: Callable[[str], None] | None = None) ->
     with torch_threads(1):
         evaluation = evaluate_mappers([mapper], experts, episodes=EPISODES, on_method=on_method)
         transitions = collect(
-            probe_from_json(mapper.probe), evaluation.tasks, mapper.base, steps=_TIMED, seed=_PROBE_SEED
+            probe_from_json(mapper.probe), evaluation.tasks, mapper.base, steps=_TIMED, seed=PROBE_SEED
         )
         rollouts = [transitions.rollout(index) for index in range(len(experts))]
         times = [[adapt(mapper, rollout).adaptation.milliseconds for _ in range(_TIMINGS)] for rollout in rollouts]

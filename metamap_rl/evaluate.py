@@ -19,7 +19,7 @@ from metamap_rl.pairs import task_coordinates
 from metamap_rl.probe import Transitions, collect, probe_from_json
 from metamap_rl.statistics import bootstrap_interval
 
-__all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
+__all__ = ["LENGTHS", "PROBE_SEED", "Evaluation", "MethodScores", "evaluate_mappers"]
 
 LENGTHS = (0, 5, 10, 20, 50, 100, 200)
 """Steps of D at which generated policies are measured."""
@@ -28,7 +28,8 @@ SMALLEST_MARGIN = 0.05
 """Least (J_expert - J_base) / (J_expert - J_random): under it the expert barely beats the base policy, the ratio
 "gap closed" is noise, and the task is counted out of it, openly."""
 
-_PROBE_SEED = 3_000_000  # far from the seeds of training, of states and of evaluation episodes
+PROBE_SEED = 3_000_000
+"""Seed of the D that mappers are measured with, far from those of training, of states and of episodes."""
 
 OnMethod = Callable[[str], None]
 
@@ -223,7 +224,7 @@ class _Run:
             self.base,
             steps=self.longest,
             repeats=len(self.mappers),
-            seed=_PROBE_SEED,
+            seed=PROBE_SEED,
             num_threads=self.num_threads,
         )
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
@@ -199,12 +200,24 @@ class Mapper(nn.Module):
                 f"the mapper expects observations and actions of size {spec.observation_size} and "
                 f"{spec.action_size}, the rollout has {found[0]} and {found[1]}"
             )
-        rows = self.features(rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations)
         with torch.no_grad():
-            phi: NDArray[np.float32] = self(rows[None])[0].cpu().numpy()
+            phi: NDArray[np.float32] = self(self._rows(rollout))[0].cpu().numpy()
         if not np.isfinite(phi).all():
             raise MetaMapError("the generated weights are not finite: the rollout lies far outside all training data")
         return phi
+
+    def read_parameters(self, rollout: Rollout) -> dict[str, float]:
+        """Return the family's parameters by name as D tells them; none for an empty rollout or without coordinates."""
+        if not self.coordinates or not len(rollout):
+            return {}
+        with torch.no_grad():
+            coordinates = self.read(self._rows(rollout))[0].cpu().numpy()
+        return get_family(self.family).space.from_coordinates(coordinates)
+
+    def _rows(self, rollout: Rollout) -> Tensor:
+        """Return the feature rows [1, n, F] of a rollout."""
+        rows = self.features(rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations)
+        return rows[None]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array of the artifact by name: theta, the units, and the base policy's under ``base.``."""

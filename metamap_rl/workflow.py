@@ -9,7 +9,7 @@ from typing import Any
 
 from metamap_agents.building import OnExpert, build_base, build_experts
 from metamap_agents.recipes import Recipe, load_recipe
-from metamap_agents.training import OnProgress
+from metamap_agents.training import OnProgress, torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.task import Task
@@ -175,15 +175,16 @@ def train_mapper(
     if survey_tasks < 0:
         raise MetaMapError(f"the number of survey tasks must be 0 (no survey) or more, got {survey_tasks}")
     probe = probe or BasePolicyProbe()
-    return train(
-        training_pairs(zoo, "train", probe),
-        zoo.base,
-        family=zoo.family.name,
-        probe=probe_to_json(probe),
-        config=config,
-        mapper_config=mapper_config,
-        validation=training_pairs(zoo, "validation", probe),
-        survey=survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None,
-        checkpoint=checkpoint,
-        on_update=on_update,
-    )
+    with torch_threads(1):  # the networks are small; and it is the same mapper on any number of cores
+        return train(
+            training_pairs(zoo, "train", probe),
+            zoo.base,
+            family=zoo.family.name,
+            probe=probe_to_json(probe),
+            config=config,
+            mapper_config=mapper_config,
+            validation=training_pairs(zoo, "validation", probe),
+            survey=survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None,
+            checkpoint=checkpoint,
+            on_update=on_update,
+        )

@@ -19,7 +19,11 @@ from metamap_rl.pretrained import PRETRAINED, save_experts
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
 
-COUNTS = TaskCounts(train=40, validation=8, test_in=16, test_out=8)
+DEFAULT_COUNTS = TaskCounts(train=40, validation=8, test_in=16, test_out=8)
+COUNTS = {
+    "reacher-goal": TaskCounts(train=64, validation=8, test_in=16, test_out=8),  # its experts take ten seconds
+    "cheetah-actuators": TaskCounts(train=40, validation=8, test_in=16),  # the 64 sign patterns, once each
+}
 LOSS = "behaviour"
 
 
@@ -33,7 +37,7 @@ def build(family: str, zoo_root: Path, out: Path, seed: int) -> dict[str, Any]:
     zoo = fill_zoo(
         zoo_root / family,
         family,
-        COUNTS,
+        COUNTS.get(family, DEFAULT_COUNTS),
         seed=seed,
         on_expert=lambda done, total, expert: report(family, f"expert {done}/{total}, {expert.task.describe()}"),
     )

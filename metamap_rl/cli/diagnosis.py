@@ -130,7 +130,7 @@ def check_rendering() -> Iterator[Finding]:
     chosen = os.environ.get("MUJOCO_GL", "")
     if not works:
         advice = "install a software renderer, on Debian: apt-get install libegl1 libgl1-mesa-dri; then MUJOCO_GL=egl"
-        yield Finding("rendering", "warning", "no OpenGL back end works: videos cannot be made", advice)
+        yield Finding("rendering", "warning", "no OpenGL back end works: videos are flat drawings", advice)
     elif chosen and chosen not in works:
         advice = f"export MUJOCO_GL={works[0]}"
         yield Finding("rendering", "warning", f"MUJOCO_GL={chosen} does not work, {works[0]} does", advice)

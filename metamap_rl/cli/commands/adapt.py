@@ -179,6 +179,8 @@ def _print_result(result: dict[str, Any], out: Path | None) -> None:
         parameters = ", ".join(f"{name}={value:.4g}" for name, value in result["task"]["parameters"].items())
         print(f"task       {parameters}")
     print(f"read       {result['steps']} transitions")
+    if result["read"]:
+        print(f"taken for  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
     print(f"mapped     in {result['milliseconds']:.1f} ms")
     print(f"distance   {result['distance']:.2f} weight scales from the base policy")
     if result["returns"] is not None:
