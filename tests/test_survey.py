@@ -1,0 +1,118 @@
+"""Surveys: rollouts of tasks without experts, and what the mapper reads from D because of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metamap_agents.zoo import Zoo
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family, list_families
+from metamap_rl.mapper import Mapper
+from metamap_rl.pairs import build_survey, task_coordinates
+from metamap_rl.probe import BasePolicyProbe
+from metamap_rl.survey import Survey
+from metamap_rl.train import TrainConfig, train
+from synthetic import FAMILY, SMALL, base_policy, pairs, rollout_of
+
+
+def survey_of_pairs(count: int, seed: int) -> Survey:
+    source = pairs(count, seed)
+    features = source.examples(base_policy()).features
+    space = get_family(FAMILY).space
+    return Survey(features, torch.from_numpy(task_coordinates(source.tasks)), space.coordinate_names)
+
+
+@pytest.mark.parametrize("name", list_families())
+def test_coordinates_tell_the_parameters(name: str) -> None:
+    space = get_family(name).space
+    for task in get_family(name).sample("train", 8, 0):
+        coordinates = space.coordinates(task.values)
+        assert coordinates.shape == (len(space.coordinate_names),)
+        found = space.from_coordinates(coordinates)
+        assert found == pytest.approx(dict(task.parameters), abs=1e-6)
+
+
+@given(st.floats(0, 1e-3))
+def test_a_periodic_parameter_has_no_seam(step: float) -> None:
+    space = get_family("reacher-goal").space
+    ends = np.array([[0.1, math.pi - step], [0.1, -math.pi + step]])
+    first, last = space.coordinates(ends)
+    assert np.abs(first - last).max() <= 2 * step + 1e-6
+
+
+def test_samples_are_windows_of_the_tasks_they_come_with() -> None:
+    survey = survey_of_pairs(5, 0)
+    features, coordinates = survey.sample(torch.Generator().manual_seed(0), tasks=3, length=7, from_start=0.5)
+    assert features.shape == (3, 7, survey.features.shape[-1])
+    for window, point in zip(features, coordinates, strict=True):
+        task = int((survey.coordinates == point).all(dim=1).nonzero()[0])
+        rows = survey.features[task].flatten(0, 1)
+        first = int((rows == window[0]).all(dim=1).nonzero()[0])
+        assert torch.equal(rows[first : first + 7], window)
+
+
+def test_a_survey_of_other_shapes_is_refused() -> None:
+    survey = survey_of_pairs(5, 0)
+    with pytest.raises(MetaMapError, match="survey: expected features"):
+        dataclasses.replace(survey, names=("one",))
+    with pytest.raises(MetaMapError, match="survey: expected features"):
+        dataclasses.replace(survey, features=survey.features[:, 0])
+
+
+@pytest.fixture(scope="module")
+def surveyed() -> Mapper:
+    config = TrainConfig(steps=500, batch_tasks=8, states_per_task=32, lengths=(10, 40))
+    return train(
+        pairs(8, 0), base_policy(), family=FAMILY, config=config, mapper_config=SMALL, survey=survey_of_pairs(256, 1)
+    )
+
+
+def test_a_mapper_reads_parameters_of_unseen_tasks_from_d(surveyed: Mapper) -> None:
+    unseen = pairs(24, 7)
+    read = [surveyed.read_parameters(rollout_of(unseen, index))["goal_angle"] for index in range(24)]
+    true = [task["goal_angle"] for task in unseen.tasks]
+    errors = np.abs(np.angle(np.exp(1j * (np.array(read) - true))))
+    assert np.median(errors) < 0.5  # guessing is off by pi / 2 on the median
+
+
+def test_nothing_is_read_from_nothing(surveyed: Mapper) -> None:
+    assert surveyed.read_parameters(rollout_of(pairs(3, 0), 0, length=0)) == {}
+
+
+def test_the_artifact_keeps_what_is_read(surveyed: Mapper, tmp_path: Path) -> None:
+    surveyed.save(tmp_path / "mapper")
+    loaded = Mapper.load(tmp_path / "mapper")
+    rollout = rollout_of(pairs(3, 0), 0)
+    assert loaded.coordinates == get_family(FAMILY).space.coordinate_names
+    assert loaded.read_parameters(rollout) == surveyed.read_parameters(rollout)
+
+
+def test_another_survey_is_another_run(tmp_path: Path) -> None:
+    config = TrainConfig(steps=4, batch_tasks=2, states_per_task=4, checkpoint_every=2)
+    path = tmp_path / "checkpoint.safetensors"
+    for survey in (survey_of_pairs(8, 0), survey_of_pairs(8, 1)):
+        run = {"config": config, "mapper_config": SMALL, "survey": survey, "checkpoint": path}
+        if survey.coordinates[0, 0] == survey_of_pairs(8, 0).coordinates[0, 0]:
+            train(pairs(4, 0), base_policy(), family=FAMILY, **run)
+        else:
+            with pytest.raises(MetaMapError, match="checkpoint of another run"):
+                train(pairs(4, 0), base_policy(), family=FAMILY, **run)
+
+
+def test_a_survey_is_made_in_the_simulator(tiny_zoo: Zoo) -> None:
+    survey = build_survey(tiny_zoo, BasePolicyProbe(), count=3, steps=20, repeats=2)
+    again = build_survey(tiny_zoo, BasePolicyProbe(), count=3, steps=20, repeats=2)
+    assert survey.features.shape[:3] == (3, 2, 20)
+    assert torch.equal(survey.features, again.features)
+
+    drawn = tiny_zoo.family.space.coordinates(np.stack([t.values for t in tiny_zoo.tasks("test-in", 4)]))
+
+    assert not any((survey.coordinates.numpy() == row).all(axis=1).any() for row in drawn)
