@@ -16,7 +16,7 @@ from metamap_agents.training import Expert, torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
-from metamap_rl.adapt import AdaptedPolicy, adapt
+from metamap_rl.adaptation import AdaptedPolicy, adapt
 from metamap_rl.demo_folder import FORMAT, RESULTS, Settings
 from metamap_rl.drawing import Renderer
 from metamap_rl.evaluate import LENGTHS, PROBE_SEED, Evaluation, evaluate_mappers

@@ -19,7 +19,7 @@ import pytest
 import tiny
 from metamap_agents.zoo import Zoo
 from metamap_envs import Rollout, get_family
-from metamap_rl.adapt import AdaptedPolicy
+from metamap_rl.adaptation import AdaptedPolicy
 from metamap_rl.cli import app
 from metamap_rl.cli.commands.mapper import EvaluateMapper
 from metamap_rl.evaluate import LENGTHS

@@ -324,17 +324,15 @@ def test_a_base_policy_that_does_not_fit_is_refused(change: dict[str, Any], mess
 # ------------------------------------------------------------------------------------------------------ package
 
 
-def test_the_package_is_lazy_and_adapt_stays_a_function() -> None:
+def test_the_package_is_lazy_and_its_names_are_there() -> None:
     code = """
-import sys, types
+import sys
 import metamap_rl
 assert "torch" not in sys.modules and "scipy" not in sys.modules, "import metamap_rl is slow"
 assert metamap_rl.iqm([1, 2, 9]) == 4 and "torch" not in sys.modules
-fake = types.ModuleType("metamap_rl.adapt")
-fake.adapt = lambda: "called"
-sys.modules["metamap_rl.adapt"] = fake
-metamap_rl.adapt = fake  # what the import system does with a submodule
-assert metamap_rl.adapt() == "called"
+import metamap_rl.adaptation
+assert all(getattr(metamap_rl, name) is not None for name in metamap_rl.__all__)
+assert callable(metamap_rl.adapt)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
     from metamap_envs.rollout import Rollout
-    from metamap_rl.adapt import AdaptedPolicy
+    from metamap_rl.adaptation import AdaptedPolicy
     from metamap_rl.mapper import Mapper
 
 __all__ = ["COMMANDS", "ORDER", "Adapt"]
@@ -60,7 +60,7 @@ class Adapt(Command):
     def run(self) -> int:
         """Probe, map, measure, write, print."""
         from metamap_agents.storage import claim_output
-        from metamap_rl.adapt import adapt
+        from metamap_rl.adaptation import adapt
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.inputs import find_mapper
 
@@ -134,7 +134,7 @@ class Adapt(Command):
         self, policy: AdaptedPolicy, rollout: Rollout, env: gym.Env[Any, Any] | None
     ) -> dict[str, list[float]] | None:
         """Returns of base and generated policy; None where there is no simulator or nobody wants them."""
-        from metamap_rl.adapt import measure_in_env, measure_on_task
+        from metamap_rl.adaptation import measure_in_env, measure_on_task
 
         if not self.episodes:
             return None

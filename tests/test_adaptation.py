@@ -17,7 +17,7 @@ import tiny
 from metamap_agents.sb3_bridge import read_sb3_actor
 from metamap_agents.storage import load_arrays, save_arrays
 from metamap_envs import MetaMapError, Rollout, get_family
-from metamap_rl.adapt import AdaptedPolicy, adapt, measure_in_env, measure_on_task
+from metamap_rl.adaptation import AdaptedPolicy, adapt, measure_in_env, measure_on_task
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import collect, probe_from_json
 
