@@ -1,0 +1,109 @@
+"""Print the README's tables, as Markdown, from the documents in ``docs/results``.
+
+python scripts/measure_adaptation.py FAMILY --out docs/results/FAMILY.json
+python scripts/results_table.py
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from metamap_agents.storage import read_json
+
+LENGTHS = (5, 20, 50, 200)
+ROWS: tuple[tuple[str, str, int | None], ...] = (
+    *((f"mapper, {steps} steps of D", "mapper", steps) for steps in LENGTHS),
+    ("another task's D, 50 steps", "shuffled", 50),
+    ("mean expert", "mean expert", None),
+    ("nearest expert", "nearest expert", 200),
+    ("told the true parameters", "oracle", None),
+)
+
+
+def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
+    """Gap closed of one method: IQM and interval."""
+    for entry in summary["methods"] if summary else []:
+        if (entry["method"], entry["steps"]) == (method, steps) and entry["gap_closed"] is not None:
+            gap = entry["gap_closed"]
+            return f"{gap['iqm']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
+    return "–"
+
+
+def family_table(result: dict[str, Any]) -> list[str]:
+    """One family: methods in rows; losses and splits in columns."""
+    columns = [
+        (f"{loss} loss, {split}", entry["splits"].get(split))
+        for loss, entry in result["losses"].items()
+        for split in ("test-in", "test-out")
+        if split in entry["splits"]
+    ]
+    first = columns[0][1]
+    assert first is not None, "a column is made of a split that is there"
+    seconds = [value for entry in result["losses"].values() for value in entry["train_seconds"]]
+    lines = [
+        f"**{result['family']}**: {result['training_tasks']} training tasks, {first['seeds']} mapper seeds, "
+        f"{len(first['tasks'])} test-in tasks ({first['counted_tasks']} counted), {first['episodes']} episodes each; "
+        f"mean returns on test-in: base policy {mean(first['base_returns'])}, expert {mean(first['expert_returns'])}; "
+        f"a mapper trains in {min(seconds):.0f}-{max(seconds):.0f} s.",
+        "",
+        "| gap closed, IQM [95 % interval] | " + " | ".join(name for name, _ in columns) + " |",
+        "| --- |" + " --- |" * len(columns),
+    ]
+    for label, method, steps in ROWS:
+        lines.append(f"| {label} | " + " | ".join(cell(summary, method, steps) for _, summary in columns) + " |")
+    return [*lines, ""]
+
+
+def mean(values: list[float]) -> str:
+    return f"{sum(values) / len(values):.1f}"
+
+
+def spread(entry: dict[str, float], digits: int = 2) -> str:
+    return f"{entry['median']:,.{digits}f} ({entry['min']:,.{digits}f}-{entry['max']:,.{digits}f})"
+
+
+def engine_table(result: dict[str, Any]) -> list[str]:
+    """Speed of the simulator and its ratios."""
+    lines = ["| simulator, HalfCheetah | environment steps/s | ours divided by it |", "| --- | --- | --- |"]
+    for name, speed in result["steps_per_second"].items():
+        ratio = result["ours_divided_by"].get(name)
+        count = speed["num_envs"]
+        lines.append(f"| {name}, {count} environments | {spread(speed, 0)} | {spread(ratio) if ratio else '1'} |")
+    return [*lines, ""]
+
+
+def training_table(result: dict[str, Any]) -> list[str]:
+    """Speed of PPO."""
+    lines = ["| SB3 PPO over | steps/s | times SubprocVecEnv |", "| --- | --- | --- |"]
+    for name, speed in result["steps_per_second"].items():
+        lines.append(f"| {name} | {spread(speed, 0)} | {result['times_of_subproc'][name]:.1f} |")
+    return [*lines, ""]
+
+
+def mapping_table(result: dict[str, Any]) -> list[str]:
+    """Milliseconds from transitions to weights."""
+    lines = [f"| {result['steps']} transitions to weights, 1 thread | weights | ms, median | ms, 95 % of calls under |"]
+    lines.append("| --- | --- | --- | --- |")
+    for entry in result["families"]:
+        times = entry["milliseconds"]
+        lines.append(
+            f"| {entry['family']} | {entry['weights']} | {times['median']:.2f} | {times['95th percentile']:.2f} |"
+        )
+    return [*lines, ""]
+
+
+TABLES = {"engine": engine_table, "training": training_table, "mapping": mapping_table}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    arguments = parser.parse_args()
+    for path in sorted(arguments.results.glob("*.json")):
+        print("\n".join(TABLES.get(path.stem, family_table)(read_json(path))))
+
+
+if __name__ == "__main__":
+    main()
