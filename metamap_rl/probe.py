@@ -280,7 +280,9 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
     ):
         if space.shape != (size,):
             raise MetaMapError(f"the environment's {what} have shape {space.shape}, expected ({size},)")
-    plan = probe.plan(np.random.default_rng(seed), steps, spec.action_size)
+    # A child, since the reset draws from `seed` itself: the same numbers would be both noise and start of the episode.
+    (generator,) = np.random.default_rng(seed).spawn(1)
+    plan = probe.plan(generator, steps, spec.action_size)
     policy = BatchedPolicy(spec, base.phi[None], base.normalizer)
     observation, _ = env.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
@@ -169,7 +170,7 @@ def test_one_environment_is_probed_alike(name: str, probe: str) -> None:
     steps = family.horizon + 3
     rollout = probe_env(probe_named(probe), env, base, family=name, steps=steps, seed=4)
     assert (rollout.family, rollout.task, len(rollout)) == (name, None, steps)
-    plan = probe_named(probe).plan(np.random.default_rng(4), steps, family.action_size)
+    plan = probe_named(probe).plan(np.random.default_rng(4).spawn(1)[0], steps, family.action_size)
     means = BatchedPolicy(base.spec, base.phi[None], base.normalizer).means(rollout.observations[None])[0]
     np.testing.assert_allclose(
         rollout.actions, np.clip(plan.gain[:, None] * means + plan.offset, -1, 1), rtol=0, atol=1e-5
@@ -181,6 +182,16 @@ def test_one_environment_is_probed_alike(name: str, probe: str) -> None:
     head = probe_env(probe_named(probe), env, base, family=name, steps=5, seed=4)
     for key, array in head.arrays().items():
         np.testing.assert_array_equal(array, rollout.arrays()[key][:5])
+
+
+def test_the_probe_does_not_draw_the_numbers_of_the_reset() -> None:
+    env, base = FamilyEnv("cheetah-velocity"), base_of(get_family("cheetah-velocity"))
+    env.reset(seed=4)
+    still = replace(base, phi=np.zeros_like(base.phi))
+    actions = probe_env(BasePolicyProbe(0.1), env, still, family="cheetah-velocity", steps=20, seed=4).actions.ravel()
+    env.reset(seed=4)
+    start = env.data.qvel / 0.1  # the standard normal numbers that the reset drew
+    assert not np.isclose(actions[:, None], 0.1 * start, rtol=1e-3, atol=0).any()
 
 
 def test_no_steps_give_an_empty_rollout() -> None:
