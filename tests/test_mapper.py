@@ -228,6 +228,9 @@ def truncated(folder: Path) -> None:
         (with_manifest(lambda m: m["config"].update(encoder="poolin")), "unknown encoder 'poolin'"),
         (with_manifest(lambda m: m["config"].update(context_size=10**12)), "file has"),  # and nothing that big is made
         (with_manifest(lambda m: m["base"].update(extra=1)), "base policy: expected the keys"),
+        (with_manifest(lambda m: m["base"].update(record=3)), "base policy: record: expected an object, got 3"),
+        (with_manifest(lambda m: m["base"].update(critic=[])), r"base policy: critic: expected an object, got \[\]"),
+        (with_manifest(lambda m: m["base"].update(critic={"a": 3})), "base policy: critic: a: expected a shape, got 3"),
         (
             with_manifest(lambda m: m["base"]["spec"].update(hidden=[4])),
             r"base\.phi: expected \(46,\), file has \(18,\)",

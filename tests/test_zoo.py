@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -186,6 +187,20 @@ def test_an_error_in_a_worker_ends_the_build_with_its_sentence(tiny_zoo: Zoo, tm
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, []), "Ctrl-C works again"
 
 
+def test_a_worker_that_is_killed_ends_the_build_with_a_sentence(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    root = tmp_path / "zoo"
+    shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts"))
+    others = set(multiprocessing.active_children())
+
+    def kill(done: int, total: int, expert: Expert) -> None:
+        (set(multiprocessing.active_children()) - others).pop().kill()
+
+    slow = {**tiny.SETTINGS, "n_timesteps": 4000}  # so that work is left when the first expert is there
+    with pytest.raises(MetaMapError, match=r"was killed.*what is finished is kept"):
+        build_experts(Zoo.open(root), tiny_zoo.tasks("train", 4), overrides=slow, workers=2, on_expert=kill)
+    assert Zoo.open(root).experts()
+
+
 # ----------------------------------------------------------------------------------------------------- content
 
 
@@ -297,12 +312,18 @@ def test_damaged_experts_are_named(tiny_zoo: Zoo, tmp_path: Path) -> None:
     save_arrays(weights, {"phi": np.zeros(3, np.float32)})
     with pytest.raises(MetaMapError, match=r"phi: expected \(4866,\), file has \(3,\)"):
         zoo.get(expert.task)
+    save_arrays(weights, {"phi": expert.phi * np.nan})
+    with pytest.raises(MetaMapError, match="phi holds values that are not finite"):
+        zoo.get(expert.task)
     weights.write_bytes(whole)
 
     good = document.read_text()
     for text, message in (
         ("{}", "expected an expert"),
         (good[:50], "truncated"),
+        (json.dumps({**json.loads(good), "returns": "many"}), "expected returns, one number for each episode"),
+        (json.dumps({**json.loads(good), "base_returns": []}), "expected returns, one number for each episode"),
+        (json.dumps({**json.loads(good), "record": 3}), "record: expected an object, got 3"),
         (json.dumps({**json.loads(good), "task": zoo.experts()[1].task.to_json()}), "expected the expert of"),
         (
             json.dumps({**json.loads(good), "task": get_family("cheetah-velocity").task().to_json()}),

@@ -65,16 +65,21 @@ class BasePolicy:
         }
 
     @staticmethod
-    def shapes(description: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    def shapes(description: object) -> dict[str, tuple[int, ...]]:
         """Return the shape that each array of :meth:`to_arrays` must have, from :meth:`describe` alone.
 
         Raises:
-            MetaMapError: the description lacks a key, has an unknown one, or its spec is not valid.
+            MetaMapError: the description lacks a key, has an unknown one, or holds a value of another type.
         """
-        if set(description) != set(DESCRIPTION_KEYS):
-            raise MetaMapError(
-                f"base policy: expected the keys {', '.join(DESCRIPTION_KEYS)}, got {sorted(description)}"
-            )
+        if not isinstance(description, Mapping) or set(description) != set(DESCRIPTION_KEYS):
+            found = sorted(description) if isinstance(description, Mapping) else repr(description)
+            raise MetaMapError(f"base policy: expected the keys {', '.join(DESCRIPTION_KEYS)}, got {found}")
+        for key in ("critic", "record"):
+            if not isinstance(description[key], Mapping):
+                raise MetaMapError(f"base policy: {key}: expected an object, got {description[key]!r}")
+        for name, shape in description["critic"].items():
+            if not isinstance(shape, list | tuple):
+                raise MetaMapError(f"base policy: critic: {name}: expected a shape, got {shape!r}")
         spec = PolicySpec.from_json(description["spec"])
         return {
             "phi": (spec.size,),

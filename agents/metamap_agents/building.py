@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,7 +70,7 @@ def build_experts(
         on_expert: called after each expert.
 
     Raises:
-        MetaMapError: no base policy, a setting is not admitted, or a negative number of workers.
+        MetaMapError: no base policy, a setting is not admitted, a negative number of workers, or a worker was killed.
     """
     if workers < 0:
         raise MetaMapError(f"the number of workers must be 0 (all cores) or more, got {workers}")
@@ -92,6 +93,11 @@ def build_experts(
             for count, future in enumerate(as_completed(futures), start=1):
                 future.result()
                 _report(zoo, futures[future], count, len(todo), on_expert)
+        except BrokenProcessPool:
+            raise MetaMapError(
+                f"{zoo.root}: a process that trained an expert was killed, perhaps for want of memory; "
+                "what is finished is kept: start again, with fewer workers if memory is short"
+            ) from None
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.storage import check_arrays, library_versions, load_arrays, read_json, save_arrays, write_json
@@ -201,11 +202,15 @@ class Zoo:
         weights = path.with_suffix(".safetensors")
         arrays, _ = load_arrays(weights)
         check_arrays(arrays, {"phi": (self.base.spec.size,)}, str(weights))
+        if not np.isfinite(arrays["phi"]).all():
+            raise MetaMapError(f"{weights}: phi holds values that are not finite")
+        if not isinstance(document["record"], dict):
+            raise MetaMapError(f"{path}: record: expected an object, got {document['record']!r}")
         return Expert(
             task=task,
             phi=arrays["phi"],
-            returns=np.array(document["returns"]),
-            base_returns=np.array(document["base_returns"]),
+            returns=_returns(document["returns"], path),
+            base_returns=_returns(document["base_returns"], path),
             record=document["record"],
         )
 
@@ -230,6 +235,13 @@ class Zoo:
             yield True
         finally:
             lock.release()
+
+
+def _returns(numbers: object, path: Path) -> NDArray[np.float64]:
+    """Returns as a document holds them."""
+    if not isinstance(numbers, list) or not numbers or not all(isinstance(number, float | int) for number in numbers):
+        raise MetaMapError(f"{path}: expected returns, one number for each episode, got {numbers!r}")
+    return np.array(numbers, dtype=np.float64)
 
 
 def _is_free(root: Path) -> bool:
