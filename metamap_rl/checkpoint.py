@@ -76,9 +76,13 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
     arrays, metadata = load_arrays(path)
     if metadata.get("format") != CHECKPOINT_FORMAT:
         raise MetaMapError(f"{path}: not a checkpoint of a training run ({CHECKPOINT_FORMAT})")
-    document = json.loads(metadata["state"])
-    _compare(document["identity"], json.loads(json.dumps(identity)), path)
-    best = state.mapper.state_dict() if document["history"] else {}
+    try:
+        document = json.loads(metadata["state"])
+        began_with, update, history = document["identity"], document["update"], document["history"]
+    except (KeyError, TypeError, ValueError):
+        raise MetaMapError(f"{path}: its description is damaged; remove the file to start again") from None
+    _compare(began_with, json.loads(json.dumps(identity)), path)
+    best = state.mapper.state_dict() if history else {}
     _prepare_moments(state.optimiser)
     expected = _arrays(TrainState(state.mapper, state.optimiser, state.generator, best=best))
     check_arrays(arrays, {name: array.shape for name, array in expected.items()}, path.name)
@@ -91,8 +95,8 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
     for index, moments in packed["state"].items():
         moments.update(_part(tensors, f"optimiser.{index}."))
     state.optimiser.load_state_dict(packed)
-    state.update = document["update"]
-    state.history = document["history"]
+    state.update = update
+    state.history = history
 
 
 def _arrays(state: TrainState) -> dict[str, NDArray[Any]]:
@@ -120,9 +124,10 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    """Refuse a checkpoint of another run, naming the first thing that differs."""
-    for key in sorted({*found, *wanted}):
+    """Refuse a checkpoint of another run, naming the first thing that differs, in the order of ``wanted``."""
+    for key in dict.fromkeys([*wanted, *found]):
         if found.get(key) != wanted.get(key):
             raise MetaMapError(
-                f"{path}: checkpoint of another run: {key} was {found.get(key)!r}, is now {wanted.get(key)!r}"
+                f"{path}: checkpoint of another run: {key} was {found.get(key)!r}, is now {wanted.get(key)!r}; "
+                "go on with the same settings, or remove the file to start again"
             )

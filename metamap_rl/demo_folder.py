@@ -65,7 +65,8 @@ def _read_marker(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     document = read_json(path)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    ours = isinstance(document, dict) and document.get("format") == FORMAT
+    if not ours or not isinstance(document.get("settings"), dict) or "from_scratch" not in document["settings"]:
         raise MetaMapError(f"{path} was not written by this version's demo; choose another folder with --out")
     settings: dict[str, Any] = document["settings"]
     return settings

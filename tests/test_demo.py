@@ -194,9 +194,10 @@ def test_a_demo_takes_its_own_folder_only(tmp_path: Path, monkeypatch: pytest.Mo
     (default / "mine.txt").write_text("mine")
     with pytest.raises(MetaMapError, match="already exists"):
         claim_folder(None, settings)
-    (default / "demo.json").write_text('{"format": "other"}')
-    with pytest.raises(MetaMapError, match="not written by this version's demo"):
-        claim_folder(None, settings)
+    for text in ('{"format": "other"}', '{"format": "metamap-demo-1"}'):
+        (default / "demo.json").write_text(text)
+        with pytest.raises(MetaMapError, match="not written by this version's demo"):
+            claim_folder(None, settings)
 
 
 # --------------------------------------------------------------------------------------------------- from scratch

@@ -140,6 +140,7 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(stop: int, validated: bool, 
         ({"config": dataclasses.replace(QUICK, lengths=(5,))}, "lengths was"),
         ({"validation": pairs(4, 6)}, "validation set was"),
         ({"start": moved_mapper()}, "initial mapper was"),
+        ({"config": dataclasses.replace(QUICK, seed=QUICK.seed + 1)}, "seed was"),  # not what follows from it
     ],
 )
 def test_the_checkpoint_of_another_run_is_refused(options: dict[str, Any], message: str, tmp_path: Path) -> None:
@@ -154,6 +155,10 @@ def test_another_file_is_no_checkpoint(tmp_path: Path) -> None:
     save_arrays(path, {"x": np.zeros(2)}, {})
     with pytest.raises(MetaMapError, match="not a checkpoint of a training run"):
         quick(checkpoint=path)
+    for state in ("[]", "{"):
+        save_arrays(path, {"x": np.zeros(2)}, {"format": "metamap-checkpoint-1", "state": state})
+        with pytest.raises(MetaMapError, match="its description is damaged"):
+            quick(checkpoint=path)
 
 
 # ----------------------------------------------------------------------------------------------- choice and reports
