@@ -26,6 +26,7 @@ __all__ = ["main"]
 
 _BAD_INPUT, _STOPPED, _PIPE_CLOSED = 2, 130, 141
 _HELP = ("-h", "--help")
+_LARGEST_SEED = 2**31 - 1  # what every library that is seeded takes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,8 +73,8 @@ def _run(arguments: list[str], running: list[type[Command]]) -> int:
         command = parse(kind, arguments[words:], program=program)
     except SystemExit:  # the help was printed
         return 0
-    if command.seed < 0:
-        raise UsageError(f"--seed expects a whole number, 0 or more, got {command.seed}")
+    if not 0 <= command.seed <= _LARGEST_SEED:
+        raise UsageError(f"--seed expects a whole number in [0, {_LARGEST_SEED}], got {command.seed}")
     return command.run()
 
 

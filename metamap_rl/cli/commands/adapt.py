@@ -109,6 +109,9 @@ class Adapt(Command):
             return gym.make(family.gym_id, task=task)
         if self.env is None:
             return None
+        module, colon, _ = self.env.partition(":")
+        if colon and not all(part.isidentifier() for part in module.split(".")):
+            raise MetaMapError(f"--env {self.env}: {module!r} is not the name of a module")
         try:
             return gym.make(self.env)
         except (gym.error.Error, ImportError) as error:

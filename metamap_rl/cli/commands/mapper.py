@@ -83,6 +83,8 @@ class TrainMapper(Command):
         config, shape, probe = self._settings()
         if self.survey_tasks < 0:
             raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
+        if not self.out.name:
+            raise MetaMapError(f"--out expects the name of a new folder, got {str(self.out)!r}")
         claim_output(self.out)
         zoo = Zoo.open(self.zoo)
         checkpoint = self.out.with_name(f"{self.out.name}.checkpoint.safetensors")
