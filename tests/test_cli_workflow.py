@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,16 @@ def test_experts_list(tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixtu
     Zoo.create(tmp_path / "empty", "reacher-goal", 0)
     assert app.main(["experts", "list", str(tmp_path / "empty")]) == 0
     assert "its base policy is not trained yet" in capsys.readouterr().out
+
+
+def test_an_expert_of_a_task_given_by_hand_is_listed(
+    tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    zoo = Zoo.create(tmp_path / "own", "reacher-goal", 0)
+    zoo.put_base(tiny_zoo.base)
+    zoo.put(replace(tiny_zoo.experts()[0], task=zoo.family.task({"goal_radius": 0.1})))
+    assert app.main(["experts", "list", str(zoo.root)]) == 0
+    assert "custom" in capsys.readouterr().out
 
 
 def test_mapper_show(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,6 +24,7 @@ from metamap_envs import (
     register_family,
 )
 from metamap_envs.assets import gymnasium_asset
+from metamap_envs.errors import unknown_name
 from metamap_envs.families._half_cheetah import ACTUATORS
 
 FAMILIES = list_families()
@@ -261,3 +262,7 @@ def test_constants_are_computed_again_where_a_family_asks_for_it(monkeypatch: py
     mujoco.mj_setConst(expected, mujoco.MjData(expected))
     assert (stale != expected.body_subtreemass).any()
     assert model_bytes(family.model(changed)) == model_bytes(expected)
+
+
+def test_a_name_where_there_is_nothing_to_choose_from() -> None:
+    assert str(unknown_name("mapper", "x", [])) == "unknown mapper 'x': there is none to choose from"

@@ -201,7 +201,7 @@ def test_claim_output(tmp_path: Path) -> None:
     free = (tmp_path / "new", tmp_path / "new" / "deeper", tmp_path / "empty")
     assert [storage.claim_output(path) for path in free] == list(free)
     for taken in (tmp_path, tmp_path / "file"):
-        with pytest.raises(MetaMapError, match=f"{taken.name}: already exists.*overwriting"):
+        with pytest.raises(MetaMapError, match=f"{taken.name}: already exists.*or remove it"):
             storage.claim_output(taken)
         assert storage.claim_output(str(taken), overwrite=True) == taken
     with pytest.raises(MetaMapError, match="is a file, not a folder"):

@@ -188,7 +188,7 @@ def claim_output(path: str | Path, overwrite: bool = False) -> Path:
     if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return path
     kind = "a folder with files in it" if path.is_dir() else "a file"
-    raise MetaMapError(f"{path}: already exists ({kind}): choose another output path, remove it, or allow overwriting")
+    raise MetaMapError(f"{path}: already exists ({kind}): choose another output path, or remove it")
 
 
 def library_versions() -> dict[str, str]:

@@ -29,5 +29,5 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MetaMapErro
     valid = sorted(choices)
     close = get_close_matches(str(name), valid, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    listed = ", ".join(repr(choice) for choice in valid) if valid else "none are defined"
-    return MetaMapError(f"unknown {kind} {name!r}: {hint}valid choices are {listed}")
+    listed = f"valid choices are {', '.join(map(repr, valid))}" if valid else "there is none to choose from"
+    return MetaMapError(f"unknown {kind} {name!r}: {hint}{listed}")

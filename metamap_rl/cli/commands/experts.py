@@ -96,11 +96,12 @@ class ListExperts(Command):
         """Print one row per expert."""
         from metamap_agents.zoo import Zoo
         from metamap_envs.parameters import Split
+        from metamap_envs.task import CUSTOM_SPLIT
         from metamap_rl.cli.console import print_json, print_table
 
         zoo = Zoo.open(self.zoo)
         experts = zoo.experts(self.split) if zoo.has_base else []
-        splits = [split.value for split in Split]
+        splits = [*(split.value for split in Split), CUSTOM_SPLIT]
         experts.sort(key=lambda expert: (splits.index(expert.task.split), expert.task.parameters))
         if self.json:
             document = {"family": zoo.family.name, "seed": zoo.seed, "has_base": zoo.has_base}
