@@ -28,7 +28,7 @@ bench: $(BENCH_STAMP)
 	$(BIN)/python scripts/bench_mapping.py
 
 clean:
-	rm -rf .venv build dist out runs .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

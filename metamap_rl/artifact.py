@@ -98,4 +98,6 @@ def _checked(document: object, path: Path) -> dict[str, Any]:
     for key, kind in MANIFEST_TYPES.items():
         if not isinstance(document.get(key), kind):
             raise MetaMapError(f"{path}: {key}: expected {kind.__name__}, got {document.get(key)!r}")
+    if document["feature_size"] < 1:
+        raise MetaMapError(f"{path}: feature_size: expected at least 1, got {document['feature_size']}")
     return document

@@ -50,7 +50,7 @@ class Survey:
     def sample(
         self, generator: torch.Generator, *, tasks: int, length: int, from_start: float
     ) -> tuple[Tensor, Tensor]:
-        """Draw D [B, k, F] and coordinates [B, K] of B tasks; the arguments are those of `Examples.sample`."""
+        """Draw D [B, k, F] and coordinates [B, K] of B tasks, with replacement; else as `Examples.sample`."""
         chosen = torch.randint(len(self), (min(tasks, len(self)),), generator=generator)
         windows = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
         return windows, self.coordinates[chosen]

@@ -61,7 +61,7 @@ class TrainConfig:
     """Updates over which the learning rate rises."""
     weight_decay: float = 1e-4
     """Decoupled weight decay, per unit of learning rate."""
-    survey_tasks: int = 32
+    survey_batch: int = 32
     """Tasks of the survey in a batch, where there is a survey."""
     survey_coefficient: float = 1.0
     """Share in the loss of telling a task's coordinates from z, where there is a survey."""
@@ -88,7 +88,7 @@ class TrainConfig:
                 ("steps", "warmup", "weight_decay", "weights_coefficient", "survey_coefficient", "seed"), 0
             ),
             **dict.fromkeys(
-                ("batch_tasks", "states_per_task", "survey_tasks", "validation_every", "checkpoint_every"), 1
+                ("batch_tasks", "states_per_task", "survey_batch", "validation_every", "checkpoint_every"), 1
             ),
         }
         for name, bound in least.items():
@@ -160,7 +160,7 @@ def train(
             seed=config.seed,
         )
     else:
-        mapper = _continued(start, base, family)
+        mapper = _continued(start, base, family, survey)
     for what, part in (("training set", examples), ("validation set", held_out)):
         if part is not None:
             _check_fit(base, part, what, feature_size=mapper.feature_size)
@@ -204,7 +204,7 @@ def train(
         if on_update is not None:
             on_update(state.update, config.steps, metrics)
 
-    return _finished(state, config, len(examples))
+    return _finished(state, config, len(examples), len(survey) if survey is not None else 0)
 
 
 def learning_rate(update: int, config: TrainConfig) -> float:
@@ -250,12 +250,14 @@ def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
     return TrainState(mapper, optimiser, torch.Generator().manual_seed(config.seed))
 
 
-def _continued(start: Mapper, base: BasePolicy, family: str) -> Mapper:
-    """Return a copy of ``start`` to train on, if it is of this family and base policy."""
+def _continued(start: Mapper, base: BasePolicy, family: str, survey: Survey | None) -> Mapper:
+    """Return a copy of ``start`` to train on, if it is of this family and base policy and reads these coordinates."""
     if start.family != family:
         raise MetaMapError(f"start: expected a mapper of family {family!r}, it is of {start.family!r}")
     if not np.array_equal(start.base.phi, base.phi):
         raise MetaMapError("start: the mapper was trained around another base policy than the one given")
+    if survey is not None and survey.names != start.coordinates:
+        raise MetaMapError(f"survey: expected the coordinates {start.coordinates} of start, got {survey.names}")
     return copy.deepcopy(start)
 
 
@@ -303,7 +305,7 @@ def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length:
     """Mean squared error of the coordinates read from z, standardised, on a batch of the survey's tasks."""
     mapper = state.mapper
     features, coordinates = survey.sample(
-        state.generator, tasks=config.survey_tasks, length=length, from_start=config.from_start
+        state.generator, tasks=config.survey_batch, length=length, from_start=config.from_start
     )
     return mse_loss(mapper.read(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
 
@@ -332,7 +334,7 @@ def _validate(state: TrainState, held_out: Examples, config: TrainConfig, metric
     state.history.append({"update": state.update, **metrics})
 
 
-def _finished(state: TrainState, config: TrainConfig, tasks: int) -> Mapper:
+def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: int) -> Mapper:
     """Return the best mapper of a run, with the record of the run in it."""
     chosen: float = state.update
     if state.history:
@@ -341,6 +343,7 @@ def _finished(state: TrainState, config: TrainConfig, tasks: int) -> Mapper:
     state.mapper.record = {
         "config": asdict(config),
         "training_tasks": tasks,
+        "survey_tasks": survey_tasks,
         "updates": state.update,
         "chosen_update": chosen,
         "history": state.history,

@@ -93,9 +93,11 @@ def fill_zoo(
         on_expert: called after each expert.
 
     Raises:
-        MetaMapError: unknown family or setting, or a folder that holds something else.
+        MetaMapError: unknown family or setting, a folder that holds something else, or experts in it that were trained
+            with other settings.
     """
     zoo = Zoo.create(root, family, seed)
+    check_settings(zoo, base_overrides=base_overrides, expert_overrides=expert_overrides)
     if not zoo.has_base:
         build_base(zoo, overrides=base_overrides, on_progress=on_base)
     build_experts(zoo, counts.tasks(zoo), overrides=expert_overrides, workers=workers, on_expert=on_expert)
@@ -139,7 +141,10 @@ def training_pairs(zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STE
     """
     if split not in _PAIR_SEEDS:
         raise unknown_name("split to learn from", split, _PAIR_SEEDS)
-    return build_pairs(zoo, zoo.experts(split), probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split])
+    experts = zoo.experts(split)
+    if not experts:
+        raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")
+    return build_pairs(zoo, experts, probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split])
 
 
 def survey_of(zoo: Zoo, probe: Probe, *, count: int = SURVEY_TASKS, steps: int = PROBE_STEPS) -> Survey:

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions, write_json
+from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.zoo import Zoo
 from metamap_envs.family import list_families
 from metamap_rl.dataset import Examples, Pairs
@@ -28,7 +28,7 @@ from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.probe import PROBES, probe_to_json
 from metamap_rl.train import TrainConfig, train
-from metamap_rl.workflow import survey_of, training_pairs
+from metamap_rl.workflow import SURVEY_TASKS, survey_of, training_pairs
 
 
 def oracle_examples(pairs: Pairs, zoo: Zoo) -> Examples:
@@ -36,10 +36,12 @@ def oracle_examples(pairs: Pairs, zoo: Zoo) -> Examples:
     return replace(pairs.examples(zoo.base), features=torch.from_numpy(pairs.parameters)[:, None, None, :])
 
 
-def train_seeds(zoo: Zoo, probe: Any, config: TrainConfig, mapper: MapperConfig, seeds: int) -> dict[str, Any]:
-    """Mappers and oracles for seeds 0, 1, ..., and the seconds that one mapper took."""
+def train_seeds(
+    zoo: Zoo, probe: Any, config: TrainConfig, mapper: MapperConfig, seeds: int, survey_tasks: int
+) -> dict[str, Any]:
+    """Mappers and oracles for seeds 0, 1, ..., and the seconds that each mapper took. Oracles need no survey."""
     pairs, held_out = training_pairs(zoo, "train", probe), training_pairs(zoo, "validation", probe)
-    survey = survey_of(zoo, probe)
+    survey = survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None
     mappers: list[Mapper] = []
     oracles: list[Mapper] = []
     seconds = []
@@ -63,7 +65,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     shape = MapperConfig(hypernetwork_hidden=arguments.hidden)
     losses = {}
     for loss in arguments.losses:
-        trained = train_seeds(zoo, probe, TrainConfig(loss=loss, steps=arguments.updates), shape, arguments.seeds)
+        trained = train_seeds(
+            zoo, probe, TrainConfig(loss=loss, steps=arguments.updates), shape, arguments.seeds, arguments.survey_tasks
+        )
         splits = {}
         for split in arguments.splits:
             evaluation = evaluate_mappers(
@@ -79,6 +83,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     return {
         "family": arguments.family,
         "training_tasks": len(zoo.experts("train")),
+        "survey_tasks": arguments.survey_tasks,
         "probe": probe_to_json(probe),
         "losses": losses,
         "settings": {key: str(value) for key, value in vars(arguments).items()},
@@ -108,16 +113,18 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", default=["behaviour", "weights", "both"])
     parser.add_argument("--splits", nargs="+", default=["test-in", "test-out"])
     parser.add_argument("--probe", default="base-policy")
+    parser.add_argument("--survey-tasks", type=int, default=SURVEY_TASKS, help="tasks without experts; 0: no survey")
     parser.add_argument("--updates", type=int, default=TrainConfig().steps)
     parser.add_argument("--hidden", type=int, default=MapperConfig().hypernetwork_hidden)
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--out", type=Path, help="also write the document here")
     arguments = parser.parse_args()
+    if arguments.out is not None:
+        claim_output(arguments.out, overwrite=True)  # what cannot be written fails now, not after an hour
     result = measure(arguments)
     print_table(result)
     if arguments.out is not None:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
         write_json(arguments.out, result)
     print(json.dumps(result, indent=2))
 

@@ -43,7 +43,8 @@ def family_table(result: dict[str, Any]) -> list[str]:
     assert first is not None, "a column is made of a split that is there"
     seconds = [value for entry in result["losses"].values() for value in entry["train_seconds"]]
     lines = [
-        f"**{result['family']}**: {result['training_tasks']} training tasks, {first['seeds']} mapper seeds, "
+        f"**{result['family']}**: {result['training_tasks']} training tasks with experts and "
+        f"{result['survey_tasks']} without, {first['seeds']} mapper seeds, "
         f"{len(first['tasks'])} test-in tasks ({first['counted_tasks']} counted), {first['episodes']} episodes each; "
         f"mean returns on test-in: base policy {mean(first['base_returns'])}, expert {mean(first['expert_returns'])}; "
         f"a mapper trains in {min(seconds):.0f}-{max(seconds):.0f} s.",

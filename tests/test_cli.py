@@ -207,7 +207,7 @@ def test_ctrl_c_says_what_remains(monkeypatch: pytest.MonkeyPatch, capsys: pytes
 
     monkeypatch.setattr(ListFamilies, "run", stopped)
     monkeypatch.setattr(ListFamilies, "if_stopped", "3 of 8 are kept, run it again to go on")
-    assert app.main(["families", "list"]) == 130
+    assert app.main(["families", "list"]) == 2
     assert capsys.readouterr().err == "metamap: stopped; 3 of 8 are kept, run it again to go on\n"
 
 

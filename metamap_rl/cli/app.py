@@ -1,6 +1,6 @@
 """Entry point of the command line: finds the command, runs it, turns errors into sentences and exit codes.
 
-Exit codes: 0 success; 1 the command's own "no"; 2 bad input; 130 stopped by Ctrl-C; 141 the reader of a pipe left. Any
+Exit codes: 0 success; 1 the command's own "no"; 2 bad input, or stopped by Ctrl-C; 141 the reader of a pipe left. Any
 other exception is a bug and stays a traceback.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_BAD_INPUT, _STOPPED, _PIPE_CLOSED = 2, 130, 141
+_BAD_INPUT, _STOPPED, _PIPE_CLOSED = 2, 2, 141
 _HELP = ("-h", "--help")
 _LARGEST_SEED = 2**31 - 1  # what every library that is seeded takes
 

@@ -306,7 +306,8 @@ def _print_mapper(mapper: Mapper, folder: Path) -> None:
         "own weights": f"{document['mapper_weights']:,}",
         "shape": ", ".join(f"{name} {value}" for name, value in document["config"].items()),
         "probe": ", ".join(f"{name} {value}" for name, value in mapper.probe.items()) or "unknown",
-        "trained on": f"{record.get('training_tasks', 'unknown')} tasks, loss {training.get('loss', 'unknown')}, "
+        "trained on": f"experts of {record.get('training_tasks', 'unknown')} tasks and a survey of "
+        f"{record.get('survey_tasks', 'unknown')} tasks without, loss {training.get('loss', 'unknown')}, "
         f"seed {training.get('seed', 'unknown')}",
         "updates": f"{record.get('updates', 'unknown')}, chosen at {record.get('chosen_update', 'unknown')}",
         "validation": "none" if document["validation"] is None else f"{document['validation']:.5f}",
