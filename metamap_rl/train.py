@@ -45,9 +45,9 @@ class TrainConfig:
         MetaMapError: an unknown loss, or a number out of range.
     """
 
-    loss: str = "behaviour"
+    loss: str = "both"
     """What is minimised: behaviour (outputs on the expert's states), weights, or both."""
-    weights_coefficient: float = 0.1
+    weights_coefficient: float = 1.0
     """Share of the weight loss in "both"."""
     steps: int = 4000
     """Number of updates."""

@@ -24,7 +24,6 @@ COUNTS = {
     "reacher-goal": TaskCounts(train=64, validation=8, test_in=16, test_out=8),  # its experts take ten seconds
     "cheetah-actuators": TaskCounts(train=40, validation=8, test_in=16),  # the 64 sign patterns, once each
 }
-LOSS = "behaviour"
 
 
 def report(family: str, text: str) -> None:
@@ -43,7 +42,7 @@ def build(family: str, zoo_root: Path, out: Path, seed: int) -> dict[str, Any]:
     )
     report(family, "training the mapper")
     checkpoint = zoo_root / f"{family}-mapper.safetensors"
-    mapper = train_mapper(zoo, config=TrainConfig(loss=LOSS, seed=seed), checkpoint=checkpoint)
+    mapper = train_mapper(zoo, config=TrainConfig(seed=seed), checkpoint=checkpoint)
     folder = out / family
     mapper.save(folder, overwrite=True)
     save_experts(folder, zoo.experts("test-in"))

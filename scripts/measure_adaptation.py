@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("family", choices=list_families())
     parser.add_argument("--zoo-root", type=Path, default=Path("runs/zoo"), help="folder of the zoos")
     parser.add_argument("--seeds", type=int, default=3, help="mappers per loss")
-    parser.add_argument("--losses", nargs="+", default=["behaviour", "weights", "both"])
+    parser.add_argument("--losses", nargs="+", default=["both", "behaviour", "weights"])
     parser.add_argument("--splits", nargs="+", default=["test-in", "test-out"])
     parser.add_argument("--probe", default="base-policy")
     parser.add_argument("--survey-tasks", type=int, default=SURVEY_TASKS, help="tasks without experts; 0: no survey")

@@ -39,7 +39,7 @@ class TrainMapper(Command):
     out: Annotated[Path, arg(metavar="DIR")]
     """Folder for the mapper."""
 
-    loss: str = "behaviour"
+    loss: str = "both"
     """What is minimised: behaviour, weights or both."""
 
     updates: Annotated[int, arg(metavar="N")] = 4000
