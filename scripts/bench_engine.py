@@ -15,7 +15,6 @@ import argparse
 import importlib
 import json
 import os
-import platform
 import statistics
 import sys
 import tempfile
@@ -25,7 +24,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -34,6 +32,8 @@ import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
 
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import library_versions
 from metamap_envs import Family, FamilyVectorEnv, Task, get_family
 from metamap_envs.simulator import default_threads
 
@@ -231,28 +231,12 @@ def summary(values: list[float], digits: int = 0) -> dict[str, float]:
     return {name: round(value, digits) for name, value in ends.items()}
 
 
-def machine(threads: int) -> dict[str, Any]:
-    """What the numbers depend on."""
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return {
-        "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": default_threads(),
-        "threads": threads,
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }
-
-
-def versions() -> dict[str, str]:
-    """Installed versions of everything compared."""
-    found = {"python": platform.python_version()}
-    for name in ("mujoco", "gymnasium", "stable-baselines3", "envpool", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+def installed(name: str) -> str:
+    """Installed version of a distribution."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def measure(num_envs: int, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
@@ -263,7 +247,7 @@ def measure(num_envs: int, threads: int, seconds: float, repeats: int) -> dict[s
         for contender in contenders(num_envs, threads, skipped):
             stack.callback(contender.close)
             everybody.append(contender)
-        before = machine(threads)
+        before = describe_machine() | {"threads": threads}
         for contender in everybody:  # warm up
             contender.run(CHUNK)
         speeds: dict[str, list[float]] = {contender.name: [] for contender in everybody}
@@ -285,7 +269,7 @@ def measure(num_envs: int, threads: int, seconds: float, repeats: int) -> dict[s
         "skipped": skipped,
         "settings": {"seconds": seconds, "repeats": repeats, "num_envs": num_envs, "episode": EPISODE},
         "machine": before,
-        "versions": versions(),
+        "versions": library_versions() | {"envpool": installed("envpool")},
     }
 
 

@@ -36,6 +36,7 @@ from metamap_agents.storage import check_arrays, write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
 
 __all__ = [
+    "SB3_ACTIVATIONS",
     "critic_from_sb3",
     "critic_into_sb3",
     "export_sb3",
@@ -47,7 +48,8 @@ __all__ = [
     "spec_from_sb3",
 ]
 
-_MODULES: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+SB3_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+"""The activations of a `PolicySpec` as SB3 takes them."""
 # What zipfile and a restricted unpickler raise on bytes that are broken in one way or another.
 _BROKEN = (
     *(pickle.UnpicklingError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
@@ -71,7 +73,7 @@ def spec_from_sb3(policy: ActorCriticPolicy) -> PolicySpec:
         )
     if not isinstance(policy.action_dist, DiagGaussianDistribution):
         raise MetaMapError(f"SB3 policy: expected Gaussian actions, it has a {type(policy.action_dist).__name__}")
-    names = {module: name for name, module in _MODULES.items()}
+    names = {module: name for name, module in SB3_ACTIVATIONS.items()}
     if policy.activation_fn not in names:
         raise unknown_name("activation of an SB3 policy", policy.activation_fn.__name__, names.values())
     return PolicySpec.infer(_arrays(_actor(policy)), names[policy.activation_fn], "SB3 policy")
@@ -242,7 +244,7 @@ def _new_model(spec: PolicySpec, critic_hidden: tuple[int, ...], observation: sp
     env = _SpacesOnly(*(spaces.Box(box.low, box.high, dtype=box.dtype.type) for box in (observation, action)))
     policy_kwargs = {
         "net_arch": {"pi": list(spec.hidden), "vf": list(critic_hidden)},
-        "activation_fn": _MODULES[spec.activation],
+        "activation_fn": SB3_ACTIVATIONS[spec.activation],
     }
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -330,7 +332,7 @@ def _stored_activation(data: bytes, path: Path) -> str:
         raise MetaMapError(f"{path}: data: expected a JSON object") from error
     if text is None:
         return "tanh"
-    for name, module in _MODULES.items():
+    for name, module in SB3_ACTIVATIONS.items():
         if text == str(module):
             return name
-    raise unknown_name(f"activation in {path}:", text, map(str, _MODULES.values()))
+    raise unknown_name(f"activation in {path}:", text, map(str, SB3_ACTIVATIONS.values()))

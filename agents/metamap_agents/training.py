@@ -16,13 +16,13 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
-from torch import nn
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.recipes import Recipe
 from metamap_agents.sb3_bridge import (
+    SB3_ACTIVATIONS,
     critic_from_sb3,
     critic_into_sb3,
     log_std_from_sb3,
@@ -46,7 +46,6 @@ _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds
 _SMALLEST_STD = 1e-3  # floor for observations that never move
 _EVALUATION_EPISODES = 10
 _TORCH_THREADS = 1  # networks are small: more threads gain nothing idle, and lose tenfold when cores are shared
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 
 
 @dataclass(frozen=True)
@@ -127,7 +126,7 @@ def _make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
         target_kl=recipe.target_kl,
         policy_kwargs={
             "net_arch": {"pi": list(recipe.policy_kwargs.net_arch.pi), "vf": list(recipe.policy_kwargs.net_arch.vf)},
-            "activation_fn": _ACTIVATIONS[recipe.policy_kwargs.activation_fn],
+            "activation_fn": SB3_ACTIVATIONS[recipe.policy_kwargs.activation_fn],
             "log_std_init": recipe.policy_kwargs.log_std_init,
         },
         seed=seed,

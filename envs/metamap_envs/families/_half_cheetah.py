@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 
 import mujoco
 import numpy as np
+from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
-from metamap_envs.family import Array, Family, State
+from metamap_envs.family import Array, Family, State, sum_of_squares
 from metamap_envs.task import Task
 
 __all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah"]
@@ -55,3 +56,12 @@ class HalfCheetah(Family):
         """Mean forward velocity over the step, m/s, [N]."""
         velocity: Array = (after.qpos[:, 0] - before.qpos[:, 0]) / self.step_seconds
         return velocity
+
+    def velocity_reward(
+        self, before: State, after: State, actions: NDArray[Any], target: Array | float
+    ) -> tuple[Array, dict[str, Array]]:
+        """``-|v - target| - 0.05 sum(a^2)`` [N] and its terms, v and target in m/s: the reward of MAML and PEARL."""
+        velocity = self.x_velocity(before, after)
+        tracking = -np.abs(velocity - target)
+        control = -CONTROL_COST_WEIGHT * sum_of_squares(actions)
+        return tracking + control, {"x_velocity": velocity, "reward_velocity": tracking, "reward_ctrl": control}

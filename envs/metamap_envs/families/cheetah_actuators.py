@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import mujoco
-import numpy as np
 from numpy.typing import NDArray
 
-from metamap_envs.families._half_cheetah import ACTUATORS, CONTROL_COST_WEIGHT, HalfCheetah
-from metamap_envs.family import Array, State, register_family, sum_of_squares
+from metamap_envs.families._half_cheetah import ACTUATORS, HalfCheetah
+from metamap_envs.family import Array, State, register_family
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
 
@@ -69,11 +68,4 @@ class CheetahActuators(HalfCheetah):
         self, before: State, after: State, actions: NDArray[Any], values: Array
     ) -> tuple[Array, dict[str, Array]]:
         """Distance to 2 m/s and control cost, both negative."""
-        velocity = self.x_velocity(before, after)
-        tracking = -np.abs(velocity - TARGET_VELOCITY)
-        control = -CONTROL_COST_WEIGHT * sum_of_squares(actions)
-        return tracking + control, {
-            "x_velocity": velocity,
-            "reward_velocity": tracking,
-            "reward_ctrl": control,
-        }
+        return self.velocity_reward(before, after, actions, target=TARGET_VELOCITY)

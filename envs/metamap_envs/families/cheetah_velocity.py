@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from metamap_envs.families._half_cheetah import CONTROL_COST_WEIGHT, HalfCheetah
-from metamap_envs.family import Array, State, register_family, sum_of_squares
+from metamap_envs.families._half_cheetah import HalfCheetah
+from metamap_envs.family import Array, State, register_family
 from metamap_envs.parameters import Parameter, ParameterSpace
 
 __all__ = ["CheetahVelocity"]
@@ -43,11 +42,4 @@ class CheetahVelocity(HalfCheetah):
         self, before: State, after: State, actions: NDArray[Any], values: Array
     ) -> tuple[Array, dict[str, Array]]:
         """Distance to the target velocity and control cost, both negative."""
-        velocity = self.x_velocity(before, after)
-        tracking = -np.abs(velocity - values[:, 0])
-        control = -CONTROL_COST_WEIGHT * sum_of_squares(actions)
-        return tracking + control, {
-            "x_velocity": velocity,
-            "reward_velocity": tracking,
-            "reward_ctrl": control,
-        }
+        return self.velocity_reward(before, after, actions, target=values[:, 0])
