@@ -243,7 +243,8 @@ def collect(
         seen = following.copy()
         for index in np.flatnonzero(terminated | truncated):
             seen[index] = infos["final_obs"][index]  # the step's own result, not the next episode's start
-        for name, value in zip(rows, (observations, actions, rewards, seen, terminated, truncated), strict=True):
+        parts: tuple[NDArray[Any], ...] = (observations, actions, rewards, seen, terminated, truncated)
+        for name, value in zip(rows, parts, strict=True):
             rows[name].append(value)
         observations = following
     envs.close()
