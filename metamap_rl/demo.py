@@ -184,12 +184,12 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
     base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_steps, settings.expert_steps))
     load_recipe(family, "expert", **expert)  # fails now, not after the base policy
     tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
+    same: dict[str, Any] = {"seed": settings.seed, "base_overrides": base, "expert_overrides": expert}
     zoo = fill_zoo(
         root,
         family,
         TaskCounts(0, 0, 0, 0),
-        seed=settings.seed,
-        base_overrides=base,
+        **same,
         on_base=lambda done, total, _: tell("base policy", done, total),
     )
     missing = len(zoo.missing(counts.tasks(zoo)))
@@ -198,8 +198,7 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
         root,
         family,
         counts,
-        seed=settings.seed,
-        expert_overrides=expert,
+        **same,
         on_expert=lambda done, _, expert: tell("experts", done, missing),
     )
     if left := len(zoo.missing(counts.tasks(zoo))):

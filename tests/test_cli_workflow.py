@@ -161,7 +161,7 @@ def test_mapper_show(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> N
         "4,866 weights of a tanh network 8 -> 64 -> 64 -> 2",
         "transitions of 20 numbers",
         "base-policy, noise 0.3",
-        "3 tasks, loss behaviour, seed 0",
+        "experts of 3 tasks and a survey of 16 tasks without, loss both, seed 0",
         "torch ",
     ):
         assert word in text
@@ -365,7 +365,7 @@ def test_damaged_and_foreign_artifacts_are_refused(
     other = Zoo.create(tmp_path / "zoo", "reacher-goal", 0)
     other.put_base(tiny_zoo.base)
     assert "has no test-in experts" in refused(capsys, "mapper", "evaluate", "reacher-goal", "--zoo", other.root)
-    assert "has no experts of the split" in refused(capsys, "mapper", "train", other.root, "--out", tmp_path / "m")
+    assert "has no train experts" in refused(capsys, "mapper", "train", other.root, "--out", tmp_path / "m")
     mapper = Mapper.load(tiny_bundle / "reacher-goal")
     object.__setattr__(mapper.base, "phi", mapper.base.phi + 1)
     mapper.save(tmp_path / "stranger")

@@ -197,7 +197,7 @@ def test_every_update_is_reported() -> None:
     assert seen[0][2].keys() == {"loss", "gradient_norm", "learning_rate"}
     assert seen[14][2].keys() >= {"validation", "validation_5", "validation_20"}
     assert mapper.record["updates"] == 40
-    assert mapper.record["config"]["loss"] == "behaviour"
+    assert mapper.record["config"]["loss"] == "both"
 
 
 def test_it_goes_on_from_another_mapper() -> None:
