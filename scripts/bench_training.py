@@ -1,7 +1,7 @@
 """Speed of SB3's PPO over the fast simulator, against SB3's own ``make_vec_env`` with ``SubprocVecEnv``.
 
-Both train the same network with the same PPO settings (the expert recipe of cheetah-velocity) on the same task, with
-the same number of environments; only the vector environment differs. Torch has one thread, which is the fastest
+All train the same network with the same PPO settings (the expert recipes of cheetah-velocity, 16 environments, and of
+cheetah-actuators, 32) on the same task, with the same number of environments; only the vector environment differs. Torch has one thread, which is the fastest
 for networks of this size on shared cores. The two are measured by turns. Prints one JSON document.
 
     python scripts/bench_training.py
@@ -27,34 +27,34 @@ from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import library_versions
 from metamap_envs.family import get_family
 
-FAMILY = "cheetah-velocity"
+FAMILIES = ("cheetah-velocity", "cheetah-actuators")
 
 
-def ours(count: int) -> VecEnv:
+def ours(family: str, count: int) -> VecEnv:
     """The fast simulator."""
-    return FamilyVecEnv([get_family(FAMILY).task()] * count, seed=0)
+    return FamilyVecEnv([get_family(family).task()] * count, seed=0)
 
 
-def subprocesses(count: int) -> VecEnv:
+def subprocesses(family: str, count: int) -> VecEnv:
     """One process per environment, as SB3's documentation recommends for speed."""
-    return make_vec_env(get_family(FAMILY).gym_id, count, seed=0, vec_env_cls=SubprocVecEnv)
+    return make_vec_env(get_family(family).gym_id, count, seed=0, vec_env_cls=SubprocVecEnv)
 
 
-def in_process(count: int) -> VecEnv:
+def in_process(family: str, count: int) -> VecEnv:
     """All environments in this process, one after the other: SB3's default."""
-    return make_vec_env(get_family(FAMILY).gym_id, count, seed=0, vec_env_cls=DummyVecEnv)
+    return make_vec_env(get_family(family).gym_id, count, seed=0, vec_env_cls=DummyVecEnv)
 
 
-KINDS: dict[str, Callable[[int], VecEnv]] = {
+KINDS: dict[str, Callable[[str, int], VecEnv]] = {
     "metamap": ours,
     "sb3 SubprocVecEnv": subprocesses,
     "sb3 DummyVecEnv": in_process,
 }
 
 
-def steps_per_second(envs: VecEnv, updates: int) -> float:
+def steps_per_second(family: str, envs: VecEnv, updates: int) -> float:
     """Train PPO for a few updates, the first of which is not timed."""
-    recipe = load_recipe(FAMILY, "expert")
+    recipe = load_recipe(family, "expert")
     model = PPO(
         "MlpPolicy",
         envs,
@@ -74,27 +74,33 @@ def steps_per_second(envs: VecEnv, updates: int) -> float:
     return updates * rollout / (time.perf_counter() - started)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--updates", type=int, default=4, help="timed PPO updates per repeat")
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    count = load_recipe(FAMILY, "expert").n_envs
+def measure(family: str, repeats: int, updates: int) -> dict[str, Any]:
+    """All kinds by turns."""
+    recipe = load_recipe(family, "expert")
     speeds: dict[str, list[float]] = {name: [] for name in KINDS}
-    for _ in range(arguments.repeats):
+    for _ in range(repeats):
         for name, make in KINDS.items():
-            envs = make(count)
-            speeds[name].append(steps_per_second(envs, arguments.updates))
+            envs = make(family, recipe.n_envs)
+            speeds[name].append(steps_per_second(family, envs, updates))
             envs.close()
     medians = {name: statistics.median(values) for name, values in speeds.items()}
-    result: dict[str, Any] = {
-        "environments": count,
-        "recipe": load_recipe(FAMILY, "expert").model_dump(mode="json"),
+    return {
+        "recipe": recipe.model_dump(mode="json"),
         "steps_per_second": {
             name: {"median": medians[name], "min": min(values), "max": max(values)} for name, values in speeds.items()
         },
         "times_of_subproc": {name: median / medians["sb3 SubprocVecEnv"] for name, median in medians.items()},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--updates", type=int, default=4, help="timed PPO updates per repeat")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    result = {
+        "families": {family: measure(family, arguments.repeats, arguments.updates) for family in FAMILIES},
         "repeats": arguments.repeats,
         "machine": describe_machine(),
         "versions": library_versions(),

@@ -77,9 +77,11 @@ def engine_table(result: dict[str, Any]) -> list[str]:
 
 def training_table(result: dict[str, Any]) -> list[str]:
     """Speed of PPO."""
-    lines = ["| SB3 PPO over | steps/s | times SubprocVecEnv |", "| --- | --- | --- |"]
-    for name, speed in result["steps_per_second"].items():
-        lines.append(f"| {name} | {spread(speed, 0)} | {result['times_of_subproc'][name]:.1f} |")
+    lines = ["| SB3 PPO over | environments | steps/s | times SubprocVecEnv |", "| --- | --- | --- | --- |"]
+    for family, entry in result["families"].items():
+        for name, speed in entry["steps_per_second"].items():
+            ratio = entry["times_of_subproc"][name]
+            lines.append(f"| {name}, {family} | {entry['recipe']['n_envs']} | {spread(speed, 0)} | {ratio:.1f} |")
     return [*lines, ""]
 
 
