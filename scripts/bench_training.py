@@ -1,8 +1,9 @@
 """Speed of SB3's PPO over the fast simulator, against SB3's own ``make_vec_env`` with ``SubprocVecEnv``.
 
 All train the same network with the same PPO settings (the expert recipes of cheetah-velocity, 16 environments, and of
-cheetah-actuators, 32) on the same task, with the same number of environments; only the vector environment differs. Torch has one thread, which is the fastest
-for networks of this size on shared cores. The two are measured by turns. Prints one JSON document.
+cheetah-actuators, 32) on the same task, with the same number of environments; only the vector environment differs.
+Torch has one thread, which is the fastest for networks of this size on shared cores. They are measured by turns.
+Prints one JSON document.
 
     python scripts/bench_training.py
 """
