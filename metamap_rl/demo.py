@@ -16,14 +16,14 @@ from metamap_agents.training import Expert, torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.rollout import Rollout
 from metamap_rl.adaptation import AdaptedPolicy, adapt
 from metamap_rl.demo_folder import FORMAT, RESULTS, Settings
 from metamap_rl.drawing import Renderer
-from metamap_rl.evaluate import LENGTHS, PROBE_SEED, Evaluation, evaluate_mappers
+from metamap_rl.evaluate import LENGTHS, Evaluation, evaluate_mappers
 from metamap_rl.figures import plot_lengths, save_figure
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import bundled_families, load_experts, load_mapper
-from metamap_rl.probe import Transitions, collect, probe_from_json
 from metamap_rl.train import TrainConfig
 from metamap_rl.video import OnFrame, Side, Video, compare
 from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
@@ -61,7 +61,7 @@ EPISODES = 10
 """Episodes of each policy on each task, all on the same reset seeds."""
 
 _PLOTS = ("return.png", "return.svg")
-_TIMED, _TIMINGS = 200, 15  # transitions, and how often mapping them is timed
+_TIMINGS = 15  # how often mapping the longest D is timed
 
 
 @dataclass(frozen=True)
@@ -107,11 +107,11 @@ class Measured:
     subject: Subject
     evaluation: Evaluation
     rows: tuple[Row, ...]
-    transitions: Transitions
+    rollouts: tuple[Rollout, ...]
 
     def policy(self, task: int, steps: int) -> AdaptedPolicy:
         """The policy generated for a task from the first steps of its D: the very one that was measured."""
-        return adapt(self.subject.mapper, self.transitions.rollout(task), steps=steps)
+        return adapt(self.subject.mapper, self.rollouts[task], steps=steps)
 
 
 def bundled_subjects(families: Sequence[str], tasks: int, seed: int) -> list[Subject]:
@@ -222,13 +222,11 @@ def measure(subject: Subject, on_method: Callable[[str], None] | None = None) ->
     mapper, experts = subject.mapper, subject.experts
     with torch_threads(1):
         evaluation = evaluate_mappers([mapper], experts, episodes=EPISODES, on_method=on_method)
-        transitions = collect(
-            probe_from_json(mapper.probe), evaluation.tasks, mapper.base, steps=_TIMED, seed=PROBE_SEED
-        )
-        rollouts = [transitions.rollout(index) for index in range(len(experts))]
+        assert evaluation.rollouts is not None, "LENGTHS reach beyond 0"
+        rollouts = [evaluation.rollouts.rollout(index) for index in range(len(experts))]
         times = [[adapt(mapper, rollout).adaptation.milliseconds for _ in range(_TIMINGS)] for rollout in rollouts]
     milliseconds = [statistics.median(row) for row in times]
-    return Measured(subject, evaluation, _rows(evaluation, milliseconds), transitions)
+    return Measured(subject, evaluation, _rows(evaluation, milliseconds), tuple(rollouts))
 
 
 def _rows(evaluation: Evaluation, milliseconds: Sequence[float]) -> tuple[Row, ...]:

@@ -19,7 +19,7 @@ from metamap_rl.pairs import task_coordinates
 from metamap_rl.probe import Transitions, collect, probe_from_json
 from metamap_rl.statistics import bootstrap_interval
 
-__all__ = ["LENGTHS", "PROBE_SEED", "Evaluation", "MethodScores", "evaluate_mappers"]
+__all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
 
 LENGTHS = (0, 5, 10, 20, 50, 100, 200)
 """Steps of D at which generated policies are measured."""
@@ -28,8 +28,7 @@ SMALLEST_MARGIN = 0.05
 """Least (J_expert - J_base) / (J_expert - J_random): under it the expert barely beats the base policy, the ratio
 "gap closed" is noise, and the task is counted out of it, openly."""
 
-PROBE_SEED = 3_000_000
-"""Seed of the D that mappers are measured with, far from those of training, of states and of episodes."""
+_PROBE_SEED = 3_000_000  # far from the seeds of training, of states and of evaluation episodes
 
 OnMethod = Callable[[str], None]
 
@@ -60,6 +59,7 @@ class Evaluation:
         base: returns of phi_0, [T].
         expert: returns of phi*, [T].
         methods: everything else.
+        rollouts: the D that the mappers read, mapper i the i-th repeat; None if the longest length is 0.
     """
 
     tasks: tuple[Task, ...]
@@ -68,6 +68,7 @@ class Evaluation:
     base: NDArray[np.float64]
     expert: NDArray[np.float64]
     methods: list[MethodScores] = field(default_factory=list)
+    rollouts: Transitions | None = None
 
     @property
     def counted(self) -> NDArray[np.bool_]:
@@ -224,7 +225,7 @@ class _Run:
             self.base,
             steps=self.longest,
             repeats=len(self.mappers),
-            seed=PROBE_SEED,
+            seed=_PROBE_SEED,
             num_threads=self.num_threads,
         )
 
@@ -251,6 +252,7 @@ class _Run:
             random=random_returns(self.tasks, episodes=self.episodes).mean(axis=1),
             base=self.returns(self.base.phi),
             expert=self.returns(np.stack([expert.phi for expert in self.experts])),
+            rollouts=self.rollouts,
         )
 
     def mapped(self, method: str, steps: int, shift: int) -> MethodScores:

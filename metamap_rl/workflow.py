@@ -1,4 +1,4 @@
-"""The whole path in a few calls: a zoo of experts, then a mapper. The command line and the scripts go through here."""
+"""The whole path in a few calls: a zoo of experts, then a mapper. The command line and the scripts build on these."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "survey_tasks": arguments.survey_tasks,
         "probe": probe_to_json(probe),
         "losses": losses,
-        "settings": {key: str(value) for key, value in vars(arguments).items()},
+        "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo_root", "out")},
         "machine": describe_machine(),
         "versions": library_versions(),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -22,10 +23,12 @@ from metamap_agents.zoo import Zoo
 from metamap_envs import Rollout, get_family
 from metamap_rl.adaptation import AdaptedPolicy
 from metamap_rl.cli import app
-from metamap_rl.cli.commands.mapper import EvaluateMapper
+from metamap_rl.cli.commands.mapper import EvaluateMapper, TrainMapper
 from metamap_rl.evaluate import LENGTHS
 from metamap_rl.mapper import Mapper
 from metamap_rl.rollouts import load_rollout, save_rollout
+from metamap_rl.train import TrainConfig
+from metamap_rl.workflow import SURVEY_TASKS
 
 COUNTS = ("--train", "2", "--validation", "1", "--test-in", "2")
 STEPS = ("--base-timesteps", "4096", "--timesteps", "1024")
@@ -152,6 +155,15 @@ def test_an_expert_of_a_task_given_by_hand_is_listed(
     zoo.put(replace(tiny_zoo.experts()[0], task=zoo.family.task({"goal_radius": 0.1})))
     assert app.main(["experts", "list", str(zoo.root)]) == 0
     assert "custom" in capsys.readouterr().out
+
+
+def test_the_defaults_of_mapper_train_are_those_of_the_library() -> None:
+    command = {item.name: item.default for item in dataclasses.fields(TrainMapper)}
+    library = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
+    shared = (command.keys() & library.keys()) - {"seed"}
+    assert {"loss", "batch_tasks", "learning_rate"} <= shared
+    assert {name: command[name] for name in shared} == {name: library[name] for name in shared}
+    assert (command["updates"], command["survey_tasks"]) == (library["steps"], SURVEY_TASKS)
 
 
 def test_mapper_show(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
