@@ -12,7 +12,7 @@ The tests run over the registry.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,14 @@ class Encoder(Protocol):
 
         Returns:
             z [B, Z], bounded, the same to float error for any order of the transitions.
+        """
+        ...
+
+    def share_core(self, other: Any) -> None:
+        """Use ``other``'s own modules, shared and not copied, for everything that does not depend on F.
+
+        Args:
+            other: an encoder of the same class, context size and width, perhaps of another F.
         """
         ...
 
@@ -77,6 +85,11 @@ class PoolingEncoder(nn.Module):
         mean, variance = self._all_rows(features) if mask is None else self._kept_rows(features, mask)
         z: Tensor = self.head(torch.cat([mean, (variance + VARIANCE_FLOOR).sqrt()], dim=-1))
         return z
+
+    def share_core(self, other: PoolingEncoder) -> None:
+        """See :class:`Encoder`: all but the first layer."""
+        self.embed[2] = other.embed[2]
+        self.head = other.head
 
     def _all_rows(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and variance [B, H] of the embeddings; training takes this path, which spares the masking."""

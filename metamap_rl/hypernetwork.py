@@ -6,7 +6,7 @@ To add one, write a class with the constructor and the call of :class:`Hypernetw
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
@@ -20,6 +20,14 @@ class Hypernetwork(Protocol):
 
     def __call__(self, z: Tensor) -> Tensor:
         """Map z [B, Z] to delta [B, P], in units of the mapper's per-weight scale; zero before training."""
+        ...
+
+    def share_core(self, other: Any) -> None:
+        """Use ``other``'s own modules, shared and not copied, for everything that does not depend on P.
+
+        Args:
+            other: a hypernetwork of the same class, context size and width, perhaps of another P.
+        """
         ...
 
 
@@ -53,3 +61,7 @@ class ResidualHypernetwork(nn.Module):
         """See :class:`Hypernetwork`."""
         delta: Tensor = self.output(self.trunk(z))
         return delta
+
+    def share_core(self, other: ResidualHypernetwork) -> None:
+        """See :class:`Hypernetwork`: all but the output layer."""
+        self.trunk = other.trunk

@@ -124,6 +124,19 @@ class Mapper(nn.Module):
         """F, the length of one feature row of D."""
         return len(self.feature_mean)
 
+    def share_core(self, other: Mapper) -> None:
+        """Use ``other``'s own encoder and hypernetwork but for the layers that read features and write weights.
+
+        Both then train the same core, each through a head of its own; see `metamap_rl.stream.embodied`.
+
+        Raises:
+            MetaMapError: the two are of different shape.
+        """
+        if self.config != other.config:
+            raise MetaMapError(f"mappers that share a core need one shape, got {self.config} and {other.config}")
+        self.encoder.share_core(other.encoder)
+        self.hypernetwork.share_core(other.hypernetwork)
+
     def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the contexts z [B, Z] of feature rows [B, n, F] (see :meth:`forward`)."""
         return self.encoder((features - self.feature_mean) / self.feature_std, mask)

@@ -1,0 +1,127 @@
+"""One mapper for robots of different observation and action sizes: a shared core, and a head for each embodiment.
+
+Each embodiment has a whole `Mapper` of its own, with its base policy and units, but all of them hold the *same*
+modules for everything that does not depend on the sizes: what is learnt on one robot moves the core of all. A head
+belongs to a robot, never to a task or a family: which task it is must be read from D.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metamap_agents.base_policy import BasePolicy
+from metamap_agents.storage import check_arrays
+from metamap_envs.errors import unknown_name
+from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.scales import Scales
+
+__all__ = ["EmbodiedMapper"]
+
+
+class EmbodiedMapper(nn.Module):
+    """``phi_hat = phi_0 + weight_scale * head(core(first_layer(D)))``, the first layer, head and units by embodiment.
+
+    Args:
+        config: shape of the core.
+        seed: of the initial parameters.
+    """
+
+    def __init__(self, config: MapperConfig, seed: int = 0) -> None:
+        super().__init__()
+        self.config = config
+        self.seed = seed
+        self._mappers = nn.ModuleDict()
+
+    @property
+    def embodiments(self) -> tuple[str, ...]:
+        """Names of the embodiments, in the order in which they were added."""
+        return tuple(self._mappers)
+
+    def __contains__(self, embodiment: str) -> bool:
+        return embodiment in self._mappers
+
+    def __getitem__(self, embodiment: str) -> Mapper:
+        """The mapper of one embodiment, an ordinary one in every way.
+
+        Raises:
+            MetaMapError: it was not added.
+        """
+        if embodiment not in self._mappers:
+            raise unknown_name("embodiment of this mapper", embodiment, self.embodiments)
+        return cast(Mapper, self._mappers[embodiment])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._mappers)
+
+    def add(
+        self, embodiment: str, base: BasePolicy, scales: Scales, *, family: str, probe: Mapping[str, Any] | None = None
+    ) -> Mapper:
+        """Add an embodiment; before it is trained its answer is phi_0, exactly. The others are left as they are.
+
+        Args:
+            embodiment: its name.
+            base: the base policy, centre of all weights generated for it.
+            scales: units of features and weights, frozen from here on.
+            family: name of the family that the base policy comes from.
+            probe: how D is collected.
+        """
+        mapper = Mapper(
+            self.config, base, family=family, scales=scales, probe=probe, seed=self.seed + len(self._mappers)
+        )
+        if self._mappers:
+            mapper.share_core(self[self.embodiments[0]])
+        self._mappers[embodiment] = mapper
+        return mapper
+
+    def forward(self, embodiment: str, features: Tensor) -> Tensor:
+        """Map feature rows [B, n, F] of one embodiment to weights [B, P]."""
+        weights: Tensor = self[embodiment](features)
+        return weights
+
+    def blank(self, seed: int) -> EmbodiedMapper:
+        """An untrained mapper with the same embodiments, base policies and units."""
+        fresh = EmbodiedMapper(self.config, seed)
+        for name in self:
+            mapper = self[name]
+            fresh.add(name, mapper.base, scales_of(mapper), family=mapper.family, probe=mapper.probe)
+        return fresh
+
+    def theta(self) -> dict[str, Tensor]:
+        """Every trainable tensor by name, those of the core once."""
+        return dict(self.named_parameters())
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Theta and units of all embodiments by name (copies), the core once; not the base policies."""
+        tensors = {**self.theta(), **{f"unit.{name}": tensor for name, tensor in self._units().items()}}
+        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+
+    @torch.no_grad()
+    def restore(self, arrays: Mapping[str, NDArray[Any]], what: str = "mapper") -> None:
+        """Put back what `arrays` gave; the same embodiments must have been added, in the same order.
+
+        Raises:
+            MetaMapError: an array is missing, unexpected or of another shape.
+        """
+        tensors = {**self.theta(), **{f"unit.{name}": tensor for name, tensor in self._units().items()}}
+        check_arrays(dict(arrays), {name: tuple(tensor.shape) for name, tensor in tensors.items()}, what)
+        for name, tensor in tensors.items():
+            tensor.copy_(torch.from_numpy(np.array(arrays[name])))
+
+    def _units(self) -> dict[str, Tensor]:
+        """Scales of each embodiment; phi_0 comes with the base policy."""
+        return {
+            f"{embodiment}.{name}": getattr(self[embodiment], name)
+            for embodiment in self
+            for name in Scales.__dataclass_fields__
+        }
+
+
+def scales_of(mapper: Mapper) -> Scales:
+    """The units of a mapper."""
+    return Scales(**{name: getattr(mapper, name) for name in Scales.__dataclass_fields__})

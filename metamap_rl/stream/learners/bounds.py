@@ -1,0 +1,118 @@
+"""The bounds that learners are compared with: fine-tuning only, joint retraining, the nearest stored expert."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamap_envs.errors import MetaMapError
+from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.gradient import GradientLearner, Step
+from metamap_rl.stream.learner import LEARNERS, Experience, UpdateConfig
+from metamap_rl.stream.memory import Memory
+
+__all__ = ["FineTuning", "JointRetraining", "NearestExpert"]
+
+
+@LEARNERS.register("finetune")
+@dataclass
+class FineTuning(GradientLearner):
+    """Each new task alone, without any care for the old ones. The lower bound."""
+
+    name: ClassVar[str] = "finetune"
+    validated: ClassVar[bool] = False
+
+    def loss(self, step: Step) -> Tensor:
+        """The new task's."""
+        return step.pair_loss(step.new(step.config.batch))
+
+
+@LEARNERS.register("joint")
+@dataclass
+class JointRetraining(GradientLearner):
+    """A new mapper from all pairs ever seen, after every task. The upper bound; its cost grows with the stream."""
+
+    most: int = 2000
+    """Most gradient steps of one retraining; below that it makes ``updates`` for each task seen."""
+
+    name: ClassVar[str] = "joint"
+    retention: ClassVar[str] = "all"
+    validated: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        if not self.most >= 1:
+            raise MetaMapError(f"learner 'joint': most: expected at least 1, got {self.most}")
+
+    def update(
+        self,
+        mapper: EmbodiedMapper,
+        experience: Experience,
+        memory: Memory,
+        config: UpdateConfig,
+        generator: torch.Generator,
+    ) -> None:
+        """See `Learner`: theta starts anew each time."""
+        fresh = mapper.blank(seed=int(torch.randint(2**31 - 1, (), generator=generator)))
+        updates = min(self.most, config.updates * len(memory.slots))
+        self.descend(Step(fresh, experience, memory.replayable(), config, generator), updates)
+        mapper.restore(fresh.arrays())
+
+    def loss(self, step: Step) -> Tensor:
+        """All tasks alike."""
+        return step.pair_loss(step.draw(step.old, step.config.batch, by_slot=True))
+
+
+@LEARNERS.register("nearest")
+@dataclass
+class NearestExpert:
+    """The stored phi* whose rollout is most like D; nothing is trained. What plain recall is worth.
+
+    Likeness: Euclidean distance of the mean and standard deviation of the standardised feature rows.
+    """
+
+    name: ClassVar[str] = "nearest"
+    retention: ClassVar[str] = "balanced"
+    validated: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def generate(self, mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Tensor:
+        """See `Learner`; phi_0 where nothing of the embodiment is stored."""
+        stored = [item for item in memory.items if item.embodiment == embodiment]
+        if not stored:
+            weights: Tensor = mapper(embodiment, features)
+            return weights
+        length = features.shape[1]
+        known = torch.stack([_summary(mapper, item.embodiment, item.features[None, :length])[0] for item in stored])
+        distance = torch.cdist(_summary(mapper, embodiment, features), known)
+        return torch.stack([stored[index].phi for index in distance.argmin(dim=1).tolist()])
+
+    def update(
+        self,
+        mapper: EmbodiedMapper,
+        experience: Experience,
+        memory: Memory,
+        config: UpdateConfig,
+        generator: torch.Generator,
+    ) -> None:
+        """Memory is all."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Nothing."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
+        """Nothing to put back."""
+        if arrays:
+            raise MetaMapError(f"learner 'nearest' keeps no arrays, the checkpoint has {sorted(arrays)[0]!r}")
+
+
+def _summary(mapper: EmbodiedMapper, embodiment: str, features: Tensor) -> Tensor:
+    """Mean and standard deviation of standardised feature rows: [B, k, F] to [B, 2 F]."""
+    units = mapper[embodiment]
+    rows = (features - units.feature_mean) / units.feature_std
+    return torch.cat([rows.mean(dim=1), rows.std(dim=1, correction=0)], dim=1)

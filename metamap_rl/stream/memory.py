@@ -1,0 +1,193 @@
+"""Memory of a stream: rollouts with what an expert did, bounded by bytes.
+
+Feature rows are kept, not embeddings: an embedding made by last week's encoder means nothing to today's. What has to
+go is decided by random keys drawn once, when an item comes in (the items with the least keys stay), which makes
+reservoir sampling exact for items of different size as well: the bottom-k sketch of Cohen and Kaplan (2007).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamap_agents.storage import check_arrays
+from metamap_envs.errors import MetaMapError
+from metamap_rl.registry import Registry
+
+__all__ = ["RETENTIONS", "Item", "Memory"]
+
+_TENSORS = ("features", "phi", "inputs", "targets", "dark")
+
+
+@dataclass(frozen=True, eq=False)
+class Item:
+    """One rollout D of a task, with the expert's weights and its behaviour on some states."""
+
+    slot: int
+    """Which segment of the stream it came from, counted by the learner; the mapper never sees it."""
+    embodiment: str
+    features: Tensor
+    """Feature rows of D [n, F]: every transition, not standardised."""
+    phi: Tensor
+    """phi* [P]."""
+    inputs: Tensor
+    """Some of the expert's states, normalised [S, I]."""
+    targets: Tensor
+    """The expert's outputs there [S, A]."""
+    dark: Tensor
+    """What the mapper's own policy did there when it had just learnt this task [S, A] (Buzzega et al. 2020)."""
+    expert_return: float
+    """Mean return of phi*, in the environment's units."""
+    base_return: float
+    """Mean return of phi_0 on the same task."""
+    key: float = 0.0
+    """Random number in [0, 1) that decides how long the item stays."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all its tensors, each counted though rollouts of one task share some of them."""
+        return sum(tensor.numel() * tensor.element_size() for tensor in (getattr(self, name) for name in _TENSORS))
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Tensors and numbers by name, as they are stored."""
+        numbers = {"slot": self.slot, "returns": [self.expert_return, self.base_return], "key": self.key}
+        return {
+            **{name: getattr(self, name).numpy() for name in _TENSORS},
+            **{name: np.array(number) for name, number in numbers.items()},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], embodiment: str, what: str) -> Item:
+        """Inverse of `arrays`.
+
+        Raises:
+            MetaMapError: an array is missing, unexpected, of a shape that does not fit the others, or not finite.
+        """
+        shapes = {name: np.shape(arrays.get(name, 0.0)) for name in _TENSORS}
+        if not all(len(shapes[name]) == (1 if name == "phi" else 2) for name in _TENSORS):
+            raise MetaMapError(f"{what}: not an item of a stream's memory")
+        states, outputs = shapes["inputs"][0], shapes["targets"][1]
+        expected = {**shapes, "targets": (states, outputs), "dark": (states, outputs)}
+        check_arrays(dict(arrays), {**expected, "slot": (), "returns": (2,), "key": ()}, what)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise MetaMapError(f"{what}: holds values that are not finite")
+        expert_return, base_return = arrays["returns"].tolist()
+        return cls(
+            slot=int(arrays["slot"]),
+            embodiment=embodiment,
+            **{name: torch.from_numpy(np.array(arrays[name])) for name in _TENSORS},
+            expert_return=expert_return,
+            base_return=base_return,
+            key=float(arrays["key"]),
+        )
+
+
+Retention = Callable[[Sequence[Item], int], Item | None]
+"""Says which of some items to drop next, given the budget in bytes; None if all of them may stay."""
+
+RETENTIONS: Registry[Retention] = Registry("memory")
+
+
+@RETENTIONS.register("balanced")
+def balanced(items: Sequence[Item], budget: int) -> Item | None:
+    """As many tasks as fit, each with as much as the others: the largest task gives up a rollout.
+
+    Once every task is down to one rollout, a uniform reservoir over tasks: the task with the greatest key goes.
+    Class-balancing reservoir sampling (Chrysakis and Moens 2020), with the smallest of a task's keys as the task's.
+    """
+    if _bytes(items) <= budget:
+        return None
+    counts = Counter(item.slot for item in items)
+    shrinkable = [item for item in items if counts[item.slot] > 1]
+    if not shrinkable:
+        return max(items, key=lambda item: item.key)
+    sizes = {slot: _bytes(item for item in items if item.slot == slot) for slot in counts}
+    # Not the task's own least key: it is the task's place in the reservoir over tasks.
+    return max(shrinkable, key=lambda item: (sizes[item.slot], -item.slot, item.key))
+
+
+@RETENTIONS.register("reservoir")
+def reservoir(items: Sequence[Item], budget: int) -> Item | None:
+    """A uniform sample of all rollouts ever offered, whatever tasks they are of (Vitter 1985)."""
+    return max(items, key=lambda item: item.key) if _bytes(items) > budget else None
+
+
+@RETENTIONS.register("all")
+def everything(items: Sequence[Item], budget: int) -> Item | None:
+    """Nothing is ever dropped; the budget is ignored. For upper bounds."""
+    return None
+
+
+@RETENTIONS.register("none")
+def nothing(items: Sequence[Item], budget: int) -> Item | None:
+    """Nothing is ever kept."""
+    return items[0] if items else None
+
+
+class Memory:
+    """Items of the tasks seen so far, at most ``budget`` bytes of them.
+
+    Args:
+        retention: name in `RETENTIONS`.
+        budget: most bytes of all items together, at least 1.
+
+    Raises:
+        MetaMapError: unknown retention, or a budget below 1.
+    """
+
+    def __init__(self, retention: str, budget: int) -> None:
+        if budget < 1:
+            raise MetaMapError(f"memory_bytes: expected at least 1 byte, got {budget}")
+        self.retention = retention
+        self.budget = budget
+        self._next_to_go = RETENTIONS.get(retention)
+        self.items: list[Item] = []
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.items)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all items."""
+        return _bytes(self.items)
+
+    @property
+    def slots(self) -> tuple[int, ...]:
+        """The tasks that something is left of, oldest first."""
+        return tuple(sorted({item.slot for item in self.items}))
+
+    def offer(self, items: Iterable[Item], generator: np.random.Generator) -> None:
+        """Take items in, then drop what no longer fits, which may be they."""
+        self.items += [replace(item, key=float(generator.random())) for item in items]
+        while (item := self._next_to_go(self.items, self.budget)) is not None:
+            self.items.remove(item)
+
+    def swap(self, change: Callable[[Item], Item]) -> None:
+        """Put ``change(item)`` in place of every item; its size must not grow."""
+        self.items = [change(item) for item in self.items]
+
+    def held_out(self) -> list[Item]:
+        """For each task the rollout that stays longest: the validation set, not replayed where a task has others."""
+        least: dict[int, Item] = {}
+        for item in self.items:
+            if item.slot not in least or item.key < least[item.slot].key:
+                least[item.slot] = item
+        return [least[slot] for slot in sorted(least)]
+
+    def replayable(self) -> list[Item]:
+        """Everything else, and the only rollout of a task that has no other."""
+        counts = Counter(item.slot for item in self.items)
+        held = {id(item) for item in self.held_out() if counts[item.slot] > 1}
+        return [item for item in self.items if id(item) not in held]
+
+
+def _bytes(items: Iterable[Item]) -> int:
+    return sum(item.nbytes for item in items)
