@@ -1,0 +1,213 @@
+"""What a record needs of SQLite: tables made of dataclasses, whole transactions, and errors told in one sentence.
+
+The file is in WAL mode with ``synchronous=FULL``: readers never wait for the writer nor it for them, and what was
+committed is on the disk. WAL needs a file system with shared memory, so the folder must not be on a network drive
+that several machines write to at once.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, Generic, TypeVar, get_origin, get_type_hints
+
+import numpy as np
+
+from metamap_envs.errors import MetaMapError
+
+__all__ = ["Database", "Table"]
+
+_WAIT_SECONDS = 5.0
+_COLUMN_TYPES: dict[Any, str] = {
+    int: "INTEGER NOT NULL",
+    bool: "INTEGER NOT NULL",
+    bool | None: "INTEGER",
+    float: "REAL NOT NULL",
+    float | None: "REAL",
+    str: "TEXT NOT NULL",
+    dict: "TEXT NOT NULL",
+}
+
+Row = TypeVar("Row")
+
+
+class Table(Generic[Row]):
+    """A table whose columns are the fields of a dataclass.
+
+    Args:
+        name: of the table.
+        kind: the dataclass; fields are int, bool, float, str, a dict of JSON values, or bool or float or None.
+        key: names of the fields that make a row unique.
+    """
+
+    def __init__(self, name: str, kind: type[Row], key: Sequence[str]) -> None:
+        hints = get_type_hints(kind)
+        self.name = name
+        self.kind = kind
+        self.key = ", ".join(key)
+        self.columns: dict[str, Any] = {
+            field.name: get_origin(hint) if get_origin(hint := hints[field.name]) is dict else hint
+            for field in fields(kind)  # type: ignore[arg-type]  # a dataclass, which type[Row] cannot say
+        }
+
+    @property
+    def schema(self) -> str:
+        """The statement that makes the table."""
+        columns = ", ".join(f"{name} {_COLUMN_TYPES[kind]}" for name, kind in self.columns.items())
+        return f"CREATE TABLE {self.name} ({columns}, PRIMARY KEY ({self.key}))"
+
+    @property
+    def insert(self) -> str:
+        """The statement that adds a row."""
+        return f"INSERT INTO {self.name} VALUES ({', '.join('?' * len(self.columns))})"
+
+    @property
+    def select(self) -> str:
+        """The statement that reads rows; ``WHERE`` and ``ORDER BY`` may follow."""
+        return f"SELECT {', '.join(self.columns)} FROM {self.name}"
+
+    def values(self, row: Row) -> tuple[Any, ...]:
+        """A row as SQLite takes it.
+
+        Raises:
+            MetaMapError: a number that is not finite: SQLite would store nothing in place of NaN.
+        """
+        return tuple(self._stored(name, getattr(row, name)) for name in self.columns)
+
+    def row(self, values: Sequence[Any]) -> Row:
+        """A row as it was read.
+
+        Raises:
+            MetaMapError: a value is not of its column's type.
+        """
+        pairs = zip(self.columns.items(), values, strict=True)
+        return self.kind(**{name: self._read(name, kind, value) for (name, kind), value in pairs})
+
+    def _stored(self, name: str, value: Any) -> Any:
+        if isinstance(value, np.generic):
+            value = value.item()
+        if isinstance(value, float) and not math.isfinite(value):
+            raise MetaMapError(f"{self.name}: {name}: expected a finite number, got {value}")
+        return json.dumps(value, allow_nan=False) if isinstance(value, dict) else value
+
+    def _read(self, name: str, kind: Any, value: Any) -> Any:
+        try:
+            if kind is dict:
+                value = json.loads(value)
+            if kind in (bool, bool | None) and value in (0, 1):
+                value = bool(value)
+            if isinstance(value, kind):
+                return value
+        except (TypeError, ValueError):
+            pass
+        raise MetaMapError(f"{self.name}: {name}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
+
+
+class Database:
+    """A connection to one SQLite file.
+
+    Args:
+        path: an existing file.
+        read_only: never write, not even what SQLite keeps beside the file unless it must.
+
+    Raises:
+        MetaMapError: no such file, not SQLite, damaged, or locked by a program that is not ours.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        if not path.is_file():
+            raise MetaMapError(f"{path}: no such file")
+        self.path = path
+        with self.told():
+            self._connection = self._connect("mode=ro" if read_only else "mode=rw")
+        try:
+            self._check(read_only)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        # isolation_level=None: transactions begin and end where `transaction` says, nowhere else.
+        address = f"{self.path.absolute().as_uri()}?{mode}"
+        return sqlite3.connect(address, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+
+    def _check(self, read_only: bool) -> None:
+        with self.told():
+            try:
+                found = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            except sqlite3.OperationalError as error:
+                # A folder where nothing may be written: SQLite cannot make the files of WAL beside the record.
+                wal = self.path.with_name(f"{self.path.name}-wal")
+                if not read_only or wal.exists() or error.sqlite_errorname != "SQLITE_CANTOPEN":
+                    raise
+                self._connection.close()
+                self._connection = self._connect("mode=ro&immutable=1")
+                found = self._connection.execute("PRAGMA quick_check(1)").fetchone()
+            if found[0] != "ok":
+                raise MetaMapError(f"{self.path}: damaged ({_first_line(found[0])})")
+            if not read_only:
+                self._connection.execute("PRAGMA journal_mode=WAL")
+                self._connection.execute("PRAGMA synchronous=FULL")
+
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """Run one statement; returns its rows.
+
+        Raises:
+            MetaMapError: whatever SQLite refuses.
+        """
+        with self.told():
+            return self._connection.execute(statement, tuple(values)).fetchall()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Commit what the block does as a whole, or nothing of it if it fails or the process dies."""
+        self.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self.execute("COMMIT")
+        except BaseException:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            raise
+
+    def close(self) -> None:
+        """Close the file; what was committed stays."""
+        with self.told():
+            self._connection.close()
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Turn SQLite's errors into `MetaMapError`."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise MetaMapError(f"{self.path}: {_reason(error)}") from error
+
+
+def _reason(error: sqlite3.Error) -> str:
+    """What went wrong, for people."""
+    name = getattr(error, "sqlite_errorname", "")
+    reasons = {
+        "SQLITE_FULL": "the disk is full; what was recorded before is kept",
+        "SQLITE_IOERR": "the disk refuses to read or write, it may be full or over a quota; "
+        "what was recorded before is kept",
+        "SQLITE_BUSY": "locked by another program; close it and try again",
+        "SQLITE_LOCKED": "locked by another program; close it and try again",
+        "SQLITE_CORRUPT": "damaged",
+        "SQLITE_NOTADB": "not a SQLite file",
+        "SQLITE_READONLY": "may not be written to",
+        "SQLITE_CANTOPEN": "cannot be opened",
+    }
+    for start, reason in reasons.items():
+        if name.startswith(start):
+            return f"{reason} ({_first_line(str(error))})"
+    return _first_line(str(error))
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]
