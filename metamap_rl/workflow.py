@@ -20,7 +20,7 @@ from metamap_rl.probe import BasePolicyProbe, Probe, probe_to_json
 from metamap_rl.survey import Survey
 from metamap_rl.train import TrainConfig, train
 
-__all__ = ["TaskCounts", "check_settings", "fill_zoo", "survey_of", "train_mapper", "training_pairs"]
+__all__ = ["TaskCounts", "check_recipes", "check_settings", "fill_zoo", "survey_of", "train_mapper", "training_pairs"]
 
 OnUpdate = Callable[[int, int, Mapping[str, float]], None]
 
@@ -115,8 +115,19 @@ def check_settings(
     Raises:
         MetaMapError: a setting that differs, by name, or one that is not admitted.
     """
-    base = load_recipe(zoo.family.name, "base", **(base_overrides or {}))
-    expert = load_recipe(zoo.family.name, "expert", **(expert_overrides or {}))
+    check_recipes(
+        zoo,
+        base=load_recipe(zoo.family.name, "base", **(base_overrides or {})),
+        expert=load_recipe(zoo.family.name, "expert", **(expert_overrides or {})),
+    )
+
+
+def check_recipes(zoo: Zoo, *, base: Recipe, expert: Recipe) -> None:
+    """Refuse a zoo whose base policy or experts were trained with other recipes than these.
+
+    Raises:
+        MetaMapError: a setting that differs, by name.
+    """
     if zoo.has_base:
         _compare(zoo, "base policy", zoo.base.record, base)
         for found in zoo.experts():

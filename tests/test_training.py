@@ -114,3 +114,22 @@ def test_divergence_is_told_in_a_sentence(tiny_zoo: Zoo) -> None:
     wild = recipe(learning_rate=1e30)
     with pytest.raises(MetaMapError, match=r"training on reacher-goal-\w+ \(goal_radius=.*\) diverged"):
         train_expert(task(), tiny_zoo.base, wild, seed=0)
+
+
+def test_whoever_watches_the_policy_sees_its_start_and_may_end_the_training() -> None:
+    base = train_base(tiny.FAMILY, recipe("base"), seed=0, num_threads=1)
+    whole = train_expert(task(), base, recipe(), seed=3)
+    seen: list[tuple[int, np.ndarray]] = []
+
+    def watch(steps: int, phi: np.ndarray) -> bool:
+        seen.append((steps, phi))
+        return True
+
+    watched = train_expert(task(), base, recipe(), seed=3, on_policy=watch)
+    assert np.array_equal(watched.phi, whole.phi), "watching changes nothing"
+    assert [steps for steps, _ in seen] == [0, 200]
+    assert np.array_equal(seen[0][1], base.phi)
+    assert not np.array_equal(seen[1][1], base.phi)
+    stopped = train_expert(task(), base, recipe(), seed=3, on_policy=lambda steps, phi: steps < 200)
+    assert np.array_equal(stopped.phi, seen[1][1])
+    assert stopped.record["steps"] < whole.record["steps"]

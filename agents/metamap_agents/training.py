@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -37,10 +38,13 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
 
-__all__ = ["Expert", "OnProgress", "torch_threads", "train_base", "train_expert"]
+__all__ = ["Expert", "OnPolicy", "OnProgress", "torch_threads", "train_base", "train_expert"]
 
 OnProgress = Callable[[int, int, dict[str, float]], None]
 """Called after each update of PPO with (steps done, steps in total, metrics)."""
+
+OnPolicy = Callable[[int, NDArray[np.float32]], bool]
+"""Called after each rollout of PPO with (steps done, the actor's weights phi [P]); False ends the training there."""
 
 _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
 _SMALLEST_STD = 1e-3  # floor for observations that never move
@@ -91,15 +95,24 @@ def _global_generators_kept() -> Iterator[None]:
 
 
 class _Report(BaseCallback):
-    """Hands SB3's progress to a plain function."""
+    """Hands SB3's progress, and the policy on the way, to plain functions."""
 
-    def __init__(self, on_progress: OnProgress | None, total: int) -> None:
+    def __init__(self, on_progress: OnProgress | None, total: int, on_policy: OnPolicy | None = None) -> None:
         super().__init__()
         self._on_progress = on_progress
+        self._on_policy = on_policy
         self._total = total
+        self._ended = False
 
     def _on_step(self) -> bool:
-        return True
+        return not self._ended
+
+    def _on_rollout_start(self) -> None:
+        """The policy is what the updates so far have made of it; at the very first, what training starts from."""
+        if self._on_policy is not None:
+            self._ended = not self._on_policy(
+                self.num_timesteps, phi_from_sb3(cast(ActorCriticPolicy, self.model.policy))
+            )
 
     def _on_rollout_end(self) -> None:
         if self._on_progress is not None:
@@ -134,15 +147,17 @@ def _make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
     )
 
 
-def _learn(model: PPO, recipe: Recipe, on_progress: OnProgress | None, what: str) -> None:
-    """Run PPO to its end.
+def _learn(
+    model: PPO, recipe: Recipe, on_progress: OnProgress | None, what: str, on_policy: OnPolicy | None = None
+) -> None:
+    """Run PPO to its end, or to where ``on_policy`` ends it.
 
     Raises:
         MetaMapError: the weights stopped being finite.
     """
     diverged = f"training {what} diverged, its weights or actions are not finite: lower the recipe's learning_rate"
     try:
-        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps))
+        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps, on_policy))
     except ValueError as error:
         if "Expected parameter" not in str(error):  # torch's words where an action has no distribution
             raise
@@ -212,6 +227,7 @@ def train_expert(
     start: NDArray[np.float32] | None = None,
     num_threads: int = 1,
     on_progress: OnProgress | None = None,
+    on_policy: OnPolicy | None = None,
 ) -> Expert:
     """Fine-tune a policy on one task with PPO, so that phi* stays in the basin of where it started.
 
@@ -224,6 +240,7 @@ def train_expert(
         start: other weights to start from, float32 [P].
         num_threads: of the simulator; 0 takes all cores. Torch always takes one.
         on_progress: see `OnProgress`.
+        on_policy: see `OnPolicy`; it sees the first weights too, and one may stop the training when they are good.
 
     Raises:
         MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
@@ -239,7 +256,7 @@ def train_expert(
         if base.critic:
             critic_into_sb3(model.policy, base.critic)
         log_std_into_sb3(model.policy, np.full_like(base.log_std, recipe.policy_kwargs.log_std_init))
-        _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})")
+        _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
         phi = phi_from_sb3(model.policy)
         evaluated = evaluate_policies(
             [task, task],

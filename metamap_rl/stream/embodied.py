@@ -7,7 +7,7 @@ belongs to a robot, never to a task or a family: which task it is must be read f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -78,6 +78,11 @@ class EmbodiedMapper(nn.Module):
             mapper.share_core(self[self.embodiments[0]])
         self._mappers[embodiment] = mapper
         return mapper
+
+    def forget(self, embodiments: Iterable[str]) -> None:
+        """Remove heads, as if they had never been added; the core stays as it is."""
+        for embodiment in embodiments:
+            del self._mappers[embodiment]
 
     def forward(self, embodiment: str, features: Tensor) -> Tensor:
         """Map feature rows [B, n, F] of one embodiment to weights [B, P]."""

@@ -164,11 +164,17 @@ class Memory:
         """The tasks that something is left of, oldest first."""
         return tuple(sorted({item.slot for item in self.items}))
 
-    def offer(self, items: Iterable[Item], generator: np.random.Generator) -> None:
-        """Take items in, then drop what no longer fits, which may be they."""
-        self.items += [replace(item, key=float(generator.random())) for item in items]
+    def offer(self, items: Iterable[Item], generator: np.random.Generator) -> list[Item]:
+        """Take items in, then drop what no longer fits, which may be they.
+
+        Returns:
+            The items with the keys that were drawn for them, kept or not.
+        """
+        offered = [replace(item, key=float(generator.random())) for item in items]
+        self.items += offered
         while (item := self._next_to_go(self.items, self.budget)) is not None:
             self.items.remove(item)
+        return offered
 
     def swap(self, change: Callable[[Item], Item]) -> None:
         """Put ``change(item)`` in place of every item; its size must not grow."""

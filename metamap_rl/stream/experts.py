@@ -1,0 +1,156 @@
+"""Experts of a stream: one cache on disk for all learners, orders and runs, and experts trained from phi_hat.
+
+Every embodiment has one base policy in a stream, trained over one of its families; experts of all its families start
+from it, so that all their phi* lie in one coordinate system.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_agents.base_policy import BasePolicy
+from metamap_agents.building import OnExpert, build_base, build_experts
+from metamap_agents.executors import Executor
+from metamap_agents.recipes import Recipe, load_recipe
+from metamap_agents.training import Expert, OnProgress, train_expert
+from metamap_agents.zoo import Zoo
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.task import Task
+from metamap_rl.workflow import check_recipes
+
+__all__ = ["ExpertCache", "bases_of"]
+
+_POLL_SECONDS = 0.5
+
+
+def bases_of(families: Sequence[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The family that each embodiment's base policy is trained over.
+
+    Args:
+        families: all families of a stream, in any order.
+        given: some choices by embodiment; for the others it is the first of its families by name, so that it does
+            not depend on the order of the stream.
+
+    Raises:
+        MetaMapError: an unknown family, or a choice that is of another embodiment.
+    """
+    bases = {}
+    for name in sorted(families, reverse=True):
+        bases[get_family(name).embodiment] = name
+    for embodiment, name in (given or {}).items():
+        if get_family(name).embodiment != embodiment:
+            raise MetaMapError(
+                f"experts.bases: {embodiment}: expected a family of that embodiment, "
+                f"{name!r} is of {get_family(name).embodiment!r}"
+            )
+        bases[embodiment] = name
+    return bases
+
+
+@dataclass
+class ExpertCache:
+    """Base policies and experts, made when they are asked for and kept in zoos.
+
+    ``root/<family>`` is the zoo of a family whose base policy is its own, ``root/<family>-on-<other>`` that of one
+    that uses another family's. Several processes may share a cache: each expert is trained once.
+    """
+
+    root: Path
+    bases: Mapping[str, str]
+    """Family of the base policy, by embodiment."""
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that replace the expert recipe's."""
+    base_overrides: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that replace the base recipe's."""
+    seed: int = 0
+    """Of the zoos: it decides base policies and experts."""
+    num_threads: int = 0
+    """Threads of the simulator while a base policy is trained; 0 takes all cores."""
+
+    @cached_property
+    def _zoos(self) -> dict[str, Zoo]:
+        return {}
+
+    def prepare(
+        self,
+        tasks: Sequence[Task],
+        executor: Executor,
+        *,
+        on_base: Callable[[str], OnProgress | None] | None = None,
+        on_expert: OnExpert | None = None,
+    ) -> None:
+        """Train whatever base policies and experts of ``tasks`` are missing, the experts in parallel.
+
+        Raises:
+            MetaMapError: a zoo in the cache was made with other settings, or training failed.
+        """
+        for embodiment in dict.fromkeys(get_family(task.family).embodiment for task in tasks):
+            self.base(embodiment, on_base(embodiment) if on_base is not None else None)
+        for family in dict.fromkeys(task.family for task in tasks):
+            own = [task for task in dict.fromkeys(tasks) if task.family == family]
+            build_experts(self.zoo(family), own, overrides=self.overrides, executor=executor, on_expert=on_expert)
+
+    def base(self, embodiment: str, on_progress: OnProgress | None = None) -> BasePolicy:
+        """The base policy of an embodiment; trained now if it is missing."""
+        zoo = self._open(self.bases[embodiment])
+        if not zoo.has_base:
+            build_base(zoo, overrides=self.base_overrides, num_threads=self.num_threads, on_progress=on_progress)
+        return zoo.base
+
+    def expert(self, task: Task) -> Expert:
+        """The expert of a task, trained from phi_0; trained now if it is missing, or waited for."""
+        zoo = self.zoo(task.family)
+        while not zoo.has(task):
+            with zoo.claim(task.id) as ours:
+                if ours and not zoo.has(task):
+                    zoo.put(train_expert(task, zoo.base, self.recipe(task.family), seed=zoo.expert_seed(task)))
+            if not ours:
+                time.sleep(_POLL_SECONDS)
+        return zoo.get(task)
+
+    def recipe(self, family: str, budget: float = 1.0) -> Recipe:
+        """The expert recipe of a family with a share of its steps, at least one rollout of PPO."""
+        recipe = load_recipe(family, "expert", **self.overrides)
+        if budget == 1.0:
+            return recipe
+        steps = max(recipe.n_envs * recipe.n_steps, round(budget * recipe.n_timesteps))
+        return load_recipe(family, "expert", **{**self.overrides, "n_timesteps": steps})
+
+    def expert_from(self, task: Task, start: NDArray[np.float32], budget: float, seed: int) -> Expert:
+        """An expert trained from ``start`` [P] under a budget; it belongs to one run and is not kept here.
+
+        Raises:
+            MetaMapError: training diverged.
+        """
+        base = self.base(get_family(task.family).embodiment)
+        return train_expert(task, base, self.recipe(task.family, budget), seed=seed, start=start)
+
+    def zoo(self, family: str) -> Zoo:
+        """The zoo of a family, with its embodiment's base policy in it."""
+        if family not in self._zoos:
+            owner = self.bases[get_family(family).embodiment]
+            zoo = self._open(owner) if family == owner else Zoo.create(self._place(family, owner), family, self.seed)
+            if not zoo.has_base:
+                zoo.put_base(self.base(get_family(family).embodiment))
+            check_recipes(
+                zoo,
+                base=load_recipe(owner, "base", **self.base_overrides),
+                expert=load_recipe(family, "expert", **self.overrides),
+            )
+            self._zoos[family] = zoo
+        return self._zoos[family]
+
+    def _open(self, family: str) -> Zoo:
+        return Zoo.create(self._place(family, family), family, self.seed)
+
+    def _place(self, family: str, owner: str) -> Path:
+        return self.root / (family if family == owner else f"{family}-on-{owner}")

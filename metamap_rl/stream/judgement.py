@@ -1,0 +1,51 @@
+"""What the mapper thinks of its own answer, before anything is run: is this D like what it knows, and what return to expect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.memory import Memory
+
+__all__ = ["Judgement", "judge"]
+
+_MOST_ITEMS = 64
+"""Stored rollouts looked at, so that the cost does not grow with the stream."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Confidence and expectation; both None where memory holds fewer than two tasks of the embodiment."""
+
+    confidence: float | None = None
+    """In (0, 1]: ``exp(-d / r)``, d the distance of z to the nearest stored task's, r the median distance of stored
+    tasks to their own nearest: 1 for a task just like a stored one, .37 for one as far off as neighbours are."""
+    predicted_return: float | None = None
+    """What the experts of stored tasks reached, weighted by ``exp(-d^2 / 2 r^2)``."""
+
+
+@torch.no_grad()
+def judge(mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Judgement:
+    """Compare the context z of D with those of stored rollouts, encoded anew: stored embeddings would be stale.
+
+    Args:
+        mapper: the mapper.
+        memory: one rollout of each task in it is looked at.
+        embodiment: of D.
+        features: feature rows of D [k, F].
+    """
+    stored = [item for item in memory.held_out() if item.embodiment == embodiment][-_MOST_ITEMS:]
+    if embodiment not in mapper or len(stored) < 2:
+        return Judgement()
+    length = min(len(features), *(len(item.features) for item in stored))
+    rows = torch.stack([features[:length], *(item.features[:length] for item in stored)])
+    z = mapper[embodiment].encode(rows)
+    apart = torch.cdist(z[1:], z[1:]).fill_diagonal_(torch.inf).min(dim=1).values
+    radius = apart.median().clamp(min=1e-6)
+    distance = torch.linalg.vector_norm(z[1:] - z[0], dim=1)
+    weights = torch.softmax(-0.5 * (distance / radius).square(), dim=0)
+    returns = torch.tensor([item.expert_return for item in stored])
+    return Judgement(float(torch.exp(-distance.min() / radius)), float(weights @ returns))

@@ -1,0 +1,421 @@
+"""The streaming loop: tasks arrive one after another, and the mapper goes on learning.
+
+:func:`run_stream` reads as the steps, top to bottom. No task id, no family and no parameter reaches the mapper: what
+it knows of a task is D, and the size of its rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamap_agents.evaluation import evaluate_policies
+from metamap_agents.functional import forward as network_forward
+from metamap_agents.policies import BatchedPolicy
+from metamap_agents.training import torch_threads
+from metamap_envs.errors import MetaMapError
+from metamap_envs.task import Task
+from metamap_rl.dataset import transition_features
+from metamap_rl.losses import Outcome, behaviour
+from metamap_rl.probe import Transitions, collect
+from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
+from metamap_rl.stream.judgement import Judgement, judge
+from metamap_rl.stream.kinds import Arrival
+from metamap_rl.stream.learner import Experience
+from metamap_rl.stream.memory import Item
+from metamap_rl.stream.record import EvaluationRow, Record, StageRow
+from metamap_rl.stream.scoreboard import embodiment_of
+from metamap_rl.stream.seeds import derive, numpy_generator, torch_generator
+from metamap_rl.stream.session import Known, Session
+
+__all__ = ["run_stream"]
+
+STATES = 256
+"""States of each expert that go into memory with its rollouts."""
+_STATE_EPISODES = 10
+_PAST_STAGES = 100
+_STATE_SEED = 6_000_000  # far from the seeds of training and of evaluation
+
+
+def run_stream(
+    session: Session, *, on_event: OnStream | None = None, stop_requested: Callable[[], bool] | None = None
+) -> bool:
+    """Handle the arrivals that are left, saving after each.
+
+    Args:
+        session: a new one, or one restored from its last checkpoint.
+        on_event: told what is going on.
+        stop_requested: asked between stages; True ends the loop there.
+
+    Returns:
+        Whether the stream is finished.
+
+    Raises:
+        MetaMapError: a stage failed and the config says to stop; the stages before it are kept.
+    """
+    say: OnStream = on_event if on_event is not None else lambda event: None
+    total, record = len(session.arrivals), session.record
+    say(StreamStarted(session.config.name, total, record.last_stage, session.memory.budget, _past(record)))
+    with torch_threads(1):  # the networks are small; and it is the same stream on any number of cores
+        if not record.evaluations(0):
+            say(Doing("evaluate"))
+            record.add_evaluations(_evaluate(session, 0))  # row 0 of R: the initial mapper
+        for stage in range(record.last_stage + 1, total + 1):
+            if stop_requested is not None and stop_requested():
+                return False
+            arrival = session.arrivals[stage - 1]
+            say(StageStarted(stage, total, arrival.task.family, arrival.task.describe()))
+            before = session.snapshot()
+            try:
+                row, watch = _stage(session, stage, arrival, say)
+            except MetaMapError as error:
+                if session.config.on_error == "stop":
+                    raise MetaMapError(f"stage {stage} ({arrival.task.describe()}): {error}") from error
+                session.roll_back(before)
+                row, watch = _failed(session, stage, arrival, str(error)), Watch()
+            _commit(session, row, watch, say)
+    return True
+
+
+def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tuple[StageRow, Watch]:
+    """One arrival, from its first transition to the updated mapper."""
+    config, task, embodiment, watch = session.config, arrival.task, embodiment_of(arrival.task), Watch()
+
+    # Probe: a few transitions of whatever has arrived.
+    say(Doing("probe"))
+    with watch.of("probe"):
+        rollouts, features = _probe(session, stage, task)
+
+    # Is it another task than the one before? As the stream says, or, where boundaries are hidden, as D tells.
+    boundary = arrival.boundary if config.boundaries == "given" else _shifted(session, rollouts)
+    if boundary or session.slot < 0:
+        session.slot, session.known = session.slot + 1, None
+
+    # Map: the weights of a policy for it, in one forward pass.
+    say(Doing("map"))
+    with watch.of("map"):
+        phi_hat = session.map(embodiment, features[:1, : config.map_steps])[0]
+
+    # Check: how sure the mapper is, what return it expects, and what a few episodes really give.
+    say(Doing("check"))
+    with watch.of("check"):
+        expected = judge(session.mapper, session.memory, embodiment, features[0, : config.map_steps])
+        check = _check(session, stage, task, phi_hat)
+
+    # Serve the generated policy at no training cost if it is good enough; else get an expert.
+    decision, expert_steps = "reused", 0
+    if session.known is None:
+        decision = "served" if _good_enough(session, expected, check) else "trained"
+    if decision == "trained":
+        say(Doing("expert"))
+        with watch.of("expert"):
+            session.known, expert_steps = _expert(session, stage, task, phi_hat)
+
+    row = StageRow(
+        stage=stage,
+        task=task.to_json(),
+        family=task.family,
+        embodiment=embodiment,
+        segment=session.slot,
+        boundary=boundary,
+        true_boundary=arrival.boundary,
+        confidence=expected.confidence,
+        predicted_return=expected.predicted_return,
+        base_return=check.base_return,
+        generated_return=check.generated_return,
+        decision=decision,
+        expert_return=session.known.expert_return if session.known is not None else None,
+        expert_steps=expert_steps,
+        full_steps=session.cache.recipe(task.family).n_timesteps,
+        environment_steps=rollouts.rewards.size + check.steps,
+        accepted=None,
+        validation_before=None,
+        validation_after=None,
+        memory_bytes=session.memory.nbytes,
+        memory_items=len(session.memory),
+        phi_hat=session.store.put({"phi": phi_hat}, {}),
+        detail="",
+    )
+    if session.known is None:
+        return row, watch
+
+    # Store (D, phi*, states) in memory, which makes room for it.
+    say(Doing("store"))
+    with watch.of("store"):
+        experience = _store(session, stage, task, features, session.known)
+
+    # Update the mapper; keep the update if a validation set drawn from memory does not get worse, else roll back.
+    say(Doing("update"))
+    with watch.of("update"):
+        accepted, losses = _update(session, stage, experience)
+    return (
+        replace(
+            row,
+            accepted=accepted,
+            validation_before=losses[0],
+            validation_after=losses[1],
+            memory_bytes=session.memory.nbytes,
+            memory_items=len(session.memory),
+        ),
+        watch,
+    )
+
+
+# steps ----------------------------------------------------------------------------------------------------------------
+
+
+def _probe(session: Session, stage: int, task: Task) -> tuple[Transitions, Tensor]:
+    """Collect R rollouts; returns them, and their feature rows [R, n, F]."""
+    config = session.config
+    rollouts = collect(
+        session.probe,
+        [task],
+        session.cache.base(embodiment_of(task)),
+        steps=config.probe_steps,
+        repeats=config.probe_repeats,
+        seed=derive(config.seeds.stream, stage, "probe"),
+        num_threads=session.num_threads,
+    )
+    rows = transition_features(rollouts.observations, rollouts.actions, rollouts.rewards, rollouts.next_observations)
+    return rollouts, torch.from_numpy(rows[0])
+
+
+def _shifted(session: Session, rollouts: Transitions) -> bool:
+    """Whether D is of another task than the last D; the detector goes on with this one."""
+    arrays = (rollouts.observations[0], rollouts.actions[0], rollouts.rewards[0], rollouts.next_observations[0])
+    shifted = session.detector.is_shift(*arrays).shifted
+    if shifted:
+        session.detector.reset(*arrays)
+    return shifted
+
+
+@dataclass(frozen=True)
+class Check:
+    """Mean returns of a few episodes on one task, generated policy and base policy on the same reset seeds."""
+
+    generated_return: float
+    base_return: float
+    steps: int
+    """Environment steps that the check took."""
+
+
+def _check(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32]) -> Check:
+    base = session.cache.base(embodiment_of(task))
+    episodes = evaluate_policies(
+        [task, task],
+        base.spec,
+        np.stack([phi_hat, base.phi]),
+        base.normalizer,
+        episodes=session.config.serve.episodes,
+        seed=derive(session.config.seeds.stream, stage, "check"),
+        num_threads=session.num_threads,
+    )
+    generated, start = episodes.returns.mean(axis=1).tolist()
+    return Check(generated, start, int(episodes.lengths.sum()))
+
+
+def _good_enough(session: Session, expected: Judgement, check: Check) -> bool:
+    """Whether the generated policy is served: a known kind of task, and most of the gain that an expert would bring."""
+    serve = session.config.serve
+    if not serve.enabled or expected.confidence is None or expected.predicted_return is None:
+        return False
+    gain = max(0.0, expected.predicted_return - check.base_return)
+    reached = check.generated_return >= check.base_return + serve.gap * gain
+    return reached and expected.confidence >= serve.confidence
+
+
+def _expert(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32]) -> tuple[Known, int]:
+    """An expert from phi_hat under the budget, or the cache's own from phi_0; with the steps that it took."""
+    experts = session.config.experts
+    if experts.start == "phi-0":
+        expert = session.cache.expert(task)
+    else:
+        seed = derive(session.config.seeds.stream, stage, "expert")
+        expert = session.cache.expert_from(task, phi_hat, experts.budget, seed)
+    known = Known(expert.phi, float(expert.returns.mean()), float(expert.base_returns.mean()))
+    return known, int(expert.record["steps"])
+
+
+def _store(session: Session, stage: int, task: Task, features: Tensor, known: Known) -> Experience:
+    """Put the rollouts and the expert's behaviour into memory; returns what is to be learnt from them.
+
+    One rollout is held out to validate on, where there are several.
+    """
+    embodiment, base = embodiment_of(task), session.cache.base(embodiment_of(task))
+    phi = torch.from_numpy(np.array(known.phi))
+    session.meet(embodiment, base, features, phi, task.family)
+    states = _visited(session, stage, task, known.phi)
+    targets = torch.from_numpy(BatchedPolicy(base.spec, known.phi[None], base.normalizer).means(states[None])[0])
+    inputs = torch.from_numpy(base.normalizer.apply(states).astype(np.float32))
+    items = [
+        Item(
+            slot=session.slot,
+            embodiment=embodiment,
+            features=rows.clone(),
+            phi=phi,
+            inputs=inputs,
+            targets=targets,
+            dark=targets,
+            expert_return=known.expert_return,
+            base_return=known.base_return,
+        )
+        for rows in features
+    ]
+    generator = numpy_generator(session.config.seeds.learner, stage, "memory")
+    offered = sorted(session.memory.offer(items, generator), key=lambda item: item.key)
+    return Experience(session.slot, embodiment, tuple(offered[1:] or offered))
+
+
+def _visited(session: Session, stage: int, task: Task, phi: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Raw observations that the expert visits [S, O]."""
+    base = session.cache.base(embodiment_of(task))
+    episodes = evaluate_policies(
+        [task],
+        base.spec,
+        phi,
+        base.normalizer,
+        episodes=_STATE_EPISODES,
+        seed=_STATE_SEED,
+        num_threads=session.num_threads,
+        record=True,
+    )
+    count = min(STATES, int(episodes.lengths.sum()))
+    return episodes.states(count, numpy_generator(session.config.seeds.stream, stage, "states"))[0]
+
+
+def _update(session: Session, stage: int, experience: Experience) -> tuple[bool, tuple[float | None, float | None]]:
+    """Let the learner update the mapper; returns whether the update stays, and the validation losses around it."""
+    config, learner = session.config, session.learner
+    validation = _validation_set(session, stage) if config.accept.enabled and learner.validated else []
+    theta, state = session.mapper.arrays(), learner.arrays()
+    before = _validation_loss(session, validation)
+    generator = torch_generator(config.seeds.learner, stage, "update")
+    learner.update(session.mapper, experience, session.memory, session.update, generator)
+    after = _validation_loss(session, validation)
+    if before is not None and after is not None and not after <= before * (1.0 + config.accept.tolerance):
+        session.mapper.restore(theta)
+        learner.restore(state, session.mapper)
+        return False, (before, after)
+    session.memory.swap(lambda item: _with_own_outputs(session, item) if item.slot == experience.slot else item)
+    return True, (before, after)
+
+
+def _validation_set(session: Session, stage: int) -> list[Item]:
+    """One rollout of each task in memory, at most so many that the cost does not grow with the stream."""
+    held_out, most = session.memory.held_out(), session.config.accept.items
+    if len(held_out) <= most:
+        return held_out
+    generator = numpy_generator(session.config.seeds.learner, stage, "validation")
+    return [held_out[index] for index in sorted(generator.choice(len(held_out), most, replace=False).tolist())]
+
+
+@torch.no_grad()
+def _validation_loss(session: Session, items: list[Item]) -> float | None:
+    """Mean behaviour loss of the policies that are generated from the items' D; None without items."""
+    losses = [float(behaviour(_outcome(session, item))) for item in items]
+    return sum(losses) / len(losses) if losses else None
+
+
+def _outcome(session: Session, item: Item) -> Outcome:
+    """The policy generated from one stored D beside its expert."""
+    mapper = session.mapper[item.embodiment]
+    features = item.features[None, : session.config.map_steps]
+    return Outcome(
+        spec=mapper.base.spec,
+        phi_hat=session.learner.generate(session.mapper, session.memory, item.embodiment, features),
+        phi=item.phi[None],
+        scale=mapper.weight_scale,
+        inputs=item.inputs[None],
+        targets=item.targets[None],
+    )
+
+
+@torch.no_grad()
+def _with_own_outputs(session: Session, item: Item) -> Item:
+    """The item with what the mapper's policy does now on its states: its dark experience."""
+    outcome = _outcome(session, item)
+    return replace(item, dark=network_forward(outcome.spec, outcome.phi_hat, outcome.inputs)[0].clone())
+
+
+# record ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Watch:
+    """Seconds spent, by what they were spent on."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Time a block."""
+        started = time.perf_counter()
+        yield
+        self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
+
+
+def _failed(session: Session, stage: int, arrival: Arrival, why: str) -> StageRow:
+    """The row of a stage that came to nothing."""
+    task = arrival.task
+    return StageRow(
+        stage=stage,
+        task=task.to_json(),
+        family=task.family,
+        embodiment=embodiment_of(task),
+        segment=session.slot,
+        boundary=arrival.boundary,
+        true_boundary=arrival.boundary,
+        confidence=None,
+        predicted_return=None,
+        base_return=None,
+        generated_return=None,
+        decision="failed",
+        expert_return=None,
+        expert_steps=0,
+        full_steps=session.cache.recipe(task.family).n_timesteps,
+        environment_steps=0,
+        accepted=None,
+        validation_before=None,
+        validation_after=None,
+        memory_bytes=session.memory.nbytes,
+        memory_items=len(session.memory),
+        phi_hat="",
+        detail=why,
+    )
+
+
+def _commit(session: Session, row: StageRow, watch: Watch, say: OnStream) -> None:
+    """Measure, and write everything of a stage at once: after a kill there is all of it or nothing."""
+    say(Doing("evaluate"))
+    with watch.of("evaluate"):
+        rows = _evaluate(session, row.stage)
+    with watch.of("save"):
+        checkpoint = session.save()
+    notes = [row.detail] if row.detail else []
+    session.record.add_stage(row, rows, checkpoint, watch.seconds, notes)
+    if row.phi_hat:
+        session.kept.add(row.phi_hat)
+    session.collect_garbage(checkpoint)
+    say(StageDone(row, Scores.of(session.record, row.stage), watch.seconds, notes))
+
+
+def _past(record: Record) -> list[tuple[StageRow, Scores]]:
+    """The last few stages of a record that goes on."""
+    return [(row, Scores.of(record, row.stage)) for row in record.stages()[-_PAST_STAGES:]]
+
+
+def _evaluate(session: Session, stage: int) -> list[EvaluationRow]:
+    """Rows of R and of the held-out tasks, every so many stages; in between the current and the next task only."""
+    every, total = session.config.evaluation.every, len(session.arrivals)
+    if stage % every == 0 or stage == total:
+        rows = session.stream_board.measure(session.map, stage)
+        return rows + (session.held_out_board.measure(session.map, stage) if session.held_out_board else [])
+    nearby = [position for position in (stage - 1, stage) if 0 <= position < total]
+    return session.stream_board.measure(session.map, stage, nearby)

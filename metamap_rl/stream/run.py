@@ -1,0 +1,308 @@
+"""A stream's run directory: start it, go on with it, look at it.
+
+::
+
+    config.yaml         the resolved config
+    manifest.json       format and library versions, machine, every task of the stream, held-out tasks, references
+    record.sqlite       one row per stage and per evaluation (WAL)
+    artifacts/          memory, checkpoints and generated weights by the hash of their content
+    experts/            the expert cache, unless another one was named
+    mappers/<family>/   at the end: the mapper, as `metamap adapt` and `Mapper.load` take it
+    tensorboard/        where the config asks for it
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from metamap_agents.executors import Executor, LocalExecutor
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import claim_output, library_versions, read_json, write_bytes, write_json
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.task import Task
+from metamap_rl.mapper import MapperConfig
+from metamap_rl.probe import probe_from_json
+from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
+from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.events import Doing, OnStream
+from metamap_rl.stream.experts import ExpertCache, bases_of
+from metamap_rl.stream.kinds import Arrival, arrivals
+from metamap_rl.stream.learner import UpdateConfig, make_learner
+from metamap_rl.stream.loop import run_stream
+from metamap_rl.stream.memory import Memory
+from metamap_rl.stream.record import Record
+from metamap_rl.stream.scoreboard import Reference, Scoreboard
+from metamap_rl.stream.seeds import derive, numpy_generator
+from metamap_rl.stream.session import Session
+from metamap_rl.stream.shift import ShiftDetector
+from metamap_rl.stream.store import ArtifactStore
+
+__all__ = ["FORMAT_VERSION", "StreamRun", "open_run", "resume", "start"]
+
+FORMAT_VERSION = 1
+"""Version of the run directory; any change of what it holds is a new one."""
+
+_CONFIG, _MANIFEST, _RECORD = "config.yaml", "manifest.json", "record.sqlite"
+_MANIFEST_KEYS = ("format_version", "versions", "machine", "arrivals", "held_out", "references", "zoo")
+
+
+@dataclass(frozen=True)
+class StreamRun:
+    """A run directory, open for reading."""
+
+    root: Path
+    config: StreamConfig
+    manifest: dict[str, Any]
+    record: Record
+
+    @property
+    def total(self) -> int:
+        """Number of stages of the stream."""
+        return len(self.manifest["arrivals"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether all stages are done."""
+        return self.record.last_stage == self.total
+
+
+def start(
+    config: StreamConfig,
+    out: str | Path,
+    *,
+    tasks: Iterable[Task] | None = None,
+    zoo: str | Path | None = None,
+    executor: Executor | None = None,
+    num_threads: int = 0,
+    on_event: OnStream | None = None,
+    stop_requested: Callable[[], bool] | None = None,
+) -> StreamRun:
+    """Run a stream in a new directory.
+
+    Args:
+        config: what to do.
+        out: the directory, which must not hold anything yet.
+        tasks: the tasks, from Python, in place of ``config.stream``; an iterator is drawn to its end first.
+        zoo: an expert cache to share with other runs; by default a folder in the directory.
+        executor: where experts are trained that are missing; by default processes on this machine.
+        num_threads: threads of the simulator; 0 takes all cores.
+        on_event: told what is going on.
+        stop_requested: asked between stages; True ends the run there, to be resumed.
+
+    Raises:
+        MetaMapError: the directory is not free, an empty stream, or a stage failed and the config says to stop.
+    """
+    root = claim_output(out)
+    drawn = config.stream.tasks(numpy_generator(config.seeds.stream, 0, "tasks")) if tasks is None else list(tasks)
+    if not drawn:
+        raise MetaMapError("the stream has no tasks: expected at least one")
+    config.check_revisits(drawn)
+    coming = arrivals(drawn)
+    held_out = _held_out(config, [arrival.task for arrival in coming])
+    root.mkdir(parents=True, exist_ok=True)
+    cache = _cache(config, root / "experts" if zoo is None else Path(zoo), coming, held_out)
+    say: OnStream = on_event if on_event is not None else lambda event: None
+    with ExitStack() as stack:
+        executor = stack.enter_context(LocalExecutor()) if executor is None else executor
+        _prepare(config, cache, coming, held_out, executor, say)
+    boards = _boards(config, cache, coming, held_out, num_threads)
+    say(Doing("references"))
+    references = {
+        name: asdict(reference) for board in boards if board is not None for name, reference in board.references.items()
+    }
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "versions": library_versions(),
+        "machine": describe_machine(),
+        "arrivals": [{**arrival.task.to_json(), "boundary": arrival.boundary} for arrival in coming],
+        "held_out": [task.to_json() for task in held_out],
+        "references": references,
+        "zoo": None if zoo is None else str(Path(zoo).resolve()),
+    }
+    write_bytes(root / _CONFIG, to_yaml(config).encode())
+    Record.create(root / _RECORD).close()
+    write_json(root / _MANIFEST, manifest)  # last: with it the directory can be resumed
+    return resume(root, num_threads=num_threads, on_event=on_event, stop_requested=stop_requested)
+
+
+def resume(
+    directory: str | Path,
+    *,
+    executor: Executor | None = None,
+    num_threads: int = 0,
+    on_event: OnStream | None = None,
+    stop_requested: Callable[[], bool] | None = None,
+) -> StreamRun:
+    """Go on with a run from its last finished stage; the result equals that of a run never stopped, to the bit.
+
+    Args:
+        directory: the run's.
+        executor: where experts are trained that the cache has lost; by default processes on this machine.
+        num_threads: threads of the simulator; 0 takes all cores.
+        on_event: told what is going on.
+        stop_requested: asked between stages.
+
+    Raises:
+        MetaMapError: not a run directory, one of another version, one that another process is running, damaged files.
+    """
+    found = open_run(directory)
+    found.record.close()
+    with Record.open(found.root / _RECORD) as record:
+        run = replace(found, record=record)
+        session = _session(run, executor, num_threads, on_event)
+        finished = run_stream(session, on_event=on_event, stop_requested=stop_requested)
+        if finished:
+            _save_mappers(run, session)
+    return open_run(directory)
+
+
+def open_run(directory: str | Path) -> StreamRun:
+    """Open a run directory for reading, also while it is running.
+
+    Raises:
+        MetaMapError: not a run directory, or one of another version.
+    """
+    root = Path(directory)
+    if not (root / _MANIFEST).is_file():
+        raise MetaMapError(
+            f"{root}: not the directory of a stream, or of one that never came to its first stage: "
+            f"there is no {_MANIFEST} in it"
+        )
+    manifest = read_json(root / _MANIFEST)
+    if not isinstance(manifest, dict) or "format_version" not in manifest:
+        raise MetaMapError(f"{root / _MANIFEST}: not the manifest of a stream, it has no format_version")
+    if manifest["format_version"] != FORMAT_VERSION:
+        raise MetaMapError(
+            f"{root}: a stream of format version {manifest['format_version']!r}, this metamap_rl goes on with "
+            f"version {FORMAT_VERSION}"
+        )
+    for key in _MANIFEST_KEYS:
+        if key not in manifest:
+            raise MetaMapError(f"{root / _MANIFEST}: expected the key {key!r}, there are {', '.join(sorted(manifest))}")
+    return StreamRun(root, load_config(root / _CONFIG), manifest, Record.open(root / _RECORD, read_only=True))
+
+
+# parts ----------------------------------------------------------------------------------------------------------------
+
+
+def _held_out(config: StreamConfig, tasks: list[Task]) -> list[Task]:
+    """Tasks that are never trained on, of every family of the stream."""
+    count = config.evaluation.held_out
+    families = sorted({task.family for task in tasks})
+    if not count:
+        return []
+    seed = derive(config.seeds.evaluation, 0, "held-out")
+    return [task for name in families for task in get_family(name).sample(config.evaluation.split, count, seed)]
+
+
+def _cache(config: StreamConfig, root: Path, coming: tuple[Arrival, ...], held_out: list[Task]) -> ExpertCache:
+    families = sorted({arrival.task.family for arrival in coming} | {task.family for task in held_out})
+    return ExpertCache(
+        root=root,
+        bases=bases_of(families, config.experts.bases),
+        overrides=config.experts.overrides,
+        base_overrides=config.experts.base_overrides,
+    )
+
+
+def _prepare(
+    config: StreamConfig,
+    cache: ExpertCache,
+    coming: tuple[Arrival, ...],
+    held_out: list[Task],
+    executor: Executor,
+    say: OnStream,
+) -> None:
+    """Train what is missing in the cache: base policies always, experts where scores or the learner need them."""
+    tasks = [arrival.task for arrival in coming]
+    for embodiment in dict.fromkeys(get_family(task.family).embodiment for task in tasks):
+        cache.base(embodiment, lambda done, total, metrics: say(Doing("base policy", done, total)))
+    wanted = tasks if config.evaluation.reference or config.experts.start == "phi-0" else []
+    wanted = wanted + (held_out if config.evaluation.reference else [])
+    if wanted:
+        cache.prepare(wanted, executor, on_expert=lambda done, total, expert: say(Doing("experts", done, total)))
+
+
+def _boards(
+    config: StreamConfig, cache: ExpertCache, coming: tuple[Arrival, ...], held_out: list[Task], num_threads: int
+) -> tuple[Scoreboard, Scoreboard | None]:
+    """The scoreboards of the stream's own tasks and of the held-out ones."""
+    stream = Scoreboard(
+        tasks=tuple(arrival.task for arrival in coming),
+        split="stream",
+        cache=cache,
+        probe=probe_from_json(config.probe),
+        steps=config.map_steps,
+        episodes=config.evaluation.episodes,
+        seed=config.seeds.evaluation,
+        num_threads=num_threads,
+        with_experts=config.evaluation.reference,
+    )
+    return stream, replace(stream, tasks=tuple(held_out), split="held-out") if held_out else None
+
+
+def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_event: OnStream | None) -> Session:
+    """A session where the record left off."""
+    config, manifest = run.config, run.manifest
+    coming = tuple(
+        Arrival(Task.from_json({key: entry[key] for key in ("family", "parameters", "split")}), entry["boundary"])
+        for entry in manifest["arrivals"]
+    )
+    held_out = [Task.from_json(entry) for entry in manifest["held_out"]]
+    cache = _cache(config, Path(manifest["zoo"] or run.root / "experts"), coming, held_out)
+    if executor is not None:
+        _prepare(config, cache, coming, held_out, executor, on_event or (lambda event: None))
+    boards = _boards(config, cache, coming, held_out, num_threads)
+    references = {name: Reference(**entry) for name, entry in manifest["references"].items()}
+    for board in boards:
+        if board is not None:
+            board.with_references(references)
+    learner = make_learner(config.learner)
+    session = Session(
+        config=config,
+        arrivals=coming,
+        cache=cache,
+        probe=probe_from_json(config.probe),
+        update=UpdateConfig(**config.update.model_dump()),
+        stream_board=boards[0],
+        held_out_board=boards[1],
+        record=run.record,
+        store=ArtifactStore(run.root / "artifacts"),
+        learner=learner,
+        mapper=EmbodiedMapper(MapperConfig(**config.mapper.model_dump()), seed=config.seeds.learner),
+        memory=Memory(learner.retention, config.memory_bytes),
+        detector=ShiftDetector(),
+        num_threads=num_threads,
+        kept={row.phi_hat for row in run.record.stages() if row.phi_hat},
+    )
+    last = run.record.checkpoint()
+    if last is not None:
+        _, checkpoint = last
+        for sentence in session.restore(checkpoint, drop_damaged=config.on_error == "continue"):
+            run.record.log(sentence)
+        session.collect_garbage(checkpoint)
+    return session
+
+
+def _save_mappers(run: StreamRun, session: Session) -> None:
+    """Write the mapper of each family that was seen, as an ordinary mapper of that family."""
+    families = dict.fromkeys(arrival.task.family for arrival in session.arrivals)
+    for family in families:
+        embodiment = get_family(family).embodiment
+        if embodiment not in session.mapper:
+            continue  # every one of its stages failed or was served by phi_0
+        mapper = copy.copy(session.mapper[embodiment])
+        mapper.family = family
+        mapper.record = {
+            "stream": run.config.name,
+            "learner": dict(run.config.learner),
+            "stages": run.total,
+            "training_tasks": len(session.memory.slots),
+        }
+        mapper.save(run.root / "mappers" / family, overwrite=True)

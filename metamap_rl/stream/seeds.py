@@ -1,0 +1,25 @@
+"""Randomness of a stream: each use at each stage has a generator of its own, so that none has to be saved."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+import torch
+
+__all__ = ["derive", "numpy_generator", "torch_generator"]
+
+
+def derive(seed: int, stage: int, purpose: str) -> int:
+    """A seed in [0, 2^31) for one use at one stage."""
+    return int(numpy_generator(seed, stage, purpose).integers(2**31))
+
+
+def numpy_generator(seed: int, stage: int, purpose: str) -> np.random.Generator:
+    """A NumPy generator for one use at one stage."""
+    return np.random.default_rng([seed, stage, zlib.crc32(purpose.encode())])
+
+
+def torch_generator(seed: int, stage: int, purpose: str) -> torch.Generator:
+    """A torch generator for one use at one stage."""
+    return torch.Generator().manual_seed(derive(seed, stage, purpose))

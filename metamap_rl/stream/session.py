@@ -1,0 +1,231 @@
+"""What the streaming loop works with, and how it is saved after each stage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamap_agents.base_policy import BasePolicy
+from metamap_envs.errors import MetaMapError
+from metamap_rl.probe import Probe
+from metamap_rl.scales import Scales
+from metamap_rl.stream.config import StreamConfig
+from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.experts import ExpertCache
+from metamap_rl.stream.kinds import Arrival
+from metamap_rl.stream.learner import Learner, UpdateConfig
+from metamap_rl.stream.memory import Item, Memory
+from metamap_rl.stream.record import Record
+from metamap_rl.stream.scoreboard import Scoreboard
+from metamap_rl.stream.shift import ShiftDetector
+from metamap_rl.stream.store import ArtifactStore
+
+__all__ = ["Known", "Session"]
+
+_FORMAT = "metamap-stream-checkpoint-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The expert of the segment that is running: with no boundary in between, the next arrival needs no other."""
+
+    phi: NDArray[np.float32]
+    """phi* [P]."""
+    expert_return: float
+    base_return: float
+
+
+@dataclass
+class Session:
+    """A stream in progress: fixed services, and the state that every stage changes."""
+
+    config: StreamConfig
+    arrivals: tuple[Arrival, ...]
+    cache: ExpertCache
+    probe: Probe
+    update: UpdateConfig
+    stream_board: Scoreboard
+    held_out_board: Scoreboard | None
+    record: Record
+    store: ArtifactStore
+
+    learner: Learner
+    mapper: EmbodiedMapper
+    memory: Memory
+    detector: ShiftDetector
+    slot: int = -1
+    """Number of the running segment, counted by the learner's own idea of boundaries."""
+    known: Known | None = None
+    num_threads: int = 0
+    kept: set[str] = field(default_factory=set)
+    """Artifacts that are results, not state: they stay."""
+
+    def map(self, embodiment: str, features: Tensor) -> NDArray[np.float32]:
+        """Weights [B, P] for feature rows [B, k, F]; phi_0 for an embodiment that nothing was learnt of yet.
+
+        Raises:
+            MetaMapError: the weights are not finite.
+        """
+        if embodiment not in self.mapper:
+            return np.tile(self.cache.base(embodiment).phi, (len(features), 1))
+        phis: NDArray[np.float32] = self.learner.generate(self.mapper, self.memory, embodiment, features).numpy()
+        if not np.isfinite(phis).all():
+            raise MetaMapError(f"the weights generated for {embodiment!r} are not finite: lower update.learning_rate")
+        return phis
+
+    def meet(self, embodiment: str, base: BasePolicy, features: Tensor, phi: Tensor, family: str) -> None:
+        """Give the mapper a head for an embodiment, its units taken from the first task: D [R, n, F] and phi* [P].
+
+        With one task nothing is known of how weights differ between tasks: all get one unit, the root mean square
+        of phi* - phi_0. The units stay, since a change of them would change what the mapper answers.
+        """
+        if embodiment in self.mapper:
+            return
+        rows = features.flatten(0, 1)
+        std = rows.std(dim=0, correction=0)
+        change = float((phi - torch.from_numpy(base.phi)).square().mean().sqrt())
+        scales = Scales(
+            feature_mean=rows.mean(dim=0),
+            feature_std=torch.where(std < 1e-6, 1.0, std),
+            weight_scale=torch.full_like(phi, change if change > 0 else 1.0),
+            coordinate_mean=torch.zeros(0),
+            coordinate_std=torch.ones(0),
+        )
+        self.mapper.add(embodiment, base, scales, family=family, probe=self.config.probe)
+
+    # state ----------------------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> Snapshot:
+        """Everything that a stage may change, to put it back if the stage fails."""
+        return Snapshot(
+            mapper=self.mapper.arrays(),
+            learner=self.learner.arrays(),
+            detector=self.detector.arrays(),
+            items=list(self.memory.items),
+            embodiments=self.mapper.embodiments,
+            slot=self.slot,
+            known=self.known,
+        )
+
+    def roll_back(self, before: Snapshot) -> None:
+        """Undo a stage."""
+        self.mapper.forget(set(self.mapper.embodiments) - set(before.embodiments))
+        self.mapper.restore(before.mapper)
+        self.learner.restore(before.learner, self.mapper)
+        self.detector = ShiftDetector.from_arrays(before.detector)
+        self.memory.items = list(before.items)
+        self.slot, self.known = before.slot, before.known
+
+    def save(self) -> str:
+        """Write the state as artifacts, each thing once; returns the name of the one that names the others."""
+        known = self.known
+        arrays = {
+            **_prefixed("mapper", self.mapper.arrays()),
+            **_prefixed("learner", self.learner.arrays()),
+            **_prefixed("detector", self.detector.arrays()),
+            **({"known.phi": known.phi} if known is not None else {}),
+        }
+        document = {
+            "embodiments": [
+                {"name": name, "family": self.mapper[name].family, "base": self._save_base(self.mapper[name].base)}
+                for name in self.mapper
+            ],
+            "memory": [self._save_item(item) for item in self.memory.items],
+            "slot": self.slot,
+            "known": [known.expert_return, known.base_return] if known is not None else None,
+        }
+        return self.store.put(arrays, {"format": _FORMAT, "state": json.dumps(document, sort_keys=True)})
+
+    def _save_base(self, base: BasePolicy) -> str:
+        return self.store.put(base.to_arrays(), {"base": json.dumps(base.describe(), sort_keys=True)})
+
+    def _save_item(self, item: Item) -> str:
+        return self.store.put(item.arrays(), {"embodiment": item.embodiment})
+
+    def restore(self, checkpoint: str, *, drop_damaged: bool = False) -> list[str]:
+        """Put the state back to where `save` left it.
+
+        Args:
+            checkpoint: what `save` returned.
+            drop_damaged: go on without rollouts of the memory whose files are damaged.
+
+        Returns:
+            A sentence for each rollout that was dropped.
+
+        Raises:
+            MetaMapError: a file is missing or damaged.
+        """
+        arrays, metadata = self.store.get(checkpoint)
+        if metadata.get("format") != _FORMAT:
+            raise MetaMapError(f"artifact {checkpoint}: not the checkpoint of a stream ({_FORMAT})")
+        document = json.loads(metadata["state"])
+        for entry in document["embodiments"]:
+            self._restore_embodiment(entry, arrays)
+        self.mapper.restore(_part("mapper", arrays), f"artifact {checkpoint}")
+        self.learner.restore(_part("learner", arrays), self.mapper)
+        self.detector = ShiftDetector.from_arrays(_part("detector", arrays))
+        self.slot = document["slot"]
+        self.known = Known(arrays["known.phi"], *document["known"]) if document["known"] is not None else None
+        return self._restore_memory(document["memory"], drop_damaged)
+
+    def _restore_embodiment(self, entry: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Add a head of the right sizes; its units and weights come with the rest of the mapper's arrays."""
+        base_arrays, about = self.store.get(entry["base"])
+        base = BasePolicy.from_arrays(base_arrays, json.loads(about["base"]), f"artifact {entry['base']}")
+        prefix = f"mapper.unit.{entry['name']}."
+        units = {
+            name.removeprefix(prefix): torch.from_numpy(np.array(array))
+            for name, array in arrays.items()
+            if name.startswith(prefix)
+        }
+        self.mapper.add(entry["name"], base, Scales(**units), family=entry["family"], probe=self.config.probe)
+
+    def _restore_memory(self, names: list[str], drop_damaged: bool) -> list[str]:
+        self.memory.items, dropped = [], []
+        for name in names:
+            try:
+                arrays, metadata = self.store.get(name)
+                item = Item.from_arrays(arrays, metadata.get("embodiment", ""), f"memory: artifact {name}")
+            except MetaMapError as error:
+                if not drop_damaged:
+                    raise MetaMapError(f"memory: {error}") from None
+                dropped.append(f"memory: a rollout was dropped: {error}")
+                continue
+            self.memory.items.append(item)
+        return dropped
+
+    def collect_garbage(self, checkpoint: str) -> None:
+        """Remove the artifacts that neither the results nor this checkpoint need."""
+        _, metadata = self.store.get(checkpoint)
+        document = json.loads(metadata["state"])
+        bases = [entry["base"] for entry in document["embodiments"]]
+        self.store.keep({checkpoint, *bases, *document["memory"], *self.kept})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """State of a session in memory."""
+
+    mapper: dict[str, NDArray[Any]]
+    learner: dict[str, NDArray[Any]]
+    detector: dict[str, NDArray[Any]]
+    items: list[Item]
+    embodiments: tuple[str, ...]
+    slot: int
+    known: Known | None
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {f"{prefix}.{name}": array for name, array in arrays.items()}
+
+
+def _part(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    start = f"{prefix}."
+    return {name.removeprefix(start): array for name, array in arrays.items() if name.startswith(start)}
