@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from typing import Any
 
 import gymnasium as gym
@@ -75,6 +76,7 @@ def test_declaration_is_complete(name: str) -> None:
     assert family.name == name
     assert family is get_family(name)
     assert family.description
+    assert re.fullmatch(r"[a-z]+(-[a-z]+)*", family.embodiment)
     assert (family.__doc__ or "").count("Reward:") == 1
     assert family.physics_parameters <= set(family.space.names)
     assert all(parameter.description and parameter.unit for parameter in family.space.parameters)
@@ -82,6 +84,15 @@ def test_declaration_is_complete(name: str) -> None:
     spec = gym.spec(family.gym_id)
     assert spec.max_episode_steps == family.horizon
     assert spec.vector_entry_point
+
+
+@pytest.mark.parametrize("embodiment", sorted({get_family(name).embodiment for name in FAMILIES}))
+def test_one_policy_fits_all_families_of_an_embodiment(embodiment: str) -> None:
+    first, *others = [family for family in map(get_family, FAMILIES) if family.embodiment == embodiment]
+    for other in others:
+        assert other.observation_size == first.observation_size
+        assert other.action_size == first.action_size
+        assert_same(other.action_range, first.action_range)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -73,6 +73,8 @@ class Family(ABC):
         name: name in the registry, e.g. "cheetah-velocity".
         version: number at the end of the Gymnasium id; a change of behaviour is a new version.
         base_id: the Gymnasium environment whose physics it is.
+        embodiment: the robot, e.g. "half-cheetah". Families of one embodiment have the same observation and action
+            sizes and the same action range, so that one policy fits all of them.
         space: the parameters.
         horizon: steps after which an episode is truncated.
         frame_skip: MuJoCo steps per environment step.
@@ -84,6 +86,7 @@ class Family(ABC):
     name: ClassVar[str]
     version: ClassVar[int] = 0
     base_id: ClassVar[str]
+    embodiment: ClassVar[str]
     space: ClassVar[ParameterSpace]
     horizon: ClassVar[int]
     frame_skip: ClassVar[int]

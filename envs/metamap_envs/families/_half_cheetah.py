@@ -29,6 +29,7 @@ class HalfCheetah(Family):
     """
 
     base_id = "HalfCheetah-v5"
+    embodiment = "half-cheetah"
     horizon = 200  # MAML, PEARL, VariBAD
     frame_skip = 5
     camera: ClassVar[Mapping[str, Any]] = {"distance": 4.0}

@@ -32,6 +32,7 @@ class ReacherGoal(Family):
 
     name = "reacher-goal"
     base_id = "Reacher-v5"
+    embodiment = "reacher"
     description = "Reacher that must find and hold a hidden target"
     horizon = 50
     frame_skip = 2
