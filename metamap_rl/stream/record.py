@@ -77,6 +77,8 @@ class StageRow:
     """The same, after it."""
     memory_bytes: int
     memory_items: int
+    phi_hat: str
+    """The artifact with the generated weights; "" if none were generated."""
     detail: str
     """In words, anything else; "" if there is nothing to say."""
 
