@@ -24,6 +24,7 @@ from safetensors.numpy import save as to_safetensors
 from metamap_envs.errors import MetaMapError, unknown_name
 
 __all__ = [
+    "arrays_to_bytes",
     "check_arrays",
     "claim_output",
     "library_versions",
@@ -111,17 +112,28 @@ def save_arrays(
         MetaMapError: wrong suffix, or an array or a string that the format cannot hold.
     """
     path = _safetensors_path(path)
+    write_bytes(path, arrays_to_bytes(arrays, metadata, path.name))
+
+
+def arrays_to_bytes(
+    arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str] | None = None, what: str = "arrays"
+) -> bytes:
+    """What :func:`save_arrays` writes; ``what`` is put in front of the errors.
+
+    Raises:
+        MetaMapError: an array or a string that the format cannot hold.
+    """
     # The format is written from raw memory: a transposed or strided array must be copied to C order first.
     dense = {name: np.array(array, order="C") for name, array in arrays.items()}
     for name, array in dense.items():
         if array.dtype.kind not in _STORABLE_KINDS or array.dtype.itemsize > 8:
-            raise MetaMapError(f"{path.name}: {name}: expected floats, integers or booleans, got {array.dtype}")
+            raise MetaMapError(f"{what}: {name}: expected floats, integers or booleans, got {array.dtype}")
     texts = dict(metadata or {})
     for key, text in texts.items():
         if not isinstance(text, str):
-            raise MetaMapError(f"{path.name}: metadata {key!r}: expected a string, got {type(text).__name__}")
+            raise MetaMapError(f"{what}: metadata {key!r}: expected a string, got {type(text).__name__}")
     # `or None`: the library writes a file that it cannot read for no arrays and an empty dictionary of texts.
-    write_bytes(path, _in_fixed_order(to_safetensors(dense, texts or None)))
+    return _in_fixed_order(to_safetensors(dense, texts or None))
 
 
 def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
