@@ -143,7 +143,8 @@ class Database:
             except sqlite3.OperationalError as error:
                 # A folder where nothing may be written: SQLite cannot make the files of WAL beside the record.
                 wal = self.path.with_name(f"{self.path.name}-wal")
-                if not read_only or wal.exists() or error.sqlite_errorname != "SQLITE_CANTOPEN":
+                unwritable = error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
+                if not read_only or wal.exists() or not unwritable:
                     raise
                 self._connection.close()
                 self._connection = self._connect("mode=ro&immutable=1")

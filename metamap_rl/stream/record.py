@@ -6,8 +6,7 @@ before, whole. Only one process may have the record open for writing; any number
 
 from __future__ import annotations
 
-import os
-import secrets
+import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
+from metamap_agents.storage import write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.stream.database import Database, Table
 
@@ -384,24 +384,15 @@ def _claim(path: Path) -> FileLock:
 
 
 def _write_empty(path: Path) -> None:
-    """Make the tables under a temporary name, so that ``path`` is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
-    try:
-        temporary.touch(exist_ok=False)
-        database = Database(temporary)
-        try:
-            with database.transaction():
-                for table in _TABLES:
-                    database.execute(table.schema)
-                for meta in (_Meta("format", _FORMAT), _Meta("schema_version", str(SCHEMA_VERSION))):
-                    database.execute(_META.insert, _META.values(meta))
-        finally:
-            database.close()
-        os.replace(temporary, path)
-    except OSError as error:
-        raise MetaMapError(f"{path}: cannot be written ({error.strerror})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Make the tables in memory and write the file as a whole, so that there is never half a record."""
+    connection = sqlite3.connect(":memory:")
+    for table in _TABLES:
+        connection.execute(table.schema)
+    for meta in (_Meta("format", _FORMAT), _Meta("schema_version", str(SCHEMA_VERSION))):
+        connection.execute(_META.insert, _META.values(meta))
+    connection.commit()
+    write_bytes(path, connection.serialize())
+    connection.close()
 
 
 def _check_version(database: Database) -> None:
