@@ -84,10 +84,22 @@ class EmbodiedMapper(nn.Module):
         for embodiment in embodiments:
             del self._mappers[embodiment]
 
-    def forward(self, embodiment: str, features: Tensor) -> Tensor:
-        """Map feature rows [B, n, F] of one embodiment to weights [B, P]."""
-        weights: Tensor = self[embodiment](features)
-        return weights
+    def forward(self, embodiment: str, *features: Tensor) -> Tensor:
+        """Map feature rows of one embodiment to weights, in one pass through its head.
+
+        Args:
+            embodiment: its name.
+            features: one or more sets of D [B_i, n_i, F], n_i at least 1 where there are several.
+
+        Returns:
+            [sum B_i, P], in the order given.
+        """
+        mapper = self[embodiment]
+        if len(features) == 1:
+            weights: Tensor = mapper(features[0])
+            return weights
+        z = torch.cat([mapper.encode(rows) for rows in features])
+        return mapper.phi_0 + mapper.weight_scale * mapper.hypernetwork(z)
 
     def blank(self, seed: int) -> EmbodiedMapper:
         """An untrained mapper with the same embodiments, base policies and units."""

@@ -10,37 +10,15 @@ from typing import Any, ClassVar
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import mse_loss
 
-from metamap_agents.functional import forward as network_forward
 from metamap_envs.errors import MetaMapError
-from metamap_rl.losses import LOSSES, Outcome
+from metamap_rl.losses import LOSSES, Loss, Outcome, behaviour
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.learner import Experience, UpdateConfig
 from metamap_rl.stream.memory import Item, Memory
+from metamap_rl.stream.windows import Rows, by_embodiment, draw
 
-__all__ = ["GradientLearner", "Rows", "Step", "draw"]
-
-
-@dataclass(frozen=True, eq=False)
-class Rows:
-    """B rollouts of one embodiment, as one gradient step sees them."""
-
-    embodiment: str
-    features: Tensor
-    """[B, k, F]."""
-    phi: Tensor
-    """[B, P]."""
-    inputs: Tensor
-    """[B, S, I]."""
-    targets: Tensor
-    """[B, S, A]."""
-    dark: Tensor
-    """[B, S, A]."""
-
-    def __len__(self) -> int:
-        """Number of rollouts B."""
-        return len(self.phi)
+__all__ = ["GradientLearner", "Step"]
 
 
 @dataclass(frozen=True)
@@ -55,44 +33,54 @@ class Step:
     generator: torch.Generator
 
     def draw(self, items: Sequence[Item], count: int, *, by_slot: bool = False) -> list[Rows]:
-        """Draw ``count`` windows from items; see :func:`draw`."""
+        """Draw ``count`` windows from items; see :func:`metamap_rl.stream.windows.draw`."""
         return draw(items, count, self.config, self.generator, by_slot=by_slot)
 
     def new(self, count: int) -> list[Rows]:
         """Draw ``count`` windows of the task that was just learnt."""
         return self.draw(self.experience.items, count)
 
+    def generate(self, rows: Sequence[Rows]) -> list[Tensor]:
+        """phi_hat [B, P] of each; what was asked for before is not computed again.
+
+        All rows of an embodiment go through its head together: its gradient, the largest of all, is then made once.
+        """
+        for embodiment, parts in by_embodiment(part for part in rows if part.generated is None).items():
+            weights = self.mapper(embodiment, *(part.features for part in parts))
+            for part, generated in zip(parts, weights.split([len(part) for part in parts]), strict=True):
+                part.generated = generated
+        return [part.generated for part in rows if part.generated is not None]
+
     def pair_loss(self, rows: Sequence[Rows]) -> Tensor:
         """Loss of phi_hat against phi*, the mean over all rollouts; 0 where there are none."""
-        return self._mean(rows, self._against_expert)
+        return _mean(LOSSES.get(self.config.loss), self._outcomes(rows, lambda part: part.targets))
 
     def dark_loss(self, rows: Sequence[Rows]) -> Tensor:
         """Mean squared error against what the mapper's own policies did when they were stored."""
-        return self._mean(rows, self._against_self)
+        return _mean(behaviour, self._outcomes(rows, lambda part: part.dark))
 
-    def _mean(self, rows: Sequence[Rows], loss: Callable[[Rows], Tensor]) -> Tensor:
-        total = sum(len(part) for part in rows)
-        if not total:
-            return torch.zeros(())
-        mean: Tensor = sum((len(part) / total * loss(part) for part in rows), torch.zeros(()))
-        return mean
+    def _outcomes(self, rows: Sequence[Rows], targets: Callable[[Rows], Tensor]) -> list[Outcome]:
+        """What came out and what should have, one of each embodiment."""
+        self.generate(rows)
+        return [self._outcome(embodiment, parts, targets) for embodiment, parts in by_embodiment(rows).items()]
 
-    def _against_expert(self, rows: Rows) -> Tensor:
-        mapper = self.mapper[rows.embodiment]
-        outcome = Outcome(
+    def _outcome(self, embodiment: str, parts: Sequence[Rows], targets: Callable[[Rows], Tensor]) -> Outcome:
+        mapper = self.mapper[embodiment]
+        return Outcome(
             spec=mapper.base.spec,
-            phi_hat=mapper(rows.features),
-            phi=rows.phi,
+            phi_hat=torch.cat(self.generate(parts)),
+            phi=torch.cat([part.phi for part in parts]),
             scale=mapper.weight_scale,
-            inputs=rows.inputs,
-            targets=rows.targets,
+            inputs=torch.cat([part.inputs for part in parts]),
+            targets=torch.cat([targets(part) for part in parts]),
             weights_coefficient=self.config.weights_coefficient,
         )
-        return LOSSES.get(self.config.loss)(outcome)
 
-    def _against_self(self, rows: Rows) -> Tensor:
-        mapper = self.mapper[rows.embodiment]
-        return mse_loss(network_forward(mapper.base.spec, mapper(rows.features), rows.inputs), rows.dark)
+
+def _mean(loss: Loss, outcomes: Sequence[Outcome]) -> Tensor:
+    """Mean over all rollouts."""
+    total = sum(len(outcome.phi) for outcome in outcomes)
+    return sum((len(outcome.phi) / total * loss(outcome) for outcome in outcomes), torch.zeros(()))
 
 
 class GradientLearner:
@@ -171,65 +159,6 @@ class GradientLearner:
         """See `Learner`."""
         if arrays:
             raise MetaMapError(f"learner {self.name!r} keeps no arrays, the checkpoint has {sorted(arrays)[0]!r}")
-
-
-def draw(
-    items: Sequence[Item], count: int, config: UpdateConfig, generator: torch.Generator, *, by_slot: bool = False
-) -> list[Rows]:
-    """Draw windows of rollouts, with replacement, all of one length.
-
-    Args:
-        items: what to draw from; may be empty, then nothing is drawn.
-        count: how many, 0 or more.
-        config: gives lengths and number of states.
-        generator: of every draw.
-        by_slot: draw the task first, then one of its rollouts, so that each task counts alike; else the rollouts
-            count alike.
-
-    Returns:
-        The windows, those of one embodiment together.
-    """
-    if not items or count < 1:
-        return []
-    if by_slot:
-        slots = sorted({item.slot for item in items})
-        groups = [[item for item in items if item.slot == slot] for slot in slots]
-        chosen_slots = torch.randint(len(groups), (count,), generator=generator).tolist()
-        chosen = [
-            groups[slot][int(torch.randint(len(groups[slot]), (1,), generator=generator))] for slot in chosen_slots
-        ]
-    else:
-        chosen = [items[index] for index in torch.randint(len(items), (count,), generator=generator).tolist()]
-    shortest = min(len(item.features) for item in chosen)
-    lengths = [length for length in config.lengths if length <= shortest] or [shortest]
-    length = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
-    embodiments = dict.fromkeys(item.embodiment for item in chosen)
-    return [
-        _rows(name, [item for item in chosen if item.embodiment == name], length, config, generator)
-        for name in embodiments
-    ]
-
-
-def _rows(
-    embodiment: str, items: Sequence[Item], length: int, config: UpdateConfig, generator: torch.Generator
-) -> Rows:
-    """Stack a window and some states of each item."""
-    windows, states = [], []
-    for item in items:
-        offset = int(torch.randint(len(item.features) - length + 1, (1,), generator=generator))
-        if float(torch.rand((), generator=generator)) < config.from_start:
-            offset = 0
-        windows.append(item.features[offset : offset + length])
-        states.append(torch.randint(len(item.inputs), (config.states,), generator=generator))
-    pairs = list(zip(items, states, strict=True))
-    return Rows(
-        embodiment=embodiment,
-        features=torch.stack(windows),
-        phi=torch.stack([item.phi for item in items]),
-        inputs=torch.stack([item.inputs[state] for item, state in pairs]),
-        targets=torch.stack([item.targets[state] for item, state in pairs]),
-        dark=torch.stack([item.dark[state] for item, state in pairs]),
-    )
 
 
 def _rate(update: int, updates: int, config: UpdateConfig) -> float:

@@ -1,0 +1,114 @@
+"""Windows of stored rollouts: what one gradient step sees of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from metamap_rl.stream.learner import UpdateConfig
+from metamap_rl.stream.memory import Item
+
+__all__ = ["Rows", "by_embodiment", "draw", "windows"]
+
+
+@dataclass(eq=False)
+class Rows:
+    """B rollouts of one embodiment, as one gradient step sees them; drawn for that step and dropped after it."""
+
+    embodiment: str
+    features: Tensor
+    """[B, k, F]."""
+    phi: Tensor
+    """[B, P]."""
+    inputs: Tensor
+    """[B, S, I]."""
+    targets: Tensor
+    """[B, S, A]."""
+    dark: Tensor
+    """[B, S, A]."""
+    generated: Tensor | None = None
+    """phi_hat [B, P], once the mapper has been asked for it in this step."""
+
+    def __len__(self) -> int:
+        """Number of rollouts B."""
+        return len(self.phi)
+
+
+def by_embodiment(rows: Iterable[Rows]) -> dict[str, list[Rows]]:
+    """Group rows, in the order in which the embodiments come up."""
+    groups: dict[str, list[Rows]] = {}
+    for part in rows:
+        groups.setdefault(part.embodiment, []).append(part)
+    return groups
+
+
+def draw(
+    items: Sequence[Item], count: int, config: UpdateConfig, generator: torch.Generator, *, by_slot: bool = False
+) -> list[Rows]:
+    """Draw windows of rollouts, with replacement, all of one length.
+
+    Args:
+        items: what to draw from; may be empty, then nothing is drawn.
+        count: how many, 0 or more.
+        config: gives lengths and number of states.
+        generator: of every draw.
+        by_slot: draw the task first, then one of its rollouts, so that each task counts alike; else the rollouts
+            count alike.
+
+    Returns:
+        The windows, those of one embodiment together.
+    """
+    if not items or count < 1:
+        return []
+    if not by_slot:
+        return windows([items[index] for index in _integers(len(items), count, generator)], config, generator)
+    tasks: dict[int, list[Item]] = {}
+    for item in items:
+        tasks.setdefault(item.slot, []).append(item)
+    groups = [tasks[slot] for slot in sorted(tasks)]
+    chosen = [groups[index] for index in _integers(len(groups), count, generator)]
+    return windows([group[_integers(len(group), 1, generator)[0]] for group in chosen], config, generator)
+
+
+def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Generator) -> list[Rows]:
+    """Draw one window of each rollout, all of one length; those of one embodiment come together."""
+    if not items:
+        return []
+    shortest = min(len(item.features) for item in items)
+    lengths = [length for length in config.lengths if length <= shortest] or [shortest]
+    length = lengths[_integers(len(lengths), 1, generator)[0]]
+    embodiments = dict.fromkeys(item.embodiment for item in items)
+    return [
+        _rows(name, [item for item in items if item.embodiment == name], length, config, generator)
+        for name in embodiments
+    ]
+
+
+def _rows(
+    embodiment: str, items: Sequence[Item], length: int, config: UpdateConfig, generator: torch.Generator
+) -> Rows:
+    """Stack a window and some states of each item."""
+    cut, states = [], []
+    for item in items:
+        offset = _integers(len(item.features) - length + 1, 1, generator)[0]
+        if float(torch.rand((), generator=generator)) < config.from_start:
+            offset = 0
+        cut.append(item.features[offset : offset + length])
+        states.append(torch.randint(len(item.inputs), (config.states,), generator=generator))
+    pairs = list(zip(items, states, strict=True))
+    return Rows(
+        embodiment=embodiment,
+        features=torch.stack(cut),
+        phi=torch.stack([item.phi for item in items]),
+        inputs=torch.stack([item.inputs[state] for item, state in pairs]),
+        targets=torch.stack([item.targets[state] for item, state in pairs]),
+        dark=torch.stack([item.dark[state] for item, state in pairs]),
+    )
+
+
+def _integers(below: int, count: int, generator: torch.Generator) -> list[int]:
+    drawn: list[int] = torch.randint(below, (count,), generator=generator).tolist()
+    return drawn
