@@ -86,6 +86,11 @@ class StageRow:
         if self.decision not in DECISIONS:
             raise unknown_name("decision", self.decision, DECISIONS)
 
+    @property
+    def saved_steps(self) -> int:
+        """Environment steps that were not spent though the recipe would have; a stage that failed saves nothing."""
+        return 0 if self.decision == "failed" else self.full_steps - self.expert_steps
+
 
 @dataclass(frozen=True)
 class EvaluationRow:
