@@ -316,6 +316,16 @@ def test_a_reader_sees_whole_stages_while_one_is_being_written(record: Record) -
     assert record.last_stage == 2
 
 
+def test_a_reader_may_hold_still_while_stages_are_added(record: Record) -> None:
+    add_stages(record, [[0.0], [0.5]])
+    with Record.open(record.path, read_only=True) as reader:
+        with reader.still():
+            assert reader.last_stage == 1
+            record.add_stage(stage_row(2), [], SHA, {"probe": 1.0})
+            assert (reader.last_stage, list(reader.timings())) == (1, [1])
+        assert (reader.last_stage, list(reader.timings())) == (2, [1, 2])
+
+
 def _half_a_stage() -> tuple[Any, Any]:
     from metamap_rl.stream.record import _STAGES
 

@@ -165,9 +165,13 @@ class Database:
             return self._connection.execute(statement, tuple(values)).fetchall()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Commit what the block does as a whole, or nothing of it if it fails or the process dies."""
-        self.execute("BEGIN IMMEDIATE")
+    def transaction(self, *, reading: bool = False) -> Iterator[None]:
+        """Commit what the block does as a whole, or nothing of it if it fails or the process dies.
+
+        Args:
+            reading: the block only reads, and sees the file as it was at its first look.
+        """
+        self.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
         try:
             yield
             self.execute("COMMIT")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -291,6 +292,12 @@ class Record:
 
     # reading ------------------------------------------------------------------------------------------------------
 
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """See the record as it is now throughout the block, whatever another process adds meanwhile."""
+        with self._database.transaction(reading=True):
+            yield
+
     @property
     def last_stage(self) -> int:
         """The last stage that was recorded; 0 if none was."""
@@ -314,7 +321,7 @@ class Record:
         """Seconds by stage, then by what they were spent on."""
         found: dict[int, dict[str, float]] = {stage: {} for stage in range(1, self.last_stage + 1)}
         for timing in self._read(_TIMINGS, "ORDER BY rowid"):
-            found[timing.stage][timing.name] = timing.seconds
+            found.setdefault(timing.stage, {})[timing.name] = timing.seconds
         return found
 
     def notes(self) -> dict[int, tuple[str, ...]]:
