@@ -35,18 +35,20 @@ class FineTuning(GradientLearner):
 @LEARNERS.register("joint")
 @dataclass
 class JointRetraining(GradientLearner):
-    """A new mapper from all pairs ever seen, after every task. The upper bound; its cost grows with the stream."""
+    """A new mapper from all pairs ever seen. The upper bound; its cost grows with the stream."""
 
     most: int = 2000
     """Most gradient steps of one retraining; below that it makes ``updates`` for each task seen."""
+    every: int = 1
+    """Retrain after every so many tasks; in between the mapper stays as it is."""
 
     name: ClassVar[str] = "joint"
     retention: ClassVar[str] = "all"
     validated: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not self.most >= 1:
-            raise MetaMapError(f"learner 'joint': most: expected at least 1, got {self.most}")
+        if not (self.most >= 1 and self.every >= 1):
+            raise MetaMapError(f"learner 'joint': expected most and every to be at least 1, got {self}")
 
     def update(
         self,
@@ -57,6 +59,8 @@ class JointRetraining(GradientLearner):
         generator: torch.Generator,
     ) -> None:
         """See `Learner`: theta starts anew each time."""
+        if len(memory.slots) % self.every:
+            return
         fresh = mapper.blank(seed=int(torch.randint(2**31 - 1, (), generator=generator)))
         updates = min(self.most, config.updates * len(memory.slots))
         self.descend(Step(fresh, experience, memory.replayable(), config, generator), updates)
