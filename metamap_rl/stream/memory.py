@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,8 @@ from metamap_rl.registry import Registry
 
 __all__ = ["RETENTIONS", "Item", "Memory"]
 
-_TENSORS = ("features", "phi", "inputs", "targets", "dark")
+_AXES = {"features": 2, "phi": 1, "inputs": 2, "targets": 2, "dark": 2}
+_TENSORS = tuple(_AXES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Item:
     key: float = 0.0
     """Random number in [0, 1) that decides how long the item stays."""
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Bytes of all its tensors, each counted though rollouts of one task share some of them."""
         return sum(tensor.numel() * tensor.element_size() for tensor in (getattr(self, name) for name in _TENSORS))
@@ -68,16 +70,18 @@ class Item:
         """Inverse of `arrays`.
 
         Raises:
-            MetaMapError: an array is missing, unexpected, of a shape that does not fit the others, or not finite.
+            MetaMapError: an array is missing, unexpected, empty, of a type or shape that does not fit, or not finite.
         """
         shapes = {name: np.shape(arrays.get(name, 0.0)) for name in _TENSORS}
-        if not all(len(shapes[name]) == (1 if name == "phi" else 2) for name in _TENSORS):
-            raise MetaMapError(f"{what}: not an item of a stream's memory")
+        for name, shape in shapes.items():
+            if name not in arrays or arrays[name].dtype != np.float32 or len(shape) != _AXES[name] or 0 in shape:
+                raise MetaMapError(f"{what}: {name}: not that of an item of a stream's memory")
         states, outputs = shapes["inputs"][0], shapes["targets"][1]
         expected = {**shapes, "targets": (states, outputs), "dark": (states, outputs)}
         check_arrays(dict(arrays), {**expected, "slot": (), "returns": (2,), "key": ()}, what)
-        if not all(np.isfinite(array).all() for array in arrays.values()):
-            raise MetaMapError(f"{what}: holds values that are not finite")
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise MetaMapError(f"{what}: {name}: holds values that are not finite")
         expert_return, base_return = arrays["returns"].tolist()
         return cls(
             slot=int(arrays["slot"]),
@@ -102,21 +106,22 @@ def balanced(items: Sequence[Item], budget: int) -> Item | None:
     Once every task is down to one rollout, a uniform reservoir over tasks: the task with the greatest key goes.
     Class-balancing reservoir sampling (Chrysakis and Moens 2020), with the smallest of a task's keys as the task's.
     """
-    if _bytes(items) <= budget:
+    tasks: dict[int, list[Item]] = {}
+    for item in items:
+        tasks.setdefault(item.slot, []).append(item)
+    sizes = {slot: _bytes(task) for slot, task in tasks.items()}
+    if sum(sizes.values()) <= budget:
         return None
-    counts = Counter(item.slot for item in items)
-    shrinkable = [item for item in items if counts[item.slot] > 1]
-    if not shrinkable:
-        return max(items, key=lambda item: item.key)
-    sizes = {slot: _bytes(item for item in items if item.slot == slot) for slot in counts}
-    # Not the task's own least key: it is the task's place in the reservoir over tasks.
-    return max(shrinkable, key=lambda item: (sizes[item.slot], -item.slot, item.key))
+    shrinkable = [slot for slot, task in tasks.items() if len(task) > 1]
+    # Never a task's own least key where it has others: it is the task's place in the reservoir over tasks.
+    largest = tasks[max(shrinkable, key=lambda slot: (sizes[slot], -slot))] if shrinkable else items
+    return max(largest, key=_key)
 
 
 @RETENTIONS.register("reservoir")
 def reservoir(items: Sequence[Item], budget: int) -> Item | None:
     """A uniform sample of all rollouts ever offered, whatever tasks they are of (Vitter 1985)."""
-    return max(items, key=lambda item: item.key) if _bytes(items) > budget else None
+    return max(items, key=_key) if _bytes(items) > budget else None
 
 
 @RETENTIONS.register("all")
@@ -196,4 +201,8 @@ class Memory:
 
 
 def _bytes(items: Iterable[Item]) -> int:
-    return sum(item.nbytes for item in items)
+    return sum([item.nbytes for item in items])
+
+
+def _key(item: Item) -> float:
+    return item.key
