@@ -85,9 +85,9 @@ class NearestExpert:
 
     @torch.no_grad()
     def generate(self, mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Tensor:
-        """See `Learner`; phi_0 where nothing of the embodiment is stored."""
+        """See `Learner`; phi_0 where nothing of the embodiment is stored, or D is empty."""
         stored = [item for item in memory.items if item.embodiment == embodiment]
-        if not stored:
+        if not stored or not features.shape[1]:
             weights: Tensor = mapper(embodiment, features)
             return weights
         length = features.shape[1]
