@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.storage import check_arrays
-from metamap_envs.errors import unknown_name
+from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.scales import Scales
 
@@ -70,7 +70,12 @@ class EmbodiedMapper(nn.Module):
             scales: units of features and weights, frozen from here on.
             family: name of the family that the base policy comes from.
             probe: how D is collected.
+
+        Raises:
+            MetaMapError: it was added before.
         """
+        if embodiment in self:
+            raise MetaMapError(f"embodiment {embodiment!r} was added to this mapper before")
         mapper = Mapper(
             self.config, base, family=family, scales=scales, probe=probe, seed=self.seed + len(self._mappers)
         )
@@ -109,14 +114,17 @@ class EmbodiedMapper(nn.Module):
             fresh.add(name, mapper.base, scales_of(mapper), family=mapper.family, probe=mapper.probe)
         return fresh
 
-    def theta(self) -> dict[str, Tensor]:
-        """Every trainable tensor by name, those of the core once."""
-        return dict(self.named_parameters())
+    def theta(self, embodiment: str | None = None) -> dict[str, nn.Parameter]:
+        """Every trainable tensor by name, those of the core once; or only those that act on one embodiment."""
+        theta = dict(self.named_parameters())
+        if embodiment is None:
+            return theta
+        acting = {id(parameter) for parameter in self[embodiment].parameters()}
+        return {name: parameter for name, parameter in theta.items() if id(parameter) in acting}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Theta and units of all embodiments by name (copies), the core once; not the base policies."""
-        tensors = {**self.theta(), **{f"unit.{name}": tensor for name, tensor in self._units().items()}}
-        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in tensors.items()}
+        return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in self._tensors().items()}
 
     @torch.no_grad()
     def restore(self, arrays: Mapping[str, NDArray[Any]], what: str = "mapper") -> None:
@@ -125,18 +133,19 @@ class EmbodiedMapper(nn.Module):
         Raises:
             MetaMapError: an array is missing, unexpected or of another shape.
         """
-        tensors = {**self.theta(), **{f"unit.{name}": tensor for name, tensor in self._units().items()}}
+        tensors = self._tensors()
         check_arrays(dict(arrays), {name: tuple(tensor.shape) for name, tensor in tensors.items()}, what)
         for name, tensor in tensors.items():
             tensor.copy_(torch.from_numpy(np.array(arrays[name])))
 
-    def _units(self) -> dict[str, Tensor]:
-        """Scales of each embodiment; phi_0 comes with the base policy."""
-        return {
-            f"{embodiment}.{name}": getattr(self[embodiment], name)
+    def _tensors(self) -> dict[str, Tensor]:
+        """Theta and the scales of each embodiment; phi_0 comes with the base policy."""
+        units = {
+            f"unit.{embodiment}.{name}": getattr(self[embodiment], name)
             for embodiment in self
             for name in Scales.__dataclass_fields__
         }
+        return {**self.theta(), **units}
 
 
 def scales_of(mapper: Mapper) -> Scales:

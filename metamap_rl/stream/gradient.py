@@ -7,18 +7,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError
-from metamap_rl.losses import LOSSES, Loss, Outcome, behaviour
+from metamap_rl.losses import LOSSES, Loss, Outcome, behaviour, weights
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.learner import Experience, UpdateConfig
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.stream.windows import Rows, by_embodiment, draw
 
-__all__ = ["GradientLearner", "Step"]
+__all__ = ["GradientLearner", "Step", "state_by_parameter"]
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Step:
         All rows of an embodiment go through its head together: its gradient, the largest of all, is then made once.
         """
         for embodiment, parts in by_embodiment(part for part in rows if part.generated is None).items():
-            weights = self.mapper(embodiment, *(part.features for part in parts))
-            for part, generated in zip(parts, weights.split([len(part) for part in parts]), strict=True):
+            made = self.mapper(embodiment, *(part.features for part in parts))
+            for part, generated in zip(parts, made.split([len(part) for part in parts]), strict=True):
                 part.generated = generated
         return [part.generated for part in rows if part.generated is not None]
 
@@ -58,6 +60,10 @@ class Step:
     def dark_loss(self, rows: Sequence[Rows]) -> Tensor:
         """Mean squared error against what the mapper's own policies did when they were stored."""
         return _mean(behaviour, self._outcomes(rows, lambda part: part.dark))
+
+    def weights_loss(self, rows: Sequence[Rows]) -> Tensor:
+        """Mean squared distance of phi_hat from the rows' ``phi``, in the mapper's units."""
+        return _mean(weights, self._outcomes(rows, lambda part: part.targets))
 
     def _outcomes(self, rows: Sequence[Rows], targets: Callable[[Rows], Tensor]) -> list[Outcome]:
         """What came out and what should have, one of each embodiment."""
@@ -75,6 +81,21 @@ class Step:
             targets=torch.cat([targets(part) for part in parts]),
             weights_coefficient=self.config.weights_coefficient,
         )
+
+
+def state_by_parameter(arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper, what: str) -> dict[str, Tensor]:
+    """What a learner kept for each parameter, by the names of `EmbodiedMapper.theta`; not all of them need be there.
+
+    Raises:
+        MetaMapError: an array for a parameter that the mapper has not, or neither of its shape nor a single number.
+    """
+    shapes = {
+        name: tuple(tensor.shape) if np.ndim(arrays[name]) else ()
+        for name, tensor in mapper.theta().items()
+        if name in arrays
+    }
+    check_arrays(arrays, shapes, what)
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
 
 
 def _mean(loss: Loss, outcomes: Sequence[Outcome]) -> Tensor:

@@ -160,6 +160,8 @@ def make_learner(settings: Mapping[str, Any]) -> Learner:
             raise unknown_name(f"setting of learner {settings['name']!r}", key, known)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise MetaMapError(f"learner {settings['name']!r}: {key}: expected a number, got {value!r}")
+        if known[key].type in (int, "int") and not isinstance(value, int):
+            raise MetaMapError(f"learner {settings['name']!r}: {key}: expected a whole number, got {value!r}")
     return cast(Learner, kind(**given))
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from metamap_rl.stream.learner import UpdateConfig
 from metamap_rl.stream.memory import Item
 
-__all__ = ["Rows", "by_embodiment", "draw", "windows"]
+__all__ = ["Rows", "by_embodiment", "draw", "draw_length", "windows"]
 
 
 @dataclass(eq=False)
@@ -77,14 +77,19 @@ def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Genera
     """Draw one window of each rollout, all of one length; those of one embodiment come together."""
     if not items:
         return []
-    shortest = min(len(item.features) for item in items)
-    lengths = [length for length in config.lengths if length <= shortest] or [shortest]
-    length = lengths[_integers(len(lengths), 1, generator)[0]]
+    length = draw_length(items, config, generator)
     embodiments = dict.fromkeys(item.embodiment for item in items)
     return [
         _rows(name, [item for item in items if item.embodiment == name], length, config, generator)
         for name in embodiments
     ]
+
+
+def draw_length(items: Iterable[Item], config: UpdateConfig, generator: torch.Generator) -> int:
+    """Draw one of the lengths of D that all the rollouts have; that of the shortest where none is as short."""
+    shortest = min(len(item.features) for item in items)
+    lengths = [length for length in config.lengths if length <= shortest] or [shortest]
+    return lengths[_integers(len(lengths), 1, generator)[0]]
 
 
 def _rows(

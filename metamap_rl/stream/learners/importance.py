@@ -1,0 +1,139 @@
+"""Learners that hold theta itself where it was, all of it alike or each parameter by its importance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metamap_envs.errors import MetaMapError
+from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.gradient import GradientLearner, Step, state_by_parameter
+from metamap_rl.stream.learner import LEARNERS
+
+__all__ = ["L2", "OnlineEWC"]
+
+
+@dataclass
+class _HoldingTheta(GradientLearner):
+    """``L(new) + strength / 2 sum_i F_i (theta_i - theta_i before the task)^2``, F the importance.
+
+    A parameter that no task has trained yet, as those of a head that is new, has no importance. Nothing of old tasks
+    is stored but F: theta before the task is theta when the update begins.
+    """
+
+    strength: float = 1.0
+
+    importance: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """F by the name of the parameter, of its shape or one number for all of it."""
+    _held: list[tuple[nn.Parameter, Tensor, Tensor]] = field(
+        init=False, repr=False, compare=False, default_factory=list
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength < math.inf:
+            raise MetaMapError(f"learner {self.name!r}: strength: expected >= 0, got {self.strength}")
+
+    def begin(self, step: Step) -> None:
+        """Keep theta as it is, as far as it acts on the new task."""
+        self._held = [
+            (parameter, parameter.detach().clone(), self.importance[name])
+            for name, parameter in step.mapper.theta(step.experience.embodiment).items()
+            if name in self.importance
+        ]
+
+    def loss(self, step: Step) -> Tensor:
+        """The new task's; see `adjust_gradient` for the rest."""
+        return step.pair_loss(step.new(step.config.batch))
+
+    @torch.no_grad()
+    def adjust_gradient(self, step: Step) -> None:
+        """Add the penalty's gradient, ``strength F (theta - theta before)``."""
+        for parameter, before, importance in self._held:
+            if parameter.grad is not None:
+                parameter.grad.addcmul_(importance, parameter - before, value=self.strength)
+
+    def end(self, step: Step) -> None:
+        """Let go of the old theta and measure how important the new one is."""
+        self._held = []
+        for name, importance in self.measure(step).items():
+            self.importance[name] = importance
+
+    def measure(self, step: Step) -> dict[str, Tensor]:
+        """Importance after this task, of the parameters that act on it."""
+        raise NotImplementedError
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The importance of each parameter."""
+        return {name: np.array(tensor.numpy()) for name, tensor in self.importance.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
+        """See `Learner`."""
+        self.importance = state_by_parameter(arrays, mapper, f"learner {self.name!r}: importance")
+
+
+@LEARNERS.register("l2")
+@dataclass
+class L2(_HoldingTheta):
+    """Hold every parameter alike that some task has trained: F = 1."""
+
+    strength: float = 30.0
+    """Weight of the penalty, at least 0."""
+
+    name: ClassVar[str] = "l2"
+
+    def measure(self, step: Step) -> dict[str, Tensor]:
+        """One number for all of a tensor."""
+        return {name: torch.ones(()) for name in step.mapper.theta(step.experience.embodiment)}
+
+
+@LEARNERS.register("ewc")
+@dataclass
+class OnlineEWC(_HoldingTheta):
+    """Online elastic weight consolidation (Schwarz et al. 2018): F is a running diagonal Fisher matrix.
+
+    ``F = decay F_old + F_task``, with the empirical Fisher of the pair loss, ``F_task = mean_s (dL_s / dtheta)^2`` over
+    single windows s of the task just learnt, divided by its mean, so that tasks count alike whatever the size of their
+    losses (as there). Parameters that do not act on the task keep the F they have.
+    """
+
+    strength: float = 300.0
+    """Weight of the penalty, lambda in the paper, at least 0."""
+    decay: float = 0.95
+    """What is left of F after another task, gamma in the paper, in [0, 1]."""
+    samples: int = 32
+    """Windows that the Fisher matrix is measured on, at least 1."""
+
+    name: ClassVar[str] = "ewc"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.decay <= 1 or self.samples < 1:
+            raise MetaMapError(f"learner 'ewc': expected decay in [0, 1] and samples >= 1, got {self}")
+
+    def measure(self, step: Step) -> dict[str, Tensor]:
+        """The decayed sum."""
+        theta = step.mapper.theta(step.experience.embodiment)
+        fisher = self._fisher(step, theta.values())
+        return {
+            name: self.decay * self.importance.get(name, torch.zeros_like(new)) + new
+            for name, new in zip(theta, fisher, strict=True)
+        }
+
+    def _fisher(self, step: Step, parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+        """Mean squared gradients, divided by the mean over all parameters; zero where there is no gradient at all."""
+        parameters = list(parameters)
+        sums = [torch.zeros_like(parameter) for parameter in parameters]
+        for _ in range(self.samples):
+            gradients = torch.autograd.grad(step.pair_loss(step.new(1)), parameters, allow_unused=True)
+            for total, gradient in zip(sums, gradients, strict=True):
+                if gradient is not None:
+                    total.addcmul_(gradient, gradient)
+        mean = sum(float(total.sum()) for total in sums) / sum(total.numel() for total in sums)
+        return [total / mean if mean > 0 else total for total in sums]

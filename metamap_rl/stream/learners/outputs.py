@@ -1,0 +1,229 @@
+"""Learners that hold the mapper's answers to old D where they were: D from memory, or D made up."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamap_agents.storage import check_arrays
+from metamap_envs.errors import MetaMapError
+from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.gradient import GradientLearner, Step
+from metamap_rl.stream.learner import LEARNERS
+from metamap_rl.stream.windows import Rows, draw_length, windows
+
+__all__ = ["Distillation", "FeatureMoments", "OutputRegularisation"]
+
+
+@dataclass
+class _HoldingAnswers(GradientLearner):
+    """``L(new) + strength / K sum_k |f_theta(D_k) - f_before(D_k)|^2``, f_before the mapper as it was before the task.
+
+    The square is the mean over the P weights, each in units of ``weight_scale``, so that it means the same for robots
+    of any size.
+    """
+
+    contexts: int = 8
+    strength: float = 10.0
+
+    _before: EmbodiedMapper | None = field(init=False, repr=False, compare=False, default=None)
+
+    least_contexts: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        if self.contexts < self.least_contexts or not 0 <= self.strength < math.inf:
+            raise MetaMapError(
+                f"learner {self.name!r}: expected contexts >= {self.least_contexts} and strength >= 0, got {self}"
+            )
+
+    def begin(self, step: Step) -> None:
+        """Keep the mapper as it is."""
+        self._before = copy.deepcopy(step.mapper).requires_grad_(False)
+
+    def loss(self, step: Step) -> Tensor:
+        """The new task's, and how far the answers to old D have gone."""
+        new, old = step.new(step.config.batch), self.old(step)
+        step.generate([*new, *old])
+        loss = step.pair_loss(new)
+        return loss + self.strength * step.weights_loss([self._answered(part) for part in old]) if old else loss
+
+    def old(self, step: Step) -> list[Rows]:
+        """Old D, of which only embodiment and features count."""
+        raise NotImplementedError
+
+    def end(self, step: Step) -> None:
+        """Let go of the copy."""
+        self._before = None
+
+    @torch.no_grad()
+    def _answered(self, rows: Rows) -> Rows:
+        """The same D with the answers from before the task in place of phi*."""
+        assert self._before is not None, "set in begin"
+        return replace(rows, phi=self._before(rows.embodiment, rows.features))
+
+
+@LEARNERS.register("output-regularisation")
+@dataclass
+class OutputRegularisation(_HoldingAnswers):
+    """Hold the weights generated for old tasks where they were (von Oswald et al. 2020).
+
+    There each task has an embedding of its own, which is told to the hypernetwork; here the D of old tasks stand in
+    their place, so that the encoder is held as well. Of memory only rollouts are used, not phi*.
+    """
+
+    contexts: int = 8
+    """Stored D that are looked at in a gradient step, drawn anew each time, tasks alike; 0: one window of every stored
+    rollout, at a cost that grows with memory."""
+    strength: float = 10.0
+    """Weight of the held answers, beta in the paper, at least 0."""
+
+    name: ClassVar[str] = "output-regularisation"
+    retention: ClassVar[str] = "balanced"
+    least_contexts: ClassVar[int] = 0
+
+    def old(self, step: Step) -> list[Rows]:
+        """Windows of stored rollouts."""
+        if self.contexts:
+            return step.draw(step.old, self.contexts, by_slot=True)
+        return windows(step.old, step.config, step.generator)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureMoments:
+    """Running moments of the feature rows of one embodiment: enough to make up rollouts like those seen."""
+
+    count: NDArray[np.float64]
+    """Rollouts seen, []."""
+    mean: NDArray[np.float64]
+    """Mean of the rollouts' means [F]."""
+    between: NDArray[np.float64]
+    """Sum of squares and products of the rollouts' means about their mean [F, F]."""
+    within: NDArray[np.float64]
+    """Sum over rollouts of the covariance of their rows [F, F]."""
+
+    @classmethod
+    def empty(cls, size: int) -> FeatureMoments:
+        """Nothing seen of rows of F = ``size`` numbers."""
+        return cls(np.zeros(()), np.zeros(size), np.zeros((size, size)), np.zeros((size, size)))
+
+    def with_rollout(self, features: Tensor) -> FeatureMoments:
+        """Add one rollout [n, F] (Welford's update)."""
+        rows = features.numpy().astype(np.float64)
+        count, mean = self.count + 1, rows.mean(axis=0)
+        away, centred = mean - self.mean, rows - mean
+        moved = self.mean + away / count
+        return FeatureMoments(
+            count=np.asarray(count),
+            mean=moved,
+            between=self.between + np.outer(away, mean - moved),
+            within=self.within + centred.T @ centred / len(rows),
+        )
+
+    def draw(self, count: int, length: int, generator: torch.Generator) -> Tensor:
+        """Make up rollouts [count, length, F]: each gets a mean of its own, and normal rows about it."""
+        mean, root_between, root_within = self._normals
+        means = torch.randn((count, 1, len(mean)), generator=generator) @ root_between
+        rows = torch.randn((count, length, len(mean)), generator=generator) @ root_within
+        return mean + means + rows
+
+    @cached_property
+    def _normals(self) -> tuple[Tensor, Tensor, Tensor]:
+        """The mean, and a root of each covariance, of which one needs no more for drawing."""
+        roots = [_root(scatter / self.count) for scatter in (self.between, self.within)]
+        mean, between, within = (torch.from_numpy(array.astype(np.float32)) for array in (self.mean, *roots))
+        return mean, between, within
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """All four by name (copies)."""
+        return {item.name: np.array(getattr(self, item.name)) for item in fields(self)}
+
+
+def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Matrix R with ``R^T R`` the covariance, which need not be of full rank."""
+    values, vectors = np.linalg.eigh(covariance)
+    root: NDArray[np.float64] = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    return root
+
+
+@LEARNERS.register("distillation")
+@dataclass
+class Distillation(_HoldingAnswers):
+    """Pseudo-rehearsal (Robins 1995): hold the answers to D that are made up, since no old ones are stored.
+
+    Learning without forgetting (Li and Hoiem 2016) distils on the new task's inputs, which say nothing of old tasks
+    here: D *is* the task. So D like those seen so far are made up from running moments of the feature rows of each
+    embodiment: a mean for each pseudo-task, drawn from the spread of the rollouts' means, and normal rows about it
+    with the covariance that rows have within rollouts. Nothing else is kept of old tasks. Rows that belong to no real
+    task are held as well, and what a normal distribution does not show of a task is not held.
+    """
+
+    contexts: int = 8
+    """D made up for each gradient step, at least 1."""
+    strength: float = 10.0
+    """Weight of the held answers, at least 0."""
+
+    moments: dict[str, FeatureMoments] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    name: ClassVar[str] = "distillation"
+
+    def old(self, step: Step) -> list[Rows]:
+        """Made-up D, embodiments alike."""
+        known = sorted(self.moments)
+        if not known:
+            return []
+        length = draw_length(step.experience.items, step.config, step.generator)
+        chosen = Counter(torch.randint(len(known), (self.contexts,), generator=step.generator).tolist())
+        return [self._made_up(step, known[index], chosen[index], length) for index in sorted(chosen)]
+
+    def _made_up(self, step: Step, embodiment: str, count: int, length: int) -> Rows:
+        """Made-up D without a policy: no phi*, no states."""
+        spec = step.mapper[embodiment].base.spec
+        return Rows(
+            embodiment=embodiment,
+            features=self.moments[embodiment].draw(count, length, step.generator),
+            phi=torch.zeros(count, spec.size),
+            inputs=torch.zeros(count, 0, spec.observation_size),
+            targets=torch.zeros(count, 0, spec.action_size),
+            dark=torch.zeros(count, 0, spec.action_size),
+        )
+
+    def end(self, step: Step) -> None:
+        """Add the task's rollouts to the moments."""
+        super().end(step)
+        embodiment = step.experience.embodiment
+        moments = self.moments.get(embodiment) or FeatureMoments.empty(step.mapper[embodiment].feature_size)
+        for item in step.experience.items:
+            moments = moments.with_rollout(item.features)
+        self.moments[embodiment] = moments
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The moments by embodiment."""
+        return {
+            f"{embodiment}.{name}": array
+            for embodiment, moments in self.moments.items()
+            for name, array in moments.arrays().items()
+        }
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
+        """See `Learner`.
+
+        Raises:
+            MetaMapError: an array is missing, unexpected or of another shape.
+        """
+        known = [name for name in mapper if any(key.startswith(f"{name}.") for key in arrays)]
+        empty = {name: FeatureMoments.empty(mapper[name].feature_size).arrays() for name in known}
+        shapes = {f"{name}.{key}": array.shape for name in known for key, array in empty[name].items()}
+        check_arrays(arrays, shapes, "moments of old rollouts")
+        self.moments = {
+            name: FeatureMoments(**{key: np.array(arrays[f"{name}.{key}"]) for key in empty[name]}) for name in known
+        }

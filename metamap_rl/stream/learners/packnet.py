@@ -1,0 +1,119 @@
+"""PackNet: each task gets some of the parameters for good, the later ones share the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from metamap_envs.errors import MetaMapError
+from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.gradient import GradientLearner, Step, state_by_parameter
+from metamap_rl.stream.learner import LEARNERS, Experience, UpdateConfig
+from metamap_rl.stream.memory import Memory
+
+__all__ = ["PackNet"]
+
+
+@LEARNERS.register("packnet")
+@dataclass
+class PackNet(GradientLearner):
+    """Keep the largest parameters of each task as they are for ever (Mallya and Lazebnik 2018).
+
+    A task trains the parameters that are free. Then, in each tensor, the ``share`` of them that is largest is kept, the
+    others are set to zero and are free again, and those kept are trained on alone to make up for it, within the same
+    number of gradient steps. From then on they do not move.
+
+    The paper is told the task when it is used and switches off the parameters of later tasks. Here nothing tells the
+    task, so that all parameters always act: later tasks can disturb what an earlier one computes, though not what it
+    left. Biases are treated like weights, and a new embodiment's head is free. What is free shrinks by ``share`` with
+    every task, so a long stream ends in a mapper that hardly learns.
+    """
+
+    share: float = 0.3
+    """Of the free parameters that a task keeps, in (0, 1)."""
+    retrain: float = 0.3
+    """Of the gradient steps, spent on what is kept; in [0, 1)."""
+
+    kept: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """What must not move any more, bool, by the name of the parameter, of its shape."""
+    _still: list[tuple[nn.Parameter, Tensor, Tensor]] = field(
+        init=False, repr=False, compare=False, default_factory=list
+    )
+
+    name: ClassVar[str] = "packnet"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share < 1 or not 0 <= self.retrain < 1:
+            raise MetaMapError(f"learner 'packnet': expected share in (0, 1) and retrain in [0, 1), got {self}")
+
+    def update(
+        self,
+        mapper: EmbodiedMapper,
+        experience: Experience,
+        memory: Memory,
+        config: UpdateConfig,
+        generator: torch.Generator,
+    ) -> None:
+        """See `Learner`."""
+        if not config.updates:
+            return
+        step = Step(mapper, experience, (), config, generator)
+        theta = mapper.theta(experience.embodiment)
+        kept = {name: self.kept.get(name, torch.zeros_like(tensor, dtype=torch.bool)) for name, tensor in theta.items()}
+        retraining = round(self.retrain * config.updates)
+        self._train(step, {name: ~mask for name, mask in kept.items()}, config.updates - retraining)
+        chosen = {name: _largest(theta[name].detach(), ~mask, self.share) for name, mask in kept.items()}
+        for name, parameter in theta.items():
+            self.kept[name] = kept[name] | chosen[name]
+            _set(parameter, ~self.kept[name], torch.zeros_like(parameter))
+        self._train(step, chosen, retraining)
+
+    def _train(self, step: Step, movable: Mapping[str, Tensor], updates: int) -> None:
+        """Gradient steps on some of the parameters; the others do not move by a bit."""
+        theta = step.mapper.theta(step.experience.embodiment)
+        self._still = [(theta[name], ~mask, theta[name].detach().clone()) for name, mask in movable.items()]
+        self.descend(step, updates)
+        self._still = []
+
+    def loss(self, step: Step) -> Tensor:
+        """The new task's."""
+        return step.pair_loss(step.new(step.config.batch))
+
+    def adjust_gradient(self, step: Step) -> None:
+        """What stands still takes no part in the clipping."""
+        for parameter, still, _ in self._still:
+            if parameter.grad is not None:
+                parameter.grad.masked_fill_(still, 0.0)
+
+    def adjust_theta(self, step: Step) -> None:
+        """Undo the weight decay of what stands still."""
+        for parameter, still, value in self._still:
+            _set(parameter, still, value)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The masks."""
+        return {name: np.array(mask.numpy()) for name, mask in self.kept.items()}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
+        """See `Learner`."""
+        self.kept = state_by_parameter(arrays, mapper, "learner 'packnet': masks")
+
+
+def _largest(tensor: Tensor, free: Tensor, share: float) -> Tensor:
+    """Mask of the share of the free entries that is largest in size, rounded up."""
+    size = torch.where(free, tensor.abs(), -1.0).flatten()
+    count = int(np.ceil(share * int(free.sum())))
+    chosen = torch.zeros_like(size, dtype=torch.bool)
+    chosen[size.topk(count).indices] = True
+    return chosen.reshape(tensor.shape)
+
+
+@torch.no_grad()
+def _set(parameter: nn.Parameter, where: Tensor, value: Tensor) -> None:
+    parameter.copy_(torch.where(where, value, parameter))
