@@ -53,6 +53,11 @@ class Watched:
             self.stage, self.doing, self.notes = None, None, tuple(event.notes)
 
     @property
+    def running(self) -> bool:
+        """Whether there is a stage to finish, rather than preparations."""
+        return self.stream is not None
+
+    @property
     def done(self) -> int:
         """Stages that are done."""
         stream, rows = self.stream, self.rows

@@ -1,0 +1,345 @@
+"""Streams: a mapper that learns task after task, without forgetting."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from tyro.conf import Positional, arg
+
+from metamap_rl.cli.command import Command
+
+if TYPE_CHECKING:
+    from metamap_agents.executors import Executor
+    from metamap_rl.stream.config import StreamConfig
+    from metamap_rl.stream.run import StreamRun
+    from metamap_rl.stream.status import Status
+    from metamap_rl.stream.view import StreamView
+
+__all__ = ["COMMANDS", "ORDER", "ListStreams", "ResumeStream", "RunStream", "ShowStatus"]
+
+ORDER = 40
+
+_RESUMABLE = (
+    "finished stages and experts are kept: `metamap stream resume DIR` goes on from there, "
+    "or the same command where no stage had begun"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Running(Command):
+    """What the commands that run a stream have in common."""
+
+    if_stopped: ClassVar[str] = _RESUMABLE
+
+    executor: Literal["local", "ray"] = "local"
+    """Where experts are trained: processes on this machine, or Ray."""
+
+    ray_address: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Address of a Ray cluster that is there, such as `auto` or ray://host:10001; without it Ray starts here."""
+
+    workers: Annotated[int, arg(metavar="N")] = 0
+    """Processes that train experts; 0 takes all cores."""
+
+    def _executor(self) -> Executor:
+        from metamap_agents.executors import make_executor
+
+        return make_executor(self.executor, self.workers, self.ray_address)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStream(_Running):
+    """Run a stream from a YAML file or a preset, in a new directory.
+
+    After each task: probe, map, check, an expert if the answer is not good enough, update, evaluate, save. Ctrl-C
+    finishes the running stage and saves, a second one stops at once; `metamap stream resume` goes on in both cases.
+    """
+
+    name: ClassVar[str] = "run"
+
+    config: Annotated[Positional[str], arg(metavar="CONFIG")]
+    """A YAML file, or the name of a preset as in `metamap stream list`."""
+
+    out: Annotated[Path, arg(metavar="DIR")]
+    """Directory of the run, which must not hold anything yet."""
+
+    learner: Annotated[str | None, arg(metavar="NAME")] = None
+    """Another learner than the config's, with its own settings at their defaults."""
+
+    set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")] = ()
+    """Other values than the config's, such as update.updates=100 boundaries=hidden."""
+
+    zoo: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Expert cache, shared by all runs that name it; by default a folder in the run's directory."""
+
+    seed: int = 0
+    """Added to the config's seeds.learner: other learners on the same stream of the same tasks."""
+
+    def run(self) -> int:
+        """Run the stream, print how it ended."""
+        from metamap_rl.stream.run import start
+
+        config = _config(self.config, self.set, self.learner, self.seed)
+        with _watched(self.json) as (view, stop), self._executor() as executor:
+            run = start(
+                config, self.out, zoo=self.zoo, executor=executor, on_event=view, stop_requested=stop.is_requested
+            )
+        return _finish(run, as_json=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShowStatus(Command):
+    """Show how a stream stands, while it runs or after.
+
+    Scores are (J - J_random) / (J_expert - J_random): 0 is random actions, 1 the task's expert.
+    """
+
+    name: ClassVar[str] = "status"
+
+    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Directory of the run."""
+
+    def run(self) -> int:
+        """Print it."""
+        from metamap_rl.stream.run import open_run
+
+        _print(open_run(self.directory), as_json=self.json, with_stages=True)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeStream(_Running):
+    """Go on with a stream that was stopped or killed, from its last finished stage.
+
+    The final record equals that of a run that was never stopped, to the bit, timings excepted.
+    """
+
+    name: ClassVar[str] = "resume"
+
+    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Directory of the run."""
+
+    seed: int = 0
+    """Not used: seeds are in the run's config."""
+
+    def run(self) -> int:
+        """Run what is left, print how it ended."""
+        from metamap_rl.stream.run import resume
+
+        with _watched(self.json) as (view, stop), self._executor() as executor:
+            run = resume(self.directory, executor=executor, on_event=view, stop_requested=stop.is_requested)
+        return _finish(run, as_json=self.json)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListStreams(Command):
+    """List presets, kinds of streams, and learners, each with a line of what it is."""
+
+    name: ClassVar[str] = "list"
+
+    def run(self) -> int:
+        """Print them."""
+        from metamap_rl.cli.console import print_json, print_table
+
+        choices = _choices()
+        if self.json:
+            print_json(choices)
+            return 0
+        for title, texts in choices.items():
+            print_table((title, "what it is"), list(texts.items()))
+            print()
+        return 0
+
+
+# Ctrl-C ---------------------------------------------------------------------------------------------------------------
+
+
+class _Stop:
+    """Whether the user wants the run to end, after Ctrl-C."""
+
+    def __init__(self, view: StreamView) -> None:
+        self._view = view
+        self._requested = False
+
+    def is_requested(self) -> bool:
+        """Asked by the loop between stages."""
+        return self._requested
+
+    def handle(self, number: int, frame: object) -> None:
+        """Take the first Ctrl-C as a request; stop at once at the second, or while there is no stage to finish."""
+        if self._requested or not self._view.watched.running:
+            raise KeyboardInterrupt
+        self._requested = True
+        self._view.stopping()
+
+
+@contextmanager
+def _watched(silent: bool) -> Iterator[tuple[StreamView, _Stop]]:
+    """Show a run while the block lasts, and take Ctrl-C as a request to end it."""
+    from metamap_envs.errors import MetaMapError
+    from metamap_rl.cli.console import note
+    from metamap_rl.stream.view import StreamView
+
+    view = StreamView(silent=silent)
+    stop = _Stop(view)
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:  # started in the background by a script: Ctrl-C is not meant for it
+        signal.signal(signal.SIGINT, stop.handle)
+    try:
+        with view:
+            yield view, stop
+    except MetaMapError:
+        if view.watched.running:
+            note(_RESUMABLE)
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+# config ---------------------------------------------------------------------------------------------------------------
+
+
+def _config(reference: str, settings: Sequence[str], learner: str | None, seed: int) -> StreamConfig:
+    """The config that the flags ask for."""
+    from metamap_envs.errors import MetaMapError
+    from metamap_rl.stream.config import load_config
+
+    overrides: dict[str, Any] = {} if learner is None else {"learner": {"name": learner}}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not key or not equals:
+            raise MetaMapError(f"--set expects KEY=VALUE, got {setting!r}")
+        if key in overrides:
+            raise MetaMapError(f"--set has {key!r} twice")
+        overrides[key] = value
+    config = load_config(reference, overrides)
+    seeds = config.seeds.model_copy(update={"learner": config.seeds.learner + seed})
+    return config.model_copy(update={"seeds": seeds})
+
+
+def _choices() -> dict[str, dict[str, str]]:
+    """First lines of what there is to choose from, by kind and name."""
+    from metamap_rl.cli.outline import first_line
+    from metamap_rl.stream.config import list_presets, load_config
+    from metamap_rl.stream.kinds import STREAMS
+    from metamap_rl.stream.learner import LEARNERS, list_learners
+
+    return {
+        "preset": {name: load_config(name).description for name in list_presets()},
+        "kind": {name: first_line(STREAMS.get(name).__doc__) for name in STREAMS.names()},
+        "learner": {name: first_line(LEARNERS.get(name).__doc__) for name in list_learners()},
+    }
+
+
+# results --------------------------------------------------------------------------------------------------------------
+
+
+def _finish(run: StreamRun, *, as_json: bool) -> int:
+    """Print how a run ended; returns the exit code."""
+    from metamap_rl.cli.console import note
+
+    finished, done, total, root = run.finished, run.record.last_stage, run.total, run.root
+    _print(run, as_json=as_json, with_stages=False)
+    if finished:
+        return 0
+    note(f"stopped after stage {done} of {total}; `metamap stream resume {root}` goes on from there")
+    return 2
+
+
+def _print(run: StreamRun, *, as_json: bool, with_stages: bool) -> None:
+    """Print how a run stands, and close it."""
+    from metamap_rl.cli.console import print_json
+    from metamap_rl.stream.status import read_status
+
+    with run.record as record:
+        status = read_status(record, run.total)
+        if as_json:
+            print_json(_document(run, status))
+            return
+        state = "finished" if run.finished else "running" if status.alive else "stopped"
+        print(
+            f"{run.root}: {run.config.name}, learner {run.config.learner['name']}, {state}, "
+            f"stages: {status.done} of {status.total}"
+        )
+        if with_stages and status.done:
+            _print_stages(run)
+        _print_numbers(status, run.config.memory_bytes)
+        _print_ends(status)
+
+
+def _document(run: StreamRun, status: Status) -> dict[str, Any]:
+    """How a run stands, for JSON."""
+    from dataclasses import asdict
+
+    return {
+        "directory": run.root,
+        "name": run.config.name,
+        "learner": run.config.learner,
+        "finished": run.finished,
+        "memory_budget": run.config.memory_bytes,
+        **asdict(status),
+        "stages": run.record.stages(),
+    }
+
+
+def _print_stages(run: StreamRun) -> None:
+    """One row per stage."""
+    from metamap_rl.cli.console import print_table
+    from metamap_rl.stream.events import Scores
+    from metamap_rl.stream.watched import COLUMNS, cells
+
+    seconds = run.record.timings()
+    rows = [
+        cells(row, Scores.of(run.record, row.stage), sum(seconds[row.stage].values())) for row in run.record.stages()
+    ]
+    words = ("family", "decision", "update")
+    print_table(COLUMNS, rows, right=[column for column in COLUMNS if column not in words])
+    print()
+
+
+def _print_numbers(status: Status, budget: int) -> None:
+    """Metrics by formula, curves, costs."""
+    from metamap_rl.cli.console import print_table
+    from metamap_rl.stream.status import formula
+    from metamap_rl.stream.watched import duration, megabytes
+
+    when = "" if status.done == status.total else f", as if the stream ended after stage {status.done}"
+    rows = [(name, _number(value), formula(name)) for name, value in status.metrics.items()]
+    print_table(("metric", "value", f"formula{when}"), rows, right=("value",))
+    print()
+    columns = ("after stage", "AP(i)", *(f"GEN_{steps}(i)" for steps in status.gen))
+    curves = [[None, *status.ap], *status.gen.values()]
+    stages = _spread(status.done)
+    print_table(columns, [(stage, *(_number(curve[stage]) for curve in curves)) for stage in stages], right=columns)
+    print()
+    print("decisions: " + (", ".join(f"{name} {count}" for name, count in status.decisions.items()) or "none"))
+    print(f"expert steps: {status.expert_steps:,} spent, {status.saved_steps:,} saved")
+    print(f"other environment steps: {status.environment_steps:,}")
+    print(f"memory: {megabytes(status.memory_bytes)} of {megabytes(budget)} MB, {status.memory_items} rollouts")
+    spent = ", ".join(f"{what} {duration(seconds)}" for what, seconds in status.seconds.items())
+    print(f"time: {duration(sum(status.seconds.values()))}" + (f" ({spent})" if spent else ""))
+
+
+def _print_ends(status: Status) -> None:
+    """The last sentences of notes and log."""
+    for stage, text in status.notes[-3:]:
+        print(f"note on stage {stage}: {text}")
+    for when, text in status.log[-3:]:
+        print(f"{when}: {text}")
+
+
+def _spread(last: int, most: int = 8) -> list[int]:
+    """At most so many stages from 0 to the last, evenly."""
+    count = min(most, last + 1)
+    return sorted({round(index * last / max(1, count - 1)) for index in range(count)})
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+COMMANDS = (RunStream, ShowStatus, ResumeStream, ListStreams)
