@@ -20,6 +20,7 @@ import pytest
 import tiny
 from metamap_agents import zoo as zoo_module
 from metamap_agents.building import build_base, build_experts
+from metamap_agents.executors import LocalExecutor
 from metamap_agents.storage import read_json, save_arrays, write_json
 from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
@@ -187,18 +188,31 @@ def test_an_error_in_a_worker_ends_the_build_with_its_sentence(tiny_zoo: Zoo, tm
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, []), "Ctrl-C works again"
 
 
-def test_a_worker_that_is_killed_ends_the_build_with_a_sentence(tiny_zoo: Zoo, tmp_path: Path) -> None:
+def test_an_expert_whose_worker_is_killed_is_trained_again(tiny_zoo: Zoo, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
     shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts"))
     others = set(multiprocessing.active_children())
+    tasks = tiny_zoo.tasks("train", 3)
 
     def kill(done: int, total: int, expert: Expert) -> None:
-        (set(multiprocessing.active_children()) - others).pop().kill()
+        for process in set(multiprocessing.active_children()) - others:
+            process.kill()
 
+    build_experts(Zoo.open(root), tasks, overrides=tiny.SETTINGS, workers=2, on_expert=kill)
+    assert all(np.array_equal(Zoo.open(root).get(task).phi, tiny_zoo.get(task).phi) for task in tasks)
+    assert set(multiprocessing.active_children()) == others
+
+    shutil.rmtree(root / "experts")
     slow = {**tiny.SETTINGS, "n_timesteps": 4000}  # so that work is left when the first expert is there
-    with pytest.raises(MetaMapError, match=r"was killed.*what is finished is kept"):
-        build_experts(Zoo.open(root), tiny_zoo.tasks("train", 4), overrides=slow, workers=2, on_expert=kill)
+    with (
+        LocalExecutor(2, retries=0) as executor,
+        pytest.raises(MetaMapError, match=rf"{tiny.FAMILY}-\w+ \(goal_radius=.* was killed.*what is finished is kept"),
+    ):
+        build_experts(Zoo.open(root), tasks, overrides=slow, executor=executor, on_expert=kill)
     assert Zoo.open(root).experts()
+    for task in Zoo.open(root).missing(tasks):
+        with Zoo.open(root).claim(task.id) as ours:
+            assert ours, "no claim is left behind"
 
 
 # ----------------------------------------------------------------------------------------------------- content

@@ -1,19 +1,14 @@
-"""Filling a zoo: the base policy first, then experts in parallel processes."""
+"""Filling a zoo: the base policy first, then experts, several at a time."""
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 from typing import Any
 
-from metamap_agents.recipes import load_recipe
+from metamap_agents.base_policy import BasePolicy
+from metamap_agents.executors import Executor, LocalExecutor, LostJobError
+from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import Expert, OnProgress, train_base, train_expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
@@ -56,91 +51,86 @@ def build_experts(
     *,
     overrides: Mapping[str, Any] | None = None,
     workers: int = 0,
+    executor: Executor | None = None,
     on_expert: OnExpert | None = None,
 ) -> None:
     """Train the experts that a zoo does not have yet; those that other processes are training are left to them.
 
-    Each expert takes one core; its result depends on the zoo's seed and the task alone, not on the number of workers.
+    Each expert takes one core; its result depends on the zoo's seed and the task alone, not on where it is trained.
+    Only this process touches the zoo: it writes each expert as soon as it arrives, so that a build which is stopped
+    goes on where it was.
 
     Args:
         zoo: with a base policy.
         tasks: which experts.
         overrides: settings that replace the recipe's.
-        workers: processes; 0 takes all cores, 1 stays in this process.
+        workers: processes on this machine, if no executor is given; 0 takes all cores, 1 stays in this process.
+        executor: where to train.
         on_expert: called after each expert.
 
     Raises:
-        MetaMapError: no base policy, a setting is not admitted, a negative number of workers, or a worker was killed.
+        MetaMapError: no base policy, a setting is not admitted, a negative number of workers, a training that
+            diverged, or one whose process was killed again and again.
     """
     if workers < 0:
         raise MetaMapError(f"the number of workers must be 0 (all cores) or more, got {workers}")
-    _ = zoo.base
-    settings = dict(overrides or {})
-    load_recipe(zoo.family.name, "expert", **settings)  # an unknown setting fails here, not in a worker
+    share = zoo.base, load_recipe(zoo.family.name, "expert", **(overrides or {}))
     todo = zoo.missing(tasks)
-    workers = min(workers or default_threads(), max(1, len(todo)))
-    if workers == 1:
-        for count, task in enumerate(todo, start=1):
-            _build_one(zoo.root, task, settings)
-            _report(zoo, task, count, len(todo), on_expert)
-        return
-    context = multiprocessing.get_context("spawn")  # forked threads of torch and MuJoCo would hang
-    others = multiprocessing.active_children()
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ExitStack() as stack:
+        if executor is None:
+            executor = stack.enter_context(LocalExecutor(min(workers or default_threads(), max(1, len(todo)))))
+        handout = stack.enter_context(_Handout(zoo, todo, on_expert))
         try:
-            with _interrupts_held():
-                futures = {pool.submit(_build_one, zoo.root, task, settings): task for task in todo}
-            for count, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                _report(zoo, futures[future], count, len(todo), on_expert)
-        except BrokenProcessPool:
+            for index, expert in executor.run(_train, handout.jobs(), share=share):
+                handout.put(index, expert)
+        except LostJobError as error:
+            task = handout.task(error.index)
             raise MetaMapError(
-                f"{zoo.root}: a process that trained an expert was killed, perhaps for want of memory; "
-                "what is finished is kept: start again, with fewer workers if memory is short"
-            ) from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.terminate()  # its expert is trained again by the next build
-            raise
+                f"{zoo.root}: a process that trained the expert of {task.id} ({task.describe()}) was killed, and again "
+                "when it was tried anew, perhaps for want of memory; what is finished is kept: start again, with fewer "
+                "workers if memory is short"
+            ) from error
 
 
-def _build_one(root: Path, task: Task, settings: dict[str, Any]) -> None:
-    """Train one expert, unless it is there or somebody else is at it. Runs in a worker."""
-    zoo = Zoo.open(root)
-    recipe = load_recipe(zoo.family.name, "expert", **settings)
-    with zoo.claim(task.id) as ours:
-        if ours and not zoo.has(task):
-            zoo.put(train_expert(task, zoo.base, recipe, seed=zoo.expert_seed(task)))
+def _train(base: BasePolicy, recipe: Recipe, task: Task, seed: int) -> Expert:
+    """Train one expert, wherever this runs."""
+    return train_expert(task, base, recipe, seed=seed)
 
 
-def _report(zoo: Zoo, task: Task, count: int, total: int, on_expert: OnExpert | None) -> None:
-    if on_expert is not None and zoo.has(task):
-        on_expert(count, total, zoo.get(task))
+class _Handout(ExitStack):
+    """Hands tasks out one by one; each is claimed in the zoo from then until its expert is there, or until the end."""
 
+    def __init__(self, zoo: Zoo, todo: Sequence[Task], on_expert: OnExpert | None) -> None:
+        super().__init__()
+        self._zoo = zoo
+        self._todo = todo
+        self._on_expert = on_expert
+        self._under_way: list[tuple[Task, ExitStack]] = []
+        self._finished = 0
 
-@contextmanager
-def _interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started: they inherit that, and leave it to this process for good.
+    def jobs(self) -> Iterator[tuple[Task, int]]:
+        """Tasks and seeds of those that nobody else has or is at."""
+        for task in self._todo:
+            claim = self.enter_context(ExitStack())
+            if claim.enter_context(self._zoo.claim(task.id)) and not self._zoo.has(task):
+                self._under_way.append((task, claim))
+                yield task, self._zoo.expert_seed(task)
+            else:
+                claim.close()
+                self._finish(task)
 
-    Ignoring it in the worker itself would be too late: it reaches the whole group of processes, and they take seconds
-    to import their modules.
-    """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)  # an interrupt that came meanwhile is raised here
+    def task(self, index: int) -> Task:
+        """The task of a job."""
+        return self._under_way[index][0]
 
+    def put(self, index: int, expert: Expert) -> None:
+        """Store a job's expert."""
+        self._zoo.put(expert)
+        task, claim = self._under_way[index]
+        claim.close()
+        self._finish(task)
 
-def _end_with_parent() -> None:
-    """Start a thread that ends this worker when the build is killed; it would wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None, "runs in a worker"
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    def _finish(self, task: Task) -> None:
+        self._finished += 1
+        if self._on_expert is not None and self._zoo.has(task):
+            self._on_expert(self._finished, len(self._todo), self._zoo.get(task))
