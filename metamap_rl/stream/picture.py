@@ -23,7 +23,8 @@ from metamap_rl.stream.watched import COLUMNS, STOPPING, Watched, cells, duratio
 __all__ = ["frame", "start_live"]
 
 _WORDS = ("family", "decision", "update")
-_LEAST_NEEDED = ("update", "seconds", "held-out", "old", "expert steps")
+_LEAST_NEEDED = ("update", "return", "seconds", "held-out", "old", "expert steps")
+_NOTHING = ("-", "- -> -")
 _BETWEEN_COLUMNS = 3
 _FRAMES_PER_SECOND = 4
 _MOST_ROWS = 12
@@ -100,13 +101,13 @@ def _table(rows: Sequence[tuple[StageRow, Scores, float | None]], width: int) ->
 
 
 def _columns_that_fit(texts: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Indices of the columns that a narrow terminal has room for; the least needed go first."""
-    shown = list(range(len(COLUMNS)))
+    """Indices of the columns that say something and have room on a narrow terminal; the least needed go first."""
+    shown = [index for index in range(len(COLUMNS)) if any(text[index] not in _NOTHING for text in texts)]
     widths = [max(map(len, column)) + _BETWEEN_COLUMNS for column in zip(COLUMNS, *texts, strict=True)]
     for name in _LEAST_NEEDED:
         if sum(widths[index] for index in shown) - _BETWEEN_COLUMNS <= width:
             break
-        shown.remove(COLUMNS.index(name))
+        shown = [index for index in shown if COLUMNS[index] != name]
     return shown
 
 

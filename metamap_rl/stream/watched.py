@@ -12,8 +12,9 @@ from metamap_rl.stream.record import StageRow
 
 __all__ = ["COLUMNS", "STOPPING", "Watched", "cells", "duration", "megabytes", "sentence"]
 
-COLUMNS = ("stage", "family", "decision", "score", "old", "held-out", "expert steps", "update", "seconds")
-"""Headings of a table of stages; `cells` makes its rows."""
+COLUMNS = ("stage", "family", "decision", "return", "score", "old", "held-out", "expert steps", "update", "seconds")
+"""Headings of a table of stages; `cells` makes its rows: return is that of the generated policy, then the expert's;
+score that of the stage's task before and after it; old and held-out are means over tasks."""
 
 STOPPING = "stopping when this stage is done and saved; Ctrl-C again stops at once and loses it"
 
@@ -84,6 +85,7 @@ def cells(row: StageRow, scores: Scores, seconds: float | None) -> tuple[str, ..
         str(row.stage),
         row.family,
         row.decision,
+        f"{_return(row.generated_return)} -> {_return(row.expert_return)}",
         f"{_score(scores.before)} -> {_score(scores.current)}",
         _score(scores.old),
         _score(scores.held_out),
@@ -116,6 +118,10 @@ def sentence(watched: Watched) -> str:
 def megabytes(count: int) -> str:
     """Bytes in millions, such as "8.00"."""
     return f"{count / 1e6:.2f}"
+
+
+def _return(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
 
 
 def _score(score: float | None) -> str:

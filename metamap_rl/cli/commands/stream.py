@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from metamap_rl.cli.command import Command
 
 if TYPE_CHECKING:
-    from metamap_agents.executors import Executor
+    from metamap_agents.executors import LocalExecutor, RayExecutor
     from metamap_rl.stream.config import StreamConfig
     from metamap_rl.stream.run import StreamRun
     from metamap_rl.stream.status import Status
@@ -45,7 +45,7 @@ class _Running(Command):
     workers: Annotated[int, arg(metavar="N")] = 0
     """Processes that train experts; 0 takes all cores."""
 
-    def _executor(self) -> Executor:
+    def _executor(self) -> LocalExecutor | RayExecutor:
         from metamap_agents.executors import make_executor
 
         return make_executor(self.executor, self.workers, self.ray_address)
@@ -95,7 +95,9 @@ class RunStream(_Running):
 class ShowStatus(Command):
     """Show how a stream stands, while it runs or after.
 
-    Scores are (J - J_random) / (J_expert - J_random): 0 is random actions, 1 the task's expert.
+    Scores are (J - J_random) / (J_expert - J_random): 0 is random actions, 1 the task's expert. In the table, return
+    is that of the generated policy, then the expert's; score that of the stage's task before and after the stage; old
+    and held-out are means over tasks.
     """
 
     name: ClassVar[str] = "status"
@@ -217,8 +219,7 @@ def _config(reference: str, settings: Sequence[str], learner: str | None, seed: 
             raise MetaMapError(f"--set has {key!r} twice")
         overrides[key] = value
     config = load_config(reference, overrides)
-    seeds = config.seeds.model_copy(update={"learner": config.seeds.learner + seed})
-    return config.model_copy(update={"seeds": seeds})
+    return load_config(reference, {**overrides, "seeds.learner": config.seeds.learner + seed}) if seed else config
 
 
 def _choices() -> dict[str, dict[str, str]]:
@@ -267,7 +268,11 @@ def _print(run: StreamRun, *, as_json: bool, with_stages: bool) -> None:
         )
         if with_stages and status.done:
             _print_stages(run)
-        _print_numbers(status, run.config.memory_bytes)
+        if run.config.evaluation.reference:
+            _print_scores(status)
+        else:
+            print("no scores: evaluation.reference is false, so no experts were measured to score against")
+        _print_costs(status, run.config.memory_bytes)
         _print_ends(status)
 
 
@@ -301,11 +306,10 @@ def _print_stages(run: StreamRun) -> None:
     print()
 
 
-def _print_numbers(status: Status, budget: int) -> None:
-    """Metrics by formula, curves, costs."""
+def _print_scores(status: Status) -> None:
+    """Metrics by formula, and curves."""
     from metamap_rl.cli.console import print_table
     from metamap_rl.stream.status import formula
-    from metamap_rl.stream.watched import duration, megabytes
 
     when = "" if status.done == status.total else f", as if the stream ended after stage {status.done}"
     rows = [(name, _number(value), formula(name)) for name, value in status.metrics.items()]
@@ -316,11 +320,17 @@ def _print_numbers(status: Status, budget: int) -> None:
     stages = _spread(status.done)
     print_table(columns, [(stage, *(_number(curve[stage]) for curve in curves)) for stage in stages], right=columns)
     print()
+
+
+def _print_costs(status: Status, budget: int) -> None:
+    """Decisions, steps, memory, time."""
+    from metamap_rl.stream.watched import duration, megabytes
+
     print("decisions: " + (", ".join(f"{name} {count}" for name, count in status.decisions.items()) or "none"))
     print(f"expert steps: {status.expert_steps:,} spent, {status.saved_steps:,} saved")
     print(f"other environment steps: {status.environment_steps:,}")
     print(f"memory: {megabytes(status.memory_bytes)} of {megabytes(budget)} MB, {status.memory_items} rollouts")
-    spent = ", ".join(f"{what} {duration(seconds)}" for what, seconds in status.seconds.items())
+    spent = ", ".join(f"{what} {seconds:,.1f} s" for what, seconds in status.seconds.items())
     print(f"time: {duration(sum(status.seconds.values()))}" + (f" ({spent})" if spent else ""))
 
 
@@ -339,7 +349,7 @@ def _spread(last: int, most: int = 8) -> list[int]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"  # + 0.0: not -0.000
 
 
 COMMANDS = (RunStream, ShowStatus, ResumeStream, ListStreams)
