@@ -16,8 +16,6 @@ from metamap_rl.cli.command import Command
 if TYPE_CHECKING:
     from metamap_agents.executors import LocalExecutor, RayExecutor
     from metamap_rl.stream.config import StreamConfig
-    from metamap_rl.stream.run import StreamRun
-    from metamap_rl.stream.status import Status
     from metamap_rl.stream.view import StreamView
 
 __all__ = ["COMMANDS", "ORDER", "ListStreams", "ResumeStream", "RunStream", "ShowStatus"]
@@ -81,6 +79,7 @@ class RunStream(_Running):
 
     def run(self) -> int:
         """Run the stream, print how it ended."""
+        from metamap_rl.cli.commands._stream_results import finish
         from metamap_rl.stream.run import start
 
         config = _config(self.config, self.set, self.learner, self.seed)
@@ -88,7 +87,7 @@ class RunStream(_Running):
             run = start(
                 config, self.out, zoo=self.zoo, executor=executor, on_event=view, stop_requested=stop.is_requested
             )
-        return _finish(run, as_json=self.json)
+        return finish(run, as_json=self.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +106,10 @@ class ShowStatus(Command):
 
     def run(self) -> int:
         """Print it."""
+        from metamap_rl.cli.commands._stream_results import print_run
         from metamap_rl.stream.run import open_run
 
-        _print(open_run(self.directory), as_json=self.json, with_stages=True)
+        print_run(open_run(self.directory), as_json=self.json, with_stages=True)
         return 0
 
 
@@ -130,11 +130,12 @@ class ResumeStream(_Running):
 
     def run(self) -> int:
         """Run what is left, print how it ended."""
+        from metamap_rl.cli.commands._stream_results import finish
         from metamap_rl.stream.run import resume
 
         with _watched(self.json) as (view, stop), self._executor() as executor:
             run = resume(self.directory, executor=executor, on_event=view, stop_requested=stop.is_requested)
-        return _finish(run, as_json=self.json)
+        return finish(run, as_json=self.json)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -234,122 +235,6 @@ def _choices() -> dict[str, dict[str, str]]:
         "kind": {name: first_line(STREAMS.get(name).__doc__) for name in STREAMS.names()},
         "learner": {name: first_line(LEARNERS.get(name).__doc__) for name in list_learners()},
     }
-
-
-# results --------------------------------------------------------------------------------------------------------------
-
-
-def _finish(run: StreamRun, *, as_json: bool) -> int:
-    """Print how a run ended; returns the exit code."""
-    from metamap_rl.cli.console import note
-
-    finished, done, total, root = run.finished, run.record.last_stage, run.total, run.root
-    _print(run, as_json=as_json, with_stages=False)
-    if finished:
-        return 0
-    note(f"stopped after stage {done} of {total}; `metamap stream resume {root}` goes on from there")
-    return 2
-
-
-def _print(run: StreamRun, *, as_json: bool, with_stages: bool) -> None:
-    """Print how a run stands, and close it."""
-    from metamap_rl.cli.console import print_json
-    from metamap_rl.stream.status import read_status
-
-    with run.record as record:
-        status = read_status(record, run.total)
-        if as_json:
-            print_json(_document(run, status))
-            return
-        state = "finished" if run.finished else "running" if status.alive else "stopped"
-        print(
-            f"{run.root}: {run.config.name}, learner {run.config.learner['name']}, {state}, "
-            f"stages: {status.done} of {status.total}"
-        )
-        if with_stages and status.done:
-            _print_stages(run)
-        if run.config.evaluation.reference:
-            _print_scores(status)
-        else:
-            print("no scores: evaluation.reference is false, so no experts were measured to score against")
-        _print_costs(status, run.config.memory_bytes)
-        _print_ends(status)
-
-
-def _document(run: StreamRun, status: Status) -> dict[str, Any]:
-    """How a run stands, for JSON."""
-    from dataclasses import asdict
-
-    return {
-        "directory": run.root,
-        "name": run.config.name,
-        "learner": run.config.learner,
-        "finished": run.finished,
-        "memory_budget": run.config.memory_bytes,
-        **asdict(status),
-        "stages": run.record.stages(),
-    }
-
-
-def _print_stages(run: StreamRun) -> None:
-    """One row per stage."""
-    from metamap_rl.cli.console import print_table
-    from metamap_rl.stream.events import Scores
-    from metamap_rl.stream.watched import COLUMNS, cells
-
-    seconds = run.record.timings()
-    rows = [
-        cells(row, Scores.of(run.record, row.stage), sum(seconds[row.stage].values())) for row in run.record.stages()
-    ]
-    words = ("family", "decision", "update")
-    print_table(COLUMNS, rows, right=[column for column in COLUMNS if column not in words])
-    print()
-
-
-def _print_scores(status: Status) -> None:
-    """Metrics by formula, and curves."""
-    from metamap_rl.cli.console import print_table
-    from metamap_rl.stream.status import formula
-
-    when = "" if status.done == status.total else f", as if the stream ended after stage {status.done}"
-    rows = [(name, _number(value), formula(name)) for name, value in status.metrics.items()]
-    print_table(("metric", "value", f"formula{when}"), rows, right=("value",))
-    print()
-    columns = ("after stage", "AP(i)", *(f"GEN_{steps}(i)" for steps in status.gen))
-    curves = [[None, *status.ap], *status.gen.values()]
-    stages = _spread(status.done)
-    print_table(columns, [(stage, *(_number(curve[stage]) for curve in curves)) for stage in stages], right=columns)
-    print()
-
-
-def _print_costs(status: Status, budget: int) -> None:
-    """Decisions, steps, memory, time."""
-    from metamap_rl.stream.watched import duration, megabytes
-
-    print("decisions: " + (", ".join(f"{name} {count}" for name, count in status.decisions.items()) or "none"))
-    print(f"expert steps: {status.expert_steps:,} spent, {status.saved_steps:,} saved")
-    print(f"other environment steps: {status.environment_steps:,}")
-    print(f"memory: {megabytes(status.memory_bytes)} of {megabytes(budget)} MB, {status.memory_items} rollouts")
-    spent = ", ".join(f"{what} {seconds:,.1f} s" for what, seconds in status.seconds.items())
-    print(f"time: {duration(sum(status.seconds.values()))}" + (f" ({spent})" if spent else ""))
-
-
-def _print_ends(status: Status) -> None:
-    """The last sentences of notes and log."""
-    for stage, text in status.notes[-3:]:
-        print(f"note on stage {stage}: {text}")
-    for when, text in status.log[-3:]:
-        print(f"{when}: {text}")
-
-
-def _spread(last: int, most: int = 8) -> list[int]:
-    """At most so many stages from 0 to the last, evenly."""
-    count = min(most, last + 1)
-    return sorted({round(index * last / max(1, count - 1)) for index in range(count)})
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{round(value, 3) + 0.0:.3f}"  # + 0.0: not -0.000
 
 
 COMMANDS = (RunStream, ShowStatus, ResumeStream, ListStreams)
