@@ -28,6 +28,8 @@ def parity() -> ModuleType:
 
 @pytest.mark.parametrize("name", list_families())
 def test_a_thousand_random_steps_equal_gymnasium_to_the_bit(parity: Any, name: str) -> None:
+    if name in parity.NOT_COMPARED:
+        pytest.skip(parity.NOT_COMPARED[name])
     report = parity.check(name, steps=1000)
     assert report.equal, report.first_difference
     assert report.resets == 5

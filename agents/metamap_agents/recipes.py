@@ -80,6 +80,12 @@ class Recipe(BaseModel):
             )
         return self
 
+    @property
+    def whole_timesteps(self) -> int:
+        """Steps that a training takes: ``n_timesteps``, rounded up to whole rollouts of n_steps * n_envs."""
+        rollout = self.n_steps * self.n_envs
+        return math.ceil(self.n_timesteps / rollout) * rollout
+
     def schedule(self) -> float | Callable[[float], float]:
         """The learning rate as SB3 takes it: a number, or for rl-zoo's ``lin_<rate>`` a fall to zero."""
         falls, start = _learning_rate(self.learning_rate)

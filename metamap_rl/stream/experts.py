@@ -106,13 +106,14 @@ class ExpertCache:
             build_base(zoo, overrides=self.base_overrides, num_threads=self.num_threads, on_progress=on_progress)
         return zoo.base
 
-    def expert(self, task: Task) -> Expert:
+    def expert(self, task: Task, on_progress: OnProgress | None = None) -> Expert:
         """The expert of a task, trained from phi_0; trained now if it is missing, or waited for."""
         zoo = self.zoo(task.family)
         while not zoo.has(task):
             with zoo.claim(task.id) as ours:
                 if ours and not zoo.has(task):
-                    zoo.put(train_expert(task, zoo.base, self.recipe(task.family), seed=zoo.expert_seed(task)))
+                    seed = zoo.expert_seed(task)
+                    zoo.put(train_expert(task, zoo.base, self.recipe(task.family), seed=seed, on_progress=on_progress))
             if not ours:
                 time.sleep(_POLL_SECONDS)
         return zoo.get(task)
@@ -125,14 +126,23 @@ class ExpertCache:
         steps = max(recipe.n_envs * recipe.n_steps, round(budget * recipe.n_timesteps))
         return load_recipe(family, "expert", **{**self.overrides, "n_timesteps": steps})
 
-    def expert_from(self, task: Task, start: NDArray[np.float32], budget: float, seed: int) -> Expert:
+    def expert_from(
+        self,
+        task: Task,
+        start: NDArray[np.float32],
+        budget: float,
+        seed: int,
+        on_progress: OnProgress | None = None,
+    ) -> Expert:
         """An expert trained from ``start`` [P] under a budget; it belongs to one run and is not kept here.
 
         Raises:
             MetaMapError: training diverged.
         """
         base = self.base(get_family(task.family).embodiment)
-        return train_expert(task, base, self.recipe(task.family, budget), seed=seed, start=start)
+        return train_expert(
+            task, base, self.recipe(task.family, budget), seed=seed, start=start, on_progress=on_progress
+        )
 
     def zoo(self, family: str) -> Zoo:
         """The zoo of a family, with its embodiment's base policy in it."""

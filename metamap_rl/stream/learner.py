@@ -46,7 +46,7 @@ class UpdateConfig:
 
     updates: int = 200
     """Gradient steps per task, at least 0."""
-    batch: int = 8
+    batch: int = 16
     """Rollouts in a batch, new and replayed together; at least 2."""
     states: int = 64
     """The expert's states per rollout in a batch, for the behaviour loss."""

@@ -40,7 +40,6 @@ __all__ = ["run_stream"]
 STATES = 256
 """States of each expert that go into memory with its rollouts."""
 _STATE_EPISODES = 10
-_PAST_STAGES = 100
 _STATE_SEED = 6_000_000  # far from the seeds of training and of evaluation
 
 
@@ -116,7 +115,7 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
     if decision == "trained":
         say(Doing("expert"))
         with watch.of("expert"):
-            session.known, expert_steps = _expert(session, stage, task, phi_hat)
+            session.known, expert_steps = _expert(session, stage, task, phi_hat, say)
 
     row = StageRow(
         stage=stage,
@@ -133,7 +132,7 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         decision=decision,
         expert_return=session.known.expert_return if session.known is not None else None,
         expert_steps=expert_steps,
-        full_steps=session.cache.recipe(task.family).n_timesteps,
+        full_steps=session.cache.recipe(task.family).whole_timesteps,
         environment_steps=rollouts.rewards.size + check.steps,
         accepted=None,
         validation_before=None,
@@ -231,14 +230,18 @@ def _good_enough(session: Session, expected: Judgement, check: Check) -> bool:
     return reached and expected.confidence >= serve.confidence
 
 
-def _expert(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32]) -> tuple[Known, int]:
+def _expert(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32], say: OnStream) -> tuple[Known, int]:
     """An expert from phi_hat under the budget, or the cache's own from phi_0; with the steps that it took."""
     experts = session.config.experts
+
+    def on_progress(done: int, total: int, metrics: dict[str, float]) -> None:
+        say(Doing("expert", done, total, f"return {metrics['return']:.1f}" if "return" in metrics else ""))
+
     if experts.start == "phi-0":
-        expert = session.cache.expert(task)
+        expert = session.cache.expert(task, on_progress)
     else:
         seed = derive(session.config.seeds.stream, stage, "expert")
-        expert = session.cache.expert_from(task, phi_hat, experts.budget, seed)
+        expert = session.cache.expert_from(task, phi_hat, experts.budget, seed, on_progress)
     known = Known(expert.phi, float(expert.returns.mean()), float(expert.base_returns.mean()))
     return known, int(expert.record["steps"])
 
@@ -287,7 +290,10 @@ def _visited(session: Session, stage: int, task: Task, phi: NDArray[np.float32])
         record=True,
     )
     count = min(STATES, int(episodes.lengths.sum()))
-    return episodes.states(count, numpy_generator(session.config.seeds.stream, stage, "states"))[0]
+    states: NDArray[np.float32] = episodes.states(count, numpy_generator(session.config.seeds.stream, stage, "states"))[
+        0
+    ]
+    return states
 
 
 def _update(session: Session, stage: int, experience: Experience) -> tuple[bool, tuple[float | None, float | None]]:
@@ -379,7 +385,7 @@ def _failed(session: Session, stage: int, arrival: Arrival, why: str) -> StageRo
         decision="failed",
         expert_return=None,
         expert_steps=0,
-        full_steps=session.cache.recipe(task.family).n_timesteps,
+        full_steps=session.cache.recipe(task.family).whole_timesteps,
         environment_steps=0,
         accepted=None,
         validation_before=None,
@@ -407,8 +413,8 @@ def _commit(session: Session, row: StageRow, watch: Watch, say: OnStream) -> Non
 
 
 def _past(record: Record) -> list[tuple[StageRow, Scores]]:
-    """The last few stages of a record that goes on."""
-    return [(row, Scores.of(record, row.stage)) for row in record.stages()[-_PAST_STAGES:]]
+    """The stages of a record that goes on."""
+    return [(row, Scores.of(record, row.stage)) for row in record.stages()]
 
 
 def _evaluate(session: Session, stage: int) -> list[EvaluationRow]:

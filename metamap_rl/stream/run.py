@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from metamap_agents.base_policy import BasePolicy
 from metamap_agents.executors import Executor, LocalExecutor
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, read_json, write_bytes, write_json
@@ -30,7 +31,7 @@ from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.events import Doing, OnStream
+from metamap_rl.stream.events import Doing, OnStream, StreamEvent
 from metamap_rl.stream.experts import ExpertCache, bases_of
 from metamap_rl.stream.kinds import Arrival, arrivals
 from metamap_rl.stream.learner import UpdateConfig, make_learner
@@ -42,13 +43,17 @@ from metamap_rl.stream.seeds import derive, numpy_generator
 from metamap_rl.stream.session import Session
 from metamap_rl.stream.shift import ShiftDetector
 from metamap_rl.stream.store import ArtifactStore
+from metamap_rl.stream.tensorboard import tensorboard
 
-__all__ = ["FORMAT_VERSION", "StreamRun", "open_run", "resume", "start"]
+__all__ = ["FORMAT_VERSION", "StreamRun", "open_run", "prepare", "read_base", "resume", "start"]
 
 FORMAT_VERSION = 1
 """Version of the run directory; any change of what it holds is a new one."""
 
 _CONFIG, _MANIFEST, _RECORD = "config.yaml", "manifest.json", "record.sqlite"
+_BEFORE_MANIFEST = ("experts", _CONFIG, _RECORD, _MANIFEST)
+"""Beginnings of the names of all that is there before the manifest is."""
+
 _MANIFEST_KEYS = ("format_version", "versions", "machine", "arrivals", "held_out", "references", "zoo")
 
 
@@ -98,12 +103,8 @@ def start(
     Raises:
         MetaMapError: the directory is not free, an empty stream, or a stage failed and the config says to stop.
     """
-    root = claim_output(out)
-    drawn = config.stream.tasks(numpy_generator(config.seeds.stream, 0, "tasks")) if tasks is None else list(tasks)
-    if not drawn:
-        raise MetaMapError("the stream has no tasks: expected at least one")
-    config.check_revisits(drawn)
-    coming = arrivals(drawn)
+    root = _claim(Path(out))
+    coming = _coming(config, tasks)
     held_out = _held_out(config, [arrival.task for arrival in coming])
     root.mkdir(parents=True, exist_ok=True)
     cache = _cache(config, root / "experts" if zoo is None else Path(zoo), coming, held_out)
@@ -153,12 +154,23 @@ def resume(
     """
     found = open_run(directory)
     found.record.close()
-    with Record.open(found.root / _RECORD) as record:
-        run = replace(found, record=record)
-        session = _session(run, executor, num_threads, on_event)
-        finished = run_stream(session, on_event=on_event, stop_requested=stop_requested)
+    with ExitStack() as stack:
+        run = replace(found, record=stack.enter_context(Record.open(found.root / _RECORD)))
+        watchers = [on_event] if on_event is not None else []
+        if run.config.tensorboard:
+            watchers.append(stack.enter_context(tensorboard(run.root / "tensorboard")))
+        record = run.record
+        record.log(f"going on after stage {record.last_stage}" if record.last_stage else "started")
+        try:
+            session = _session(run, executor, num_threads, on_event)
+            finished = run_stream(session, on_event=_all(watchers), stop_requested=stop_requested)
+        except MetaMapError as error:
+            with suppress(MetaMapError):  # the disk may be what failed
+                record.log(f"stopped: {error}")
+            raise
         if finished:
             _save_mappers(run, session)
+        record.log("finished" if finished else f"stopped on request after stage {record.last_stage}")
     return open_run(directory)
 
 
@@ -188,7 +200,76 @@ def open_run(directory: str | Path) -> StreamRun:
     return StreamRun(root, load_config(root / _CONFIG), manifest, Record.open(root / _RECORD, read_only=True))
 
 
+def prepare(
+    config: StreamConfig,
+    zoo: str | Path,
+    executor: Executor,
+    *,
+    tasks: Iterable[Task] | None = None,
+    on_event: OnStream | None = None,
+) -> None:
+    """Fill an expert cache with all that a stream will ask of it, so that runs which share it only read.
+
+    Args:
+        config: the stream.
+        zoo: the cache.
+        executor: where experts are trained.
+        tasks: the tasks, from Python, in place of ``config.stream``.
+        on_event: told what is going on.
+
+    Raises:
+        MetaMapError: a zoo in the cache was made with other settings, or training failed.
+    """
+    coming = _coming(config, tasks)
+    held_out = _held_out(config, [arrival.task for arrival in coming])
+    say: OnStream = on_event if on_event is not None else lambda event: None
+    _prepare(config, _cache(config, Path(zoo), coming, held_out), coming, held_out, executor, say)
+
+
+def read_base(run: StreamRun, embodiment: str) -> BasePolicy:
+    """The base policy of an embodiment in a run."""
+    return _cache_of(run).base(embodiment)
+
+
 # parts ----------------------------------------------------------------------------------------------------------------
+
+
+def _coming(config: StreamConfig, tasks: Iterable[Task] | None) -> tuple[Arrival, ...]:
+    """The arrivals of a stream.
+
+    Raises:
+        MetaMapError: there are none, or a task comes back though the config does not allow it.
+    """
+    drawn = config.stream.tasks(numpy_generator(config.seeds.stream, 0, "tasks")) if tasks is None else list(tasks)
+    if not drawn:
+        raise MetaMapError("the stream has no tasks: expected at least one")
+    config.check_revisits(drawn)
+    return tuple(arrivals(drawn))
+
+
+def _claim(root: Path) -> Path:
+    """Check that a run may start there: nothing is there, or only what a start that was killed has left.
+
+    Raises:
+        MetaMapError: the directory holds something else, or a run.
+    """
+    if (root / _MANIFEST).is_file():
+        raise MetaMapError(f"{root}: holds a stream already: `metamap stream resume` goes on with it")
+    if root.is_dir() and all(path.name.lstrip(".").startswith(_BEFORE_MANIFEST) for path in root.iterdir()):
+        for name in (_RECORD, f"{_RECORD}-wal", f"{_RECORD}-shm"):  # not the lock, which somebody may hold
+            (root / name).unlink(missing_ok=True)
+        return root
+    return claim_output(root)
+
+
+def _all(watchers: list[OnStream]) -> OnStream:
+    """Tell everyone."""
+
+    def tell(event: StreamEvent) -> None:
+        for watcher in watchers:
+            watcher(event)
+
+    return tell
 
 
 def _held_out(config: StreamConfig, tasks: list[Task]) -> list[Task]:
@@ -209,6 +290,21 @@ def _cache(config: StreamConfig, root: Path, coming: tuple[Arrival, ...], held_o
         overrides=config.experts.overrides,
         base_overrides=config.experts.base_overrides,
     )
+
+
+def _tasks_of(run: StreamRun) -> tuple[tuple[Arrival, ...], list[Task]]:
+    """Arrivals and held-out tasks of a run."""
+    coming = tuple(
+        Arrival(Task.from_json({key: entry[key] for key in ("family", "parameters", "split")}), entry["boundary"])
+        for entry in run.manifest["arrivals"]
+    )
+    return coming, [Task.from_json(entry) for entry in run.manifest["held_out"]]
+
+
+def _cache_of(run: StreamRun) -> ExpertCache:
+    """The expert cache of a run."""
+    coming, held_out = _tasks_of(run)
+    return _cache(run.config, Path(run.manifest["zoo"] or run.root / "experts"), coming, held_out)
 
 
 def _prepare(
@@ -250,12 +346,8 @@ def _boards(
 def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_event: OnStream | None) -> Session:
     """A session where the record left off."""
     config, manifest = run.config, run.manifest
-    coming = tuple(
-        Arrival(Task.from_json({key: entry[key] for key in ("family", "parameters", "split")}), entry["boundary"])
-        for entry in manifest["arrivals"]
-    )
-    held_out = [Task.from_json(entry) for entry in manifest["held_out"]]
-    cache = _cache(config, Path(manifest["zoo"] or run.root / "experts"), coming, held_out)
+    coming, held_out = _tasks_of(run)
+    cache = _cache_of(run)
     if executor is not None:
         _prepare(config, cache, coming, held_out, executor, on_event or (lambda event: None))
     boards = _boards(config, cache, coming, held_out, num_threads)

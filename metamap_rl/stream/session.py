@@ -144,7 +144,9 @@ class Session:
         return self.store.put(arrays, {"format": _FORMAT, "state": json.dumps(document, sort_keys=True)})
 
     def _save_base(self, base: BasePolicy) -> str:
-        return self.store.put(base.to_arrays(), {"base": json.dumps(base.describe(), sort_keys=True)})
+        # Without the record of its training, which holds seconds: the same weights have the same name.
+        about = {**base.describe(), "record": {}}
+        return self.store.put(base.to_arrays(), {"base": json.dumps(about, sort_keys=True)})
 
     def _save_item(self, item: Item) -> str:
         return self.store.put(item.arrays(), {"embodiment": item.embodiment})

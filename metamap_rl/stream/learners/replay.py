@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -26,7 +27,7 @@ class _Replaying(GradientLearner):
     by_slot: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not 0 < self.new_share < 1 or not self.dark >= 0:
+        if not 0 < self.new_share < 1 or not 0 <= self.dark < math.inf:
             raise MetaMapError(f"learner {self.name!r}: expected new_share in (0, 1) and dark >= 0, got {self}")
 
     def loss(self, step: Step) -> Tensor:

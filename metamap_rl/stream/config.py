@@ -1,0 +1,280 @@
+"""The config of a stream: YAML in, frozen and checked settings out, and back to YAML beside the results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, SerializeAsAny, field_validator
+
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.task import Task
+from metamap_rl.mapper import MapperConfig
+from metamap_rl.probe import BasePolicyProbe, probe_from_json, probe_to_json
+from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
+from metamap_rl.stream.learner import UpdateConfig, check_learner
+from metamap_rl.stream.settings import Number, Settings, Whole, parse
+
+__all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "to_yaml"]
+
+FORMAT = "metamap-stream-1"
+"""What a config calls itself; another meaning of a key is another format."""
+
+Positive = Annotated[Whole, Field(ge=1)]
+Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
+Share = Annotated[Number, Field(ge=0, le=1)]
+
+
+class UpdateSettings(Settings):
+    """How the mapper is updated after a task; see `metamap_rl.stream.learner.UpdateConfig`."""
+
+    updates: Whole = UpdateConfig.updates
+    batch: Whole = UpdateConfig.batch
+    states: Whole = UpdateConfig.states
+    learning_rate: Number = UpdateConfig.learning_rate
+    warmup: Whole = UpdateConfig.warmup
+    weight_decay: Number = UpdateConfig.weight_decay
+    gradient_clip: Number = UpdateConfig.gradient_clip
+    loss: str = UpdateConfig.loss
+    weights_coefficient: Number = UpdateConfig.weights_coefficient
+    lengths: tuple[Whole, ...] = UpdateConfig.lengths
+    from_start: Number = UpdateConfig.from_start
+
+    def model_post_init(self, context: Any) -> None:
+        """Check by what it is for."""
+        UpdateConfig(**self.model_dump())
+
+
+class MapperSettings(Settings):
+    """Shape of the mapper; see `metamap_rl.mapper.MapperConfig`."""
+
+    encoder: str = MapperConfig.encoder
+    hypernetwork: str = MapperConfig.hypernetwork
+    context_size: Whole = MapperConfig.context_size
+    encoder_hidden: Whole = MapperConfig.encoder_hidden
+    hypernetwork_hidden: Whole = MapperConfig.hypernetwork_hidden
+
+    def model_post_init(self, context: Any) -> None:
+        """Check by what it is for."""
+        MapperConfig(**self.model_dump())
+
+
+class ExpertSettings(Settings):
+    """Where experts come from."""
+
+    start: Literal["phi-hat", "phi-0"] = "phi-hat"
+    """phi-hat: trained in the stream, from the generated policy. phi-0: from the cache, where each is trained once from
+    the base policy, so that all learners learn from the same pairs (D, phi*)."""
+    budget: Annotated[Number, Field(gt=0)] = 1.0
+    """Share of the expert recipe's steps that training from phi-hat may take."""
+    overrides: dict[str, Any] = {}
+    """Settings that replace the expert recipe's."""
+    base_overrides: dict[str, Any] = {}
+    """Settings that replace the base recipe's."""
+    bases: dict[str, str] = {}
+    """Family that the base policy is trained over, by embodiment; by default the first of its families by name."""
+
+
+class ServeSettings(Settings):
+    """When the generated policy is served as it is, and no expert is trained."""
+
+    enabled: bool = True
+    gap: Share = 0.9
+    """Share of the gain that stored tasks' experts promise over the base policy, which it must have reached."""
+    confidence: Share = 0.5
+    """Least confidence."""
+    episodes: Positive = 4
+    """Episodes of the generated and of the base policy that are run to check."""
+
+
+class AcceptSettings(Settings):
+    """When an update of the mapper is kept."""
+
+    enabled: bool = True
+    tolerance: Annotated[Number, Field(ge=0)] = 0.0
+    """How much worse the validation loss may get, as a share of itself."""
+    items: Positive = 32
+    """Most stored tasks that are validated on."""
+
+
+class EvaluationSettings(Settings):
+    """How the stream is measured; nothing of it reaches the mapper."""
+
+    held_out: Annotated[Whole, Field(ge=0)] = 4
+    """Tasks of each family that are never trained on."""
+    split: Literal["validation", "test-in", "test-out"] = "validation"
+    """Split that they are of; test splits are for final numbers."""
+    episodes: Positive = 10
+    """Episodes of each task and measurement."""
+    every: Positive = 1
+    """Stages between measurements of all tasks; in between the current and the next task are measured."""
+    reference: bool = True
+    """Whether experts of all these tasks are trained, so that returns become scores."""
+
+
+class SeedSettings(Settings):
+    """Seeds, apart from one another."""
+
+    stream: Seed = 0
+    """Of the tasks, of probes and of experts trained in the stream."""
+    learner: Seed = 0
+    """Of the mapper, memory and updates."""
+    evaluation: Seed = 0
+    """Of held-out tasks and of everything that is measured with."""
+
+
+class StreamConfig(Settings):
+    """A whole stream."""
+
+    format: Literal["metamap-stream-1"] = "metamap-stream-1"
+    name: Annotated[str, Field(min_length=1)]
+    """For people."""
+    description: str = ""
+    """A line of what it is, for lists."""
+    stream: SerializeAsAny[StreamKind]
+    """What arrives: a kind and its settings."""
+    boundaries: Literal["given", "hidden"] = "given"
+    """Whether the learner is told where one task ends and another begins."""
+    revisits: bool = True
+    """Whether a task may come back; if not, a stream in which one does is refused."""
+    learner: dict[str, Any] = {"name": "replay"}
+    """Name and settings of the learner."""
+    memory_bytes: Positive = 8_000_000
+    """Most bytes of stored rollouts."""
+    probe: dict[str, Any] = probe_to_json(BasePolicyProbe())
+    """How D is collected."""
+    probe_steps: Positive = 200
+    """Transitions of each rollout."""
+    probe_repeats: Positive = 4
+    """Rollouts of each arrival; one of them is held out to validate on, and hidden boundaries need two."""
+    map_steps: Positive = 50
+    """Transitions of D that phi_hat is generated from, at most `probe_steps`."""
+    update: UpdateSettings = UpdateSettings()
+    mapper: MapperSettings = MapperSettings()
+    experts: ExpertSettings = ExpertSettings()
+    serve: ServeSettings = ServeSettings()
+    accept: AcceptSettings = AcceptSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    seeds: SeedSettings = SeedSettings()
+    on_error: Literal["stop", "continue"] = "stop"
+    """What happens when a stage fails: an expert that diverges, physics that blow up, a damaged file in memory."""
+    tensorboard: bool = False
+    """Whether to write curves for TensorBoard too."""
+
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _read_stream(cls, value: object) -> object:
+        """Read a stream's settings as its kind."""
+        if isinstance(value, StreamKind):
+            return value
+        if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
+            raise MetaMapError(f"expected a mapping with a kind, one of {', '.join(STREAMS.names())}; got {value!r}")
+        return parse(STREAMS.get(value["kind"]), value, f"kind {value['kind']!r}")
+
+    @field_validator("learner")
+    @classmethod
+    def _check_learner(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_learner(value)
+        return value
+
+    @field_validator("probe")
+    @classmethod
+    def _check_probe(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return probe_to_json(probe_from_json(value))
+
+    def model_post_init(self, context: Any) -> None:
+        """Check what concerns several keys."""
+        if self.map_steps > self.probe_steps:
+            raise MetaMapError(f"map_steps: expected at most probe_steps = {self.probe_steps}, got {self.map_steps}")
+
+        if self.boundaries == "hidden" and self.probe_repeats < 2:
+            raise MetaMapError("boundaries: hidden: the shift detector needs probe_repeats of at least 2, got 1")
+
+    def check_revisits(self, tasks: list[Task]) -> None:
+        """Refuse a stream in which a task comes back, where the config does not allow it.
+
+        Raises:
+            MetaMapError: one does; it names the first.
+        """
+        back = () if self.revisits else revisits(tasks)
+        if back:
+            raise MetaMapError(
+                f"revisits: false, but {back[0].describe()} of {back[0].family!r} comes back: set revisits: true"
+            )
+
+    def resolved(self) -> dict[str, Any]:
+        """Every setting as plain values; reading them back gives an equal config."""
+        return self.model_dump(mode="json")
+
+
+def list_presets() -> tuple[str, ...]:
+    """Names of the configs that come along."""
+    folder = resources.files("metamap_rl.stream").joinpath("presets")
+    return tuple(sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")))
+
+
+def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> StreamConfig:
+    """Read a config.
+
+    Args:
+        source: a YAML file, the name of a preset, or the settings themselves.
+        overrides: values by dotted key (``{"seeds.learner": 3}``) that replace the source's; text is read as YAML.
+
+    Raises:
+        MetaMapError: no such file or preset, not YAML, or a key or value that is not admitted: one sentence that names
+            it and the closest valid choice.
+    """
+    document, what = (dict(source), "stream config") if isinstance(source, Mapping) else _read(source)
+    if document.get("format", FORMAT) != FORMAT:
+        raise MetaMapError(f"{what}: format {document['format']!r}, this metamap_rl reads {FORMAT!r}")
+    for key, value in (overrides or {}).items():
+        document = _replaced(document, key.split("."), yaml.safe_load(value) if isinstance(value, str) else value, key)
+    return parse(StreamConfig, document, what)
+
+
+def to_yaml(config: StreamConfig) -> str:
+    """A config as YAML, every setting in it."""
+    text: str = yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True, width=110)
+    return text
+
+
+def _read(source: str | Path) -> tuple[dict[str, Any], str]:
+    """A file's or preset's document, and what to call it in an error."""
+    path = Path(source)
+    if path.is_file():
+        text, what = _text(path), str(path)
+    elif str(source) in list_presets():
+        text = resources.files("metamap_rl.stream").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
+        what = f"preset {str(source)!r}"
+    elif path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
+        raise MetaMapError(f"{path}: no such file; presets are {', '.join(list_presets())}")
+    else:
+        raise unknown_name("stream config or preset", str(source), list_presets())
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MetaMapError(f"{what}: not YAML ({' '.join(str(error).split())})") from None
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise MetaMapError(f"{what}: expected a mapping of settings, got {type(document).__name__}")
+    return document, what
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MetaMapError(f"{path}: cannot be read ({error})") from None
+
+
+def _replaced(document: Mapping[str, Any], keys: list[str], value: Any, name: str) -> dict[str, Any]:
+    """The document with one value replaced, whatever mappings lead to it."""
+    first, *rest = keys
+    if not rest:
+        return {**document, first: value}
+    inner = document.get(first) or {}
+    if not isinstance(inner, Mapping):
+        raise MetaMapError(f"{name}: {first} is no mapping, so nothing in it can be replaced")
+    return {**document, first: _replaced(inner, rest, value, name)}

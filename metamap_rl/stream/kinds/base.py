@@ -1,0 +1,190 @@
+"""What a stream is: a kind with settings, which gives tasks; and arrivals, which are tasks with their boundaries."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import AfterValidator, Field
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.task import Task
+from metamap_rl.registry import Registry
+from metamap_rl.stream.settings import Settings, Whole
+
+__all__ = [
+    "STREAMS",
+    "Arrival",
+    "Count",
+    "FamilyName",
+    "FamilyNames",
+    "Order",
+    "StreamKind",
+    "Table",
+    "arrivals",
+    "draw_evenly",
+    "ordered",
+    "revisits",
+    "tables_to_tasks",
+]
+
+TRAIN = "train"
+"""The split that streams draw their tasks from."""
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One task as it arrives."""
+
+    task: Task
+    boundary: bool
+    """Whether it is another task than the arrival before; True for the first."""
+
+
+def arrivals(tasks: Iterable[Task]) -> tuple[Arrival, ...]:
+    """Mark the boundaries in a sequence of tasks; an iterator is drawn to its end.
+
+    ``arrivals(itertools.islice(my_tasks(), 20))`` makes a stream of any generator.
+
+    Raises:
+        MetaMapError: there are no tasks, or something else than a task is among them.
+    """
+    found: list[Arrival] = []
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise MetaMapError(f"arrival {len(found) + 1} of the stream: expected a Task, got {task!r}")
+        found.append(Arrival(task, boundary=not found or task.id != found[-1].task.id))
+    if not found:
+        raise MetaMapError("the stream is empty: expected at least 1 task, got none")
+    return tuple(found)
+
+
+def revisits(tasks: Iterable[Task]) -> tuple[Task, ...]:
+    """The tasks that come back after another one in between, each once, in the order of their returns.
+
+    A task that stays for several arrivals does not come back. Two tasks are the same if family and parameters are.
+    """
+    seen: set[str] = set()
+    back: dict[str, Task] = {}
+    for name, group in itertools.groupby(tasks, key=lambda task: task.id):
+        if name in seen:
+            back.setdefault(name, next(group))
+        seen.add(name)
+    return tuple(back.values())
+
+
+class StreamKind(Settings, ABC):
+    """A way to make a sequence of tasks. A new one is a subclass in a module of this package, filed in `STREAMS`.
+
+    Its fields are the keys that a config may give. What can be checked without drawing is checked when it is made.
+    """
+
+    kind: str
+
+    @abstractmethod
+    def tasks(self, generator: np.random.Generator) -> list[Task]:
+        """Draw the tasks, at least one, in the order of their arrival.
+
+        Args:
+            generator: a fresh one, made from the stream's seed: the same seed gives the same tasks.
+        """
+
+    @property
+    @abstractmethod
+    def family_names(self) -> tuple[str, ...]:
+        """Names of the families that the tasks are of, each once."""
+
+
+STREAMS: Registry[type[StreamKind]] = Registry("kind of stream")
+
+
+# types of fields ------------------------------------------------------------------------------------------------------
+
+
+def _check_family(name: str) -> str:
+    get_family(name)
+    return name
+
+
+def _check_count(count: int) -> int:
+    if count < 1:
+        raise MetaMapError(f"the stream is empty: expected at least 1, got {count}")
+    return count
+
+
+def _check_families(names: tuple[str, ...]) -> tuple[str, ...]:
+    if not names:
+        raise MetaMapError("the stream is empty: expected at least 1 family, got none")
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise MetaMapError(f"expected each family once, {twice!r} is there {names.count(twice)} times")
+    return names
+
+
+FamilyName = Annotated[str, AfterValidator(_check_family)]
+"""Name of a registered family."""
+FamilyNames = Annotated[tuple[FamilyName, ...], AfterValidator(_check_families)]
+"""Distinct names of registered families, at least one."""
+Count = Annotated[Whole, AfterValidator(_check_count)]
+"""A number of tasks or arrivals, at least 1."""
+Order = Annotated[Whole, Field(ge=0)]
+"""Which permutation of the families, see `ordered`."""
+Table = dict[str, Any]
+"""Some parameters of a family by name; the others are at their defaults."""
+
+
+# helpers of kinds -----------------------------------------------------------------------------------------------------
+
+
+def ordered(names: Sequence[str], order: int) -> tuple[str, ...]:
+    """A permutation of n names by its number.
+
+    0 is as written and 1 reversed. Permutations are numbered from both ends of their lexicographic order by turns
+    (2 is the second one, 3 the last but one), so that all n! of them are different; number n! is number 0 again.
+    """
+    total = math.factorial(len(names))
+    half, from_the_end = divmod(order % total, 2)
+    rank = total - 1 - half if from_the_end else half
+    left, found = list(names), []
+    for size in range(len(names), 0, -1):
+        index, rank = divmod(rank, math.factorial(size - 1))
+        found.append(left.pop(index))
+    return tuple(found)
+
+
+def draw_evenly(names: Sequence[str], count: int, generator: np.random.Generator) -> dict[str, list[Task]]:
+    """Training tasks of several families, ``count`` in all, split evenly; the first families get what is left over.
+
+    Each family draws from a generator of its own.
+    """
+    share, rest = divmod(count, len(names))
+    children = generator.spawn(len(names))
+    return {
+        name: get_family(name).sample(TRAIN, share + (index < rest), child)
+        for index, (name, child) in enumerate(zip(names, children, strict=True))
+    }
+
+
+def tables_to_tasks(family: str, tables: Mapping[str, Table]) -> tuple[Task, ...]:
+    """The tasks of several parameter tables of one family.
+
+    Args:
+        family: its name.
+        tables: parameters, by what the table is called.
+
+    Raises:
+        MetaMapError: a table that the family does not admit, by its name.
+    """
+    found = []
+    for name, table in tables.items():
+        try:
+            found.append(get_family(family).task(table))
+        except MetaMapError as error:
+            raise MetaMapError(f"{name}: {error}") from None
+    return tuple(found)

@@ -1,0 +1,100 @@
+"""Streams whose tasks are written out: a list, or two changes and their composition."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import AfterValidator, Field, model_validator
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.parameters import parse_split
+from metamap_envs.task import CUSTOM_SPLIT, Task
+from metamap_rl.stream.kinds.base import STREAMS, Count, FamilyName, StreamKind, Table, tables_to_tasks
+from metamap_rl.stream.settings import Settings
+
+__all__ = ["Composition", "Tasks", "WrittenTask"]
+
+
+def _check_split(name: str) -> str:
+    return name if name == CUSTOM_SPLIT else parse_split(name).value
+
+
+class WrittenTask(Settings):
+    """One task, as `Task.to_json` writes it."""
+
+    family: FamilyName
+    parameters: dict[str, Any] = {}
+    """Some parameters by name; the others are at their defaults."""
+    split: Annotated[str, AfterValidator(_check_split)] = CUSTOM_SPLIT
+    """The split that the task was sampled from, if it was."""
+
+    @model_validator(mode="after")
+    def _check_parameters(self) -> WrittenTask:
+        self.task()
+        return self
+
+    def task(self) -> Task:
+        """The task itself."""
+        return get_family(self.family).task(self.parameters, self.split)
+
+
+def _check_some(written: tuple[WrittenTask, ...]) -> tuple[WrittenTask, ...]:
+    if not written:
+        raise MetaMapError("the stream is empty: expected at least 1 task, got none")
+    return written
+
+
+@STREAMS.register("tasks")
+class Tasks(StreamKind):
+    """A list of tasks, of any families."""
+
+    kind: Literal["tasks"] = "tasks"
+    written: Annotated[tuple[WrittenTask, ...], AfterValidator(_check_some)] = Field(alias="tasks")
+    """The tasks, each with ``family`` and ``parameters``."""
+
+    def tasks(self, generator: np.random.Generator) -> list[Task]:
+        """As written."""
+        return [entry.task() for entry in self.written]
+
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """In the order in which they first come."""
+        return tuple(dict.fromkeys(entry.family for entry in self.written))
+
+
+@STREAMS.register("composition")
+class Composition(StreamKind):
+    """A change a, then a change b, then both at once: has the mapper learnt what they have to do with each other?"""
+
+    kind: Literal["composition"] = "composition"
+    family: FamilyName
+    a: Table
+    """Parameters of the first change; the others are at their defaults."""
+    b: Table
+    """Parameters of the second change. One that is in a as well must have the same value there."""
+    hold: Count = 1
+    """Arrivals of each of the three tasks, at least 1."""
+
+    @model_validator(mode="after")
+    def _check_composition(self) -> Composition:
+        if len(set(self._three())) < 3:
+            raise MetaMapError("a, b and a+b are not three different tasks: expected that each changes something else")
+        return self
+
+    def _three(self) -> tuple[Task, ...]:
+        first, second = tables_to_tasks(self.family, {"a": self.a, "b": self.b})
+        for name in self.a.keys() & self.b.keys():
+            if first[name] != second[name]:
+                raise MetaMapError(f"a+b would give {name!r} two values, {first[name]:g} and {second[name]:g}")
+        return first, second, *tables_to_tasks(self.family, {"a+b": self.a | self.b})
+
+    def tasks(self, generator: np.random.Generator) -> list[Task]:
+        """The three tasks, `hold` times each."""
+        return [task for task in self._three() for _ in range(self.hold)]
+
+    @property
+    def family_names(self) -> tuple[str, ...]:
+        """The one family."""
+        return (self.family,)

@@ -1,0 +1,180 @@
+"""Compare learners on a stream: every learner x order x seed is a run of its own, on one cache of experts.
+
+A seed draws the stream's tasks and everything random in the learner; held-out tasks are the same for all. Runs are
+resumed where they were left, finished ones are only read. Prints one JSON document and writes it to ``--out``.
+
+    python scripts/measure_stream.py --runs runs/stream --seeds 5 --orders 2 --out docs/results/stream.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_agents.executors import make_executor
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import claim_output, library_versions, write_json
+from metamap_envs.errors import MetaMapError
+from metamap_rl.statistics import bootstrap_interval
+from metamap_rl.stream.config import StreamConfig, load_config
+from metamap_rl.stream.metrics import ap_final, bwt_families, f_last, f_max, fwt_zs, gen
+from metamap_rl.stream.run import StreamRun, open_run, prepare, resume, start
+
+LEARNERS = ("replay", "joint", "finetune")
+
+
+def run_cell(zoo: str, config: StreamConfig, out: str) -> str:
+    """Run or go on with one cell; returns its directory."""
+    try:
+        open_run(out).record.close()
+    except MetaMapError:
+        start(config, out, zoo=zoo, num_threads=1).record.close()
+    else:
+        resume(out, num_threads=1).record.close()
+    return out
+
+
+def cell_config(arguments: argparse.Namespace, learner: str, order: int, seed: int) -> StreamConfig:
+    """The config of one cell."""
+    settings = dict(pair.split("=", 1) for pair in arguments.set)
+    cell: dict[str, Any] = {
+        "learner": {"name": learner},
+        "stream.order": order,
+        "seeds.stream": seed,
+        "seeds.learner": seed,
+    }
+    return load_config(arguments.config, {**settings, **cell})
+
+
+def measure(run: StreamRun) -> dict[str, Any]:
+    """The numbers of one finished run."""
+    record = run.record
+    R, H = record.matrix("stream"), record.matrix("held-out")
+    stages = record.stages()
+    families = [task["family"] for task in run.manifest["held_out"]]
+    curve = gen(H)
+    seconds = [record.timings()[row.stage] for row in stages]
+    tenth = max(1, min(10, len(stages) // 2))
+    update = np.array([times.get("update", 0.0) for times in seconds])
+    memory = np.array([row.memory_bytes for row in stages], dtype=float)
+    closed = gaps(run)
+    return {
+        "AP_final": ap_final(R),
+        "AP_initial": float(R[0].mean()),
+        "F_last": f_last(R),
+        "F_max": f_max(R) if not np.isnan(R).any() else None,
+        "FWT_zs": fwt_zs(R),
+        "BWT_families": bwt_families(H, families, [row.family for row in stages]),
+        "GEN": [None if np.isnan(value) else float(value) for value in curve],
+        "GEN_first": float(curve[0]),
+        "GEN_final": float(curve[-1]),
+        "gap_closed_final": {split: float(np.mean(values)) for split, values in closed.items()},
+        "rejected_updates": sum(row.accepted is False for row in stages),
+        "decisions": {
+            name: sum(row.decision == name for row in stages) for name in sorted({r.decision for r in stages})
+        },
+        "update_seconds": {"first": float(update[:tenth].mean()), "last": float(update[-tenth:].mean())},
+        "memory_bytes": {"first": float(memory[:tenth].mean()), "last": float(memory[-tenth:].mean())},
+        "stages": len(stages),
+        "R": R.tolist(),
+        "held_out": H.tolist(),
+    }
+
+
+def gaps(run: StreamRun) -> dict[str, NDArray[np.float64]]:
+    """Gap closed ``(J - J_base) / (J_expert - J_base)`` after the last stage, on tasks where the expert has a lead.
+
+    A task counts where the expert's lead over the base policy is at least 5 % of its lead over random actions.
+    """
+    found: dict[str, list[float]] = {"stream": [], "held-out": []}
+    for row in run.record.evaluations(run.record.last_stage):
+        reference = run.manifest["references"][row.task_id]
+        lead, reach = reference["expert"] - reference["base"], reference["expert"] - reference["random"]
+        if reach > 0 and lead >= 0.05 * reach:
+            found[row.split].append((row.mean_return - reference["base"]) / lead)
+    return {split: np.array(values) for split, values in found.items()}
+
+
+def interval(values: Sequence[float]) -> dict[str, float]:
+    """Interquartile mean over runs, with a 95 % bootstrap interval where there are several."""
+    if len(values) < 2:
+        return {"iqm": float(values[0])}
+    found = bootstrap_interval(np.array(values)[:, None], np.random.default_rng(0), resampled="seeds")
+    return {"iqm": found.estimate, "low": found.low, "high": found.high}
+
+
+def summarise(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the runs of one learner."""
+    names = ("AP_initial", "AP_final", "F_last", "BWT_families", "FWT_zs", "GEN_first", "GEN_final")
+    curves = np.array([[np.nan if value is None else value for value in cell["GEN"]] for cell in cells])
+    return {
+        **{name: interval([cell[name] for cell in cells]) for name in names},
+        "gap_closed_stream": interval([cell["gap_closed_final"]["stream"] for cell in cells]),
+        "gap_closed_held_out": interval([cell["gap_closed_final"]["held-out"] for cell in cells]),
+        "GEN": [None if np.isnan(value) else float(value) for value in curves.mean(axis=0)],
+        "runs": len(cells),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", default="small", help="a stream config, by path or preset name")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="replace a setting")
+    parser.add_argument("--learners", nargs="+", default=list(LEARNERS))
+    parser.add_argument("--orders", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--runs", type=Path, required=True, help="folder of the runs and of the expert cache")
+    parser.add_argument("--zoo", type=Path, help="another expert cache")
+    parser.add_argument("--executor", default="local")
+    parser.add_argument("--workers", type=int, default=0)
+    parser.add_argument("--ray-address")
+    parser.add_argument("--out", type=Path, help="where the JSON document goes")
+    arguments = parser.parse_args()
+    if arguments.out is not None:
+        claim_output(arguments.out)
+
+    zoo = arguments.zoo or arguments.runs / "zoo"
+    keys = [
+        (learner, order, seed)
+        for seed in range(arguments.seeds)
+        for order in range(arguments.orders)
+        for learner in arguments.learners
+    ]
+    configs = [cell_config(arguments, *key) for key in keys]
+    places = [arguments.runs / f"{learner}-order{order}-seed{seed}" for learner, order, seed in keys]
+    with make_executor(arguments.executor, arguments.workers, arguments.ray_address) as executor:
+        for (_, order, _), config in zip(keys, configs, strict=True):
+            if order == 0:
+                prepare(config, zoo, executor)
+        jobs = [(config, str(place)) for config, place in zip(configs, places, strict=True)]
+        for index, _ in executor.run(run_cell, jobs, share=(str(zoo),)):
+            print(f"finished {places[index].name}", file=sys.stderr, flush=True)
+
+    cells = []
+    for (learner, order, seed), place in zip(keys, places, strict=True):
+        run = open_run(place)
+        cells.append({"learner": learner, "order": order, "seed": seed, **measure(run)})
+        run.record.close()
+    by_learner = {name: [cell for cell in cells if cell["learner"] == name] for name in arguments.learners}
+    result = {
+        "config": configs[0].model_dump(mode="json"),
+        "learners": {name: summarise(found) for name, found in by_learner.items()},
+        "cells": cells,
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
+    text = json.dumps(result, indent=2, allow_nan=False)
+    print(text)
+    if arguments.out is not None:
+        write_json(arguments.out, result)
+
+
+if __name__ == "__main__":
+    main()
