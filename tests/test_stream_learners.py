@@ -56,7 +56,7 @@ def assert_equal(one: Any, other: Any) -> None:
 each_learner = pytest.mark.parametrize("name", list_learners())
 
 
-# every learner ---------------------------------------------------------------------------------------------------------
+# every learner --------------------------------------------------------------------------------------------------------
 
 
 @each_learner

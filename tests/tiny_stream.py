@@ -18,7 +18,7 @@ SETTINGS: dict[str, Any] = {
     "update": {"updates": 4, "batch": 4, "states": 8},
     "mapper": {"context_size": 8, "encoder_hidden": 16, "hypernetwork_hidden": 16},
     "experts": {"overrides": tiny.SETTINGS, "base_overrides": tiny.SETTINGS},
-    "serve": {"episodes": 1},
+    "serve": {"enabled": False, "episodes": 1},
     "evaluation": {"held_out": 1, "episodes": 1},
 }
 

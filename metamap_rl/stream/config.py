@@ -70,11 +70,11 @@ class ExpertSettings(Settings):
     the base policy, so that all learners learn from the same pairs (D, phi*)."""
     budget: Annotated[Number, Field(gt=0)] = 1.0
     """Share of the expert recipe's steps that training from phi-hat may take."""
-    overrides: dict[str, Any] = {}
+    overrides: dict[str, Any] = Field(default_factory=dict)
     """Settings that replace the expert recipe's."""
-    base_overrides: dict[str, Any] = {}
+    base_overrides: dict[str, Any] = Field(default_factory=dict)
     """Settings that replace the base recipe's."""
-    bases: dict[str, str] = {}
+    bases: dict[str, str] = Field(default_factory=dict)
     """Family that the base policy is trained over, by embodiment; by default the first of its families by name."""
 
 
@@ -140,11 +140,11 @@ class StreamConfig(Settings):
     """Whether the learner is told where one task ends and another begins."""
     revisits: bool = True
     """Whether a task may come back; if not, a stream in which one does is refused."""
-    learner: dict[str, Any] = {"name": "replay"}
+    learner: dict[str, Any] = Field(default_factory=lambda: {"name": "replay"})
     """Name and settings of the learner."""
     memory_bytes: Positive = 8_000_000
     """Most bytes of stored rollouts."""
-    probe: dict[str, Any] = probe_to_json(BasePolicyProbe())
+    probe: dict[str, Any] = Field(default_factory=lambda: probe_to_json(BasePolicyProbe()))
     """How D is collected."""
     probe_steps: Positive = 200
     """Transitions of each rollout."""

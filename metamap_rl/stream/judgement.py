@@ -1,4 +1,4 @@
-"""What the mapper thinks of its own answer, before anything is run: is this D like what it knows, and what return to expect."""
+"""What the mapper thinks of its own answer before anything is run: does it know such a D, and what return to expect."""
 
 from __future__ import annotations
 

@@ -296,8 +296,14 @@ def _visited(session: Session, stage: int, task: Task, phi: NDArray[np.float32])
     return states
 
 
-def _update(session: Session, stage: int, experience: Experience) -> tuple[bool, tuple[float | None, float | None]]:
-    """Let the learner update the mapper; returns whether the update stays, and the validation losses around it."""
+def _update(
+    session: Session, stage: int, experience: Experience
+) -> tuple[bool | None, tuple[float | None, float | None]]:
+    """Let the learner update the mapper.
+
+    Returns:
+        Whether the update stays, None if it was not validated; and the validation losses around it.
+    """
     config, learner = session.config, session.learner
     validation = _validation_set(session, stage) if config.accept.enabled and learner.validated else []
     theta, state = session.mapper.arrays(), learner.arrays()
@@ -310,7 +316,7 @@ def _update(session: Session, stage: int, experience: Experience) -> tuple[bool,
         learner.restore(state, session.mapper)
         return False, (before, after)
     session.memory.swap(lambda item: _with_own_outputs(session, item) if item.slot == experience.slot else item)
-    return True, (before, after)
+    return True if validation else None, (before, after)
 
 
 def _validation_set(session: Session, stage: int) -> list[Item]:

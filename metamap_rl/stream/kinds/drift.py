@@ -103,7 +103,7 @@ class Drift(StreamKind):
     parameters: dict[str, SerializeAsAny[Path]]
     """Settings of the path by parameter: ``from`` and ``to`` | ``start`` and ``step`` | ``centre``, ``amplitude`` and
     ``period``."""
-    fixed: Table = {}
+    fixed: Table = Field(default_factory=dict)
     """Values of other parameters that stay; those in neither table are at their defaults."""
 
     @field_validator("parameters", mode="before")

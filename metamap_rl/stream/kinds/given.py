@@ -25,7 +25,7 @@ class WrittenTask(Settings):
     """One task, as `Task.to_json` writes it."""
 
     family: FamilyName
-    parameters: dict[str, Any] = {}
+    parameters: dict[str, Any] = Field(default_factory=dict)
     """Some parameters by name; the others are at their defaults."""
     split: Annotated[str, AfterValidator(_check_split)] = CUSTOM_SPLIT
     """The split that the task was sampled from, if it was."""

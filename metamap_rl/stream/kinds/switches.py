@@ -1,4 +1,4 @@
-"""Streams that switch between a few tasks of one family: abruptly, in cycles, or between normal and inverted actions."""
+"""Streams that switch between a few tasks of one family: abruptly, in cycles, or with normal and inverted actions."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Distraction(_OneFamily):
     """Number of turns, normal first, at least 2."""
     hold: Count = 1
     """Arrivals in a turn, at least 1."""
-    normal: Table = {}
+    normal: Table = Field(default_factory=dict)
     """Parameters of normal turns. By default every parameter sign_* is 1, and the others are at their defaults."""
     inverted: Table | None = None
     """Parameters of inverted turns. By default those of normal turns with every sign_* negated."""
