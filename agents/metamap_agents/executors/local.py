@@ -173,9 +173,9 @@ class _Worker:
 
     def end(self) -> str:
         """End the process; returns how it ended."""
-        self._connection.close()
         self._process.kill()
         code = self._exit_code()
+        self._connection.close()
         self._process.close()
         return f"exit code {code}" if code >= 0 else signal.Signals(-code).name
 
@@ -208,11 +208,9 @@ def _serve(connection: Connection) -> None:
     """Do one job after the other, until the caller is gone."""
     end_with_parent()
     common = b""
-    connection.send_bytes(_READY)
-    while True:
-        try:
+    with suppress(EOFError, OSError):
+        connection.send_bytes(_READY)
+        while True:
             given, arguments = connection.recv()
-        except EOFError:
-            return
-        common = common if given is None else given
-        connection.send_bytes(perform(common, arguments))
+            common = common if given is None else given
+            connection.send_bytes(perform(common, arguments))

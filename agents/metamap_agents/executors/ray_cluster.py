@@ -151,17 +151,25 @@ def _import_ray() -> Any:
 
 def _start(ray: Any, cores: int) -> None:
     """Start a Ray on this machine. Its workers import what this process can, and say nothing."""
-    paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    with environment(OMP_NUM_THREADS="1", PYTHONPATH=paths, RAY_USAGE_STATS_ENABLED="0"):
-        ray.init(
-            address="local",
-            num_cpus=cores,
-            num_gpus=0,
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level="ERROR",
-            object_store_memory=_OBJECT_STORE_BYTES,
-        )
+    settings = {
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # older releases warn that this will be the default
+    }
+    with environment(**settings):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cores,
+                num_gpus=0,
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level="ERROR",
+                object_store_memory=_OBJECT_STORE_BYTES,
+            )
+        except (OSError, RuntimeError, ValueError) as error:
+            raise MetaMapError(f"Ray cannot start on this machine: {_first_line(error)}") from error
 
 
 def _connect(ray: Any, address: str) -> None:
@@ -174,8 +182,15 @@ def _connect(ray: Any, address: str) -> None:
             logging_level="ERROR",
             runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}},
         )
-    except (ConnectionError, RuntimeError, ValueError) as error:
-        raise MetaMapError(f"cannot join the Ray cluster at {address!r}: {str(error).strip()}") from error
+    except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+        token = "token" in f"{error} {error.__cause__}".lower()
+        hint = "; it asks for a token: with one of your own, set RAY_AUTH_MODE=token" if token else ""
+        raise MetaMapError(f"cannot join the Ray cluster at {address!r}: {_first_line(error)}{hint}") from error
+
+
+def _first_line(error: Exception) -> str:
+    """Ray's messages go on with tracebacks and links."""
+    return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _check_address(address: str) -> None:

@@ -11,6 +11,7 @@ from tyro.conf import Positional, arg
 from metamap_rl.cli.command import Command, FamilyName
 
 if TYPE_CHECKING:
+    from metamap_agents.executors import Executor
     from metamap_agents.training import Expert
     from metamap_agents.zoo import Zoo
     from metamap_envs.task import Task
@@ -51,7 +52,13 @@ class TrainExperts(Command):
     """Tasks outside the training range that it will be measured on."""
 
     workers: Annotated[int, arg(metavar="N")] = 0
-    """Processes that train experts; 0 takes all cores."""
+    """Experts that are trained at a time; 0 takes all cores."""
+
+    executor: Literal["local", "ray"] = "local"
+    """Where experts are trained: processes of this machine, or Ray."""
+
+    ray_address: Annotated[str | None, arg(metavar="HOST:PORT")] = None
+    """Ray cluster to use ("auto" finds one on this machine); without it a Ray of this machine's own is started."""
 
     base_timesteps: Annotated[int | None, arg(metavar="N")] = None
     """Environment steps for the base policy, instead of the recipe's."""
@@ -61,6 +68,7 @@ class TrainExperts(Command):
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
+        from metamap_agents.executors import make_executor
         from metamap_agents.zoo import Zoo
         from metamap_rl.cli.console import note
         from metamap_rl.workflow import TaskCounts, check_settings
@@ -68,12 +76,13 @@ class TrainExperts(Command):
         base, expert = _timesteps(self.base_timesteps), _timesteps(self.timesteps)
         counts = TaskCounts(self.train, self.validation, self.test_in, self.test_out)
         _check(self.family, counts, self.seed, self.workers, base, expert)
-        zoo = Zoo.create(self.out, self.family, self.seed)
-        check_settings(zoo, base_overrides=base, expert_overrides=expert)
-        if not zoo.has_base:
-            _train_base(zoo, base)
-        tasks = counts.tasks(zoo)
-        _train_experts(zoo, tasks, expert, self.workers)
+        with make_executor(self.executor, self.workers, self.ray_address) as executor:
+            zoo = Zoo.create(self.out, self.family, self.seed)
+            check_settings(zoo, base_overrides=base, expert_overrides=expert)
+            if not zoo.has_base:
+                _train_base(zoo, base)
+            tasks = counts.tasks(zoo)
+            _train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
             note(f"{missing} experts are being trained by another process")
         _print_summary(zoo, as_json=self.json)
@@ -170,7 +179,7 @@ def _train_base(zoo: Zoo, overrides: dict[str, Any]) -> None:
         build_base(zoo, overrides=overrides, on_progress=on_progress)
 
 
-def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], workers: int) -> None:
+def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], executor: Executor) -> None:
     """Train the experts that are missing under a bar."""
     from metamap_agents.building import build_experts
     from metamap_rl.cli.console import progress
@@ -184,7 +193,7 @@ def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], worke
             bar.advance()
             bar.describe(f"experts, last {expert.base_returns.mean():.1f} -> {expert.returns.mean():.1f}")
 
-        build_experts(zoo, tasks, overrides=overrides, workers=workers, on_expert=on_expert)
+        build_experts(zoo, tasks, overrides=overrides, executor=executor, on_expert=on_expert)
 
 
 def _row(expert: Expert) -> dict[str, Any]:
