@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 
 __all__ = ["end_with_parent", "environment", "interrupts_held"]
 
@@ -19,6 +20,7 @@ def interrupts_held() -> Iterator[None]:
     Ignoring it in the worker itself would be too late: it reaches the whole group of processes, and they take seconds
     to import their modules.
     """
+    resource_tracker.ensure_running()  # the first process that is spawned would start it, and let interrupts in again
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
