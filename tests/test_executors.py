@@ -132,7 +132,7 @@ def test_executors_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_addresses_where_no_cluster_is() -> None:
     pytest.importorskip("ray", reason="the optional extra `ray` is not installed")
     for address in ("nonsense", "host:", ":1", "host:port"):
-        with pytest.raises(MetaMapError, match="must be host:port or auto"):
+        with pytest.raises(MetaMapError, match="must be host:port, ray://host:port or auto"):
             RayExecutor(address)
     with socket.socket() as bound:  # and nobody listens
         bound.bind(("127.0.0.1", 0))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from metamap_agents.base_policy import BasePolicy
     from metamap_agents.building import build_base, build_experts
     from metamap_agents.evaluation import evaluate_policies
+    from metamap_agents.executors import Executor, LocalExecutor, RayExecutor, make_executor
     from metamap_agents.functional import forward
     from metamap_agents.normalizer import ObservationNormalizer
     from metamap_agents.policies import BatchedPolicy, WeightPolicy
@@ -26,10 +27,13 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "BasePolicy": "base_policy",
     "BatchedPolicy": "policies",
+    "Executor": "executors",
     "Expert": "training",
     "FamilyVecEnv": "sb3_vec_env",
+    "LocalExecutor": "executors",
     "ObservationNormalizer": "normalizer",
     "PolicySpec": "policy_spec",
+    "RayExecutor": "executors",
     "Recipe": "recipes",
     "WeightPolicy": "policies",
     "Zoo": "zoo",
@@ -39,6 +43,7 @@ _MODULE_OF = {
     "export_sb3": "sb3_bridge",
     "forward": "functional",
     "load_recipe": "recipes",
+    "make_executor": "executors",
     "phi_from_sb3": "sb3_bridge",
     "phi_into_sb3": "sb3_bridge",
     "read_sb3_actor": "sb3_bridge",
@@ -49,10 +54,13 @@ _MODULE_OF = {
 __all__ = [
     "BasePolicy",
     "BatchedPolicy",
+    "Executor",
     "Expert",
     "FamilyVecEnv",
+    "LocalExecutor",
     "ObservationNormalizer",
     "PolicySpec",
+    "RayExecutor",
     "Recipe",
     "WeightPolicy",
     "Zoo",
@@ -62,6 +70,7 @@ __all__ = [
     "export_sb3",
     "forward",
     "load_recipe",
+    "make_executor",
     "phi_from_sb3",
     "phi_into_sb3",
     "read_sb3_actor",

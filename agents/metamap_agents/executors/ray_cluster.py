@@ -33,8 +33,8 @@ class RayExecutor:
     A process has one connection to Ray. Where there is one already it is used, and left as it is by `close`.
 
     Args:
-        address: of a running cluster, as ``host:port`` or ``auto``; None starts a Ray on this machine, which ends
-            with this process.
+        address: of a running cluster, as ``host:port``, ``ray://host:port`` or ``auto``; None starts a Ray on this
+            machine, which ends with this process.
         workers: jobs at a time; 0 takes all cores of this machine, or of the cluster.
         retries: how often a job is run again whose process or machine died.
 
@@ -203,7 +203,7 @@ def _check_address(address: str) -> None:
         return
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        raise MetaMapError(f"the address of a Ray cluster must be host:port or auto, got {address!r}")
+        raise MetaMapError(f"the address of a Ray cluster must be host:port, ray://host:port or auto, got {address!r}")
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
