@@ -28,6 +28,8 @@ from metamap_rl.stream.metrics import ap_final, bwt_families, f_last, f_max, fwt
 from metamap_rl.stream.run import StreamRun, open_run, prepare, resume, start
 
 LEARNERS = ("replay", "joint", "finetune")
+SETTINGS: dict[str, dict[str, Any]] = {"joint": {"every": 5}}
+"""Settings beside the defaults: joint retraining after every fifth task and after the last, or it would take hours."""
 
 
 def run_cell(zoo: str, config: StreamConfig, out: str) -> str:
@@ -45,7 +47,7 @@ def cell_config(arguments: argparse.Namespace, learner: str, order: int, seed: i
     """The config of one cell."""
     settings = dict(pair.split("=", 1) for pair in arguments.set)
     cell: dict[str, Any] = {
-        "learner": {"name": learner},
+        "learner": {"name": learner, **SETTINGS.get(learner, {})},
         "stream.order": order,
         "seeds.stream": seed,
         "seeds.learner": seed,
