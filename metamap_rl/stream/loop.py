@@ -423,10 +423,19 @@ def _past(record: Record) -> list[tuple[StageRow, Scores]]:
     return [(row, Scores.of(record, row.stage)) for row in record.stages()]
 
 
+def _last_of_its_family(session: Session, stage: int) -> bool:
+    """Whether no later arrival is of the family of this one."""
+    family = session.arrivals[stage - 1].task.family
+    return all(arrival.task.family != family for arrival in session.arrivals[stage:])
+
+
 def _evaluate(session: Session, stage: int) -> list[EvaluationRow]:
-    """Rows of R and of the held-out tasks, every so many stages; in between the current and the next task only."""
+    """Rows of R and of the held-out tasks; at most stages, if the config says so, the current and the next task only.
+
+    All is measured every so many stages, and after the last task of each family, where BWT_families starts from.
+    """
     every, total = session.config.evaluation.every, len(session.arrivals)
-    if stage % every == 0 or stage == total:
+    if stage % every == 0 or _last_of_its_family(session, stage):
         rows = session.stream_board.measure(session.map, stage)
         return rows + (session.held_out_board.measure(session.map, stage) if session.held_out_board else [])
     nearby = [position for position in (stage - 1, stage) if 0 <= position < total]
