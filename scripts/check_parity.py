@@ -49,6 +49,10 @@ def _tracking(target: float) -> Callable[[float, dict[str, Any], NDArray[np.floa
     return reward
 
 
+def _forward(_: float, info: dict[str, Any], action: NDArray[np.float32]) -> float:
+    return float(info["x_velocity"] - 0.05 * np.sum(np.square(action)))
+
+
 def _without_target(base: Any, observation: Array) -> Array:
     fingertip: Array = base.get_body_com("fingertip")[:2]
     return np.concatenate([observation[:4], observation[6:8], fingertip])
@@ -62,6 +66,10 @@ EXPECTED = {
     "cheetah-actuators": Expected(
         ("reward: -|x_velocity - 2| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_tracking(2.0),
+    ),
+    "cheetah-direction": Expected(
+        ("reward: x_velocity - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
+        reward=_forward,
     ),
     "reacher-goal": Expected(
         (
@@ -130,7 +138,7 @@ def check(family_name: str, steps: int, episode: int = 200, seed: int = 0) -> Re
     Args:
         family_name: the family.
         steps: environment steps in all.
-        episode: steps between two resets, each with a new seed.
+        episode: most steps between two resets, each with a new seed; an episode that ends is followed by a reset.
         seed: of the first reset and of the actions.
     """
     family, expected = get_family(family_name), EXPECTED.get(family_name, Expected())
@@ -138,9 +146,9 @@ def check(family_name: str, steps: int, episode: int = 200, seed: int = 0) -> Re
     base: Any = gymnasium.make(family.base_id).unwrapped
     single = FamilyEnv(family_name)
     vector = FamilyVectorEnv([*family.sample("train", 2, seed), family.task()], num_threads=2, horizon=steps + 1)
-    generator = np.random.default_rng(seed)
+    generator, ended = np.random.default_rng(seed), False
     for step in range(steps):
-        if step % episode == 0:
+        if step % episode == 0 or ended:
             start = seed + report.resets
             first = expected.observation(base, _reset_base(base, family, start))
             ours = single.reset(seed=start)[0], vector.reset(seed=[7, 8, start])[0][-1]
@@ -152,6 +160,7 @@ def check(family_name: str, steps: int, episode: int = 200, seed: int = 0) -> Re
         report.compare("observations", step, expected.observation(base, observation), one[0], many[0])
         report.compare("rewards", step, expected.reward(reward, info, actions[-1]), one[1], many[1])
         report.compare("ends", step, terminated, one[2], many[2])
+        ended = terminated
         state = np.concatenate([base.data.qpos, base.data.qvel])
         data = vector.simulator.data(2)
         for found in (single.data, data):

@@ -32,7 +32,7 @@ def test_a_thousand_random_steps_equal_gymnasium_to_the_bit(parity: Any, name: s
         pytest.skip(parity.NOT_COMPARED[name])
     report = parity.check(name, steps=1000)
     assert report.equal, report.first_difference
-    assert report.resets == 5
+    assert report.resets >= 5
 
 
 @pytest.mark.parametrize(

@@ -68,14 +68,14 @@ _GRAVITY = Parameter(
 class CartpoleSwingup(Family):
     """Swing a hanging pole up and hold it, with a motor of unknown sign and strength; experts train in seconds.
 
-    Physics: Gymnasium's inverted_pendulum.xml (cart 10.5 kg, pole 5.0 kg and 0.6 m, rail +-1 m, RK4 at 0.02 s, damping 1
-    in both joints) with three edits: the hinge turns freely, actions are in [-1, 1], and action 1 is 300 N, the most that
-    InvertedPendulum-v5 gives. The motor's force is times ``sign_motor * strength_motor``, the pole's mass and inertia
-    times ``pole_mass``. A policy that is wrong about the sign pushes the cart the wrong way, so none fits all tasks.
+    Physics: Gymnasium's inverted_pendulum.xml (cart 10.5 kg, pole 5.0 kg and 0.6 m, rail +-1 m, RK4 at 0.02 s, damping
+    1 in both joints) with three edits: the hinge turns freely, actions are in [-1, 1], and action 1 is 300 N, the most
+    that InvertedPendulum-v5 gives. The motor's force is times ``sign_motor * strength_motor``, the pole's mass and
+    inertia times ``pole_mass``. A policy that is wrong about the sign pushes the cart the wrong way, so none fits all.
 
-    Start: at rest in the middle, the pole hanging, with normal noise of 0.01 on all four numbers. Observation (5): cart's
-    x in m, cos and sin of the pole's angle (0: upright), velocities in m/s and rad/s. Action (1): in [-1, 1]. No
-    termination, horizon 125 (5 s).
+    Start: at rest in the middle, the pole hanging, with normal noise of 0.01 on all four numbers. Observation (5): the
+    cart's x in m, cos and sin of the pole's angle (0: upright), velocities in m/s and rad/s. Action (1): in [-1, 1].
+    No termination, horizon 125 (5 s).
 
     Reward: ``upright * centred * small_control * small_velocity``, in [0, 1], from the state after the step:
     ``upright = (1 + cos(angle)) / 2``; ``centred = (1 + t(x, 1 m)) / 2``; ``small_control = (4 + max(0, 1 - a^2)) / 5``;

@@ -1,0 +1,121 @@
+"""Hopper whose masses, inertias, joint damping and friction are unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.assets import gymnasium_asset
+from metamap_envs.family import Array, Family, State, register_family, sum_of_squares
+from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.task import Task
+
+__all__ = ["HopperDynamics"]
+
+_RESET_NOISE = 5e-3  # Hopper-v5 reset_noise_scale
+_LARGEST_VELOCITY = 10.0  # Hopper-v5 clips observed velocities
+_CONTROL_COST_WEIGHT = 1e-3
+_HEALTHY_REWARD = 1.0
+_HEALTHY_STATE = 100.0
+_LEAST_HEIGHT = 0.7  # m
+_LARGEST_ANGLE = 0.2  # rad
+
+
+def _power(name: str, base: float, what: str) -> Parameter:
+    return Parameter(
+        name=f"{name}_power",
+        unit="1",
+        low=-4.0,
+        high=4.0,
+        default=0.0,
+        train=((-3.0, 3.0),),
+        out=((-4.0, -3.0), (3.0, 4.0)),
+        description=f"{what} is times {base} to this power",
+    )
+
+
+@register_family
+class HopperDynamics(Family):
+    """Hopper-v5 with four factors on its physics: 1.5^p for mass, inertia and friction, 1.3^p for joint damping.
+
+    Observation (11): qpos without x, qvel clipped to [-10, 10]. Action (3): torques in [-1, 1].
+    Reward: ``v + healthy - 0.001 sum(a^2)``, v the mean forward velocity over the step in m/s, healthy 1 or 0.
+    An episode ends where the hopper is not healthy: height up to 0.7 m, angle beyond 0.2 rad, or a state beyond 100.
+    Horizon 200.
+    Source: `gymnasium/envs/mujoco/hopper_v5.py`; the factors and p in U(-3, 3) are those of PEARL's and VariBAD's
+    `HopperRandParams`, which draws a power for every body, joint and geom. Here one power holds for all of a kind:
+    4 parameters with names in place of 4 arrays, and a declared outside.
+    """
+
+    name = "hopper-dynamics"
+    base_id = "Hopper-v5"
+    embodiment = "hopper"
+    description = "Hopper whose masses, inertias, damping and friction are unknown"
+    horizon = 200
+    frame_skip = 4
+    camera: ClassVar[Mapping[str, Any]] = {
+        "trackbodyid": 2,
+        "distance": 3.0,
+        "lookat": np.array((0.0, 0.0, 1.15)),
+        "elevation": -20.0,
+    }
+    space = ParameterSpace(
+        (
+            _power("mass", 1.5, "the mass of each body"),
+            _power("inertia", 1.5, "the inertia of each body"),
+            _power("friction", 1.5, "the friction of each geom"),
+            _power("damping", 1.3, "the damping of each joint"),
+        )
+    )
+    physics_parameters = frozenset(space.names)
+
+    def compile(self) -> mujoco.MjModel:
+        """Compile the installed hopper.xml as it is."""
+        return gymnasium_asset("hopper.xml").compile()
+
+    def apply(self, model: mujoco.MjModel, task: Task) -> bool:
+        """Scale the four quantities; what follows from masses and inertias is computed again."""
+        model.body_mass[:] *= 1.5 ** task["mass_power"]
+        model.body_inertia[:] *= 1.5 ** task["inertia_power"]
+        model.geom_friction[:] *= 1.5 ** task["friction_power"]
+        model.dof_damping[:] *= 1.3 ** task["damping_power"]
+        return True
+
+    def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
+        """Uniform noise on qpos and qvel, drawn in Hopper-v5's order."""
+        qpos, qvel = self._initial
+        qpos = qpos + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qpos))
+        qvel = qvel + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qvel))
+        return qpos, qvel
+
+    def observe(self, state: State) -> Array:
+        """Positions without x, then clipped velocities."""
+        velocities = np.clip(state.qvel, -_LARGEST_VELOCITY, _LARGEST_VELOCITY)
+        return np.concatenate([state.qpos[:, 1:], velocities], axis=1)
+
+    def reward(
+        self, before: State, after: State, actions: NDArray[Any], values: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """Forward velocity, being healthy, and the control cost."""
+        forward = (after.qpos[:, 0] - before.qpos[:, 0]) / self.step_seconds
+        survive = _HEALTHY_REWARD * self._healthy(after)
+        control: Array = _CONTROL_COST_WEIGHT * sum_of_squares(actions)
+        terms = {"x_velocity": forward, "reward_survive": survive, "reward_ctrl": -control}
+        return (forward + survive) - control, terms
+
+    def terminated(self, after: State, values: Array) -> NDArray[np.bool_]:
+        """Where it is not healthy."""
+        return ~self._healthy(after)
+
+    def _healthy(self, state: State) -> NDArray[np.bool_]:
+        """Hopper-v5's `is_healthy`, bool [N]."""
+        rest = np.concatenate([state.qpos[:, 2:], state.qvel], axis=1)
+        bounded = (np.abs(rest) < _HEALTHY_STATE).all(axis=1)
+        healthy: NDArray[np.bool_] = (
+            bounded & (state.qpos[:, 1] > _LEAST_HEIGHT) & (np.abs(state.qpos[:, 2]) < _LARGEST_ANGLE)
+        )
+        return healthy
