@@ -22,11 +22,14 @@ from metamap_rl.losses import Outcome, weights
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.scales import Scales
 from metamap_rl.stream.embodied import EmbodiedMapper
+from metamap_rl.stream.gradient import Step
 from metamap_rl.stream.learner import Experience, Learner, UpdateConfig, make_learner
 from metamap_rl.stream.memory import Item, Memory
 
 SHAPE = MapperConfig(context_size=8, encoder_hidden=24, hypernetwork_hidden=24)
 UPDATE = UpdateConfig(updates=60, batch=8, states=16, learning_rate=5e-3, warmup=5, lengths=(10, 20, 40))
+BRIEF = replace(UPDATE, updates=4)
+"""For tests in which nothing need be learnt."""
 STEPS, STATES, ROLLOUTS = 40, 32, 4
 
 SIZES = {"arm": (3, 1), "leg": (5, 2)}
@@ -144,6 +147,12 @@ class Stream:
         offered = self.memory.offer(items, np.random.default_rng((self.seed, self.slot)))
         return Experience(self.slot, lesson.robot, tuple(sorted(offered, key=lambda item: item.key)[1:]))
 
+    def step(self, lesson: Lesson, config: UpdateConfig = BRIEF) -> Step:
+        """What the learner has in hand in the first gradient step of one more lesson."""
+        experience = self.store(lesson)
+        old = [item for item in self.memory.replayable() if item.slot != experience.slot]
+        return Step(self.mapper, experience, old, config, torch.Generator().manual_seed(0))
+
     def checkpoint(self) -> dict[str, Any]:
         """What a checkpoint holds, as arrays."""
         return {
@@ -178,3 +187,19 @@ class Stream:
     def _with_own_outputs(self, item: Item) -> Item:
         phi_hat = self.learner.generate(self.mapper, self.memory, item.embodiment, item.features[None])[0]
         return replace(item, dark=forward(base_policy(item.embodiment).spec, phi_hat, item.inputs))
+
+
+def flat(tree: Any, name: str = "") -> dict[str, Any]:
+    """Every array of a checkpoint by its path."""
+    if isinstance(tree, Mapping):
+        return {k: v for key, value in tree.items() for k, v in flat(value, f"{name}.{key}").items()}
+    if isinstance(tree, list | tuple):
+        return {k: v for key, value in enumerate(tree) for k, v in flat(value, f"{name}.{key}").items()}
+    return {name: tree}
+
+
+def assert_equal(one: Any, other: Any) -> None:
+    one, other = flat(one), flat(other)
+    assert list(one) == list(other)
+    for name, value in one.items():
+        assert np.array_equal(value, other[name]), name
