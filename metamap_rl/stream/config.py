@@ -228,10 +228,10 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
             it and the closest valid choice.
     """
     document, what = (dict(source), "stream config") if isinstance(source, Mapping) else _read(source)
-    if document.get("format", FORMAT) != FORMAT:
-        raise MetaMapError(f"{what}: format {document['format']!r}, this metamap_rl reads {FORMAT!r}")
     for key, value in (overrides or {}).items():
         document = _replaced(document, key.split("."), yaml.safe_load(value) if isinstance(value, str) else value, key)
+    if document.get("format", FORMAT) != FORMAT:
+        raise MetaMapError(f"{what}: format {document['format']!r}, this metamap_rl reads {FORMAT!r}")
     return parse(StreamConfig, document, what)
 
 

@@ -102,7 +102,7 @@ class HopperDynamics(Family):
     ) -> tuple[Array, dict[str, Array]]:
         """Forward velocity, being healthy, and the control cost."""
         forward = (after.qpos[:, 0] - before.qpos[:, 0]) / self.step_seconds
-        survive = _HEALTHY_REWARD * self._healthy(after)
+        survive: Array = _HEALTHY_REWARD * self._healthy(after).astype(np.float64)
         control: Array = _CONTROL_COST_WEIGHT * sum_of_squares(actions)
         terms = {"x_velocity": forward, "reward_survive": survive, "reward_ctrl": -control}
         return (forward + survive) - control, terms

@@ -1,0 +1,134 @@
+"""Kinds of streams: what arrives, in which order, under which seed."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metamap_envs import MetaMapError, Task, get_family
+from metamap_rl.stream.config import load_config
+from metamap_rl.stream.kinds import STREAMS, arrivals, revisits
+from metamap_rl.stream.kinds.base import ordered
+from metamap_rl.stream.kinds.drift import _reflect
+
+FAMILIES = ["reacher-goal", "cheetah-velocity", "cartpole-swingup"]
+LINE = {"target_velocity": {"from": 0, "to": 2}}
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "sequential": {"family": "reacher-goal", "tasks": 5},
+    "families": {"families": FAMILIES, "tasks": 8},
+    "embodiments": {"families": FAMILIES, "tasks": 8},
+    "long": {"families": FAMILIES, "tasks": 9},
+    "abrupt": {"family": "reacher-goal", "tasks": 2, "hold": 3},
+    "cycles": {"family": "reacher-goal", "tasks": 3, "repeats": 2},
+    "distraction": {"family": "cheetah-actuators", "turns": 4},
+    "composition": {"family": "cheetah-actuators", "a": {"sign_bthigh": -1}, "b": {"strength_ffoot": 0.6}},
+    "drift": {"family": "cheetah-velocity", "tasks": 5, "path": "line", "parameters": LINE},
+    "tasks": {"tasks": [{"family": "reacher-goal", "parameters": {"goal_angle": 1}}, {"family": "cheetah-velocity"}]},
+}  # fmt: skip
+
+
+def draw(kind: str, seed: int = 0, **settings: Any) -> list[Task]:
+    config = load_config({"name": "x", "stream": {"kind": kind, **EXAMPLES[kind], **settings}})
+    return config.stream.tasks(np.random.default_rng(seed))
+
+
+def test_every_kind_has_an_example_here() -> None:
+    assert set(EXAMPLES) == set(STREAMS.names())
+
+
+@pytest.mark.parametrize("kind", sorted(EXAMPLES))
+def test_the_seed_decides_the_tasks(kind: str) -> None:
+    assert draw(kind) == draw(kind)
+    drawn = kind not in ("distraction", "composition", "drift", "tasks")
+    assert (draw(kind) != draw(kind, seed=1)) == drawn
+
+
+def test_families_come_one_after_another_or_by_turns() -> None:
+    blocks = [task.family for task in draw("families")]
+    assert blocks == ["reacher-goal"] * 3 + ["cheetah-velocity"] * 3 + ["cartpole-swingup"] * 2
+    assert [task.family for task in draw("embodiments")] == [*FAMILIES, *FAMILIES, *FAMILIES[:2]]
+    rounds = [tuple(task.family for task in draw("long")[start : start + 3]) for start in (0, 3, 6)]
+    assert all(sorted(row) == sorted(FAMILIES) for row in rounds)
+
+
+@pytest.mark.parametrize("kind", ["families", "embodiments", "long"])
+def test_another_order_has_the_same_tasks(kind: str) -> None:
+    first, second = draw(kind, order=0), draw(kind, order=1)
+    assert first != second
+    assert Counter(task.id for task in first) == Counter(task.id for task in second)
+
+
+@given(st.integers(1, 5))
+def test_orders_are_all_the_permutations(count: int) -> None:
+    names = "abcde"[:count]
+    total = len(list(itertools.permutations(names)))
+    assert len({ordered(names, order) for order in range(total)}) == total
+    assert ordered(names, 0) == tuple(names)
+    assert ordered(names, total) == tuple(names)
+    if count > 1:
+        assert ordered(names, 1) == tuple(reversed(names))
+
+
+def test_switches() -> None:
+    a, b = draw("abrupt")[0], draw("abrupt")[-1]
+    assert draw("abrupt") == [a, a, a, b, b, b]
+    assert draw("cycles") == draw("cycles")[:3] * 2
+    normal, inverted = draw("distraction")[:2]
+    assert draw("distraction") == [normal, inverted, normal, inverted]
+    signs = [name for name, _ in normal.parameters if name.startswith("sign_")]
+    assert all(normal[name] == 1 and inverted[name] == -1 for name in signs)
+
+
+def test_composition_is_one_change_the_other_and_both() -> None:
+    a, b, both = draw("composition")
+    defaults = get_family("cheetah-actuators").task()
+    for task, changed in ((a, {"sign_bthigh"}), (b, {"strength_ffoot"}), (both, {"sign_bthigh", "strength_ffoot"})):
+        assert {name for name, value in task.parameters if value != defaults[name]} == changed
+    with pytest.raises(MetaMapError, match="sign_bthigh"):
+        draw("composition", b={"sign_bthigh": 1})
+
+
+def test_drift() -> None:
+    assert [task["target_velocity"] for task in draw("drift")] == [0.0, 0.5, 1.0, 1.5, 2.0]
+    walk = draw("drift", tasks=50, path="random-walk", parameters={"target_velocity": {"step": 0.5}})
+    values = np.array([task["target_velocity"] for task in walk])
+    assert values.min() >= 0
+    assert values.max() <= 3
+    assert 0 < np.abs(np.diff(values)).mean() < 1
+    wave = {"target_velocity": {"centre": 1.5, "amplitude": 1.0, "period": 4}}
+    values = np.array([task["target_velocity"] for task in draw("drift", path="sinusoid", parameters=wave)])
+    assert values == pytest.approx([1.5, 2.5, 1.5, 0.5, 1.5])
+    with pytest.raises(MetaMapError, match="did you mean 'target_velocity'"):
+        draw("drift", parameters={"target_velocty": {"from": 0, "to": 1}})
+    with pytest.raises(MetaMapError, match=r"expects a value in \[0"):
+        draw("drift", parameters={"target_velocity": {"from": 0, "to": 9}})
+    with pytest.raises(MetaMapError, match="cannot drift"):
+        draw("drift", family="cheetah-actuators", parameters={"sign_bfoot": {"from": -1, "to": 1}})
+
+
+@given(st.lists(st.floats(-50, 50), min_size=1, max_size=20), st.floats(-3, 3), st.floats(0.1, 4))
+def test_reflection_stays_inside_and_leaves_what_is_inside(values: list[float], low: float, width: float) -> None:
+    given_values = np.array(values)
+    folded = _reflect(given_values, low, low + width)
+    assert (folded >= low - 1e-9).all()
+    assert (folded <= low + width + 1e-9).all()
+    inside = (given_values >= low) & (given_values <= low + width)
+    assert folded[inside] == pytest.approx(given_values[inside], abs=1e-9)
+
+
+def test_boundaries_and_returns() -> None:
+    a, b, c = get_family("reacher-goal").sample("train", 3, 0)
+    assert [arrival.boundary for arrival in arrivals([a, a, b, b, a])] == [True, False, True, False, True]
+    assert revisits([a, a, b, c, a, b, a]) == (a, b)
+    assert revisits([a, a, b]) == ()
+    assert len(arrivals(itertools.islice(itertools.cycle([a, b]), 5))) == 5, "any iterator makes a stream"
+    with pytest.raises(MetaMapError, match="empty"):
+        arrivals([])
+    with pytest.raises(MetaMapError, match=r"arrival 2 .* expected a Task"):
+        arrivals([a, "b"])  # type: ignore[list-item]
