@@ -15,7 +15,7 @@ from metamap_envs.family import Array, Family, State, register_family
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
 
-__all__ = ["CartpoleSwingup"]
+__all__ = ["FORCE", "CartpoleSwingup"]
 
 FORCE = 300.0  # N at action 1; InvertedPendulum-v5's control range of 3 times its gear of 100
 _START_NOISE = 0.01  # m, rad, m/s and rad/s; dm_control's
@@ -71,15 +71,15 @@ class CartpoleSwingup(Family):
     Physics: Gymnasium's inverted_pendulum.xml (cart 10.5 kg, pole 5.0 kg and 0.6 m, rail +-1 m, RK4 at 0.02 s, damping
     1 in both joints) with three edits: the hinge turns freely, actions are in [-1, 1], and action 1 is 300 N, the most
     that InvertedPendulum-v5 gives. The motor's force is times ``sign_motor * strength_motor``, the pole's mass and
-    inertia times ``pole_mass``. A policy that is wrong about the sign pushes the cart the wrong way, so none fits all.
+    inertia times ``pole_mass``. Wrong about the sign, a policy pushes the cart the wrong way: none fits all tasks.
 
     Start: at rest in the middle, the pole hanging, with normal noise of 0.01 on all four numbers. Observation (5): the
-    cart's x in m, cos and sin of the pole's angle (0: upright), velocities in m/s and rad/s. Action (1): in [-1, 1].
-    No termination, horizon 125 (5 s).
+    cart's x in m, cos and sin of the pole's angle (0: upright), velocities in m/s and rad/s. Action (1): in [-1, 1]. No
+    termination, horizon 125 (5 s).
 
-    Reward: ``upright * centred * small_control * small_velocity``, in [0, 1], from the state after the step:
-    ``upright = (1 + cos(angle)) / 2``; ``centred = (1 + t(x, 1 m)) / 2``; ``small_control = (4 + max(0, 1 - a^2)) / 5``;
-    ``small_velocity = (1 + t(angular velocity, 5 rad/s)) / 2``; ``t(v, m) = 0.1^((v/m)^2)``.
+    Reward: ``upright * centred * small_control * small_velocity``, in [0, 1], from the state after the step and the
+    action a: ``upright = (1 + cos(angle)) / 2``, ``centred = (1 + t(x, 1 m)) / 2``, ``small_control = (4 + max(0, 1 -
+    a^2)) / 5``, ``small_velocity = (1 + t(angular velocity, 5 rad/s)) / 2``, with ``t(v, m) = 0.1^((v/m)^2)``.
     Source: start and reward are those of dm_control's `cartpole.swingup`, all four terms of it, but for the margin of
     ``centred``, which is 2 m there, on a rail of +-1.8 m. Sign, strength and gravity are in the ranges of DMA*-SH.
     """
