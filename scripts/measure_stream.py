@@ -85,8 +85,9 @@ def measure(run: StreamRun) -> dict[str, Any]:
         "update_seconds": {"first": float(update[:tenth].mean()), "last": float(update[-tenth:].mean())},
         "memory_bytes": {"first": float(memory[:tenth].mean()), "last": float(memory[-tenth:].mean())},
         "stages": len(stages),
-        "R": R.tolist(),
-        "held_out": H.tolist(),
+        "learnt": [float(R[stage, stage - 1]) for stage in range(1, len(R))],
+        "final": R[-1].tolist(),
+        "held_out_final": H[-1].tolist(),
     }
 
 
