@@ -142,7 +142,8 @@ def long_table(result: dict[str, Any]) -> list[str]:
 def expert_steps_table(result: dict[str, Any]) -> list[str]:
     """Steps of PPO to 95 % of the expert's score, by where it starts."""
     lines = [
-        "| PPO steps to a score of 0.95, mean | tasks | from scratch | from phi_0 | from phi_hat | at once | scratch / phi_hat |",
+        "| PPO steps to a score of 0.95, mean | tasks | from scratch | from phi_0 | from phi_hat | at once "
+        "| scratch / phi_hat |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for name, entry in {**result["families"], "all": result["all"]}.items():
