@@ -26,7 +26,6 @@ from metamap_envs import (
 )
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.errors import unknown_name
-from metamap_envs.families._half_cheetah import ACTUATORS
 
 FAMILIES = list_families()
 PARAMETERS = [(name, parameter) for name in FAMILIES for parameter in get_family(name).space.parameters]
@@ -160,19 +159,6 @@ def test_a_task_is_the_same_as_a_freshly_compiled_model(name: str) -> None:
     if family.apply(fresh, task):
         mujoco.mj_setConst(fresh, mujoco.MjData(fresh))
     assert model_bytes(fresh) == model_bytes(family.model(task))
-
-
-def test_actuators_written_into_the_mjcf_before_compilation_give_the_same_model() -> None:
-    family = get_family("cheetah-actuators")
-    (task,) = family.sample("test-out", 1, 0)
-    spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
-    for name in ACTUATORS:
-        spec.actuator(name).gear[0] *= task[f"sign_{name}"] * task[f"strength_{name}"]
-    compiled = spec.compile()
-    mujoco.mj_setTotalmass(compiled, 14.0)
-    mujoco.mj_setConst(compiled, mujoco.MjData(compiled))
-    assert model_bytes(compiled) == model_bytes(family.model(task))
-    assert model_bytes(compiled) != model_bytes(family.base_model)
 
 
 @pytest.mark.parametrize("name", FAMILIES)

@@ -44,10 +44,11 @@ def test_it_does_what_dummy_vec_env_does_on_the_single_environments(name: str) -
             last = other["terminal_observation"].astype(np.float32)
             np.testing.assert_array_equal(info["terminal_observation"], last)
             assert info["TimeLimit.truncated"] == other["TimeLimit.truncated"]
-            assert info["episode"]["l"] == other["episode"]["l"] == family.horizon
+            assert info["episode"]["l"] == other["episode"]["l"] <= family.horizon
+            assert info["TimeLimit.truncated"] == (info["episode"]["l"] == family.horizon)
             assert info["episode"]["r"] == pytest.approx(other["episode"]["r"], abs=1e-4)
             assert info["task"] == other["task"]
-    assert ended == len(tasks)
+    assert ended >= len(tasks)
 
 
 def test_an_ended_episode_is_reset_in_the_same_step() -> None:

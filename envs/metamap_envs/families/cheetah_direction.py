@@ -4,42 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
+import mujoco
 from numpy.typing import NDArray
 
 from metamap_envs.families._half_cheetah import CONTROL_COST_WEIGHT, HalfCheetah
 from metamap_envs.family import Array, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.task import Task
 
 __all__ = ["CheetahDirection"]
+
+_DIRECTION = Parameter(
+    name="direction",
+    unit="1",
+    low=-1.0,
+    high=1.0,
+    default=1.0,
+    choices=(-1.0, 1.0),
+    description="direction that is rewarded: 1 forward, -1 backward",
+)
+_MASS = Parameter(
+    name="mass",
+    unit="1",
+    low=0.2,
+    high=1.8,
+    default=1.0,
+    train=((0.75, 1.25),),
+    out=((0.4, 0.5), (1.5, 1.6)),
+    description="factor on the masses and inertias of all bodies, 14 kg in all",
+)
 
 
 @register_family
 class CheetahDirection(HalfCheetah):
-    """HalfCheetah-v5 physics; the direction shows only in the reward.
+    """HalfCheetah-v5 that runs forward or backward; the direction shows only in the reward.
 
     Reward: ``direction * v - 0.05 sum(a^2)``, v the mean forward velocity over the step in m/s.
-    Source: PEARL's and MAML's `HalfCheetahDir` (Finn et al., 2017), directions -1 and +1, horizon 200.
+    Source: MAML's `half_cheetah_env_rand_direc` (Finn et al., 2017) and PEARL's `half_cheetah_dir`, horizon 200.
 
-    There are two tasks in all, so every split holds the same two: a held-out task of this family is one that was
-    trained on, and in a zoo the two splits share its expert. As in the literature, it shows adaptation, not
-    generalisation.
+    There it has two tasks in all, which leaves none to hold out, and a zoo without validation experts. Here the robot's
+    mass varies as well, in CaDM's ranges, so that no two splits share a task; the two tasks of the sources are those
+    with ``mass`` 1. Both directions are in every split all the same: what is held out is a weight, not a direction.
     """
 
     name = "cheetah-direction"
-    description = "HalfCheetah that must run forward or backward, and is not told which"
-    space = ParameterSpace(
-        (
-            Parameter(
-                name="direction",
-                unit="1",
-                low=-1.0,
-                high=1.0,
-                default=1.0,
-                choices=(-1.0, 1.0),
-                description="direction that is rewarded: 1 forward, -1 backward",
-            ),
-        )
-    )
+    description = "HalfCheetah of unknown mass that must run forward or backward, and is not told which"
+    space = ParameterSpace((_DIRECTION, _MASS))
+    physics_parameters = frozenset({"mass"})
+
+    def apply(self, model: mujoco.MjModel, task: Task) -> bool:
+        """Scale masses and inertias."""
+        model.body_mass[:] *= task["mass"]
+        model.body_inertia[:] *= task["mass"]
+        return True
 
     def reward(
         self, before: State, after: State, actions: NDArray[Any], values: Array
