@@ -125,8 +125,9 @@ def test_the_pole_turns_all_the_way_round() -> None:
     env = FamilyEnv("cartpole-swingup")
     env.reset(seed=0)
     env.data.qvel[1] = 25.0
-    angles = [env.data.qpos[1] for _ in range(20) if env.step(np.zeros(1))]
-    assert max(angles) - math.pi > 2 * math.pi
+    for _ in range(20):
+        env.step(np.zeros(1))
+    assert env.data.qpos[1] > 3 * math.pi
 
 
 @pytest.mark.parametrize(
