@@ -44,13 +44,13 @@ class UpdateConfig:
         MetaMapError: an unknown loss, or a number out of range.
     """
 
-    updates: int = 200
+    updates: int = 300
     """Gradient steps per task, at least 0."""
     batch: int = 16
     """Rollouts in a batch, new and replayed together; at least 2."""
     states: int = 64
     """The expert's states per rollout in a batch, for the behaviour loss."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Highest rate of AdamW; in each update it rises over the warm-up and falls to 0 along a cosine."""
     warmup: int = 10
     """Gradient steps over which the rate rises."""
