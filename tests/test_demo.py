@@ -209,7 +209,7 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
     out = tmp_path / "scratch"
     command = [sys.executable, "-m", "metamap_rl.cli", "demo", *SCRATCH, "--json", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
     assert done.returncode == 0, done.stderr
     first = json.loads(done.stdout)
     assert names(out) == FILES | {"zoo", "mapper"}
