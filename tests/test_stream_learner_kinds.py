@@ -12,6 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metamap_rl.stream.gradient import Step
 from metamap_rl.stream.learner import Experience
 from metamap_rl.stream.learners.agem import project
 from metamap_rl.stream.learners.outputs import FeatureMoments
@@ -238,6 +239,28 @@ def test_what_is_kept_never_moves_by_a_bit() -> None:
         held = {name: (mask.copy(), theta[name][mask]) for name, mask in masks.items()}
         acting = stream.mapper.theta(lesson.robot)
         assert all(not theta[name][~masks[name]].any() for name in acting), "what is free starts at zero"
+
+
+def test_what_is_kept_takes_no_part_in_the_clipping_of_gradients() -> None:
+    """A gradient clip on all parameters would leave less of the step to those that can move."""
+    stream = Stream({"name": "packnet", "share": 0.3}, config=BRIEF).learn(LESSONS[:1])
+    kept = {name: mask.copy() for name, mask in stream.learner.arrays().items()}
+    theta, seen = stream.mapper.theta("arm"), []
+
+    learner: Any = stream.learner
+    adjust = learner.adjust_gradient
+
+    def adjust_and_note(step: Step) -> None:
+        adjust(step)
+        seen.append({name: tensor.grad.numpy().copy() for name, tensor in theta.items() if tensor.grad is not None})
+
+    learner.adjust_gradient = adjust_and_note
+    stream.learn([LESSONS[2]])
+    assert len(seen) == BRIEF.updates
+    for gradients in seen:
+        assert set(gradients) == set(kept)
+        assert all(not gradient[kept[name]].any() for name, gradient in gradients.items())
+        assert any(gradient.any() for gradient in gradients.values())
 
 
 def test_each_task_keeps_its_share_of_what_is_free_the_largest_first() -> None:
