@@ -18,6 +18,29 @@ from metamap_rl.stream.learners.agem import project
 from metamap_rl.stream.learners.outputs import FeatureMoments
 from stream_problem import BRIEF, LESSONS, Lesson, Stream, add_robot, assert_equal, rollouts
 
+# replay ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_replay_stays_with_what_its_own_policies_did_on_old_tasks(share: float) -> None:
+    """The terms beside the pair loss are those of the old rollouts in the batch, the first to be drawn."""
+    stream = Stream({"name": "replay", "new_share": share}, config=BRIEF).learn(LESSONS[:3])
+    stream.memory.swap(lambda item: dataclasses.replace(item, dark=item.dark + 1.0))
+    step = stream.step(LESSONS[3])
+    learner: Any = stream.learner
+
+    def loss(dark: float) -> float:
+        step.generator.manual_seed(4)
+        learner.dark = dark
+        return float(learner.loss(step).detach())
+
+    step.generator.manual_seed(4)
+    old = step.draw(step.old, round((1 - share) * BRIEF.batch), by_slot=True)
+    expected = float(step.dark_loss(old).detach())
+    assert expected > 0.1
+    assert loss(2.0) - loss(0.0) == pytest.approx(2.0 * expected, rel=1e-4)
+
+
 # output regularisation ------------------------------------------------------------------------------------------------
 
 

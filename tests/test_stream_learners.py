@@ -218,6 +218,14 @@ def test_update_settings_out_of_range_are_refused(field: dict[str, Any]) -> None
         UpdateConfig(**field)
 
 
+def test_weights_decay() -> None:
+    def size(decay: float) -> float:
+        stream = Stream({"name": "finetune"}, config=dataclasses.replace(BRIEF, weight_decay=decay)).learn(LESSONS[:1])
+        return sum(float(parameter.detach().square().sum()) for parameter in stream.mapper.parameters())
+
+    assert size(60.0) < 0.8 * size(0.0)
+
+
 def test_a_loss_that_is_not_finite_is_said() -> None:
     lesson = Lesson("arm", 0.0)
     stream = Stream({"name": "finetune"})
