@@ -46,6 +46,34 @@ def test_a_change_is_seen_and_named() -> None:
     assert gain.statistic > gain.threshold
 
 
+def test_one_rollout_unlike_the_others_is_no_shift() -> None:
+    """A robot that falls over in one rollout goes where no model of the others is any good."""
+    last, new = rollouts(0), rollouts(1)
+    fallen = rollouts(2, gain=-1.0)
+    for array, other in zip(new, fallen, strict=True):
+        array[1] = other[1]
+    new[0][1] += 5.0
+    new[3][1] += 5.0
+    watching = ShiftDetector()
+    watching.reset(*last)
+    assert not watching.is_shift(*new).shifted
+
+
+def test_a_change_is_seen_from_either_side() -> None:
+    there, back = ShiftDetector(), ShiftDetector()
+    there.reset(*rollouts(0))
+    back.reset(*rollouts(1, goal=1.0))
+    assert there.is_shift(*rollouts(1, goal=1.0)).shifted
+    assert back.is_shift(*rollouts(0)).shifted
+
+
+def test_outputs_that_never_change_say_nothing() -> None:
+    still = tuple(np.zeros_like(array) for array in rollouts(0))
+    watching = ShiftDetector()
+    watching.reset(*still)
+    assert watching.is_shift(*still).statistic == 0.0
+
+
 def test_another_size_is_always_a_shift() -> None:
     assert detector().is_shift(*rollouts(0, size=4)).output == "size"
 
@@ -55,9 +83,14 @@ def test_its_state_survives() -> None:
     second = ShiftDetector.from_arrays(first.arrays())
     assert second.is_shift(*rollouts(3)) == first.is_shift(*rollouts(3))
     assert ShiftDetector.from_arrays({}).arrays() == {}
-    damaged = {**first.arrays(), "spread": np.zeros(2)}
-    with pytest.raises(MetaMapError, match="spread"):
-        ShiftDetector.from_arrays(damaged)
+    with pytest.raises(MetaMapError, match="unknown array 'spread'"):
+        ShiftDetector.from_arrays({**first.arrays(), "spread": np.zeros(2)})
+    for name, array in first.arrays().items():
+        others = {key: value for key, value in first.arrays().items() if key != name}
+        with pytest.raises(MetaMapError, match=name):
+            ShiftDetector.from_arrays(others)
+        with pytest.raises(MetaMapError, match="shift detector"):
+            ShiftDetector.from_arrays({**others, name: array[:, :-1]})
 
 
 def test_bad_settings() -> None:
@@ -65,3 +98,11 @@ def test_bad_settings() -> None:
         ShiftDetector(threshold=0.0)
     with pytest.raises(MetaMapError, match="at least 2 rollouts"):
         ShiftDetector().reset(*rollouts(0, repeats=1))
+
+
+def test_bad_rollouts() -> None:
+    observations, actions, rewards, after = rollouts(0)
+    with pytest.raises(MetaMapError, match=r"expected \[R, n, O\]"):
+        ShiftDetector().reset(observations, actions[:, :-1], rewards, after)
+    with pytest.raises(MetaMapError, match="NaN"):
+        detector().is_shift(observations, actions, np.full_like(rewards, np.nan), after)

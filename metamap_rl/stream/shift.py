@@ -1,4 +1,4 @@
-"""Has the task changed? Told from D alone: by how well a model of the last task predicts what the probe sees now."""
+"""Has the task changed? Told from D alone: by whether a model of the last task predicts what the probe sees now."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from metamap_envs.errors import MetaMapError
 
 __all__ = ["Shift", "ShiftDetector"]
 
-THRESHOLD = 4.0
+THRESHOLD = 2.25
 """Chosen on pairs of training tasks by `scripts/measure_shift.py`."""
 
 _RANDOM_FEATURES = 64
 _FEATURE_SEED = 20_240_602  # the model is the same in every run
-_RIDGE = 1e-2  # per row, in units of standardised inputs
-_LEAST_SPREAD = 0.4  # of the log error between rollouts: a handful of rollouts may agree by chance
-_LEAST_ERROR = 1e-6
+_RIDGE = 1e-3  # per row, in units of standardised inputs
+_LEAST_SPREAD = 0.3  # of the log error between rollouts: a handful of rollouts may agree by chance
+_LEAST_ERROR = 1e-5  # in standard deviations of the output: what is predicted better than this is predicted exactly
 
 Array = NDArray[np.float64]
 
@@ -32,37 +32,26 @@ class Shift:
 
     shifted: bool
     statistic: float
-    """How many standard errors the log error is above what rollouts of the same task show, for the worst output."""
+    """How many standard errors the other task's model is worse than the rollout's own, for the output that tells most.
+
+    Infinite where there is no last task, or rows have not its size."""
     threshold: float
     output: str
-    """The worst output: "reward", "observation 3", or "size" where rows do not have the size of the last task's."""
-
-
-@dataclass(frozen=True)
-class _Model:
-    """Ridge regression from (observation, action) to (reward, change of observation), and its error on its own task."""
-
-    input_mean: Array
-    input_std: Array
-    output_mean: Array
-    output_std: Array
-    coefficients: Array
-    """[features, outputs]."""
-    log_error: Array
-    """Mean over rollouts of the log error (see `_log_error`) on a rollout left out, [outputs]."""
-    spread: Array
-    """Standard deviation of the same between rollouts."""
-    rollouts: Array
-    """Number of rollouts, a scalar."""
+    """That output: "reward", "observation 3", or "size" where there is nothing to compare with."""
 
 
 class ShiftDetector:
-    """Compares the probe's rollouts with those of the last task.
+    """Compares the probe's rollouts with those of the last task, both ways.
 
-    A closed-form model (ridge regression on standardised inputs, their squares and fixed random features) is fitted on
-    the R rollouts of the last task. Its error on each rollout, left out of the fit, says how well the task
-    predicts itself; a new rollout of the same task should do as well. One statistic per output, as the reward may
-    change alone (a goal) or only a joint may (an actuator); the worst one is compared with the threshold.
+    Each rollout, old or new, is predicted twice: by a model of the other task's rollouts, and by a model of the other
+    rollouts of its own task. If the task is the same, both do as well, also on the rare rollout in which the robot
+    falls over and which neither predicts; if it changed, the former is worse on all of them. The statistic of an
+    output is the mean over rollouts of the difference of their log errors, in standard errors; the outputs
+    (reward, change of each observation) are told apart because a goal changes the reward alone, and an actuator perhaps
+    one joint. The one that tells most is compared with the threshold.
+
+    Models are ridge regressions in closed form, float64, on standardised inputs, their squares and fixed random
+    features. The reward's inputs are (o, a, o'), so that it is known where the robot went; the others' (o, a).
 
     Args:
         threshold: in standard errors, positive.
@@ -75,7 +64,7 @@ class ShiftDetector:
         if not threshold > 0:
             raise MetaMapError(f"shift detector: threshold: expected a positive number, got {threshold}")
         self.threshold = threshold
-        self._model: _Model | None = None
+        self._last: _Rollouts | None = None
 
     def reset(
         self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike, next_observations: ArrayLike
@@ -89,119 +78,147 @@ class ShiftDetector:
             next_observations: [R, n, O].
 
         Raises:
-            MetaMapError: fewer than 2 rollouts.
+            MetaMapError: fewer than 2 rollouts, shapes that do not fit, NaN or infinity.
         """
-        inputs, outputs = _tables(observations, actions, rewards, next_observations)
-        if len(inputs) < 2:
-            raise MetaMapError(f"the shift detector needs at least 2 rollouts (probe_repeats), got {len(inputs)}")
-        self._model = _fitted(inputs, outputs)
+        self._last = _Rollouts.of(observations, actions, rewards, next_observations)
 
     def is_shift(
         self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike, next_observations: ArrayLike
     ) -> Shift:
-        """Judge new rollouts, of the shapes that `reset` takes; before the first `reset` everything is a shift."""
-        inputs, outputs = _tables(observations, actions, rewards, next_observations)
-        model = self._model
-        if model is None or (inputs.shape[-1], outputs.shape[-1]) != (len(model.input_mean), len(model.output_mean)):
+        """Judge new rollouts; before the first `reset` everything is a shift.
+
+        Raises:
+            MetaMapError: as `reset`, which takes the same arrays.
+        """
+        new = _Rollouts.of(observations, actions, rewards, next_observations)
+        if self._last is None or self._last.sizes != new.sizes:
             return Shift(True, np.inf, self.threshold, "size")
-        units = (model.input_mean, model.input_std, model.output_mean, model.output_std)
-        rows, targets = _standardised(inputs, outputs, units)
-        error = _log_error(rows, targets, model.coefficients).mean(axis=0)
-        scale = model.spread * np.sqrt(1.0 / len(inputs) + 1.0 / float(model.rollouts))
-        statistic = (error - model.log_error) / scale
-        worst = int(np.argmax(statistic))
-        name = "reward" if worst == 0 else f"observation {worst - 1}"
-        return Shift(bool(statistic[worst] > self.threshold), float(statistic[worst]), self.threshold, name)
+        worse = np.concatenate(
+            [_worse_by_the_other(last, fresh) for last, fresh in zip(self._last.tables(), new.tables(), strict=True)],
+            axis=-1,
+        )
+        error = np.maximum(worse.std(axis=0, ddof=1), _LEAST_SPREAD) / np.sqrt(len(worse))
+        statistic = worse.mean(axis=0) / error
+        most = int(np.argmax(statistic))
+        name = "reward" if most == 0 else f"observation {most - 1}"
+        return Shift(bool(statistic[most] > self.threshold), float(statistic[most]), self.threshold, name)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that it has learnt, by name; nothing before the first `reset`."""
-        return {} if self._model is None else {name: np.array(value) for name, value in vars(self._model).items()}
+        """Everything that it keeps, by name: the last task's rollouts, float32; nothing before the first `reset`."""
+        return {} if self._last is None else dict(vars(self._last))
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], threshold: float = THRESHOLD) -> ShiftDetector:
         """Inverse of `arrays`.
 
         Raises:
-            MetaMapError: an array is missing, unexpected or of a shape that does not fit.
+            MetaMapError: an array is missing, unexpected, or not as `reset` takes it.
         """
         detector = cls(threshold)
         if arrays:
-            sizes = {key: np.shape(arrays.get(key, np.zeros(0))) for key in ("input_mean", "output_mean")}
-            (inputs,), (outputs,) = (size if len(size) == 1 else (0,) for size in sizes.values())
-            expected = {
-                **dict.fromkeys(("input_mean", "input_std"), (inputs,)),
-                **dict.fromkeys(("output_mean", "output_std", "log_error", "spread"), (outputs,)),
-                "coefficients": (_width(inputs), outputs),
-                "rollouts": (),
-            }
-            check_arrays(dict(arrays), expected, "shift detector")
-            detector._model = _Model(**{name: np.array(arrays[name], dtype=np.float64) for name in expected})
+            known = {name: np.shape(arrays.get(name, ())) for name in _Rollouts.__dataclass_fields__}
+            check_arrays(dict(arrays), known, "shift detector")
+            detector.reset(**arrays)
         return detector
 
 
-def _tables(
-    observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike, next_observations: ArrayLike
-) -> tuple[Array, Array]:
-    """Inputs [R, n, O + A] and outputs [R, n, 1 + O] of the model."""
-    before, after = np.asarray(observations, dtype=np.float64), np.asarray(next_observations, dtype=np.float64)
-    inputs = np.concatenate([before, np.asarray(actions, dtype=np.float64)], axis=-1)
-    outputs = np.concatenate([np.asarray(rewards, dtype=np.float64)[..., None], after - before], axis=-1)
-    return inputs, outputs
+@dataclass(frozen=True)
+class _Rollouts:
+    """R rollouts of n transitions, float32."""
+
+    observations: NDArray[np.float32]
+    actions: NDArray[np.float32]
+    rewards: NDArray[np.float32]
+    next_observations: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, *given: ArrayLike) -> _Rollouts:
+        """Check and copy."""
+        arrays = [np.array(array, dtype=np.float32) for array in given]
+        first, shape = arrays[0].shape, (*arrays[0].shape[:2],)
+        if len(first) != 3 or [array.shape for array in arrays[2:]] != [shape, first] or arrays[1].shape[:-1] != shape:
+            shapes = ", ".join(str(array.shape) for array in arrays)
+            raise MetaMapError(f"the shift detector expected [R, n, O], [R, n, A], [R, n] and [R, n, O], got {shapes}")
+        if first[0] < 2 or not first[1]:
+            raise MetaMapError(
+                f"the shift detector needs at least 2 rollouts (probe_repeats) that are not empty, got {shape}"
+            )
+        if not all(np.isfinite(array).all() for array in arrays):
+            raise MetaMapError("the shift detector expected finite numbers, the rollouts hold NaN or infinity")
+        return cls(*arrays)
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Numbers of observations and of actions."""
+        return self.observations.shape[-1], self.actions.shape[-1]
+
+    def tables(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+        """Inputs and outputs [R, n, ...] of the reward's model and of that of the observations' changes."""
+        before, after, actions = (
+            array.astype(np.float64) for array in (self.observations, self.next_observations, self.actions)
+        )
+        rewards = self.rewards.astype(np.float64)[..., None]
+        dynamics = np.concatenate([before, actions], axis=-1)
+        return (np.concatenate([dynamics, after], axis=-1), rewards), (dynamics, after - before)
 
 
-def _fitted(inputs: Array, outputs: Array) -> _Model:
-    """Fit on all rollouts, and measure on each what a fit on the others does."""
-    flat_in, flat_out = inputs.reshape(-1, inputs.shape[-1]), outputs.reshape(-1, outputs.shape[-1])
-    units = (flat_in.mean(axis=0), _spread(flat_in), flat_out.mean(axis=0), _spread(flat_out))
-    rows, targets = _standardised(inputs, outputs, units)
-    grams, moments = rows.transpose(0, 2, 1) @ rows, rows.transpose(0, 2, 1) @ targets
-    counts = np.full(len(rows), rows.shape[1])
-
-    def solve(chosen: NDArray[np.bool_]) -> Array:
-        ridge = _RIDGE * counts[chosen].sum() * np.eye(rows.shape[-1])
-        solution: Array = np.linalg.solve(grams[chosen].sum(axis=0) + ridge, moments[chosen].sum(axis=0))
-        return solution
-
-    indices = np.arange(len(rows))
-    errors = np.stack(
-        [
-            _log_error(rows[left_out, None], targets[left_out, None], solve(indices != left_out))[0]
-            for left_out in indices
-        ]
-    )
-    return _Model(
-        *units,
-        coefficients=solve(indices >= 0),
-        log_error=errors.mean(axis=0),
-        spread=np.maximum(errors.std(axis=0, ddof=1), _LEAST_SPREAD),
-        rollouts=np.array(float(len(rows))),
-    )
+def _worse_by_the_other(last: tuple[Array, Array], new: tuple[Array, Array]) -> Array:
+    """How much the log error on each rollout is greater by the other task's model than by its own's [2 R, outputs]."""
+    units = _units(last[0]), _units(last[1])
+    sides = [_Normal.of(_features(_standardised(x, units[0])), _standardised(y, units[1])) for x, y in (last, new)]
+    own = [_log_errors(side, side.solve_left_out()) for side in sides]
+    other = [_log_errors(side, model.solve()) for side, model in zip(sides, reversed(sides), strict=True)]
+    return np.concatenate(other) - np.concatenate(own)
 
 
-def _standardised(inputs: Array, outputs: Array, units: tuple[Array, Array, Array, Array]) -> tuple[Array, Array]:
-    """Model's rows [R, n, features] and targets [R, n, outputs]."""
-    input_mean, input_std, output_mean, output_std = units
-    x = np.clip((inputs - input_mean) / input_std, -10.0, 10.0)  # squares of an outlier would rule the fit
-    generator = np.random.default_rng(_FEATURE_SEED)
-    size = x.shape[-1]
+@dataclass(frozen=True)
+class _Normal:
+    """Normal equations of R rollouts."""
+
+    rows: Array
+    """[R, n, features]."""
+    targets: Array
+    """[R, n, outputs]."""
+    grams: Array
+    """[R, features, features], with the ridge."""
+    moments: Array
+    """[R, features, outputs]."""
+
+    @classmethod
+    def of(cls, rows: Array, targets: Array) -> _Normal:
+        turned = rows.transpose(0, 2, 1)
+        return cls(rows, targets, turned @ rows + _RIDGE * rows.shape[1] * np.eye(rows.shape[-1]), turned @ targets)
+
+    def solve(self) -> Array:
+        """Coefficients of all rollouts [1, features, outputs]."""
+        return np.linalg.solve(self.grams.sum(axis=0), self.moments.sum(axis=0))[None]
+
+    def solve_left_out(self) -> Array:
+        """For each rollout, coefficients of all others [R, features, outputs]."""
+        solved: Array = np.linalg.solve(self.grams.sum(axis=0) - self.grams, self.moments.sum(axis=0) - self.moments)
+        return solved
+
+
+def _log_errors(side: _Normal, coefficients: Array) -> Array:
+    """Log of the median absolute error of each rollout [R, outputs]; a mean would be that of a few contacts."""
+    return np.log(np.median(np.abs(side.targets - side.rows @ coefficients), axis=1) + _LEAST_ERROR)
+
+
+def _units(table: Array) -> tuple[Array, Array]:
+    """Mean and standard deviation of each column of [R, n, columns]; 1 where it is constant."""
+    rows = table.reshape(-1, table.shape[-1])
+    std = rows.std(axis=0)
+    return rows.mean(axis=0), np.where(std < 1e-9, 1.0, std)
+
+
+def _standardised(table: Array, units: tuple[Array, Array]) -> Array:
+    return (table - units[0]) / units[1]
+
+
+def _features(inputs: Array) -> Array:
+    """Rows of a model [R, n, features] for standardised inputs [R, n, I]: 1, inputs, squares and random waves."""
+    x = np.clip(inputs, -10.0, 10.0)  # squares of an outlier would rule the fit
+    generator, size = np.random.default_rng(_FEATURE_SEED), x.shape[-1]
     phases = x @ generator.normal(size=(size, _RANDOM_FEATURES)) / np.sqrt(size)
     waves = np.cos(phases + generator.uniform(0.0, 2.0 * np.pi, _RANDOM_FEATURES))
-    rows = np.concatenate([np.ones((*x.shape[:-1], 1)), x, np.square(x), waves], axis=-1)
-    return rows, (outputs - output_mean) / output_std
-
-
-def _width(size: int) -> int:
-    """Number of features of a row of ``size`` inputs."""
-    return 1 + 2 * size + _RANDOM_FEATURES
-
-
-def _log_error(rows: Array, targets: Array, coefficients: Array) -> Array:
-    """Twice the log of the mean absolute error of each rollout, [R, outputs]; squares would be those of rare falls."""
-    error: Array = 2.0 * np.log(np.abs(targets - rows @ coefficients).mean(axis=1) + _LEAST_ERROR)
-    return error
-
-
-def _spread(rows: Array) -> Array:
-    """Standard deviation of each column; 1 where it is constant."""
-    std = rows.std(axis=0)
-    return np.where(std < 1e-9, 1.0, std)
+    return np.concatenate([np.ones((*x.shape[:-1], 1)), x, np.square(x), waves], axis=-1)
