@@ -81,6 +81,15 @@ def test_overrides_go_by_dotted_key_and_text_is_read_as_yaml() -> None:
         ({"evaluation.split": "test"}, "evaluation.split"),
         ({"format": "metamap-stream-9"}, "'metamap-stream-9', this metamap_rl reads 'metamap-stream-1'"),
         ({"name.first": "x"}, "nothing in it can be replaced"),
+        ({"gap": 0.5}, "'gap': did you mean 'serve.gap'"),
+        ({"name": "a: ["}, "name: not YAML"),
+        ({3: 4}, "unknown key '3'"),
+        ({"experts.overrides": {"n_timestep": 1}}, "did you mean 'n_timesteps'"),
+        ({"experts.overrides": {"n_timesteps": 0}}, "n_timesteps"),
+        ({"experts.base_overrides": {"batch_size": 1000}}, "multiple of batch_size"),
+        ({"experts.bases": {"reachr": "reacher-goal"}}, "did you mean 'reacher'"),
+        ({"experts.bases": {"reacher": "reacher-gaol"}}, "did you mean 'reacher-goal'"),
+        ({"experts.bases": {"reacher": "cheetah-velocity"}}, "is of 'half-cheetah'"),
     ],
 )
 def test_a_mistake_is_named_in_one_sentence(overrides: dict[str, Any], words: str) -> None:
@@ -106,6 +115,13 @@ def test_a_file_or_preset_that_is_not_there(tmp_path: Path) -> None:
         load_config("smoek")
     with pytest.raises(MetaMapError, match="is missing"):
         load_config({"name": "x"})
+
+
+def test_a_number_without_a_dot_is_one(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(SMALLEST) + "update: {learning_rate: 1e-4}\n")
+    config = load_config(tmp_path / "x.yaml", {"learner": {"name": "replay", "dark": "1e-1"}})
+    assert config.update.learning_rate == 1e-4
+    assert config.learner == {"name": "replay", "dark": 0.1}
 
 
 def test_a_task_may_come_back_only_where_the_config_says_so() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections import Counter
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metamap_envs import MetaMapError, Task, get_family
@@ -110,6 +111,55 @@ def test_drift() -> None:
         draw("drift", parameters={"target_velocity": {"from": 0, "to": 9}})
     with pytest.raises(MetaMapError, match="cannot drift"):
         draw("drift", family="cheetah-actuators", parameters={"sign_bfoot": {"from": -1, "to": 1}})
+
+
+@pytest.mark.parametrize("path", [{"from": 0, "to": 2 * math.pi}, {"from": -4, "to": math.pi}])
+def test_an_angle_goes_around(path: dict[str, float]) -> None:
+    tasks = draw("drift", family="reacher-goal", tasks=5, parameters={"goal_angle": path})
+    found = np.array([task["goal_angle"] for task in tasks])
+    assert np.cos(found) == pytest.approx(np.cos(np.linspace(path["from"], path["to"], 5)), abs=1e-5)
+    assert np.sin(found) == pytest.approx(np.sin(np.linspace(path["from"], path["to"], 5)), abs=1e-5)
+
+
+@given(st.floats(0.001, 0.5), st.integers(1, 60), st.integers(0, 2**31))
+@settings(max_examples=30, deadline=None)
+def test_a_random_walk_stays_in_the_training_range(step: float, count: int, seed: int) -> None:
+    table = {"goal_radius": {"step": step}, "goal_angle": {"start": 3.0, "step": 10 * step}}
+    tasks = draw("drift", seed, family="reacher-goal", tasks=count, path="random-walk", parameters=table)
+    assert len(tasks) == count
+    assert all(0.05 <= task["goal_radius"] <= 0.18 for task in tasks)
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "words"),
+    [
+        ("families", {"tasks": 2}, "at least one for each of 3 families, got 2"),
+        ("families", {"families": ["reacher-goal"] * 2}, "each family once"),
+        ("embodiments", {"families": ["cheetah-velocity", "cheetah-actuators"]}, "at least two embodiments"),
+        ("long", {"order": -1}, "order"),
+        ("abrupt", {"parameters": [{}]}, "either tasks"),
+        ("abrupt", {"tasks": None, "parameters": [{"goal_radius": 9}]}, r"parameters\[0\]: .*goal_radius.*got 9"),
+        ("cycles", {"tasks": 1}, "at least 2 tasks"),
+        ("distraction", {"family": "reacher-goal"}, r"no parameters sign_\*"),
+        ("distraction", {"inverted": {}}, "the same task"),
+        ("composition", {"b": {}}, "three different tasks"),
+        ("drift", {"path": "lin"}, "did you mean 'line'"),
+        ("drift", {"parameters": {"target_velocity": {"form": 0, "to": 1}}}, "did you mean 'from'"),
+        ("drift", {"parameters": {}}, "at least one parameter"),
+        ("drift", {"fixed": {"target_velocity": 1}}, "in parameters and in fixed"),
+        ("drift", {"path": "random-walk", "parameters": {"target_velocity": {"start": 9, "step": 1}}}, "start: .* 9"),
+        ("tasks", {"tasks": [{"family": "reacher-goal", "parameters": {"goal_rad": 1}}]}, "did you mean .goal_radius"),
+        ("tasks", {"tasks": [{"family": "reacher-goal", "split": "trian"}]}, "did you mean 'train'"),
+    ],
+)  # fmt: skip
+def test_what_a_kind_refuses(kind: str, changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(MetaMapError, match=words):
+        draw(kind, **changes)
+
+
+def test_written_tasks_are_what_to_json_writes() -> None:
+    tasks = get_family("reacher-goal").sample("train", 2, 0)
+    assert draw("tasks", tasks=[task.to_json() for task in tasks]) == tasks
 
 
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=20), st.floats(-3, 3), st.floats(0.1, 4))

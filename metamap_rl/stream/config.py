@@ -10,10 +10,13 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, SerializeAsAny, field_validator
 
+from metamap_agents.recipes import Recipe, load_recipe
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.family import get_family, list_families
 from metamap_envs.task import Task
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import BasePolicyProbe, probe_from_json, probe_to_json
+from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
 from metamap_rl.stream.learner import UpdateConfig, check_learner
 from metamap_rl.stream.settings import Number, Settings, Whole, parse
@@ -177,8 +180,9 @@ class StreamConfig(Settings):
     @field_validator("learner")
     @classmethod
     def _check_learner(cls, value: dict[str, Any]) -> dict[str, Any]:
-        check_learner(value)
-        return value
+        settings = {key: _number(item) if key != "name" else item for key, item in value.items()}
+        check_learner(settings)
+        return settings
 
     @field_validator("probe")
     @classmethod
@@ -189,7 +193,7 @@ class StreamConfig(Settings):
         """Check what concerns several keys."""
         if self.map_steps > self.probe_steps:
             raise MetaMapError(f"map_steps: expected at most probe_steps = {self.probe_steps}, got {self.map_steps}")
-
+        _check_experts(self.experts, self.stream.family_names)
         if self.boundaries == "hidden" and self.probe_repeats < 2:
             raise MetaMapError("boundaries: hidden: the shift detector needs probe_repeats of at least 2, got 1")
 
@@ -229,7 +233,8 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
     """
     document, what = (dict(source), "stream config") if isinstance(source, Mapping) else _read(source)
     for key, value in (overrides or {}).items():
-        document = _replaced(document, key.split("."), yaml.safe_load(value) if isinstance(value, str) else value, key)
+        given = _yaml(value, f"{what}: {key}") if isinstance(value, str) else value
+        document = _replaced(document, str(key).split("."), given, str(key))
     if document.get("format", FORMAT) != FORMAT:
         raise MetaMapError(f"{what}: format {document['format']!r}, this metamap_rl reads {FORMAT!r}")
     return parse(StreamConfig, document, what)
@@ -253,13 +258,44 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         raise MetaMapError(f"{path}: no such file; presets are {', '.join(list_presets())}")
     else:
         raise unknown_name("stream config or preset", str(source), list_presets())
-    try:
-        document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise MetaMapError(f"{what}: not YAML ({' '.join(str(error).split())})") from None
+    document = _yaml(text, what)
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise MetaMapError(f"{what}: expected a mapping of settings, got {type(document).__name__}")
     return document, what
+
+
+def _yaml(text: str, what: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise MetaMapError(f"{what}: not YAML ({' '.join(str(error).split())})") from None
+
+
+def _number(value: object) -> object:
+    """Text that is a number as the number: YAML reads 1e-3, without a dot, as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+def _check_experts(settings: ExpertSettings, families: tuple[str, ...]) -> None:
+    """Refuse recipe settings and base families that would fail only when something has been trained already.
+
+    Raises:
+        MetaMapError: an unknown setting, embodiment or family, or one that does not fit.
+    """
+    known = {get_family(name).embodiment for name in list_families()}
+    for embodiment in settings.bases:
+        if embodiment not in known:
+            raise MetaMapError(f"experts.bases: {unknown_name('embodiment', embodiment, known)}")
+    for key in (*settings.overrides, *settings.base_overrides):
+        if key not in Recipe.model_fields:
+            raise MetaMapError(f"experts: {unknown_name('setting of a recipe', key, Recipe.model_fields)}")
+    for name in families:
+        load_recipe(name, "expert", **settings.overrides)
+    for name in bases_of(families, settings.bases).values():
+        load_recipe(name, "base", **settings.base_overrides)
 
 
 def _text(path: Path) -> str:

@@ -63,8 +63,11 @@ def parse(model: type[Model], document: Mapping[str, Any], what: str) -> Model:
 
 
 def sentence(error: ValidationError, model: type[BaseModel], what: str) -> MetaMapError:
-    """The first complaint of a validation as one sentence: place, what was expected, closest choice, what was given."""
-    first = error.errors()[0]
+    """A validation's complaint as one sentence: place, what was expected, closest choice, what was given."""
+    complaints = error.errors()
+    first = complaints[0]
+    if first["type"] == "missing":  # a key with a slip in it is unknown, too: that says what to do
+        first = next((complaint for complaint in complaints if complaint["type"] == "extra_forbidden"), first)
     owners, name = first["loc"][:-1], str(first["loc"][-1]) if first["loc"] else ""
     place = _dotted(first["loc"])
     prefix = f"{what}: {place}: " if place else f"{what}: "

@@ -143,9 +143,10 @@ class Drift(StreamKind):
             values = path.values(parameter, self.count, generator)
         except MetaMapError as error:
             raise MetaMapError(f"parameters.{name}: {error}") from None
-        if parameter.periodic:
-            values = (values + math.pi) % (2.0 * math.pi) - math.pi
-        return np.round(values, _DECIMALS)
+        if not parameter.periodic:
+            return np.round(values, _DECIMALS)
+        values = np.round((values + math.pi) % (2.0 * math.pi) - math.pi, _DECIMALS)
+        return np.clip(values, parameter.low, parameter.high)  # pi is rounded up, to an angle that is none
 
     @property
     def family_names(self) -> tuple[str, ...]:

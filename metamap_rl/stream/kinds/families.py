@@ -59,7 +59,9 @@ class _Several(StreamKind):
     @model_validator(mode="after")
     def _check_enough(self) -> _Several:
         if self.count < len(self.families):
-            raise MetaMapError(f"tasks: expected at least one for each of {len(self.families)} families, {self.count=}")
+            raise MetaMapError(
+                f"tasks: expected at least one for each of {len(self.families)} families, got {self.count}"
+            )
         return self
 
     @property
