@@ -22,7 +22,7 @@ from metamap_agents.storage import load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 
-__all__ = ["Batch", "ExampleSource", "Examples", "Pairs", "draw_windows", "transition_features"]
+__all__ = ["Batch", "ExampleSource", "Examples", "Pairs", "draw_windows", "transition_features", "usable_lengths"]
 
 PAIRS_FORMAT = "metamap-pairs-1"
 
@@ -160,6 +160,11 @@ def draw_windows(
     offset = torch.randint(steps - length + 1, (count, 1), generator=generator)
     offset[torch.rand(count, 1, generator=generator) < from_start] = 0
     return features[tasks[:, None], rollout, offset + torch.arange(length)]
+
+
+def usable_lengths(lengths: Sequence[int], steps: int) -> tuple[int, ...]:
+    """Return the lengths of D that rollouts of ``steps`` transitions have, or ``steps`` itself if there is none."""
+    return tuple(length for length in lengths if length <= steps) or (steps,)
 
 
 class ExampleSource(Protocol):

@@ -137,9 +137,18 @@ class Mapper(nn.Module):
         self.encoder.share_core(other.encoder)
         self.hypernetwork.share_core(other.hypernetwork)
 
+    @property
+    def scales(self) -> Scales:
+        """The units that it measures in."""
+        return Scales(**{item.name: getattr(self, item.name) for item in fields(Scales)})
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return feature rows [..., F] in the mapper's units."""
+        return (features - self.feature_mean) / self.feature_std
+
     def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the contexts z [B, Z] of feature rows [B, n, F] (see :meth:`forward`)."""
-        return self.encoder((features - self.feature_mean) / self.feature_std, mask)
+        return self.encoder(self.standardised(features), mask)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Map feature rows to weights.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Callable
+from types import ModuleType
 from typing import Generic, TypeVar
 
 from metamap_envs.errors import MetaMapError, unknown_name
 
-__all__ = ["Registry"]
+__all__ = ["Registry", "load_modules"]
 
 Entry = TypeVar("Entry")
 Registered = TypeVar("Registered")
@@ -52,3 +55,9 @@ class Registry(Generic[Entry]):
     def names(self) -> tuple[str, ...]:
         """Return the registered names, sorted."""
         return tuple(sorted(self._entries))
+
+
+def load_modules(package: ModuleType) -> None:
+    """Import every module of a package, each of which files its entries."""
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")

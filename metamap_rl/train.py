@@ -22,10 +22,11 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_envs.errors import MetaMapError
 from metamap_rl import checkpoint as checkpoints
 from metamap_rl.checkpoint import TrainState, digest
-from metamap_rl.dataset import Batch, Examples, ExampleSource
+from metamap_rl.dataset import Batch, Examples, ExampleSource, usable_lengths
 from metamap_rl.losses import LOSSES, Outcome, behaviour
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.scales import Scales
+from metamap_rl.schedule import warmup_cosine
 from metamap_rl.survey import Survey
 
 __all__ = ["OnUpdate", "TrainConfig", "learning_rate", "train", "validation_losses"]
@@ -208,12 +209,8 @@ def train(
 
 
 def learning_rate(update: int, config: TrainConfig) -> float:
-    """Return the learning rate of an update, counted from 0: a linear rise, then half a cosine down to 0."""
-    warmup = min(config.warmup, config.steps)
-    if update < warmup:
-        return config.learning_rate * (update + 1) / (warmup + 1)
-    progress = (update - warmup) / max(1, config.steps - warmup)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))
+    """Return the learning rate of an update, counted from 0; see `metamap_rl.schedule.warmup_cosine`."""
+    return warmup_cosine(update, config.steps, warmup=config.warmup, highest=config.learning_rate)
 
 
 @torch.no_grad()
@@ -233,7 +230,7 @@ def validation_losses(mapper: Mapper, examples: Examples, lengths: tuple[int, ..
     stride = math.ceil(examples.inputs.shape[1] / VALIDATION_STATES)
     inputs, targets = examples.inputs[:, ::stride], examples.targets[:, ::stride]
     losses = {}
-    for length in _usable(lengths, steps):
+    for length in usable_lengths(lengths, steps):
         total = 0.0
         for rollout in range(rollouts):  # not all at once: T * R policies take R times the memory for no gain
             batch = Batch(examples.features[:, rollout, :length], examples.phi, inputs, targets)
@@ -290,7 +287,7 @@ def _identity(
 
 def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> Batch:
     """Draw a batch of tasks, with one length of D for all of them so that nothing needs padding."""
-    lengths = _usable(config.lengths, examples.features.shape[2])
+    lengths = usable_lengths(config.lengths, examples.features.shape[2])
     drawn = int(torch.randint(len(lengths), (1,), generator=state.generator))
     return examples.sample(
         state.generator,
@@ -349,11 +346,6 @@ def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: 
         "history": state.history,
     }
     return state.mapper
-
-
-def _usable(lengths: tuple[int, ...], steps: int) -> tuple[int, ...]:
-    """Return the lengths of D that rollouts of ``steps`` transitions have, or ``steps`` itself if there is none."""
-    return tuple(length for length in lengths if length <= steps) or (steps,)
 
 
 def _due(update: int, every: int, total: int) -> bool:

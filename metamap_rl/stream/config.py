@@ -18,7 +18,7 @@ from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import BasePolicyProbe, probe_from_json, probe_to_json
 from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
-from metamap_rl.stream.learner import UpdateConfig, check_learner
+from metamap_rl.stream.learner import UpdateConfig, make_learner
 from metamap_rl.stream.settings import Number, Settings, Whole, parse
 
 __all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "to_yaml"]
@@ -181,7 +181,7 @@ class StreamConfig(Settings):
     @classmethod
     def _check_learner(cls, value: dict[str, Any]) -> dict[str, Any]:
         settings = {key: _number(item) if key != "name" else item for key, item in value.items()}
-        check_learner(settings)
+        make_learner(settings)
         return settings
 
     @field_validator("probe")

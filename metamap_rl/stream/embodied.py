@@ -111,7 +111,7 @@ class EmbodiedMapper(nn.Module):
         fresh = EmbodiedMapper(self.config, seed)
         for name in self:
             mapper = self[name]
-            fresh.add(name, mapper.base, scales_of(mapper), family=mapper.family, probe=mapper.probe)
+            fresh.add(name, mapper.base, mapper.scales, family=mapper.family, probe=mapper.probe)
         return fresh
 
     def theta(self, embodiment: str | None = None) -> dict[str, nn.Parameter]:
@@ -141,13 +141,8 @@ class EmbodiedMapper(nn.Module):
     def _tensors(self) -> dict[str, Tensor]:
         """Theta and the scales of each embodiment; phi_0 comes with the base policy."""
         units = {
-            f"unit.{embodiment}.{name}": getattr(self[embodiment], name)
+            f"unit.{embodiment}.{name}": tensor
             for embodiment in self
-            for name in Scales.__dataclass_fields__
+            for name, tensor in vars(self[embodiment].scales).items()
         }
         return {**self.theta(), **units}
-
-
-def scales_of(mapper: Mapper) -> Scales:
-    """The units of a mapper."""
-    return Scales(**{name: getattr(mapper, name) for name in Scales.__dataclass_fields__})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -15,8 +14,9 @@ from torch import Tensor
 from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.losses import LOSSES, Loss, Outcome, behaviour, weights
+from metamap_rl.schedule import warmup_cosine
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.learner import Experience, UpdateConfig
+from metamap_rl.stream.learner import Experience, KeepsNothing, UpdateConfig
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.stream.windows import Rows, by_embodiment, draw
 
@@ -104,8 +104,8 @@ def _mean(loss: Loss, outcomes: Sequence[Outcome]) -> Tensor:
     return sum((len(outcome.phi) / total * loss(outcome) for outcome in outcomes), torch.zeros(()))
 
 
-class GradientLearner:
-    """The update loop that learners share; a subclass gives at least `loss`."""
+class GradientLearner(KeepsNothing):
+    """The update loop that learners share; what a subclass does not change is fine-tuning on the new task."""
 
     name: ClassVar[str]
     retention: ClassVar[str] = "none"
@@ -142,6 +142,7 @@ class GradientLearner:
         config = step.config
         optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
         for update in range(updates):
+            rate = warmup_cosine(update, updates, warmup=config.warmup, highest=config.learning_rate)
             loss = self.loss(step)
             if not bool(loss.isfinite()):
                 raise MetaMapError(
@@ -152,7 +153,7 @@ class GradientLearner:
             self.adjust_gradient(step)
             torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
             for group in optimiser.param_groups:
-                group["lr"] = _rate(update, updates, config)
+                group["lr"] = rate
             optimiser.step()
             self.adjust_theta(step)
 
@@ -160,8 +161,8 @@ class GradientLearner:
         """Before the first gradient step of a task."""
 
     def loss(self, step: Step) -> Tensor:
-        """What one gradient step minimises, a scalar."""
-        raise NotImplementedError
+        """What one gradient step minimises, a scalar; the new task's loss by default."""
+        return step.pair_loss(step.new(step.config.batch))
 
     def adjust_gradient(self, step: Step) -> None:
         """Between the backward pass and the clipping: may change the gradients in place."""
@@ -171,21 +172,3 @@ class GradientLearner:
 
     def end(self, step: Step) -> None:
         """After the last gradient step of a task."""
-
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """See `Learner`. Nothing by default."""
-        return {}
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
-        """See `Learner`."""
-        if arrays:
-            raise MetaMapError(f"learner {self.name!r} keeps no arrays, the checkpoint has {sorted(arrays)[0]!r}")
-
-
-def _rate(update: int, updates: int, config: UpdateConfig) -> float:
-    """A linear rise, then half a cosine down to 0."""
-    warmup = min(config.warmup, updates)
-    if update < warmup:
-        return config.learning_rate * (update + 1) / (warmup + 1)
-    progress = (update - warmup) / max(1, updates - warmup)
-    return config.learning_rate * 0.5 * (1.0 + math.cos(math.pi * progress))

@@ -7,9 +7,7 @@ in `metamap_rl.stream.gradient`: what is added to the loss, what is done to the 
 
 from __future__ import annotations
 
-import importlib
 import math
-import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
@@ -21,16 +19,16 @@ from torch import Tensor
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.losses import LOSSES
-from metamap_rl.registry import Registry
+from metamap_rl.registry import Registry, load_modules
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.memory import Item, Memory
 
 __all__ = [
     "LEARNERS",
     "Experience",
+    "KeepsNothing",
     "Learner",
     "UpdateConfig",
-    "check_learner",
     "list_learners",
     "make_learner",
 ]
@@ -124,6 +122,21 @@ class Learner(Protocol):
         ...
 
 
+class KeepsNothing:
+    """A learner, or the part of one, that keeps no arrays of its own."""
+
+    name: ClassVar[str]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """See `Learner`."""
+        return {}
+
+    def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
+        """See `Learner`."""
+        if arrays:
+            raise MetaMapError(f"learner {self.name!r} keeps no arrays, the checkpoint has {sorted(arrays)[0]!r}")
+
+
 LEARNERS: Registry[type[Any]] = Registry("learner")
 
 
@@ -132,8 +145,7 @@ def _load_modules() -> None:
     """Import every module of `metamap_rl.stream.learners`, each of which files its learners."""
     import metamap_rl.stream.learners as package
 
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    load_modules(package)
 
 
 def list_learners() -> tuple[str, ...]:
@@ -163,8 +175,3 @@ def make_learner(settings: Mapping[str, Any]) -> Learner:
         if known[key].type in (int, "int") and not isinstance(value, int):
             raise MetaMapError(f"learner {settings['name']!r}: {key}: expected a whole number, got {value!r}")
     return cast(Learner, kind(**given))
-
-
-def check_learner(settings: Mapping[str, Any]) -> None:
-    """Raise what `make_learner` would raise."""
-    make_learner(settings)

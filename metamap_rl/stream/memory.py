@@ -22,7 +22,7 @@ from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.registry import Registry
 
-__all__ = ["RETENTIONS", "Item", "Memory"]
+__all__ = ["RETENTIONS", "Item", "Memory", "items_by_slot"]
 
 _AXES = {"features": 2, "phi": 1, "inputs": 2, "targets": 2, "dark": 2}
 _TENSORS = tuple(_AXES)
@@ -93,6 +93,14 @@ class Item:
         )
 
 
+def items_by_slot(items: Iterable[Item]) -> dict[int, list[Item]]:
+    """Group items by task, in the order in which the tasks come up."""
+    groups: dict[int, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.slot, []).append(item)
+    return groups
+
+
 Retention = Callable[[Sequence[Item], int], Item | None]
 """Says which of some items to drop next, given the budget in bytes; None if all of them may stay."""
 
@@ -106,9 +114,7 @@ def balanced(items: Sequence[Item], budget: int) -> Item | None:
     Once every task is down to one rollout, a uniform reservoir over tasks: the task with the greatest key goes.
     Class-balancing reservoir sampling (Chrysakis and Moens 2020), with the smallest of a task's keys as the task's.
     """
-    tasks: dict[int, list[Item]] = {}
-    for item in items:
-        tasks.setdefault(item.slot, []).append(item)
+    tasks = items_by_slot(items)
     sizes = {slot: _bytes(task) for slot, task in tasks.items()}
     if sum(sizes.values()) <= budget:
         return None
@@ -187,11 +193,8 @@ class Memory:
 
     def held_out(self) -> list[Item]:
         """For each task the rollout that stays longest: the validation set, not replayed where a task has others."""
-        least: dict[int, Item] = {}
-        for item in self.items:
-            if item.slot not in least or item.key < least[item.slot].key:
-                least[item.slot] = item
-        return [least[slot] for slot in sorted(least)]
+        tasks = items_by_slot(self.items)
+        return [min(tasks[slot], key=_key) for slot in sorted(tasks)]
 
     def replayable(self) -> list[Item]:
         """Everything else, and the only rollout of a task that has no other."""

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from metamap_rl.dataset import usable_lengths
 from metamap_rl.stream.learner import UpdateConfig
-from metamap_rl.stream.memory import Item
+from metamap_rl.stream.memory import Item, items_by_slot
 
 __all__ = ["Rows", "by_embodiment", "draw", "draw_length", "windows"]
 
@@ -65,9 +66,7 @@ def draw(
         return []
     if not by_slot:
         return windows([items[index] for index in _integers(len(items), count, generator)], config, generator)
-    tasks: dict[int, list[Item]] = {}
-    for item in items:
-        tasks.setdefault(item.slot, []).append(item)
+    tasks = items_by_slot(items)
     groups = [tasks[slot] for slot in sorted(tasks)]
     chosen = [groups[index] for index in _integers(len(groups), count, generator)]
     return windows([group[_integers(len(group), 1, generator)[0]] for group in chosen], config, generator)
@@ -88,7 +87,7 @@ def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Genera
 def draw_length(items: Iterable[Item], config: UpdateConfig, generator: torch.Generator) -> int:
     """Draw one of the lengths of D that all the rollouts have; that of the shortest where none is as short."""
     shortest = min(len(item.features) for item in items)
-    lengths = [length for length in config.lengths if length <= shortest] or [shortest]
+    lengths = usable_lengths(config.lengths, shortest)
     return lengths[_integers(len(lengths), 1, generator)[0]]
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import sys
 
+from metamap_rl.registry import load_modules
 from metamap_rl.stream.kinds.base import STREAMS, Arrival, StreamKind, arrivals, revisits
 
 __all__ = ["STREAMS", "Arrival", "StreamKind", "arrivals", "revisits"]
 
-for _module in pkgutil.iter_modules(__path__):
-    importlib.import_module(f"{__name__}.{_module.name}")
+load_modules(sys.modules[__name__])

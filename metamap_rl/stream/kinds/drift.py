@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,15 +26,15 @@ Positive = Annotated[Number, Field(gt=0)]
 _DECIMALS = 6  # as sampled values have, so that they survive JSON and the screen unchanged
 
 
-class Path(Settings):
+class Path(Settings, ABC):
     """How one parameter changes."""
 
     random: ClassVar[bool] = False
     """Whether the values depend on the generator."""
 
+    @abstractmethod
     def values(self, parameter: Parameter, count: int, generator: np.random.Generator) -> Values:
         """Values [count] of the parameter, in its unit; those of a periodic one may leave [-pi, pi]."""
-        raise NotImplementedError
 
 
 class Line(Path):

@@ -29,10 +29,6 @@ class AveragedGEM(GradientLearner):
     name: ClassVar[str] = "agem"
     retention: ClassVar[str] = "reservoir"
 
-    def loss(self, step: Step) -> Tensor:
-        """The new task's."""
-        return step.pair_loss(step.new(step.config.batch))
-
     def adjust_gradient(self, step: Step) -> None:
         """Project it."""
         if not step.old:

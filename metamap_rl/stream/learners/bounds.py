@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.gradient import GradientLearner, Step
-from metamap_rl.stream.learner import LEARNERS, Experience, UpdateConfig
+from metamap_rl.stream.learner import LEARNERS, Experience, KeepsNothing, UpdateConfig
 from metamap_rl.stream.memory import Memory
 
 __all__ = ["FineTuning", "JointRetraining", "NearestExpert"]
@@ -26,10 +24,6 @@ class FineTuning(GradientLearner):
 
     name: ClassVar[str] = "finetune"
     validated: ClassVar[bool] = False
-
-    def loss(self, step: Step) -> Tensor:
-        """The new task's."""
-        return step.pair_loss(step.new(step.config.batch))
 
 
 @LEARNERS.register("joint")
@@ -73,7 +67,7 @@ class JointRetraining(GradientLearner):
 
 @LEARNERS.register("nearest")
 @dataclass
-class NearestExpert:
+class NearestExpert(KeepsNothing):
     """The stored phi* whose rollout is most like D; nothing is trained. What plain recall is worth.
 
     Likeness: Euclidean distance of the mean and standard deviation of the standardised feature rows.
@@ -105,18 +99,8 @@ class NearestExpert:
     ) -> None:
         """Memory is all."""
 
-    def arrays(self) -> dict[str, NDArray[Any]]:
-        """Nothing."""
-        return {}
-
-    def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
-        """Nothing to put back."""
-        if arrays:
-            raise MetaMapError(f"learner 'nearest' keeps no arrays, the checkpoint has {sorted(arrays)[0]!r}")
-
 
 def _summary(mapper: EmbodiedMapper, embodiment: str, features: Tensor) -> Tensor:
     """Mean and standard deviation of standardised feature rows: [B, k, F] to [B, 2 F]."""
-    units = mapper[embodiment]
-    rows = (features - units.feature_mean) / units.feature_std
+    rows = mapper[embodiment].standardised(features)
     return torch.cat([rows.mean(dim=1), rows.std(dim=1, correction=0)], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -21,7 +22,7 @@ __all__ = ["L2", "OnlineEWC"]
 
 
 @dataclass
-class _HoldingTheta(GradientLearner):
+class _HoldingTheta(GradientLearner, ABC):
     """``L(new) + strength / 2 sum_i F_i (theta_i - theta_i before the task)^2``, F the importance.
 
     A parameter that no task has trained yet, as those of a head that is new, has no importance. Nothing of old tasks
@@ -48,10 +49,6 @@ class _HoldingTheta(GradientLearner):
             if name in self.importance
         ]
 
-    def loss(self, step: Step) -> Tensor:
-        """The new task's; see `adjust_gradient` for the rest."""
-        return step.pair_loss(step.new(step.config.batch))
-
     @torch.no_grad()
     def adjust_gradient(self, step: Step) -> None:
         """Add the penalty's gradient, ``strength F (theta - theta before)``."""
@@ -65,9 +62,9 @@ class _HoldingTheta(GradientLearner):
         for name, importance in self.measure(step).items():
             self.importance[name] = importance
 
+    @abstractmethod
     def measure(self, step: Step) -> dict[str, Tensor]:
         """Importance after this task, of the parameters that act on it."""
-        raise NotImplementedError
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The importance of each parameter."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -26,7 +27,7 @@ __all__ = ["Distillation", "FeatureMoments", "OutputRegularisation"]
 
 
 @dataclass
-class _HoldingAnswers(GradientLearner):
+class _HoldingAnswers(GradientLearner, ABC):
     """``L(new) + strength / K sum_k |f_theta(D_k) - f_before(D_k)|^2``, f_before the mapper as it was before the task.
 
     The square is the mean over the P weights, each in units of ``weight_scale``, so that it means the same for robots
@@ -57,9 +58,9 @@ class _HoldingAnswers(GradientLearner):
         loss = step.pair_loss(new)
         return loss + self.strength * step.weights_loss([self._answered(part) for part in old]) if old else loss
 
+    @abstractmethod
     def old(self, step: Step) -> list[Rows]:
         """Old D, of which only embodiment and features count."""
-        raise NotImplementedError
 
     def end(self, step: Step) -> None:
         """Let go of the copy."""

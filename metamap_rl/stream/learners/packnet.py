@@ -81,10 +81,6 @@ class PackNet(GradientLearner):
         self.descend(step, updates)
         self._still = []
 
-    def loss(self, step: Step) -> Tensor:
-        """The new task's."""
-        return step.pair_loss(step.new(step.config.batch))
-
     def adjust_gradient(self, step: Step) -> None:
         """What stands still takes no part in the clipping."""
         for parameter, still, _ in self._still:
