@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.training import Expert
@@ -15,11 +16,11 @@ from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
-from metamap_rl.dataset import Pairs, transition_features
+from metamap_rl.dataset import Pairs
 from metamap_rl.probe import Probe, collect
 from metamap_rl.survey import Survey
 
-__all__ = ["build_pairs", "build_survey", "task_coordinates"]
+__all__ = ["build_pairs", "build_survey", "expert_behaviour", "task_coordinates"]
 
 _STATE_EPISODES = 10
 _SURVEY_SEED = 4_000_000
@@ -58,18 +59,15 @@ def build_pairs(
     base, tasks = zoo.base, [expert.task for expert in experts]
     phi = np.stack([expert.phi for expert in experts])
     transitions = collect(probe, tasks, base, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
-    episodes = evaluate_policies(
+    visited, actions = expert_behaviour(
         tasks,
-        base.spec,
+        base,
         phi,
-        base.normalizer,
-        episodes=_STATE_EPISODES,
+        states=states,
+        generator=np.random.default_rng(seed),
         seed=_STATE_SEED,
         num_threads=num_threads,
-        record=True,
     )
-    count = min(states, int(episodes.lengths.sum(axis=1).min()))
-    visited = episodes.states(count, np.random.default_rng(seed))
     return Pairs(
         tasks=tasks,
         observations=transitions.observations,
@@ -79,9 +77,47 @@ def build_pairs(
         terminated=transitions.terminated,
         phi=phi,
         states=visited,
-        expert_actions=BatchedPolicy(base.spec, phi, base.normalizer).means(visited),
+        expert_actions=actions,
         parameters=task_coordinates(tasks),
     )
+
+
+def expert_behaviour(
+    tasks: Sequence[Task],
+    base: BasePolicy,
+    phis: NDArray[np.float32],
+    *,
+    states: int,
+    generator: np.random.Generator,
+    seed: int,
+    num_threads: int = 0,
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """What experts see and do: states that they visit in 10 episodes, and their mean actions there.
+
+    Args:
+        tasks: T tasks of one family.
+        base: gives the network's shape and the normaliser.
+        phis: the experts' weights [T, P].
+        states: S, fewer where the episodes are short.
+        generator: of the draw of states.
+        seed: first reset seed of the episodes.
+        num_threads: threads of the simulator; 0 takes all cores.
+
+    Returns:
+        Raw observations [T, S, O] and unclipped mean actions [T, S, A].
+    """
+    episodes = evaluate_policies(
+        tasks,
+        base.spec,
+        phis,
+        base.normalizer,
+        episodes=_STATE_EPISODES,
+        seed=seed,
+        num_threads=num_threads,
+        record=True,
+    )
+    visited = episodes.states(min(states, int(episodes.lengths.sum(axis=1).min())), generator)
+    return visited, BatchedPolicy(base.spec, phis, base.normalizer).means(visited)
 
 
 def task_coordinates(tasks: Sequence[Task]) -> NDArray[np.float32]:
@@ -116,11 +152,8 @@ def build_survey(
         )
         for start in range(0, count, _SURVEY_BATCH)
     ]  # in batches: thousands of environments at once take memory for no speed
-    features = [
-        transition_features(part.observations, part.actions, part.rewards, part.next_observations) for part in parts
-    ]
     return Survey(
-        features=torch.from_numpy(np.concatenate(features)),
+        features=torch.from_numpy(np.concatenate([part.features() for part in parts])),
         coordinates=torch.from_numpy(task_coordinates(tasks)),
         names=zoo.family.space.coordinate_names,
     )

@@ -18,6 +18,7 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
+from metamap_rl.dataset import transition_features
 from metamap_rl.registry import Registry
 
 __all__ = [
@@ -183,6 +184,10 @@ class Transitions:
     """[T, R, n]."""
     truncated: NDArray[np.bool_]
     """[T, R, n]."""
+
+    def features(self) -> Floats:
+        """Feature rows of all transitions [T, R, n, F]; see `metamap_rl.dataset.transition_features`."""
+        return transition_features(self.observations, self.actions, self.rewards, self.next_observations)
 
     def rollout(self, task: int, repeat: int = 0) -> Rollout:
         """One of the rollouts."""

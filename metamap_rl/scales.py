@@ -57,6 +57,22 @@ class Scales:
             coordinate_std=coordinate_std,
         )
 
+    @classmethod
+    def of_first_task(cls, features: Tensor, phi: Tensor, phi_0: Tensor) -> Scales:
+        """Take units from one task alone, as a stream has to: D [R, n, F], and phi* [P] beside phi_0.
+
+        Nothing is known of how weights differ between tasks: all get one unit, the root mean square of phi* - phi_0.
+        """
+        feature_mean, feature_std = _mean_and_std(features.flatten(0, 1))
+        coordinate_mean, coordinate_std = _mean_and_std(torch.zeros(1, 0))
+        return cls(
+            feature_mean=feature_mean,
+            feature_std=feature_std,
+            weight_scale=torch.full_like(phi, _root_mean_square(phi - phi_0) or 1.0),
+            coordinate_mean=coordinate_mean,
+            coordinate_std=coordinate_std,
+        )
+
 
 def _mean_and_std(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each column; 1 for a column that is constant."""

@@ -17,14 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.evaluation import evaluate_policies
-from metamap_agents.functional import forward as network_forward
-from metamap_agents.policies import BatchedPolicy
 from metamap_agents.training import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
-from metamap_rl.dataset import transition_features
-from metamap_rl.losses import Outcome, behaviour
+from metamap_rl.pairs import expert_behaviour
 from metamap_rl.probe import Transitions, collect
+from metamap_rl.stream.acceptance import Update, update_mapper
 from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
 from metamap_rl.stream.judgement import Judgement, judge
 from metamap_rl.stream.kinds import Arrival
@@ -32,14 +30,13 @@ from metamap_rl.stream.learner import Experience
 from metamap_rl.stream.memory import Item
 from metamap_rl.stream.record import EvaluationRow, Record, StageRow
 from metamap_rl.stream.scoreboard import embodiment_of
-from metamap_rl.stream.seeds import derive, numpy_generator, torch_generator
+from metamap_rl.stream.seeds import derive, numpy_generator
 from metamap_rl.stream.session import Known, Session
 
 __all__ = ["run_stream"]
 
 STATES = 256
 """States of each expert that go into memory with its rollouts."""
-_STATE_EPISODES = 10
 _STATE_SEED = 6_000_000  # far from the seeds of training and of evaluation
 
 
@@ -78,7 +75,7 @@ def run_stream(
                 if session.config.on_error == "stop":
                     raise MetaMapError(f"stage {stage} ({arrival.task.describe()}): {error}") from error
                 session.roll_back(before)
-                row, watch = _failed(session, stage, arrival, str(error)), Watch()
+                row, watch = replace(_blank_row(session, stage, arrival), detail=str(error)), Watch()
             _commit(session, row, watch, say)
     return True
 
@@ -117,14 +114,20 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         with watch.of("expert"):
             session.known, expert_steps = _expert(session, stage, task, phi_hat, say)
 
-    row = StageRow(
-        stage=stage,
-        task=task.to_json(),
-        family=task.family,
-        embodiment=embodiment,
-        segment=session.slot,
+    # Store (D, phi*, states) in memory, which makes room for it. Update the mapper; keep the update if a validation set
+    # drawn from memory does not get worse, else roll back.
+    update = Update()
+    if session.known is not None:
+        say(Doing("store"))
+        with watch.of("store"):
+            experience = _store(session, stage, task, features, session.known)
+        say(Doing("update"))
+        with watch.of("update"):
+            update = update_mapper(session, stage, experience)
+
+    row = replace(
+        _blank_row(session, stage, arrival),
         boundary=boundary,
-        true_boundary=arrival.boundary,
         confidence=expected.confidence,
         predicted_return=expected.predicted_return,
         base_return=check.base_return,
@@ -132,39 +135,13 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         decision=decision,
         expert_return=session.known.expert_return if session.known is not None else None,
         expert_steps=expert_steps,
-        full_steps=session.cache.recipe(task.family).whole_timesteps,
         environment_steps=rollouts.rewards.size + check.steps,
-        accepted=None,
-        validation_before=None,
-        validation_after=None,
-        memory_bytes=session.memory.nbytes,
-        memory_items=len(session.memory),
+        accepted=update.accepted,
+        validation_before=update.before,
+        validation_after=update.after,
         phi_hat=session.store.put({"phi": phi_hat}, {}),
-        detail="",
     )
-    if session.known is None:
-        return row, watch
-
-    # Store (D, phi*, states) in memory, which makes room for it.
-    say(Doing("store"))
-    with watch.of("store"):
-        experience = _store(session, stage, task, features, session.known)
-
-    # Update the mapper; keep the update if a validation set drawn from memory does not get worse, else roll back.
-    say(Doing("update"))
-    with watch.of("update"):
-        accepted, losses = _update(session, stage, experience)
-    return (
-        replace(
-            row,
-            accepted=accepted,
-            validation_before=losses[0],
-            validation_after=losses[1],
-            memory_bytes=session.memory.nbytes,
-            memory_items=len(session.memory),
-        ),
-        watch,
-    )
+    return row, watch
 
 
 # steps ----------------------------------------------------------------------------------------------------------------
@@ -182,8 +159,7 @@ def _probe(session: Session, stage: int, task: Task) -> tuple[Transitions, Tenso
         seed=derive(config.seeds.stream, stage, "probe"),
         num_threads=session.num_threads,
     )
-    rows = transition_features(rollouts.observations, rollouts.actions, rollouts.rewards, rollouts.next_observations)
-    return rollouts, torch.from_numpy(rows[0])
+    return rollouts, torch.from_numpy(rollouts.features()[0])
 
 
 def _shifted(session: Session, rollouts: Transitions) -> bool:
@@ -254,9 +230,17 @@ def _store(session: Session, stage: int, task: Task, features: Tensor, known: Kn
     embodiment, base = embodiment_of(task), session.cache.base(embodiment_of(task))
     phi = torch.from_numpy(np.array(known.phi))
     session.meet(embodiment, base, features, phi, task.family)
-    states = _visited(session, stage, task, known.phi)
-    targets = torch.from_numpy(BatchedPolicy(base.spec, known.phi[None], base.normalizer).means(states[None])[0])
-    inputs = torch.from_numpy(base.normalizer.apply(states).astype(np.float32))
+    states, actions = expert_behaviour(
+        [task],
+        base,
+        known.phi[None],
+        states=STATES,
+        generator=numpy_generator(session.config.seeds.stream, stage, "states"),
+        seed=_STATE_SEED,
+        num_threads=session.num_threads,
+    )
+    targets = torch.from_numpy(actions[0])
+    inputs = torch.from_numpy(base.normalizer.apply(states[0]).astype(np.float32))
     items = [
         Item(
             slot=session.slot,
@@ -276,86 +260,6 @@ def _store(session: Session, stage: int, task: Task, features: Tensor, known: Kn
     return Experience(session.slot, embodiment, tuple(offered[1:] or offered))
 
 
-def _visited(session: Session, stage: int, task: Task, phi: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Raw observations that the expert visits [S, O]."""
-    base = session.cache.base(embodiment_of(task))
-    episodes = evaluate_policies(
-        [task],
-        base.spec,
-        phi,
-        base.normalizer,
-        episodes=_STATE_EPISODES,
-        seed=_STATE_SEED,
-        num_threads=session.num_threads,
-        record=True,
-    )
-    count = min(STATES, int(episodes.lengths.sum()))
-    states: NDArray[np.float32] = episodes.states(count, numpy_generator(session.config.seeds.stream, stage, "states"))[
-        0
-    ]
-    return states
-
-
-def _update(
-    session: Session, stage: int, experience: Experience
-) -> tuple[bool | None, tuple[float | None, float | None]]:
-    """Let the learner update the mapper.
-
-    Returns:
-        Whether the update stays, None if it was not validated; and the validation losses around it.
-    """
-    config, learner = session.config, session.learner
-    validation = _validation_set(session, stage) if config.accept.enabled and learner.validated else []
-    theta, state = session.mapper.arrays(), learner.arrays()
-    before = _validation_loss(session, validation)
-    generator = torch_generator(config.seeds.learner, stage, "update")
-    learner.update(session.mapper, experience, session.memory, session.update, generator)
-    after = _validation_loss(session, validation)
-    if before is not None and after is not None and not after <= before * (1.0 + config.accept.tolerance):
-        session.mapper.restore(theta)
-        learner.restore(state, session.mapper)
-        return False, (before, after)
-    session.memory.swap(lambda item: _with_own_outputs(session, item) if item.slot == experience.slot else item)
-    return True if validation else None, (before, after)
-
-
-def _validation_set(session: Session, stage: int) -> list[Item]:
-    """One rollout of each task in memory, at most so many that the cost does not grow with the stream."""
-    held_out, most = session.memory.held_out(), session.config.accept.items
-    if len(held_out) <= most:
-        return held_out
-    generator = numpy_generator(session.config.seeds.learner, stage, "validation")
-    return [held_out[index] for index in sorted(generator.choice(len(held_out), most, replace=False).tolist())]
-
-
-@torch.no_grad()
-def _validation_loss(session: Session, items: list[Item]) -> float | None:
-    """Mean behaviour loss of the policies that are generated from the items' D; None without items."""
-    losses = [float(behaviour(_outcome(session, item))) for item in items]
-    return sum(losses) / len(losses) if losses else None
-
-
-def _outcome(session: Session, item: Item) -> Outcome:
-    """The policy generated from one stored D beside its expert."""
-    mapper = session.mapper[item.embodiment]
-    features = item.features[None, : session.config.map_steps]
-    return Outcome(
-        spec=mapper.base.spec,
-        phi_hat=session.learner.generate(session.mapper, session.memory, item.embodiment, features),
-        phi=item.phi[None],
-        scale=mapper.weight_scale,
-        inputs=item.inputs[None],
-        targets=item.targets[None],
-    )
-
-
-@torch.no_grad()
-def _with_own_outputs(session: Session, item: Item) -> Item:
-    """The item with what the mapper's policy does now on its states: its dark experience."""
-    outcome = _outcome(session, item)
-    return replace(item, dark=network_forward(outcome.spec, outcome.phi_hat, outcome.inputs)[0].clone())
-
-
 # record ---------------------------------------------------------------------------------------------------------------
 
 
@@ -373,8 +277,8 @@ class Watch:
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
 
 
-def _failed(session: Session, stage: int, arrival: Arrival, why: str) -> StageRow:
-    """The row of a stage that came to nothing."""
+def _blank_row(session: Session, stage: int, arrival: Arrival) -> StageRow:
+    """The row of a stage that came to nothing, as of now."""
     task = arrival.task
     return StageRow(
         stage=stage,
@@ -399,7 +303,7 @@ def _failed(session: Session, stage: int, arrival: Arrival, why: str) -> StageRo
         memory_bytes=session.memory.nbytes,
         memory_items=len(session.memory),
         phi_hat="",
-        detail=why,
+        detail="",
     )
 
 

@@ -19,7 +19,6 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
-from metamap_rl.dataset import transition_features
 from metamap_rl.probe import Probe, collect
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
@@ -90,8 +89,7 @@ class Scoreboard:
     def _collect(self, tasks: Sequence[Task], base: BasePolicy) -> Tensor:
         seed = _PROBE_SEED + _SEED_STRIDE * self.seed
         seen = collect(self.probe, tasks, base, steps=self.steps, seed=seed, num_threads=self.num_threads)
-        rows = transition_features(seen.observations, seen.actions, seen.rewards, seen.next_observations)
-        return torch.from_numpy(rows[:, 0])
+        return torch.from_numpy(seen.features()[:, 0])
 
     @cached_property
     def references(self) -> dict[str, Reference]:

@@ -83,22 +83,11 @@ class Session:
     def meet(self, embodiment: str, base: BasePolicy, features: Tensor, phi: Tensor, family: str) -> None:
         """Give the mapper a head for an embodiment, its units taken from the first task: D [R, n, F] and phi* [P].
 
-        With one task nothing is known of how weights differ between tasks: all get one unit, the root mean square
-        of phi* - phi_0. The units stay, since a change of them would change what the mapper answers.
+        The units stay, since a change of them would change what the mapper answers.
         """
-        if embodiment in self.mapper:
-            return
-        rows = features.flatten(0, 1)
-        std = rows.std(dim=0, correction=0)
-        change = float((phi - torch.from_numpy(base.phi)).square().mean().sqrt())
-        scales = Scales(
-            feature_mean=rows.mean(dim=0),
-            feature_std=torch.where(std < 1e-6, 1.0, std),
-            weight_scale=torch.full_like(phi, change if change > 0 else 1.0),
-            coordinate_mean=torch.zeros(0),
-            coordinate_std=torch.ones(0),
-        )
-        self.mapper.add(embodiment, base, scales, family=family, probe=self.config.probe)
+        if embodiment not in self.mapper:
+            scales = Scales.of_first_task(features, phi, torch.from_numpy(base.phi))
+            self.mapper.add(embodiment, base, scales, family=family, probe=self.config.probe)
 
     # state ----------------------------------------------------------------------------------------------------------
 

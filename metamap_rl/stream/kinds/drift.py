@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,9 +29,6 @@ _DECIMALS = 6  # as sampled values have, so that they survive JSON and the scree
 class Path(Settings, ABC):
     """How one parameter changes."""
 
-    random: ClassVar[bool] = False
-    """Whether the values depend on the generator."""
-
     @abstractmethod
     def values(self, parameter: Parameter, count: int, generator: np.random.Generator) -> Values:
         """Values [count] of the parameter, in its unit; those of a periodic one may leave [-pi, pi]."""
@@ -52,8 +49,6 @@ class Line(Path):
 
 class RandomWalk(Path):
     """Gaussian steps, reflected at the ends of the training range (an angle goes around instead)."""
-
-    random: ClassVar[bool] = True
 
     start: Number | None = None
     """First value, in the training range; by default the middle of it."""

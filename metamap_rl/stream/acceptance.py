@@ -1,0 +1,81 @@
+"""An update of the mapper in a stream, and whether it stays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from metamap_agents.functional import forward as network_forward
+from metamap_rl.losses import Outcome, behaviour
+from metamap_rl.stream.learner import Experience
+from metamap_rl.stream.memory import Item
+from metamap_rl.stream.seeds import numpy_generator, torch_generator
+from metamap_rl.stream.session import Session
+
+__all__ = ["Update", "update_mapper"]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What became of an update; nothing where there was none."""
+
+    accepted: bool | None = None
+    """Whether it stays; None if it was not validated."""
+    before: float | None = None
+    """Validation loss before it; None without a validation set."""
+    after: float | None = None
+
+
+def update_mapper(session: Session, stage: int, experience: Experience) -> Update:
+    """Let the learner update the mapper; take the update back if it makes the validation set worse."""
+    config, learner = session.config, session.learner
+    validation = _validation_set(session, stage) if config.accept.enabled and learner.validated else []
+    theta, state = session.mapper.arrays(), learner.arrays()
+    before = _validation_loss(session, validation)
+    generator = torch_generator(config.seeds.learner, stage, "update")
+    learner.update(session.mapper, experience, session.memory, session.update, generator)
+    after = _validation_loss(session, validation)
+    if before is not None and after is not None and not after <= before * (1.0 + config.accept.tolerance):
+        session.mapper.restore(theta)
+        learner.restore(state, session.mapper)
+        return Update(False, before, after)
+    session.memory.swap(lambda item: _with_own_outputs(session, item) if item.slot == experience.slot else item)
+    return Update(True if validation else None, before, after)
+
+
+def _validation_set(session: Session, stage: int) -> list[Item]:
+    """One rollout of each task in memory, at most so many that the cost does not grow with the stream."""
+    held_out, most = session.memory.held_out(), session.config.accept.items
+    if len(held_out) <= most:
+        return held_out
+    generator = numpy_generator(session.config.seeds.learner, stage, "validation")
+    return [held_out[index] for index in sorted(generator.choice(len(held_out), most, replace=False).tolist())]
+
+
+@torch.no_grad()
+def _validation_loss(session: Session, items: list[Item]) -> float | None:
+    """Mean behaviour loss of the policies that are generated from the items' D; None without items."""
+    losses = [float(behaviour(_outcome(session, item))) for item in items]
+    return sum(losses) / len(losses) if losses else None
+
+
+def _outcome(session: Session, item: Item) -> Outcome:
+    """The policy generated from one stored D beside its expert."""
+    mapper = session.mapper[item.embodiment]
+    features = item.features[None, : session.config.map_steps]
+    return Outcome(
+        spec=mapper.base.spec,
+        phi_hat=session.learner.generate(session.mapper, session.memory, item.embodiment, features),
+        phi=item.phi[None],
+        scale=mapper.weight_scale,
+        inputs=item.inputs[None],
+        targets=item.targets[None],
+    )
+
+
+@torch.no_grad()
+def _with_own_outputs(session: Session, item: Item) -> Item:
+    """The item with what the mapper's policy does now on its states: its dark experience."""
+    outcome = _outcome(session, item)
+    return replace(item, dark=network_forward(outcome.spec, outcome.phi_hat, outcome.inputs)[0].clone())
