@@ -30,9 +30,11 @@ from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.training import train_expert
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
 from metamap_rl.stream.run import open_run, read_base
+from metamap_rl.stream.scoreboard import Reference
 from metamap_rl.stream.store import ArtifactStore
 
 LEVEL = 0.95
@@ -60,18 +62,19 @@ def steps_to_level(
     base: BasePolicy,
     recipe: Recipe,
     start: NDArray[np.float32],
-    reference: dict[str, float],
+    reference: Reference,
     seed: int,
 ) -> dict[str, Any]:
     """Steps until the score reaches `LEVEL`, None if the recipe's steps did not do, and the best score on the way."""
-    reach = reference["expert"] - reference["random"]
     found: dict[str, Any] = {"steps": None, "best": -np.inf, "first": None}
 
     def watch(steps: int, phi: NDArray[np.float32]) -> bool:
         episodes = evaluate_policies(
             [task], base.spec, phi, base.normalizer, episodes=_EPISODES, seed=EVALUATION_SEED, num_threads=1
         )
-        score = (float(episodes.returns.mean()) - reference["random"]) / reach
+        score = reference.score(float(episodes.returns.mean()))
+        if score is None:
+            raise MetaMapError(f"{task.id}: its expert is no better than random actions, so there is no score to reach")
         found["best"] = max(found["best"], score)
         if found["first"] is None:
             found["first"] = score
@@ -83,22 +86,19 @@ def steps_to_level(
     return found
 
 
-def measure_task(run_directory: str, stage: int, longest: dict[str, int]) -> dict[str, Any]:
+def measure_task(run_directory: str, stage: int, scratch_steps: int) -> dict[str, Any]:
     """The three starts on the task of one stage of a run."""
     run = open_run(run_directory)
     row = run.record.stages()[stage - 1]
     store = ArtifactStore(Path(run_directory) / "artifacts")
     phi_hat = store.get(row.phi_hat)[0]["phi"]
     task, base = Task.from_json(row.task), read_base(run, row.embodiment)
-    reference = run.manifest["references"][task.id]
+    reference = Reference(**run.manifest["references"][task.id])
     run.record.close()
     fresh = replace(base, critic={})
-    steps = longest["scratch"]
-    recipes = {
-        "scratch": load_recipe(task.family, "base", n_timesteps=steps or load_recipe(task.family, "base").n_timesteps),
-        "phi-0": load_recipe(task.family, "expert", **run.config.experts.overrides),
-        "phi-hat": load_recipe(task.family, "expert", **run.config.experts.overrides),
-    }
+    expert = load_recipe(task.family, "expert", **run.config.experts.overrides)
+    scratch = load_recipe(task.family, "base", **({"n_timesteps": scratch_steps} if scratch_steps else {}))
+    recipes = {"scratch": scratch, "phi-0": expert, "phi-hat": expert}
     starts = {"scratch": random_actor(base.spec, stage), "phi-0": base.phi, "phi-hat": phi_hat}
     result: dict[str, Any] = {"run": Path(run_directory).name, "stage": stage, "family": task.family, "task": task.id}
     for name in STARTS:
@@ -145,10 +145,9 @@ def main() -> None:
         total = run.total
         run.record.close()
         jobs += [(str(directory), stage) for stage in range(total - round(arguments.share * total) + 1, total + 1)]
-    limits = {"scratch": arguments.scratch_steps}
     entries: list[dict[str, Any]] = [{}] * len(jobs)
     with make_executor("local", arguments.workers, None) as executor:
-        for index, entry in executor.run(measure_task, [(*job, limits) for job in jobs]):
+        for index, entry in executor.run(measure_task, [(*job, arguments.scratch_steps) for job in jobs]):
             entries[index] = entry
             steps = {name: entry[name]["steps"] for name in STARTS}
             print(f"{entry['run']} stage {entry['stage']} {entry['family']}: {steps}", file=sys.stderr, flush=True)

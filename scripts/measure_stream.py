@@ -26,6 +26,7 @@ from metamap_rl.statistics import bootstrap_interval
 from metamap_rl.stream.config import StreamConfig, load_config
 from metamap_rl.stream.metrics import ap_final, bwt_families, f_last, f_max, fwt_zs, gen
 from metamap_rl.stream.run import StreamRun, open_run, prepare, resume, start
+from metamap_rl.stream.scoreboard import Reference
 
 LEARNERS = ("replay", "joint", "finetune")
 SETTINGS: dict[str, dict[str, Any]] = {"joint": {"every": 5}}
@@ -33,12 +34,14 @@ SETTINGS: dict[str, dict[str, Any]] = {"joint": {"every": 5}}
 
 
 def run_cell(zoo: str, config: StreamConfig, out: str) -> str:
-    """Run or go on with one cell; returns its directory."""
+    """Run or go on with one cell, unless it is finished; returns its directory."""
     try:
-        open_run(out).record.close()
+        run = open_run(out)
     except MetaMapError:
-        start(config, out, zoo=zoo, num_threads=1).record.close()
-    else:
+        run = start(config, out, zoo=zoo, num_threads=1)
+    finished = run.finished
+    run.record.close()
+    if not finished:
         resume(out, num_threads=1).record.close()
     return out
 
@@ -92,16 +95,12 @@ def measure(run: StreamRun) -> dict[str, Any]:
 
 
 def gaps(run: StreamRun) -> dict[str, NDArray[np.float64]]:
-    """Gap closed ``(J - J_base) / (J_expert - J_base)`` after the last stage, on tasks where the expert has a lead.
-
-    A task counts where the expert's lead over the base policy is at least 5 % of its lead over random actions.
-    """
+    """Gap closed after the last stage, on tasks where the expert has a lead over the base policy."""
     found: dict[str, list[float]] = {"stream": [], "held-out": []}
     for row in run.record.evaluations(run.record.last_stage):
-        reference = run.manifest["references"][row.task_id]
-        lead, reach = reference["expert"] - reference["base"], reference["expert"] - reference["random"]
-        if reach > 0 and lead >= 0.05 * reach:
-            found[row.split].append((row.mean_return - reference["base"]) / lead)
+        gap = Reference(**run.manifest["references"][row.task_id]).gap_closed(row.mean_return)
+        if gap is not None:
+            found[row.split].append(gap)
     return {split: np.array(values) for split, values in found.items()}
 
 
@@ -153,8 +152,8 @@ def main() -> None:
     configs = [cell_config(arguments, *key) for key in keys]
     places = [arguments.runs / f"{learner}-order{order}-seed{seed}" for learner, order, seed in keys]
     with make_executor(arguments.executor, arguments.workers, arguments.ray_address) as executor:
-        for (_, order, _), config in zip(keys, configs, strict=True):
-            if order == 0:
+        for (learner, order, _), config in zip(keys, configs, strict=True):
+            if (learner, order) == (arguments.learners[0], 0):  # the tasks of a seed are the same for all
                 prepare(config, zoo, executor)
         jobs = [(config, str(place)) for config, place in zip(configs, places, strict=True)]
         for index, _ in executor.run(run_cell, jobs, share=(str(zoo),)):

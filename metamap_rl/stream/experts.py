@@ -7,9 +7,8 @@ from it, so that all their phi* lie in one coordinate system.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -76,32 +75,25 @@ class ExpertCache:
     num_threads: int = 0
     """Threads of the simulator while a base policy is trained; 0 takes all cores."""
 
-    @cached_property
-    def _zoos(self) -> dict[str, Zoo]:
-        return {}
+    _opened: dict[Path, Zoo] = field(init=False, repr=False, compare=False, default_factory=dict)
+    """Zoos by place: the base policy is asked for many times in a stage, and read from disk once."""
+    _checked: set[str] = field(init=False, repr=False, compare=False, default_factory=set)
+    """Families whose zoos are known to be of these settings."""
 
-    def prepare(
-        self,
-        tasks: Sequence[Task],
-        executor: Executor,
-        *,
-        on_base: Callable[[str], OnProgress | None] | None = None,
-        on_expert: OnExpert | None = None,
-    ) -> None:
-        """Train whatever base policies and experts of ``tasks`` are missing, the experts in parallel.
+    def prepare(self, tasks: Sequence[Task], executor: Executor, *, on_expert: OnExpert | None = None) -> None:
+        """Train whatever experts of ``tasks`` are missing, in parallel, and before them their base policies.
 
         Raises:
             MetaMapError: a zoo in the cache was made with other settings, or training failed.
         """
-        for embodiment in dict.fromkeys(get_family(task.family).embodiment for task in tasks):
-            self.base(embodiment, on_base(embodiment) if on_base is not None else None)
         for family in dict.fromkeys(task.family for task in tasks):
             own = [task for task in dict.fromkeys(tasks) if task.family == family]
             build_experts(self.zoo(family), own, overrides=self.overrides, executor=executor, on_expert=on_expert)
 
     def base(self, embodiment: str, on_progress: OnProgress | None = None) -> BasePolicy:
         """The base policy of an embodiment; trained now if it is missing."""
-        zoo = self._open(self.bases[embodiment])
+        owner = self.bases[embodiment]
+        zoo = self._open(owner, owner)
         if not zoo.has_base:
             build_base(zoo, overrides=self.base_overrides, num_threads=self.num_threads, on_progress=on_progress)
         return zoo.base
@@ -146,21 +138,24 @@ class ExpertCache:
 
     def zoo(self, family: str) -> Zoo:
         """The zoo of a family, with its embodiment's base policy in it."""
-        if family not in self._zoos:
-            owner = self.bases[get_family(family).embodiment]
-            zoo = self._open(owner) if family == owner else Zoo.create(self._place(family, owner), family, self.seed)
+        embodiment = get_family(family).embodiment
+        owner = self.bases[embodiment]
+        zoo = self._open(family, owner)
+        if family not in self._checked:
+            base = self.base(embodiment)
             if not zoo.has_base:
-                zoo.put_base(self.base(get_family(family).embodiment))
+                zoo.put_base(base)
             check_recipes(
                 zoo,
                 base=load_recipe(owner, "base", **self.base_overrides),
                 expert=load_recipe(family, "expert", **self.overrides),
             )
-            self._zoos[family] = zoo
-        return self._zoos[family]
+            self._checked.add(family)
+        return zoo
 
-    def _open(self, family: str) -> Zoo:
-        return Zoo.create(self._place(family, family), family, self.seed)
-
-    def _place(self, family: str, owner: str) -> Path:
-        return self.root / (family if family == owner else f"{family}-on-{owner}")
+    def _open(self, family: str, owner: str) -> Zoo:
+        """The zoo of a family whose base policy is that of ``owner``."""
+        place = self.root / (family if family == owner else f"{family}-on-{owner}")
+        if place not in self._opened:
+            self._opened[place] = Zoo.create(place, family, self.seed)
+        return self._opened[place]

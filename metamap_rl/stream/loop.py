@@ -318,7 +318,7 @@ def _commit(session: Session, row: StageRow, watch: Watch, say: OnStream) -> Non
     session.record.add_stage(row, rows, checkpoint, watch.seconds, notes)
     if row.phi_hat:
         session.kept.add(row.phi_hat)
-    session.collect_garbage(checkpoint)
+    session.collect_garbage()
     say(StageDone(row, Scores.of(session.record, row.stage), watch.seconds, notes))
 
 

@@ -38,7 +38,7 @@ from metamap_rl.stream.learner import UpdateConfig, make_learner
 from metamap_rl.stream.loop import run_stream
 from metamap_rl.stream.memory import Memory
 from metamap_rl.stream.record import Record
-from metamap_rl.stream.scoreboard import Reference, Scoreboard
+from metamap_rl.stream.scoreboard import Reference, Scoreboard, embodiment_of
 from metamap_rl.stream.seeds import derive, numpy_generator
 from metamap_rl.stream.session import Session
 from metamap_rl.stream.shift import ShiftDetector
@@ -317,7 +317,7 @@ def _prepare(
 ) -> None:
     """Train what is missing in the cache: base policies always, experts where scores or the learner need them."""
     tasks = [arrival.task for arrival in coming]
-    for embodiment in dict.fromkeys(get_family(task.family).embodiment for task in tasks):
+    for embodiment in dict.fromkeys(map(embodiment_of, tasks)):
         cache.base(embodiment, lambda done, total, metrics: say(Doing("base policy", done, total)))
     wanted = tasks if config.evaluation.reference or config.experts.start == "phi-0" else []
     wanted = wanted + (held_out if config.evaluation.reference else [])
@@ -378,7 +378,7 @@ def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_eve
         _, checkpoint = last
         for sentence in session.restore(checkpoint, drop_damaged=config.on_error == "continue"):
             run.record.log(sentence)
-        session.collect_garbage(checkpoint)
+        session.collect_garbage()
     return session
 
 

@@ -19,6 +19,7 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
+from metamap_rl.evaluate import SMALLEST_MARGIN
 from metamap_rl.probe import Probe, collect
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
@@ -52,6 +53,12 @@ class Reference:
         """``(J - J_random) / (J_expert - J_random)``; None where the expert is no better than random actions."""
         reach = self.expert - self.random
         return (mean_return - self.random) / reach if reach > 0 else None
+
+    def gap_closed(self, mean_return: float) -> float | None:
+        """``(J - J_base) / (J_expert - J_base)``; None where the expert's lead is too small, as in `evaluate`."""
+        lead, reach = self.expert - self.base, self.expert - self.random
+        counted = reach > 0 and lead >= SMALLEST_MARGIN * reach
+        return (mean_return - self.base) / lead if counted else None
 
 
 @dataclass(frozen=True)

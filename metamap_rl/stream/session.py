@@ -66,6 +66,8 @@ class Session:
     num_threads: int = 0
     kept: set[str] = field(default_factory=set)
     """Artifacts that are results, not state: they stay."""
+    _needed: set[str] = field(default_factory=set)
+    """Artifacts of the last checkpoint."""
 
     def map(self, embodiment: str, features: Tensor) -> NDArray[np.float32]:
         """Weights [B, P] for feature rows [B, k, F]; phi_0 for an embodiment that nothing was learnt of yet.
@@ -130,7 +132,9 @@ class Session:
             "slot": self.slot,
             "known": [known.expert_return, known.base_return] if known is not None else None,
         }
-        return self.store.put(arrays, {"format": _FORMAT, "state": json.dumps(document, sort_keys=True)})
+        checkpoint = self.store.put(arrays, {"format": _FORMAT, "state": json.dumps(document, sort_keys=True)})
+        self._needed = _artifacts(checkpoint, document)
+        return checkpoint
 
     def _save_base(self, base: BasePolicy) -> str:
         # Without the record of its training, which holds seconds: the same weights have the same name.
@@ -157,6 +161,7 @@ class Session:
         if metadata.get("format") != _FORMAT:
             raise MetaMapError(f"artifact {checkpoint}: not the checkpoint of a stream ({_FORMAT})")
         document = json.loads(metadata["state"])
+        self._needed = _artifacts(checkpoint, document)
         for entry in document["embodiments"]:
             self._restore_embodiment(entry, arrays)
         self.mapper.restore(_part("mapper", arrays), f"artifact {checkpoint}")
@@ -192,12 +197,9 @@ class Session:
             self.memory.items.append(item)
         return dropped
 
-    def collect_garbage(self, checkpoint: str) -> None:
-        """Remove the artifacts that neither the results nor this checkpoint need."""
-        _, metadata = self.store.get(checkpoint)
-        document = json.loads(metadata["state"])
-        bases = [entry["base"] for entry in document["embodiments"]]
-        self.store.keep({checkpoint, *bases, *document["memory"], *self.kept})
+    def collect_garbage(self) -> None:
+        """Remove the artifacts that neither the results nor the last checkpoint, saved or restored, need."""
+        self.store.keep(self._needed | self.kept)
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,11 @@ class Snapshot:
     embodiments: tuple[str, ...]
     slot: int
     known: Known | None
+
+
+def _artifacts(checkpoint: str, document: Mapping[str, Any]) -> set[str]:
+    """Everything that a checkpoint consists of."""
+    return {checkpoint, *(entry["base"] for entry in document["embodiments"]), *document["memory"]}
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
