@@ -20,6 +20,7 @@ from metamap_envs.errors import MetaMapError
 __all__ = ["LocalExecutor"]
 
 _READY = b"ready"
+_BEGUN = b"begun"
 _NOTHING_YET = b""
 
 
@@ -67,9 +68,13 @@ class LocalExecutor:
                     job = worker.give_back()
                     if answer is not None:
                         yield job.index, unpack(answer)
+                        continue
+                    self._pool.remove(worker)
+                    how = worker.end()
+                    if worker.died_idle:
+                        backlog.put_back(job)
                     else:
-                        self._pool.remove(worker)
-                        backlog.died(job, worker.end())
+                        backlog.died(job, how)
         finally:
             for worker in busy:
                 if worker in self._pool:  # unless the executor was closed meanwhile
@@ -122,6 +127,7 @@ class _Worker:
         self._started = False
         self._common = b""
         self._message = b""
+        self._served, self._begun = 0, False
         self.job: Job | None = None
 
     @property
@@ -134,9 +140,14 @@ class _Worker:
         """Whether the process is there."""
         return self._process.is_alive()
 
+    @property
+    def died_idle(self) -> bool:
+        """Whether a dead worker died between two jobs, and not of the one that it was about to get."""
+        return self._served > 1 and not self._begun
+
     def take(self, job: Job, common: bytes, arguments: bytes) -> None:
         """Begin a job, as soon as the process is up."""
-        self.job = job
+        self.job, self._begun = job, False
         self._message = pickle.dumps((None if common is self._common else common, arguments))
         self._common = common
         if self._started:
@@ -145,6 +156,7 @@ class _Worker:
     def give_back(self) -> Job:
         """The job, which is over."""
         job, self.job = self.job, None
+        self._served += 1
         assert job is not None, "only busy workers answer"
         return job
 
@@ -163,6 +175,9 @@ class _Worker:
         if message == _READY:
             self._started = True
             self._send()
+            return _NOTHING_YET
+        if message == _BEGUN:
+            self._begun = True
             return _NOTHING_YET
         if message is None and not self._started and self._exit_code() > 0:
             raise MetaMapError(
@@ -212,5 +227,6 @@ def _serve(connection: Connection) -> None:
         connection.send_bytes(_READY)
         while True:
             given, arguments = connection.recv()
+            connection.send_bytes(_BEGUN)
             common = common if given is None else given
             connection.send_bytes(perform(common, arguments))

@@ -73,6 +73,10 @@ class Backlog:
             return self._again.popleft()
         return next((Job(index, arguments) for index, arguments in self._new), None)
 
+    def put_back(self, job: Job) -> None:
+        """Take back a job that had not begun when its worker was found dead."""
+        self._again.append(job)
+
     def died(self, job: Job, how: str) -> None:
         """Take back a job whose worker died.
 
