@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
-from metamap_rl.encoder import ENCODERS, Encoder
-from metamap_rl.hypernetwork import HYPERNETWORKS, Hypernetwork
+from metamap_rl.encoders import ENCODERS, Encoder
+from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
 from metamap_rl.scales import Scales
 
 __all__ = ["Mapper", "MapperConfig"]
@@ -68,7 +69,7 @@ class MapperConfig:
 
 
 class Mapper(nn.Module):
-    """``phi_hat = phi_0 + weight_scale * hypernetwork(encoder(standardised D))``.
+    """``phi_hat = phi_0 + weight_scale * hypernetwork(encoder(standardised D), phi_0 / weight_scale)``.
 
     Before training it answers phi_0, exactly, and after training it still does where D is empty.
 
@@ -116,7 +117,7 @@ class Mapper(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder, self.hypernetwork, self.reader = _networks(
-                config, self.feature_size, base.spec.size, len(self.coordinates)
+                config, self.feature_size, base.spec, len(self.coordinates)
             )
 
     @property
@@ -160,12 +161,16 @@ class Mapper(nn.Module):
         Returns:
             phi_hat [B, P]; exactly phi_0 where no row counts.
         """
-        delta = self.weight_scale * self.hypernetwork(self.encode(features, mask))
+        delta = self.change(self.encode(features, mask))
         if mask is not None:
             delta = torch.where(mask.any(dim=1, keepdim=True), delta, 0.0)
         elif features.shape[1] == 0:
             delta = torch.zeros_like(delta)
         return self.phi_0 + delta
+
+    def change(self, z: Tensor) -> Tensor:
+        """Return what contexts z [B, Z] change of the base policy's weights, phi_hat - phi_0 [B, P]."""
+        return self.weight_scale * self.hypernetwork(z, self.phi_0 / self.weight_scale)
 
     def read(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what z says of the task, its coordinates [B, K] in their own units, from feature rows [B, n, F].
@@ -291,11 +296,11 @@ class Mapper(nn.Module):
 
 
 def _networks(
-    config: MapperConfig, feature_size: int, weight_count: int, coordinate_count: int
+    config: MapperConfig, feature_size: int, spec: PolicySpec, coordinate_count: int
 ) -> tuple[Encoder, Hypernetwork, nn.Module]:
     """Build the networks of a mapper: encoder, hypernetwork and reader, z to standardised coordinates."""
     encoder = ENCODERS.get(config.encoder)(feature_size, config.context_size, config.encoder_hidden)
-    hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, weight_count, config.hypernetwork_hidden)
+    hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, spec, config.hypernetwork_hidden)
     # Linear: what z says of the task lies open in it, for the hypernetwork as well.
     reader = nn.Linear(config.context_size, coordinate_count) if coordinate_count else _Nothing()
     return encoder, hypernetwork, reader
@@ -313,7 +318,8 @@ def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[
     base = BasePolicy.shapes(manifest["base"])
     features, coordinates = (manifest["feature_size"],), (len(manifest["coordinates"]),)
     with torch.device("meta"):
-        networks = _networks(config, manifest["feature_size"], base["phi"][0], len(manifest["coordinates"]))
+        spec = PolicySpec.from_json(manifest["base"]["spec"])
+        networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
         parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
     return {
         **{f"base.{name}": shape for name, shape in base.items()},

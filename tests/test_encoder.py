@@ -7,11 +7,18 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.encoder import ENCODERS, PoolingEncoder
+from metamap_rl.encoders import ENCODERS
+from metamap_rl.encoders.pooling import PoolingEncoder
 from metamap_rl.registry import Registry
 
 FEATURES, CONTEXT = 7, 8
 every_encoder = pytest.mark.parametrize("name", ENCODERS.names())
+every_set_encoder = pytest.mark.parametrize(
+    "name", [name for name in ENCODERS.names() if not ENCODERS.get(name).ordered]
+)
+every_sequence_encoder = pytest.mark.parametrize(
+    "name", [name for name in ENCODERS.names() if ENCODERS.get(name).ordered]
+)
 
 
 def build(name: str) -> nn.Module:
@@ -25,7 +32,7 @@ def rows(batch: int, count: int, seed: int = 0) -> Tensor:
     return torch.randn(batch, count, FEATURES, generator=torch.Generator().manual_seed(seed))
 
 
-@every_encoder
+@every_set_encoder
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 50), seed=st.integers(0, 10_000))
 def test_the_order_of_transitions_does_not_matter(name: str, count: int, seed: int) -> None:
@@ -36,6 +43,22 @@ def test_the_order_of_transitions_does_not_matter(name: str, count: int, seed: i
     torch.testing.assert_close(
         encoder(features, mask), encoder(features[:, order], mask[:, order]), atol=1e-4, rtol=1e-4
     )
+
+
+@every_sequence_encoder
+def test_the_order_matters_to_those_that_say_so(name: str) -> None:
+    encoder, features = build(name), rows(2, 20)
+    assert (encoder(features) - encoder(features.flip(1))).abs().max() > 1e-3
+
+
+@every_encoder
+@settings(max_examples=25, deadline=None)
+@given(count=st.integers(1, 30), seed=st.integers(0, 10_000))
+def test_a_hidden_row_is_as_good_as_none_wherever_it_stands(name: str, count: int, seed: int) -> None:
+    encoder, features = build(name), rows(1, count, seed)
+    mask = torch.rand(1, count, generator=torch.Generator().manual_seed(seed)) < 0.7
+    mask[0, 0] = True
+    torch.testing.assert_close(encoder(features, mask), encoder(features[mask][None]), atol=1e-4, rtol=1e-4)
 
 
 @every_encoder
@@ -95,6 +118,18 @@ def test_nothing_at_all_gives_a_finite_z(name: str) -> None:
     encoder = build(name)
     assert encoder(rows(2, 4), torch.zeros(2, 4, dtype=torch.bool)).isfinite().all()
     assert encoder(rows(2, 0)).isfinite().all()
+
+
+@every_encoder
+def test_encoders_of_two_robots_share_all_but_what_reads_the_features(name: str) -> None:
+    encoder = build(name)
+    other = ENCODERS.get(name)(FEATURES + 3, CONTEXT, 16)
+    assert isinstance(other, nn.Module)
+    other.share_core(encoder)
+    shared = {id(parameter) for parameter in encoder.parameters()}
+    own = [parameter for parameter in other.parameters() if id(parameter) not in shared]
+    assert [tuple(parameter.shape) for parameter in own] == [(16, FEATURES + 3), (16,)]
+    assert other(torch.ones(2, 4, FEATURES + 3)).shape == (2, CONTEXT)
 
 
 def test_pooling_keeps_the_norm_of_z() -> None:

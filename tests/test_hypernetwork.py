@@ -4,16 +4,19 @@ import pytest
 import torch
 from torch import nn
 
+from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_rl.hypernetwork import HYPERNETWORKS
+from metamap_rl.hypernetworks import HYPERNETWORKS
 
-CONTEXT, WEIGHTS = 8, 50
+CONTEXT = 8
+SPEC = PolicySpec(5, 3, (4, 6), "tanh")
+PHI_0 = torch.randn(SPEC.size, generator=torch.Generator().manual_seed(3))
 every_hypernetwork = pytest.mark.parametrize("name", HYPERNETWORKS.names())
 
 
 def build(name: str) -> nn.Module:
     torch.manual_seed(0)
-    hypernetwork = HYPERNETWORKS.get(name)(CONTEXT, WEIGHTS, 16)
+    hypernetwork = HYPERNETWORKS.get(name)(CONTEXT, SPEC, 16)
     assert isinstance(hypernetwork, nn.Module)
     return hypernetwork
 
@@ -21,7 +24,7 @@ def build(name: str) -> nn.Module:
 @every_hypernetwork
 def test_it_answers_zero_before_training(name: str) -> None:
     z = 100 * torch.randn(4, CONTEXT, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(build(name)(z), torch.zeros(4, WEIGHTS))
+    assert torch.equal(build(name)(z, PHI_0), torch.zeros(4, SPEC.size))
 
 
 @every_hypernetwork
@@ -31,10 +34,10 @@ def test_one_update_leaves_zero(name: str) -> None:
     z = torch.randn(4, CONTEXT, generator=torch.Generator().manual_seed(0))
     for _ in range(2):  # after the first update the hidden layers get a gradient too
         optimiser.zero_grad()
-        (hypernetwork(z) - 1).square().mean().backward()
+        (hypernetwork(z, PHI_0) - 1).square().mean().backward()
         optimiser.step()
     assert all(parameter.grad is not None and parameter.grad.any() for parameter in hypernetwork.parameters())
-    delta = hypernetwork(z)
+    delta = hypernetwork(z, PHI_0)
     assert (delta != 0).all()
     assert (delta[0] != delta[1]).any()
 
@@ -42,3 +45,37 @@ def test_one_update_leaves_zero(name: str) -> None:
 def test_a_wrong_name_teaches() -> None:
     with pytest.raises(MetaMapError, match=r"unknown hypernetwork 'residul': did you mean 'residual'"):
         HYPERNETWORKS.get("residul")
+
+
+@every_hypernetwork
+def test_hypernetworks_of_two_robots_share_a_core(name: str) -> None:
+    hypernetwork = build(name)
+    other = HYPERNETWORKS.get(name)(CONTEXT, PolicySpec(7, 2, (4, 6), "tanh"), 16)
+    assert isinstance(other, nn.Module)
+    other.share_core(hypernetwork)
+    shared = {id(parameter) for parameter in hypernetwork.parameters()} & {id(item) for item in other.parameters()}
+    assert shared
+    z = torch.zeros(2, CONTEXT)
+    assert not other(z, torch.ones(PolicySpec(7, 2, (4, 6), "tanh").size)).any()
+
+
+def test_a_gain_turns_one_action_round_whatever_the_others_do() -> None:
+    hypernetwork = build("modulation")
+    with torch.no_grad():
+        hypernetwork.rows.bias[-2] = -2.0
+    before, after = SPEC.split(PHI_0), SPEC.split(PHI_0 + hypernetwork(torch.zeros(1, CONTEXT), PHI_0)[0])
+    for name in before:
+        turned = before[name].clone()
+        if name in ("layers.2.weight", "layers.2.bias"):
+            turned[1] *= -1
+        torch.testing.assert_close(after[name], turned)
+
+
+def test_matrices_change_by_low_rank_only() -> None:
+    wide = HYPERNETWORKS.get("low-rank")(CONTEXT, PolicySpec(9, 8, (12,), "tanh"), 16)
+    assert isinstance(wide, nn.Module)
+    for parameter in wide.parameters():
+        nn.init.normal_(parameter)
+    spec = PolicySpec(9, 8, (12,), "tanh")
+    delta = spec.split(wide(torch.randn(2, CONTEXT), torch.zeros(spec.size)))
+    assert torch.linalg.matrix_rank(delta["layers.0.weight"], rtol=1e-4).tolist() == [4, 4]

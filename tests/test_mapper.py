@@ -21,8 +21,8 @@ from metamap_agents.storage import load_arrays, read_json, save_arrays, write_js
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
-from metamap_rl.encoder import ENCODERS
-from metamap_rl.hypernetwork import HYPERNETWORKS
+from metamap_rl.encoders import ENCODERS
+from metamap_rl.hypernetworks import HYPERNETWORKS
 from metamap_rl.mapper import Mapper, MapperConfig
 from synthetic import (
     FAMILY,

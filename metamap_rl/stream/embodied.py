@@ -104,7 +104,7 @@ class EmbodiedMapper(nn.Module):
             weights: Tensor = mapper(features[0])
             return weights
         z = torch.cat([mapper.encode(rows) for rows in features])
-        return mapper.phi_0 + mapper.weight_scale * mapper.hypernetwork(z)
+        return mapper.phi_0 + mapper.change(z)
 
     def blank(self, seed: int) -> EmbodiedMapper:
         """An untrained mapper with the same embodiments, base policies and units."""

@@ -1,0 +1,12 @@
+"""Encoders, D to z: `base` says what one is, every other module holds one kind."""
+
+from __future__ import annotations
+
+import sys
+
+from metamap_rl.encoders.base import ENCODERS, Encoder, EncoderFactory
+from metamap_rl.registry import load_modules
+
+__all__ = ["ENCODERS", "Encoder", "EncoderFactory"]
+
+load_modules(sys.modules[__name__])

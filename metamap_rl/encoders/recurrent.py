@@ -1,0 +1,65 @@
+"""Encoders that read D as a sequence, as RMA's and PEARL's successors read history."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from metamap_rl.encoders.base import ENCODERS
+from metamap_rl.encoders.parts import bounded_head, embedding, kept_rows, mean_and_std
+
+__all__ = ["PoolingRecurrentEncoder", "RecurrentEncoder"]
+
+
+@ENCODERS.register("gru")
+class RecurrentEncoder(nn.Module):
+    """``z = LayerNorm(MLP(h_n))`` with ``h`` the state of a GRU over the transitions in their order.
+
+    Hidden rows are left out of the sequence, wherever they stand.
+    """
+
+    ordered: ClassVar[bool] = True
+    _pools: ClassVar[bool] = False
+
+    def __init__(self, feature_size: int, context_size: int, hidden: int) -> None:
+        super().__init__()
+        self.embed = embedding(feature_size, hidden)
+        self.recurrent = nn.GRU(hidden, hidden, batch_first=True)
+        self.head = bounded_head((3 if self._pools else 1) * hidden, context_size, hidden)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `metamap_rl.encoders.base.Encoder`."""
+        embedded = self.embed(kept_rows(features, mask))
+        summary = self._last(embedded, mask)
+        if self._pools:
+            summary = torch.cat([summary, mean_and_std(embedded, mask)], dim=-1)
+        z: Tensor = self.head(summary)
+        return z
+
+    def _last(self, embedded: Tensor, mask: Tensor | None) -> Tensor:
+        """State [B, H] after the last row that counts; zeros where there is none."""
+        if embedded.shape[1] == 0:
+            return embedded.new_zeros(embedded.shape[0], self.recurrent.hidden_size)
+        if mask is None:
+            last: Tensor = self.recurrent(embedded)[1][0]
+            return last
+        # Rows that count move to the front, in their order; what follows them is not looked at.
+        order = mask.to(torch.int8).argsort(dim=1, descending=True, stable=True).unsqueeze(-1)
+        states = self.recurrent(embedded.gather(1, order.expand_as(embedded)))[0]
+        count = mask.sum(dim=1)
+        row = (count - 1).clamp(min=0)[:, None, None].expand(-1, 1, states.shape[-1])
+        return torch.where((count > 0).unsqueeze(-1), states.gather(1, row).squeeze(1), 0.0)
+
+    def share_core(self, other: RecurrentEncoder) -> None:
+        """See `metamap_rl.encoders.base.Encoder`: all but the first layer."""
+        self.embed[2] = other.embed[2]
+        self.recurrent, self.head = other.recurrent, other.head
+
+
+@ENCODERS.register("pooling-gru")
+class PoolingRecurrentEncoder(RecurrentEncoder):
+    """The GRU's last state beside mean and standard deviation of what it read: order where it helps, a set besides."""
+
+    _pools: ClassVar[bool] = True

@@ -1,0 +1,52 @@
+"""Hypernetworks: the context z of a task to a change of the base policy's weights.
+
+To add one, write a module in `metamap_rl.hypernetworks` with a class that has the constructor and the call of
+:class:`Hypernetwork`, and register it with ``@HYPERNETWORKS.register("name")``. It must answer zero before training:
+the untrained mapper *is* phi_0.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from metamap_agents.policy_spec import PolicySpec
+from metamap_rl.registry import Registry
+
+__all__ = ["HYPERNETWORKS", "Hypernetwork", "HypernetworkFactory"]
+
+
+class Hypernetwork(Protocol):
+    """What the mapper needs of a hypernetwork; implementations are ``nn.Module`` classes."""
+
+    def __call__(self, z: Tensor, phi_0: Tensor) -> Tensor:
+        """Map a context to a change of weights, all in units of the mapper's per-weight scale.
+
+        Args:
+            z: contexts [B, Z].
+            phi_0: weights of the base policy [P].
+
+        Returns:
+            delta [B, P]; exactly zero before training.
+        """
+        ...
+
+    def share_core(self, other: Any) -> None:
+        """Use ``other``'s own modules, shared and not copied, for everything that does not depend on P.
+
+        Args:
+            other: a hypernetwork of the same class, context size and width, perhaps for another policy's shape.
+        """
+        ...
+
+
+class HypernetworkFactory(Protocol):
+    """How the mapper builds a hypernetwork: the size Z, the generated network's shape, the width of hidden layers."""
+
+    def __call__(self, context_size: int, spec: PolicySpec, hidden: int) -> Hypernetwork:
+        """Build it; parameters are drawn from torch's current generator, which the mapper seeds."""
+        ...
+
+
+HYPERNETWORKS: Registry[HypernetworkFactory] = Registry("hypernetwork")
