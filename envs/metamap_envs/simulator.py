@@ -63,6 +63,9 @@ class Engine(Protocol):
     def diverged(self) -> NDArray[np.bool_] | None:
         """Which environments were found unstable since their last start, bool [N], or None if none was."""
 
+    def data(self, index: int) -> mujoco.MjData:
+        """A copy of one environment's `MjData`, for rendering."""
+
     def close(self) -> None:
         """Release what is held."""
 

@@ -131,8 +131,8 @@ def read_file(path: Path) -> Declaration:
 
 
 def _told(error: ValidationError, owner: str) -> MetaMapError:
-    """The first of pydantic's complaints as a sentence."""
-    first = error.errors()[0]
+    """The first of pydantic's complaints as a sentence; a key that is unknown comes before one that is missing."""
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
     place = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
         inside = len(place) > 1

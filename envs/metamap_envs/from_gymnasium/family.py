@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, Family, State
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
-from metamap_envs.from_gymnasium.targets import Argument, Attribute, ModelField, Target, with_attributes
+from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target, with_attributes
 from metamap_envs.task import Task
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ class GymnasiumFamily(Family):
         Raises:
             MetaMapError: a task of another family, or the environment refuses it.
         """
-        arguments, attributes = {**self.arguments, **kwargs}, {}
+        arguments, attributes = {**self.arguments, **kwargs}, dict[str, Any]()
         fields: list[tuple[ModelField, float]] = []
         for name, value in self.check_task(task).parameters:
             target = self.targets[name]
@@ -210,5 +210,6 @@ def _write_fields(base: Any, fields: Sequence[tuple[ModelField, float]]) -> None
     """Write values into an environment's own model, which nobody has written to before."""
     import mujoco
 
-    if any([target.write(base.model, value) for target, value in fields]):  # a list: each has to be written
+    stale = [target.write(base.model, value) for target, value in fields]
+    if any(stale):
         mujoco.mj_setConst(base.model, mujoco.MjData(base.model))

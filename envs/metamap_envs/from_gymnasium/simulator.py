@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -112,6 +113,17 @@ class GymnasiumSimulator:
     def diverged(self) -> NDArray[np.bool_] | None:
         """Which environments were found unstable since their last start, bool [N], or None if none was."""
         return self._diverged.copy() if self._diverged.any() else None
+
+    def data(self, index: int) -> Any:
+        """A copy of one environment's `MjData`, for rendering.
+
+        Raises:
+            MetaMapError: the environment has none.
+        """
+        found = getattr(self.envs[index].unwrapped, "data", None)
+        if not hasattr(found, "qpos"):
+            raise MetaMapError(f"family {self.family.name!r} has no MuJoCo model: it is {self.family.base_id}")
+        return copy.copy(found)
 
     def close(self) -> None:
         """Close the environments."""

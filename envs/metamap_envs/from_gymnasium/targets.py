@@ -156,11 +156,8 @@ def with_attributes(creator: Any, values: Mapping[str, Any]) -> Any:
             changed = name in values and "_metamap_constructed" not in self.__dict__
             super().__setattr__(name, values[name] if changed else value)
 
-    Changed.__name__, Changed.__qualname__, Changed.__module__ = (
-        creator.__name__,
-        creator.__qualname__,
-        creator.__module__,
-    )
+    for name in ("__name__", "__qualname__", "__module__", "__doc__"):
+        setattr(Changed, name, getattr(creator, name))
     return Changed
 
 
@@ -261,17 +258,19 @@ def argument_names(creator: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
 
     ``**kwargs`` are followed to the base classes, as in Gymnasium's MuJoCo environments.
     """
-    functions = [cls.__init__ for cls in creator.__mro__] if inspect.isclass(creator) else [creator]
+    functions: list[Any] = [creator]
+    if inspect.isclass(creator):
+        functions = [vars(cls)["__init__"] for cls in creator.__mro__ if "__init__" in vars(cls)]
     names: dict[str, Any] = {}
     for function in functions:
         if function is object.__init__:
             return names, False
         parameters = inspect.signature(function).parameters.values()
         for parameter in parameters:
-            if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY):
+            named = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+            if named and parameter.name != "self":
                 names.setdefault(parameter.name, parameter.default)
         if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            names.pop("self", None)
             return names, False
     return names, True
 
@@ -279,7 +278,7 @@ def argument_names(creator: Callable[..., Any]) -> tuple[dict[str, Any], bool]:
 def _argument_default(name: str, creator: Any, fixed: Mapping[str, Any]) -> Any:
     known, others = argument_names(creator)
     if name not in known and not others:
-        raise unknown_name("argument of the environment's constructor", name, known.keys() - {"self"})
+        raise unknown_name("argument of the environment's constructor", name, known)
     own = fixed.get(name, known.get(name))
     return own if isinstance(own, bool | int | float) else None
 
