@@ -326,6 +326,17 @@ def test_nothing_heavy_is_imported_before_a_family_is_declared() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_reading_the_half_cheetah_prints_nothing_and_leaves_no_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    family = declare("gymnasium:HalfCheetah-v5", body="torso", field="mass", how="scale", train=[0.5, 1.5])
+    np.testing.assert_allclose(family.model(family.task()).body_mass.sum(), 14.0)
+    assert (family.base_id, family.frame_skip, family.embodiment) == ("HalfCheetah-v5", 5, "halfcheetah-v5")
+    assert capfd.readouterr() == ("", "")
+    assert list(tmp_path.iterdir()) == []
+
+
 # environments of the user's own --------------------------------------------------------------------------------------
 
 
@@ -374,6 +385,12 @@ def test_a_step_that_is_not_finite_ends_the_episode(drift: str) -> None:
     assert terminated[0]
     assert infos["final_info"]["diverged"][0]
     assert not envs.step(np.zeros((1, 1)))[2][0]
+    env = GymnasiumFamilyEnv("test")
+    start, _ = env.reset()
+    env.env.unwrapped.steps = 4  # type: ignore[attr-defined]
+    observation, reward, terminated, _, info = env.step(np.zeros(1))
+    np.testing.assert_array_equal(observation, start)
+    assert (reward, terminated, info["diverged"]) == (0.0, True, True)
 
 
 def test_attributes_of_the_class_arguments_without_default_and_functions(drift: str) -> None:

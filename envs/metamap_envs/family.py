@@ -310,5 +310,6 @@ def get_family(name: str) -> Family:
 
     declared = find_declared(name)
     if declared is None:
-        raise unknown_name("family", name, {*_REGISTRY, *declared_families()})
+        error = unknown_name("family", name, {*_REGISTRY, *declared_families()})
+        raise MetaMapError(f"{error}; or the path of a YAML file that declares one")
     return declared

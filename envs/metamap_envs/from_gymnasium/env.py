@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, get_family
 from metamap_envs.from_gymnasium.family import GymnasiumFamily
-from metamap_envs.from_gymnasium.simulator import is_unstable
+from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
 from metamap_envs.options import check_options, read_task
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
@@ -25,9 +25,8 @@ _RESET_OPTIONS = ("parameters", "task")
 class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
     """One environment of a declared family, with one task until a reset asks for another.
 
-    ``env`` is Gymnasium's own environment of the task. ``info`` is that environment's, and ``info["task"]`` the task's
-    id. The horizon is not here: `gymnasium.make` adds it. An episode in which MuJoCo finds the physics unstable is
-    terminated, with ``info["diverged"]`` set.
+    ``info`` is that of Gymnasium's own environment, and ``info["task"]`` the task's id. The horizon is not here:
+    `gymnasium.make` adds it. An episode whose physics are unstable is terminated, with ``info["diverged"]`` set.
 
     Args:
         family: name of the family.
@@ -55,17 +54,23 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
             )
         self.family = found
         self.render_mode = render_mode
-        self._kwargs = kwargs if render_mode is None else {"render_mode": render_mode, **kwargs}
         self.observation_space = observation_space(found)
         self.action_space = action_space(found)
-        self._set_task(read_task(found, {"task": task, "parameters": parameters}) or found.task())
-
-    def _set_task(self, task: Task) -> None:
-        self.close()
-        self.task = task
-        self.env = self.family.make(task, **self._kwargs)
+        task = read_task(found, {"task": task, "parameters": parameters}) or found.task()
+        made = kwargs if render_mode is None else {"render_mode": render_mode, **kwargs}
+        self._simulator = GymnasiumSimulator(found, [task], **made)
         self.metadata = self.env.metadata
         self._started = False
+
+    @property
+    def env(self) -> gym.Env[Any, Any]:
+        """Gymnasium's own environment of the task."""
+        return self._simulator.envs[0]
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self._simulator.tasks[0]
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start a new episode.
@@ -81,11 +86,10 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         task = read_task(self.family, options or {})
         super().reset(seed=seed)
         if task is not None:
-            self._set_task(task)
-        self.env.unwrapped.np_random = self.np_random
-        observation, info = self.env.reset()
+            self._simulator.set_tasks([task])
+        self._simulator.start(0, self.np_random)
         self._started = True
-        return self._flat(observation), {**info, "task": self.task.id}
+        return self._simulator.state().readouts["observation"][0], {**self._simulator.infos[0], "task": self.task.id}
 
     def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Advance by one step.
@@ -103,14 +107,12 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
             raise MetaMapError(f"action: expected shape ({self.family.action_size},), got {action.shape}")
         if not np.isfinite(action).all():
             raise MetaMapError(f"the action is not finite: {action}")
-        observation, reward, terminated, truncated, info = self.env.step(self.family.to_environment(action))
-        info = {**info, "task": self.task.id}
-        if is_unstable(self.env):
+        self._simulator.step(action[None])
+        found = {key: values[0] for key, values in self._simulator.state().readouts.items()}
+        terminated, info = bool(found["terminated"]), {**self._simulator.infos[0], "task": self.task.id}
+        if self._simulator.diverged() is not None:
             terminated = info["diverged"] = True
-        return self._flat(observation), float(reward), bool(terminated), bool(truncated), info
-
-    def _flat(self, observation: NDArray[Any]) -> Array:
-        return np.ravel(observation).astype(np.float64)
+        return found["observation"], float(found["reward"]), terminated, bool(found["truncated"]), info
 
     def render(self) -> Any:
         """The environment's own picture."""
@@ -120,5 +122,4 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
 
     def close(self) -> None:
         """Close the environment of the task."""
-        if hasattr(self, "env"):
-            self.env.close()
+        self._simulator.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -52,9 +54,31 @@ def make_env(
         disable_env_checker=True,
     )
     try:
-        return gym.make(spec, **arguments)
+        with _without_deprecations():
+            return gym.make(spec, **arguments)
     except (gym.error.Error, ImportError, TypeError, ValueError, AttributeError) as error:
         raise MetaMapError(f"environment {spec.id!r}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Keep one warning of MuJoCo to ourselves, which it gives each time it reads Gymnasium's half_cheetah.xml.
+
+    It would be printed for each environment, and written to MUJOCO_LOG.TXT in the working directory. Others become
+    warnings of Python.
+    """
+    import mujoco
+
+    told: list[str] = []
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(told.append)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+    for message in told:
+        if "settotalmass" not in message:
+            warnings.warn(f"MuJoCo: {message}", stacklevel=4)
 
 
 class GymnasiumFamily(Family):

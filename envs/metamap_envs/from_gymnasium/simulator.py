@@ -17,15 +17,7 @@ from metamap_envs.task import Task
 if TYPE_CHECKING:
     from metamap_envs.from_gymnasium.family import GymnasiumFamily
 
-__all__ = ["GymnasiumSimulator", "is_unstable"]
-
-
-def is_unstable(env: gym.Env[Any, Any]) -> bool:
-    """Whether MuJoCo found the physics of an environment unstable since its last reset; False without MuJoCo."""
-    from metamap_envs.simulator import UNSTABLE
-
-    warning = getattr(getattr(env.unwrapped, "data", None), "warning", None)
-    return warning is not None and any(warning[kind].number for kind in UNSTABLE)
+__all__ = ["GymnasiumSimulator"]
 
 
 class GymnasiumSimulator:
@@ -39,17 +31,24 @@ class GymnasiumSimulator:
         family: the family of all tasks.
         tasks: one task per environment.
         num_threads: only checked: environments of Gymnasium hold Python's lock while they step.
+        **kwargs: more arguments of the environments' constructors, e.g. ``render_mode``.
+
+    Attributes:
+        envs: Gymnasium's environments.
+        infos: what each gave beside observation and reward, last.
 
     Raises:
         MetaMapError: ``num_threads`` is negative.
     """
 
-    def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], num_threads: int = 0) -> None:
+    def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], num_threads: int = 0, **kwargs: Any) -> None:
         if num_threads < 0:
             raise MetaMapError(f"num_threads must be 0 (all cores) or more, got {num_threads}")
         self.family = family
         count = len(tasks)
+        self._kwargs = kwargs
         self.envs: list[gym.Env[Any, Any]] = []
+        self.infos: list[dict[str, Any]] = [{} for _ in tasks]
         self.tasks: tuple[Task, ...] = ()
         self._observations: Array = np.zeros((count, family.observation_size))
         self._rewards: Array = np.zeros(count)
@@ -66,7 +65,10 @@ class GymnasiumSimulator:
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give each environment its task: a newly made one where the task is another, no trace of the last."""
         kept: list[Task | None] = [*self.tasks] or [None] * len(tasks)
-        new = [None if task == old else self.family.make(task) for task, old in zip(tasks, kept, strict=True)]
+        new = [
+            None if task == old else self.family.make(task, **self._kwargs)
+            for task, old in zip(tasks, kept, strict=True)
+        ]
         for index, env in enumerate(new):
             if env is not None and self.envs:
                 self.envs[index].close()
@@ -78,7 +80,7 @@ class GymnasiumSimulator:
         """Reset environment ``index``, which draws its start from ``generator``."""
         env = self.envs[index]
         env.unwrapped.np_random = generator
-        observation, _ = env.reset()
+        observation, self.infos[index] = env.reset()
         self._observations[index] = np.ravel(observation)
         self._rewards[index] = 0.0
         self._terminated[index] = self._truncated[index] = self._diverged[index] = False
@@ -90,14 +92,15 @@ class GymnasiumSimulator:
         """Advance the environments (all, or those of ``indices``) by one step."""
         for index in range(len(self.envs)) if indices is None else indices:
             env = self.envs[index]
-            observation, reward, terminated, truncated, _ = env.step(self.family.to_environment(actions[index]))
+            action = self.family.to_environment(actions[index])
+            observation, reward, terminated, truncated, self.infos[index] = env.step(action)
             flat, reward = np.ravel(observation), float(reward)
             finite = bool(np.isfinite(flat).all() and np.isfinite(reward))
             if finite:
                 self._observations[index] = flat
             self._rewards[index] = reward if finite else 0.0
             self._terminated[index], self._truncated[index] = terminated, truncated
-            self._diverged[index] |= not finite or is_unstable(env)
+            self._diverged[index] |= not finite or _is_unstable(env)
 
     def state(self) -> State:
         """A copy of what the environments gave last, as readouts; positions and velocities stay inside them."""
@@ -129,3 +132,11 @@ class GymnasiumSimulator:
         """Close the environments."""
         for env in self.envs:
             env.close()
+
+
+def _is_unstable(env: gym.Env[Any, Any]) -> bool:
+    """Whether MuJoCo found the physics of an environment unstable since its last reset; False without MuJoCo."""
+    from metamap_envs.simulator import UNSTABLE
+
+    warning = getattr(getattr(env.unwrapped, "data", None), "warning", None)
+    return warning is not None and any(warning[kind].number for kind in UNSTABLE)
