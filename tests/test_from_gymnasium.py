@@ -38,6 +38,7 @@ from metamap_envs.from_gymnasium.declaration import read_file
 from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from metamap_envs.from_gymnasium.targets import FIELDS
 from metamap_rl.cli import main
+from metamap_rl.workflow import TaskCounts, fill_zoo
 from test_family_physics import assert_equal_models, explicit_bodies
 
 FOLDER = Path(loading.__file__).parent / "examples"
@@ -311,6 +312,23 @@ def test_processes_started_later_find_a_loaded_file(tmp_path: Path) -> None:
     code = "from metamap_envs import get_family; print(get_family('test-swing').task({'gravity': 6}).id)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == family.task({"gravity": 6}).id
+
+
+@pytest.mark.slow
+def test_a_zoo_by_workers_a_mapper_and_its_evaluation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "swing.yml"
+    path.write_text(SWING)
+    settings = tiny.SETTINGS
+    counts = TaskCounts(train=3, validation=2, test_in=2, test_out=0)
+    zoo = fill_zoo(
+        tmp_path / "zoo", str(path), counts, seed=0, workers=2, base_overrides=settings, expert_overrides=settings
+    )
+    assert zoo.family is get_family("test-swing")
+    tiny.make_mapper(zoo).save(tmp_path / "mapper")
+    assert main(["adapt", str(tmp_path / "mapper"), "--parameters", "gravity=7", "--episodes", "1"]) == 0
+    folders = [str(tmp_path / "mapper"), "--zoo", str(tmp_path / "zoo")]
+    assert main(["mapper", "evaluate", *folders, "--episodes", "1", "--steps", "5", "--no-controls"]) == 0
+    assert "base policy" in capsys.readouterr().out
 
 
 def test_the_registry_of_the_package_stays_as_it_is() -> None:
