@@ -448,6 +448,8 @@ def test_attributes_of_the_class_arguments_without_default_and_functions(drift: 
         (SWING.replace("argument: g", "option: gravity"), "needs a MuJoCo model, which this environment has not"),
         (SWING.replace("[5, 15]", "[15, 5]"), r"interval \[15.0, 5.0\] leaves its bounds"),
         (SWING.replace("[5, 15]", "much"), "parameters.gravity.train: .*got 'much'"),
+        (SWING + "  again: {argument: g, how: scale, train: [1, 2]}", "'gravity' and 'again' write the same thing"),
+        (SWING.replace("argument: g", "argument: g, how: scale") + "arguments: {g: 0}", "changes nothing, as it is 0"),
         (SWING + "arguments: {h: 1}", "unknown argument of the constructor 'h'"),
         (SWING.replace("test-swing", "cheetah-velocity"), "is part of the package"),
         (SWING.replace("Pendulum-v1", "'not a module:Pendulum-v1'"), "is not the name of a module"),

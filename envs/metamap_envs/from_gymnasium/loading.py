@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,6 +173,9 @@ def _build(declaration: Declaration) -> Family:
             parameters.append(_parameter(name, entry, own))
         except MetaMapError as error:
             raise MetaMapError(f"{owner}: {error}") from None
+        for other, taken in targets.items():
+            if _place(taken) == _place(target):
+                raise MetaMapError(f"{owner}: the parameters {other!r} and {name!r} write the same thing")
         targets[name] = target
     horizon = declaration.horizon or spec.max_episode_steps
     if horizon is None:
@@ -198,6 +201,11 @@ def _build(declaration: Declaration) -> Family:
     family: Family = type("DeclaredFamily", (GymnasiumFamily,), body)()
     assert family.observation_size + family.action_size  # read here, so that unfit spaces are refused here
     return family
+
+
+def _place(target: Target) -> Target:
+    """What a target writes, whatever it writes there."""
+    return replace(target, own=0.0, scale=False)
 
 
 def _spec(environment: str, owner: str) -> EnvSpec:

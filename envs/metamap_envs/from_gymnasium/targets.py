@@ -134,6 +134,8 @@ def resolve(
                 f"declare how: set and a default"
             )
         return target, entry.default
+    if scale and own == 0:
+        raise MetaMapError(f"parameter {name!r}: a factor on {target.name!r} changes nothing, as it is 0")
     return target, 1.0 if scale else float(own)
 
 
