@@ -3,6 +3,7 @@
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, Readout, State, get_family, list_families, register_family
+from metamap_envs.from_gymnasium import declared_families, from_gymnasium, load_family
 from metamap_envs.parameters import Parameter, ParameterSpace, Split
 from metamap_envs.registration import register_all
 from metamap_envs.rollout import Rollout
@@ -21,8 +22,11 @@ __all__ = [
     "Split",
     "State",
     "Task",
+    "declared_families",
+    "from_gymnasium",
     "get_family",
     "list_families",
+    "load_family",
     "register_family",
 ]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -19,6 +19,8 @@ from metamap_envs.task import CUSTOM_SPLIT, Task
 
 if TYPE_CHECKING:
     import mujoco
+
+    from metamap_envs.simulator import Engine
 
 __all__ = ["Family", "Readout", "State", "get_family", "list_families", "register_family", "sum_of_squares"]
 
@@ -139,6 +141,10 @@ class Family(ABC):
         """Whether each episode ended in ``after``, bool [N]. Default: never, as in HalfCheetah and Reacher."""
         return np.zeros(len(after.qpos), dtype=np.bool_)
 
+    def truncated(self, after: State) -> NDArray[np.bool_] | None:
+        """Whether each episode was cut short besides the horizon, bool [N], or None: none ever is. Default: None."""
+        return None
+
     # what follows from the above ---------------------------------------------------------------------------------
 
     @cached_property
@@ -207,6 +213,12 @@ class Family(ABC):
         if self.apply(model, task):
             mujoco.mj_setConst(model, mujoco.MjData(model))
         return model
+
+    def engine(self, tasks: Sequence[Task], num_threads: int = 0) -> Engine:
+        """What steps N environments of this family, one for each task. Default: MuJoCo alone, in threads."""
+        from metamap_envs.simulator import Simulator
+
+        return Simulator(self, tasks, num_threads)
 
     def task(self, parameters: Mapping[str, object] | None = None, split: str = CUSTOM_SPLIT) -> Task:
         """Make a task from some or all parameters; the others are at their defaults.
@@ -286,9 +298,18 @@ def _instance(cls: type[Family]) -> Family:
 def get_family(name: str) -> Family:
     """The one instance of a family.
 
+    Args:
+        name: of a family of this package, or of one that is declared in YAML, whose file's path will do as well.
+
     Raises:
         MetaMapError: no family of that name; the message names the closest one.
     """
-    if name not in list_families():
-        raise unknown_name("family", name, _REGISTRY)
-    return _instance(_REGISTRY[name])
+    if name in list_families():
+        return _instance(_REGISTRY[name])
+    from metamap_envs.from_gymnasium.loading import declared_families, find_declared
+
+    declared = find_declared(name)
+    if declared is None:
+        error = unknown_name("family", name, {*_REGISTRY, *declared_families()})
+        raise MetaMapError(f"{error}; or the path of a YAML file that declares one")
+    return declared

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import mujoco
 import numpy as np
@@ -15,7 +15,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, Family, State
 from metamap_envs.task import Task
 
-__all__ = ["UNSTABLE", "Simulator", "default_threads"]
+__all__ = ["UNSTABLE", "Engine", "Simulator", "default_threads"]
 
 UNSTABLE = tuple(
     warning.value
@@ -32,6 +32,42 @@ UNSTABLE = tuple(
 def default_threads() -> int:
     """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Engine(Protocol):
+    """N environments of one family, each with its own task: what `FamilyVectorEnv` steps.
+
+    Attributes:
+        tasks: one for each environment.
+        values: their parameters, float64 [N, P].
+    """
+
+    tasks: tuple[Task, ...]
+    values: Array
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Give each environment its task, from the next `start` on."""
+
+    def start(self, index: int, generator: np.random.Generator) -> None:
+        """Begin a new episode in environment ``index``; `forward` must follow."""
+
+    def forward(self, indices: NDArray[np.intp]) -> None:
+        """Compute what follows from the starts of ``indices``."""
+
+    def step(self, actions: NDArray[Any], indices: NDArray[np.intp] | None = None) -> None:
+        """Advance all environments, or those of ``indices``, by one step; actions are [N, A]."""
+
+    def state(self) -> State:
+        """A copy of what the family's formulas may look at."""
+
+    def diverged(self) -> NDArray[np.bool_] | None:
+        """Which environments were found unstable since their last start, bool [N], or None if none was."""
+
+    def data(self, index: int) -> mujoco.MjData:
+        """A copy of one environment's `MjData`, for rendering."""
+
+    def close(self) -> None:
+        """Release what is held."""
 
 
 class Simulator:
@@ -112,6 +148,9 @@ class Simulator:
             return None
         found: NDArray[np.bool_] = np.logical_or.reduce(self._warnings[:, UNSTABLE] > 0, axis=1)
         return found if found.any() else None
+
+    def close(self) -> None:
+        """Nothing to release: the threads end with the simulator."""
 
     def data(self, index: int) -> mujoco.MjData:
         """A copy of one environment's `MjData`, for rendering."""

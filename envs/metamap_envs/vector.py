@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Array, get_family
 from metamap_envs.options import check_options, read_mask, read_seeds, read_task, read_tasks
-from metamap_envs.simulator import Simulator
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 
@@ -68,7 +67,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self.single_action_space = action_space(self.family)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self.simulator = Simulator(self.family, tasks, num_threads)
+        self.simulator = self.family.engine(tasks, num_threads)
         pairs = [seeding.np_random() for _ in tasks]
         self._generators = [generator for generator, _ in pairs]
         self._seeds = [seed for _, seed in pairs]
@@ -168,7 +167,8 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         return self.family.observe(self._before), rewards, terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Nothing to release: the threads end with the simulator."""
+        """Release the simulator."""
+        self.simulator.close()
 
     # inside -------------------------------------------------------------------------------------------------------
 
@@ -212,7 +212,8 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             infos["diverged"] = infos["_diverged"] = diverged
         self._before = after
         self._elapsed += 1
-        return rewards, terminated, self._elapsed >= self.horizon, infos
+        truncated, cut = self._elapsed >= self.horizon, self.family.truncated(after)
+        return rewards, terminated, truncated if cut is None else truncated | cut, infos
 
     def _step_after_ends(
         self, actions: NDArray[Any]

@@ -1,0 +1,145 @@
+"""What a family's YAML file may say, checked before anything is built."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.parameters import Interval
+
+__all__ = ["TARGETS", "Declaration", "ParameterEntry", "read_declaration", "read_file"]
+
+TARGETS = ("body", "joint", "geom", "actuator", "option", "argument", "attribute")
+_NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ParameterEntry(BaseModel):
+    """One parameter: what it writes, and which values it takes. Exactly one of `TARGETS` says what it writes."""
+
+    model_config = _STRICT
+
+    body: str | None = None
+    joint: str | None = None
+    geom: str | None = None
+    actuator: str | None = None
+    option: str | None = None
+    argument: str | None = None
+    attribute: str | None = None
+    field: str | None = None
+    index: int | None = Field(default=None, ge=0)
+    how: Literal["set", "scale"] = "set"
+    unit: str = "1"
+    default: float | None = None
+    train: tuple[Interval, ...] = ()
+    out: tuple[Interval, ...] = ()
+    choices: tuple[float, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    description: str = ""
+    periodic: bool = False
+
+    @field_validator("train", "out", mode="before")
+    @classmethod
+    def _one_interval_or_many(cls, value: object) -> object:
+        single = isinstance(value, list | tuple) and value and not isinstance(value[0], list | tuple)
+        return [value] if single else value
+
+    @model_validator(mode="after")
+    def _check_target(self) -> ParameterEntry:
+        given = [name for name in TARGETS if getattr(self, name) is not None]
+        if len(given) != 1:
+            got = " and ".join(given) or "none of them"
+            raise ValueError(f"needs one of {', '.join(TARGETS)} to say what it writes; got {got}")
+        of_object = given[0] in TARGETS[:4]
+        if of_object != (self.field is not None):
+            told = "needs a field" if of_object else "has no field of its own"
+            raise ValueError(f"the target {given[0]!r} {told}; field belongs to {', '.join(TARGETS[:4])}")
+        if self.index is not None and given[0] in TARGETS[5:]:
+            raise ValueError(f"index belongs to MuJoCo's fields, not to the target {given[0]!r}")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """Which of `TARGETS` it has."""
+        return next(name for name in TARGETS if getattr(self, name) is not None)
+
+
+class Declaration(BaseModel):
+    """A family: a Gymnasium environment and a table of parameters.
+
+    Attributes:
+        name: the family's name, lower case with hyphens.
+        environment: Gymnasium id, or "module:id" to import the module that registers it.
+        parameters: what varies, by name.
+        description: one sentence for people.
+        version: goes up when the file changes what an environment does.
+        embodiment: the robot; families of one embodiment share sizes. Default: the id in lower case.
+        horizon: steps after which an episode is truncated. Default: the environment's own.
+        arguments: of the environment's constructor, the same for all tasks.
+    """
+
+    model_config = _STRICT
+
+    name: str = Field(pattern=_NAME)
+    environment: str
+    parameters: dict[str, ParameterEntry] = Field(min_length=1)
+    description: str = ""
+    version: int = Field(default=0, ge=0)
+    embodiment: str | None = Field(default=None, pattern=_NAME)
+    horizon: int | None = Field(default=None, ge=1)
+    arguments: dict[str, Any] = {}
+
+
+def read_declaration(document: object, owner: str) -> Declaration:
+    """Check a declaration in its dictionary form.
+
+    Args:
+        document: as YAML gives it.
+        owner: where it comes from, for the message.
+
+    Raises:
+        MetaMapError: an unknown key (the closest one is named), a missing one, or a value that is not admitted.
+    """
+    if not isinstance(document, Mapping):
+        raise MetaMapError(f"{owner}: expected a mapping with name, environment and parameters, got {document!r}")
+    try:
+        return Declaration.model_validate(dict(document))
+    except ValidationError as error:
+        raise _told(error, owner) from None
+
+
+def read_file(path: Path) -> Declaration:
+    """Read a family's YAML file.
+
+    Raises:
+        MetaMapError: there is no such file, it is not YAML, or as `read_declaration`.
+    """
+    owner = f"family file {str(path)!r}"
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise MetaMapError(f"{owner}: {error.strerror or error}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MetaMapError(f"{owner} is not YAML: {' '.join(str(error).split())}") from None
+    return read_declaration(document, owner)
+
+
+def _told(error: ValidationError, owner: str) -> MetaMapError:
+    """The first of pydantic's complaints as a sentence; a key that is unknown comes before one that is missing."""
+    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
+    place = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        inside = len(place) > 1
+        kind = f"key of parameter {place[1]!r}" if inside else "key of a family"
+        model: type[BaseModel] = ParameterEntry if inside else Declaration
+        return MetaMapError(f"{owner}: {unknown_name(kind, place[-1], model.model_fields)}")
+    where = f"{'.'.join(place)}: " if place else ""
+    message = first["msg"].removeprefix("Value error, ")
+    got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+    return MetaMapError(f"{owner}: {where}{message[0].lower()}{message[1:]}{got}")

@@ -1,0 +1,125 @@
+"""The single environment of a declared family: Gymnasium's own, made for a task."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Array, get_family
+from metamap_envs.from_gymnasium.family import GymnasiumFamily
+from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
+from metamap_envs.options import check_options, read_task
+from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.task import Task
+
+__all__ = ["GymnasiumFamilyEnv"]
+
+_RESET_OPTIONS = ("parameters", "task")
+
+
+class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
+    """One environment of a declared family, with one task until a reset asks for another.
+
+    ``info`` is that of Gymnasium's own environment, and ``info["task"]`` the task's id. The horizon is not here:
+    `gymnasium.make` adds it. An episode whose physics are unstable is terminated, with ``info["diverged"]`` set.
+
+    Args:
+        family: name of the family.
+        parameters: some or all of its parameters; the others are at their defaults.
+        task: a whole task instead of parameters.
+        render_mode: one of the environment's own.
+        **kwargs: for the environment's constructor, e.g. width and height.
+
+    Raises:
+        MetaMapError: unknown family or parameter, a value that is not admitted, or a family that is not declared.
+    """
+
+    def __init__(
+        self,
+        family: str,
+        parameters: Mapping[str, object] | None = None,
+        task: Task | None = None,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        found = get_family(family)
+        if not isinstance(found, GymnasiumFamily):
+            raise MetaMapError(
+                f"family {found.name!r} is not declared in YAML; make it with gym.make({found.gym_id!r})"
+            )
+        self.family = found
+        self.render_mode = render_mode
+        self.observation_space = observation_space(found)
+        self.action_space = action_space(found)
+        task = read_task(found, {"task": task, "parameters": parameters}) or found.task()
+        made = kwargs if render_mode is None else {"render_mode": render_mode, **kwargs}
+        self._simulator = GymnasiumSimulator(found, [task], **made)
+        self.metadata = self.env.metadata
+        self._started = False
+
+    @property
+    def env(self) -> gym.Env[Any, Any]:
+        """Gymnasium's own environment of the task."""
+        return self._simulator.envs[0]
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self._simulator.tasks[0]
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start a new episode.
+
+        Args:
+            seed: restarts the environment's generator.
+            options: ``parameters`` or ``task`` change the task from here on.
+
+        Raises:
+            MetaMapError: unknown option, or a task that the family does not admit.
+        """
+        check_options(options or {}, _RESET_OPTIONS)
+        task = read_task(self.family, options or {})
+        super().reset(seed=seed)
+        if task is not None:
+            self._simulator.set_tasks([task])
+        self._simulator.start(0, self.np_random)
+        self._started = True
+        return self._simulator.state().readouts["observation"][0], {**self._simulator.infos[0], "task": self.task.id}
+
+    def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Advance by one step.
+
+        Args:
+            action: [A], in the family's range; not clipped here.
+
+        Raises:
+            MetaMapError: `reset` was never called, the shape is another, or a value is not finite.
+        """
+        if not self._started:
+            raise MetaMapError("call reset() before step()")
+        action = np.asarray(action)
+        if action.shape != (self.family.action_size,):
+            raise MetaMapError(f"action: expected shape ({self.family.action_size},), got {action.shape}")
+        if not np.isfinite(action).all():
+            raise MetaMapError(f"the action is not finite: {action}")
+        self._simulator.step(action[None])
+        found = {key: values[0] for key, values in self._simulator.state().readouts.items()}
+        terminated, info = bool(found["terminated"]), {**self._simulator.infos[0], "task": self.task.id}
+        if self._simulator.diverged() is not None:
+            terminated = info["diverged"] = True
+        return found["observation"], float(found["reward"]), terminated, bool(found["truncated"]), info
+
+    def render(self) -> Any:
+        """The environment's own picture."""
+        if self.render_mode is None:
+            raise MetaMapError("this environment was made without a render_mode; pass render_mode='rgb_array'")
+        return self.env.render()
+
+    def close(self) -> None:
+        """Close the environment of the task."""
+        self._simulator.close()

@@ -1,0 +1,239 @@
+"""A family whose environments are Gymnasium's own, made for each task."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Array, Family, State
+from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
+from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target, with_attributes
+from metamap_envs.task import Task
+
+if TYPE_CHECKING:
+    import mujoco
+
+    from metamap_envs.simulator import Engine
+
+__all__ = ["GymnasiumFamily", "creator_of", "make_env"]
+
+
+def creator_of(spec: EnvSpec) -> Any:
+    """The class or function behind an environment's id."""
+    return spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
+
+
+def make_env(
+    spec: EnvSpec, arguments: Mapping[str, Any], attributes: Mapping[str, Any] | None = None
+) -> gym.Env[Any, Any]:
+    """Make an environment with its own wrappers but no time limit.
+
+    Args:
+        spec: Gymnasium's.
+        arguments: of the constructor.
+        attributes: values that its constructor finds in place of those that it sets.
+
+    Raises:
+        MetaMapError: a library that the environment needs is missing, or it refuses the arguments.
+    """
+    spec = replace(
+        spec,
+        entry_point=with_attributes(creator_of(spec), attributes) if attributes else spec.entry_point,
+        max_episode_steps=None,
+        disable_env_checker=True,
+    )
+    try:
+        with _without_deprecations():
+            return gym.make(spec, **arguments)
+    except (gym.error.Error, ImportError, TypeError, ValueError, AttributeError) as error:
+        raise MetaMapError(f"environment {spec.id!r}: {' '.join(str(error).split())}") from error
+
+
+@contextmanager
+def _without_deprecations() -> Iterator[None]:
+    """Keep one warning of MuJoCo to ourselves, which it gives each time it reads Gymnasium's half_cheetah.xml.
+
+    It would be printed for each environment, and written to MUJOCO_LOG.TXT in the working directory. Others become
+    warnings of Python.
+    """
+    import mujoco
+
+    told: list[str] = []
+    before = mujoco.get_mju_user_warning()
+    mujoco.set_mju_user_warning(told.append)
+    try:
+        yield
+    finally:
+        mujoco.set_mju_user_warning(before)
+    for message in told:
+        if "settotalmass" not in message:
+            warnings.warn(f"MuJoCo: {message}", stacklevel=4)
+
+
+class GymnasiumFamily(Family):
+    """A declared family; `from_gymnasium` makes one subclass of this for each declaration.
+
+    Observations are the environment's, flat and in float64. Actions are in [-1, 1]: a Box of another range is scaled to
+    it; of a Discrete space of 2 the action is one number, whose sign chooses (above 0: the second); of n > 2 it is n
+    numbers, the largest of which chooses.
+
+    Reward: the environment's own.
+    """
+
+    spec: ClassVar[EnvSpec]
+    arguments: ClassVar[Mapping[str, Any]]
+    targets: ClassVar[Mapping[str, Target]]
+
+    # environments of tasks ----------------------------------------------------------------------------------------
+
+    def make(self, task: Task, **kwargs: Any) -> gym.Env[Any, Any]:
+        """A new environment with a task's values in it; at the defaults, the environment as Gymnasium makes it.
+
+        Args:
+            task: of this family.
+            **kwargs: more arguments of the constructor, e.g. ``render_mode``.
+
+        Raises:
+            MetaMapError: a task of another family, or the environment refuses it.
+        """
+        arguments, attributes = {**self.arguments, **kwargs}, dict[str, Any]()
+        fields: list[tuple[ModelField, float]] = []
+        for name, value in self.check_task(task).parameters:
+            target = self.targets[name]
+            if isinstance(target, ModelField):
+                fields.append((target, value))
+            elif (result := target.result(value)) != target.own:
+                (arguments if isinstance(target, Argument) else attributes)[target.name] = result
+        env = make_env(self.spec, arguments, attributes)
+        if fields:
+            _write_fields(env.unwrapped, fields)
+        return env
+
+    @cached_property
+    def _own(self) -> gym.Env[Any, Any]:
+        """The environment at its own values; never stepped."""
+        return make_env(self.spec, self.arguments)
+
+    def engine(self, tasks: Sequence[Task], num_threads: int = 0) -> Engine:
+        """Environments of Gymnasium, one for each task."""
+        return GymnasiumSimulator(self, tasks, num_threads)
+
+    # sizes --------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def observation_size(self) -> int:
+        """Length of a flat observation, O."""
+        space = self._own.observation_space
+        if not isinstance(space, Box):
+            raise MetaMapError(f"family {self.name!r}: expected an observation space of type Box, got {space}")
+        return int(np.prod(space.shape))
+
+    @cached_property
+    def action_size(self) -> int:
+        """Numbers in an action, A."""
+        space = self._own.action_space
+        if isinstance(space, Discrete):
+            return 1 if space.n == 2 else int(space.n)
+        if not isinstance(space, Box):
+            raise MetaMapError(f"family {self.name!r}: expected an action space of type Box or Discrete, got {space}")
+        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
+            raise MetaMapError(f"family {self.name!r}: expected actions with finite bounds, got {space}")
+        return int(np.prod(space.shape))
+
+    @property
+    def action_range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """-1 and 1, float32 [A] each."""
+        ones = np.ones(self.action_size, dtype=np.float32)
+        return -ones, ones
+
+    @cached_property
+    def step_seconds(self) -> float:
+        """Simulated seconds of one step: the environment's ``dt``, else what its frame rate says."""
+        base = self._own.unwrapped
+        seconds = getattr(base, "dt", None)
+        return float(seconds) if seconds else 1.0 / float(base.metadata.get("render_fps") or 30)
+
+    @cached_property
+    def _affine(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """(middle, half width) of the environment's actions, or None where they are in [-1, 1] already."""
+        space = self._own.action_space
+        if isinstance(space, Discrete) or ((space.low == -1).all() and (space.high == 1).all()):  # type: ignore[attr-defined]
+            return None
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)  # type: ignore[attr-defined]
+        return (low + high) / 2.0, (high - low) / 2.0
+
+    def to_environment(self, action: NDArray[Any]) -> Any:
+        """An action [A] of this family as the environment takes it."""
+        space = self._own.action_space
+        if isinstance(space, Discrete):
+            chosen = int(action[0] > 0.0) if space.n == 2 else int(np.argmax(action))
+            return space.start + chosen
+        shaped = action.reshape(space.shape)
+        if self._affine is None:
+            return shaped
+        middle, half = self._affine
+        return (middle + half * shaped).astype(space.dtype)
+
+    # what `FamilyVectorEnv` asks for --------------------------------------------------------------------------------
+
+    def observe(self, state: State) -> Array:
+        """The environments' observations."""
+        return state.readouts["observation"]
+
+    def reward(
+        self, before: State, after: State, actions: NDArray[Any], values: Array
+    ) -> tuple[Array, dict[str, Array]]:
+        """The environments' rewards, without terms."""
+        return after.readouts["reward"], {}
+
+    def terminated(self, after: State, values: Array) -> NDArray[np.bool_]:
+        """Where the environments say so."""
+        return after.readouts["terminated"].astype(np.bool_, copy=False)
+
+    def truncated(self, after: State) -> NDArray[np.bool_]:
+        """Where the environments say so, besides the horizon."""
+        return after.readouts["truncated"].astype(np.bool_, copy=False)
+
+    # MuJoCo ---------------------------------------------------------------------------------------------------------
+
+    def compile(self) -> mujoco.MjModel:
+        """The environment's model, where it has one."""
+        return self.model(self.task())
+
+    def model(self, task: Task) -> mujoco.MjModel:
+        """The model of a task, where the environment has one."""
+        model = getattr(self.make(task).unwrapped, "model", None)
+        if not hasattr(model, "opt"):
+            raise MetaMapError(f"family {self.name!r} has no MuJoCo model: it is {self.base_id}")
+        return model
+
+    def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
+        """Not to be had: the environment's own reset draws it.
+
+        Raises:
+            MetaMapError: always.
+        """
+        raise MetaMapError(
+            f"family {self.name!r} runs {self.base_id} itself, not its physics alone; "
+            f"make it with gym.make({self.gym_id!r})"
+        )
+
+
+def _write_fields(base: Any, fields: Sequence[tuple[ModelField, float]]) -> None:
+    """Write values into an environment's own model, which nobody has written to before."""
+    import mujoco
+
+    stale = [target.write(base.model, value) for target, value in fields]
+    if any(stale):
+        mujoco.mj_setConst(base.model, mujoco.MjData(base.model))

@@ -1,0 +1,271 @@
+"""Declared families by name or by file: reading, checking, finding them again in other processes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from metamap_envs.errors import MetaMapError, unknown_name
+
+if TYPE_CHECKING:
+    from gymnasium.envs.registration import EnvSpec
+
+    from metamap_envs.family import Family
+    from metamap_envs.from_gymnasium.declaration import Declaration, ParameterEntry
+    from metamap_envs.from_gymnasium.targets import Target
+    from metamap_envs.parameters import Parameter
+
+__all__ = ["VARIABLE", "declared_families", "find_declared", "from_gymnasium", "load_family"]
+
+VARIABLE = "METAMAP_FAMILIES"
+"""Environment variable: YAML files of families, separated as in PATH. Processes started later find them by it."""
+
+_SUFFIXES = (".yml", ".yaml")
+
+
+@dataclass(frozen=True)
+class _Declared:
+    declaration: Declaration
+    family: Family
+
+
+_DECLARED: dict[str, _Declared] = {}
+
+
+def from_gymnasium(document: Mapping[str, Any]) -> Family:
+    """Make a family of any Gymnasium environment from a declaration in its dictionary form, and register its name.
+
+    Processes started later, as those that train experts, do not know it: for them write a file and use `load_family`.
+
+    Args:
+        document: name, environment, parameters and so on; see `Declaration`.
+
+    Returns:
+        The family, which `get_family` finds by its name from now on.
+
+    Raises:
+        MetaMapError: the declaration is wrong, or another family has that name.
+    """
+    from metamap_envs.from_gymnasium.declaration import read_declaration
+
+    return _declare(read_declaration(document, "family declaration"))
+
+
+def load_family(path: str | os.PathLike[str]) -> Family:
+    """Make a family of any Gymnasium environment from its YAML file, and register its name.
+
+    The file's path is added to the environment variable METAMAP_FAMILIES, by which processes started later find it.
+    A family file names a module to import where its environment is written "module:id": read it before you trust it.
+
+    Args:
+        path: of the YAML file.
+
+    Returns:
+        The family, which `get_family` finds by its name from now on.
+
+    Raises:
+        MetaMapError: no such file, the declaration is wrong, or another family has that name.
+    """
+    from metamap_envs.from_gymnasium.declaration import read_file
+
+    found = Path(path).absolute()
+    family = _declare(read_file(found))
+    listed = _listed()
+    if str(found) not in listed:
+        os.environ[VARIABLE] = os.pathsep.join([*listed, str(found)])
+    return family
+
+
+def declared_families() -> tuple[str, ...]:
+    """Names of the example families and of those that are declared already, sorted."""
+    return tuple(sorted({*_examples(), *_DECLARED}))
+
+
+def find_declared(name: object) -> Family | None:
+    """A declared family by its name or by its file's path; None if there is none.
+
+    Raises:
+        MetaMapError: a file that is named, or listed in METAMAP_FAMILIES, is missing or wrong.
+    """
+    if not isinstance(name, str):
+        return None
+    if name in _DECLARED:
+        return _DECLARED[name].family
+    if name.endswith(_SUFFIXES):
+        return load_family(name)
+    for path in _listed():
+        load_family(path)
+        if name in _DECLARED:
+            return _DECLARED[name].family
+    if name in _examples():
+        from metamap_envs.from_gymnasium.declaration import read_file
+
+        return _declare(read_file(_examples()[name]))
+    return None
+
+
+def _listed() -> list[str]:
+    return [path for path in os.environ.get(VARIABLE, "").split(os.pathsep) if path]
+
+
+def _examples() -> dict[str, Path]:
+    """Files of the example families by name."""
+    folder = Path(str(resources.files("metamap_envs.from_gymnasium"))) / "examples"
+    return {path.stem: path for path in sorted(folder.glob("*.yml"))}
+
+
+# from a declaration to a family --------------------------------------------------------------------------------------
+
+
+def _declare(declaration: Declaration) -> Family:
+    """The family of a declaration, made on first use."""
+    from metamap_envs.family import list_families
+
+    name = declaration.name
+    if name in _DECLARED:
+        if _DECLARED[name].declaration != declaration:
+            raise MetaMapError(
+                f"family {name!r} is declared already, with other contents; give the new one another name"
+            )
+        return _DECLARED[name].family
+    if name in list_families():
+        raise MetaMapError(f"family {name!r} is part of the package; give the declared one another name")
+    family = _build(declaration)
+    for other in (entry.family for entry in _DECLARED.values()):
+        sizes = [(each.observation_size, each.action_size) for each in (family, other)]
+        if other.embodiment == family.embodiment and sizes[0] != sizes[1]:
+            raise MetaMapError(
+                f"family {name!r} has {sizes[0]} observations and actions, {other.name!r} of the same embodiment "
+                f"{other.embodiment!r} has {sizes[1]}; declare another embodiment"
+            )
+    _register_id(family)
+    _DECLARED[name] = _Declared(declaration, family)
+    return family
+
+
+def _build(declaration: Declaration) -> Family:
+    """Make the class and its one instance; every name in the declaration is looked up in the environment."""
+    from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of, make_env
+    from metamap_envs.from_gymnasium.targets import argument_names, resolve
+    from metamap_envs.parameters import ParameterSpace
+
+    owner = f"family {declaration.name!r}"
+    spec = _spec(declaration.environment, owner)
+    try:
+        creator = creator_of(spec)
+    except (ImportError, AttributeError) as error:
+        raise MetaMapError(f"{owner}: environment {spec.id!r}: {error}") from error
+    known, others = argument_names(creator)
+    for argument in declaration.arguments:
+        if argument not in known and not others:
+            raise MetaMapError(f"{owner}: {unknown_name('argument of the constructor', argument, known)}")
+    env = make_env(spec, declaration.arguments)
+    targets: dict[str, Target] = {}
+    parameters: list[Parameter] = []
+    for name, entry in declaration.parameters.items():
+        try:
+            target, own = resolve(name, entry, env, creator, declaration.arguments)
+            parameters.append(_parameter(name, entry, own))
+        except MetaMapError as error:
+            raise MetaMapError(f"{owner}: {error}") from None
+        for other, taken in targets.items():
+            if _place(taken) == _place(target):
+                raise MetaMapError(f"{owner}: the parameters {other!r} and {name!r} write the same thing")
+        targets[name] = target
+    horizon = declaration.horizon or spec.max_episode_steps
+    if horizon is None:
+        raise MetaMapError(f"{owner}: {spec.id} has no time limit of its own; declare a horizon")
+    base = env.unwrapped
+    body = {
+        "__doc__": GymnasiumFamily.__doc__,
+        "__module__": GymnasiumFamily.__module__,
+        "name": declaration.name,
+        "version": declaration.version,
+        "base_id": spec.id,
+        "embodiment": declaration.embodiment or spec.id.lower().replace("/", "-").replace("_", "-"),
+        "space": ParameterSpace(tuple(parameters)),
+        "horizon": horizon,
+        "frame_skip": int(getattr(base, "frame_skip", 1)),
+        "description": declaration.description or f"{spec.id} with unknown {', '.join(targets)}",
+        "physics_parameters": frozenset(targets),
+        "spec": spec,
+        "arguments": dict(declaration.arguments),
+        "targets": targets,
+    }
+    env.close()
+    family: Family = type("DeclaredFamily", (GymnasiumFamily,), body)()
+    assert family.observation_size + family.action_size  # read here, so that unfit spaces are refused here
+    return family
+
+
+def _place(target: Target) -> Target:
+    """What a target writes, whatever it writes there."""
+    return replace(target, own=0.0, scale=False)
+
+
+def _spec(environment: str, owner: str) -> EnvSpec:
+    """Gymnasium's spec of an id, importing the module that "module:id" names."""
+    import gymnasium as gym
+
+    module, colon, name = environment.rpartition(":")
+    try:
+        if colon:
+            if not all(part.isidentifier() for part in module.split(".")):
+                raise MetaMapError(f"{owner}: environment {environment!r}: {module!r} is not the name of a module")
+            importlib.import_module(module)
+        if name not in gym.registry:
+            raise MetaMapError(f"{owner}: {unknown_name('Gymnasium environment', name, _closest_ids(name))}")
+        return gym.spec(name)
+    except ImportError as error:
+        raise MetaMapError(f"{owner}: environment {environment!r}: {error}") from error
+
+
+def _closest_ids(name: str) -> list[str]:
+    """The few registered ids that a wrong one may have meant; there are far too many to list."""
+    from difflib import get_close_matches
+
+    import gymnasium as gym
+
+    return get_close_matches(name, list(gym.registry), n=5, cutoff=0.5) or ["CartPole-v1", "HalfCheetah-v5"]
+
+
+def _parameter(name: str, entry: ParameterEntry, own: float) -> Parameter:
+    """The parameter, with bounds that hold every value of its splits and the default, unless declared."""
+    from metamap_envs.parameters import Parameter
+
+    default = own if entry.default is None else entry.default
+    inside = [*entry.choices, default, *(end for interval in entry.train + entry.out for end in interval)]
+    what = next(part for part in (entry.field, entry.option, entry.argument, entry.attribute) if part)
+    of = getattr(entry, entry.kind)
+    text = f"{'factor on ' if entry.how == 'scale' else ''}{what}" + (f" of {entry.kind} {of}" if entry.field else "")
+    return Parameter(
+        name=name,
+        unit=entry.unit,
+        low=min(inside) if entry.low is None else entry.low,
+        high=max(inside) if entry.high is None else entry.high,
+        default=default,
+        train=entry.train,
+        out=entry.out,
+        choices=entry.choices,
+        description=entry.description or text,
+        periodic=entry.periodic,
+    )
+
+
+def _register_id(family: Family) -> None:
+    """Register ``MetaMap/<Name>-v<version>`` with Gymnasium, in this process."""
+    import gymnasium as gym
+
+    if family.gym_id not in gym.registry:
+        gym.register(
+            family.gym_id,
+            entry_point="metamap_envs.from_gymnasium.env:GymnasiumFamilyEnv",
+            vector_entry_point="metamap_envs.vector:make_vector_env",
+            max_episode_steps=family.horizon,
+            kwargs={"family": family.name},
+        )

@@ -1,0 +1,142 @@
+"""Gymnasium's own environments, one for each task, behind the interface of the fast simulator."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Array, State
+from metamap_envs.task import Task
+
+if TYPE_CHECKING:
+    from metamap_envs.from_gymnasium.family import GymnasiumFamily
+
+__all__ = ["GymnasiumSimulator"]
+
+
+class GymnasiumSimulator:
+    """N environments of Gymnasium, each made for its task, stepped one after another.
+
+    Slower than `Simulator`, which steps MuJoCo alone in threads, but observations, rewards and ends are those of the
+    environments' own code. A step whose observation or reward is not finite leaves the last observation, gives a
+    reward of 0 and counts as unstable physics.
+
+    Args:
+        family: the family of all tasks.
+        tasks: one task per environment.
+        num_threads: only checked: environments of Gymnasium hold Python's lock while they step.
+        **kwargs: more arguments of the environments' constructors, e.g. ``render_mode``.
+
+    Attributes:
+        envs: Gymnasium's environments.
+        infos: what each gave beside observation and reward, last.
+
+    Raises:
+        MetaMapError: ``num_threads`` is negative.
+    """
+
+    def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], num_threads: int = 0, **kwargs: Any) -> None:
+        if num_threads < 0:
+            raise MetaMapError(f"num_threads must be 0 (all cores) or more, got {num_threads}")
+        self.family = family
+        count = len(tasks)
+        self._kwargs = kwargs
+        self.envs: list[gym.Env[Any, Any]] = []
+        self.infos: list[dict[str, Any]] = [{} for _ in tasks]
+        self.tasks: tuple[Task, ...] = ()
+        self._observations: Array = np.zeros((count, family.observation_size))
+        self._rewards: Array = np.zeros(count)
+        self._terminated = np.zeros(count, dtype=np.bool_)
+        self._truncated = np.zeros(count, dtype=np.bool_)
+        self._diverged = np.zeros(count, dtype=np.bool_)
+        self.set_tasks(tasks)
+
+    @property
+    def num_threads(self) -> int:
+        """Threads that step: the caller's."""
+        return 1
+
+    def set_tasks(self, tasks: Sequence[Task]) -> None:
+        """Give each environment its task: a newly made one where the task is another, no trace of the last."""
+        kept: list[Task | None] = [*self.tasks] or [None] * len(tasks)
+        new = [
+            None if task == old else self.family.make(task, **self._kwargs)
+            for task, old in zip(tasks, kept, strict=True)
+        ]
+        for index, env in enumerate(new):
+            if env is not None and self.envs:
+                self.envs[index].close()
+        self.envs = [env or self.envs[index] for index, env in enumerate(new)]
+        self.tasks = tuple(tasks)
+        self.values = np.stack([task.values for task in tasks])
+
+    def start(self, index: int, generator: np.random.Generator) -> None:
+        """Reset environment ``index``, which draws its start from ``generator``."""
+        env = self.envs[index]
+        env.unwrapped.np_random = generator
+        observation, self.infos[index] = env.reset()
+        self._observations[index] = np.ravel(observation)
+        self._rewards[index] = 0.0
+        self._terminated[index] = self._truncated[index] = self._diverged[index] = False
+
+    def forward(self, indices: NDArray[np.intp]) -> None:
+        """Nothing to compute: a reset did it."""
+
+    def step(self, actions: NDArray[Any], indices: NDArray[np.intp] | None = None) -> None:
+        """Advance the environments (all, or those of ``indices``) by one step."""
+        for index in range(len(self.envs)) if indices is None else indices:
+            env = self.envs[index]
+            action = self.family.to_environment(actions[index])
+            observation, reward, terminated, truncated, self.infos[index] = env.step(action)
+            flat, reward = np.ravel(observation), float(reward)
+            finite = bool(np.isfinite(flat).all() and np.isfinite(reward))
+            if finite:
+                self._observations[index] = flat
+            self._rewards[index] = reward if finite else 0.0
+            self._terminated[index], self._truncated[index] = terminated, truncated
+            self._diverged[index] |= not finite or _is_unstable(env)
+
+    def state(self) -> State:
+        """A copy of what the environments gave last, as readouts; positions and velocities stay inside them."""
+        none: Array = np.zeros((len(self.envs), 0))
+        readouts: dict[str, NDArray[Any]] = {
+            "observation": self._observations.copy(),
+            "reward": self._rewards.copy(),
+            "terminated": self._terminated.copy(),
+            "truncated": self._truncated.copy(),
+        }
+        return State(none, none, readouts)
+
+    def diverged(self) -> NDArray[np.bool_] | None:
+        """Which environments were found unstable since their last start, bool [N], or None if none was."""
+        return self._diverged.copy() if self._diverged.any() else None
+
+    def data(self, index: int) -> Any:
+        """A copy of one environment's `MjData`, for rendering.
+
+        Raises:
+            MetaMapError: the environment has none.
+        """
+        found = getattr(self.envs[index].unwrapped, "data", None)
+        if not hasattr(found, "qpos"):
+            raise MetaMapError(f"family {self.family.name!r} has no MuJoCo model: it is {self.family.base_id}")
+        return copy.copy(found)
+
+    def close(self) -> None:
+        """Close the environments."""
+        for env in self.envs:
+            env.close()
+
+
+def _is_unstable(env: gym.Env[Any, Any]) -> bool:
+    """Whether MuJoCo found the physics of an environment unstable since its last reset; False without MuJoCo."""
+    from metamap_envs.simulator import UNSTABLE
+
+    warning = getattr(getattr(env.unwrapped, "data", None), "warning", None)
+    return warning is not None and any(warning[kind].number for kind in UNSTABLE)
