@@ -1,0 +1,275 @@
+"""Ablations: which part of the mapper does what, as a table of cells that differ from a baseline in one factor.
+
+A cell is one training with one seed, measured on *validation* tasks: designs are chosen with it, so test tasks stay
+untouched. Because the checkpoint is chosen on the same tasks, its numbers are somewhat too good, all by the same rule.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import yaml
+from pydantic import Field
+
+from metamap_agents.executors import Executor
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import library_versions, read_json, write_json
+from metamap_agents.training import torch_threads
+from metamap_agents.zoo import Zoo
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_rl.dataset import Examples
+from metamap_rl.evaluate import evaluate_mappers
+from metamap_rl.mapper import MapperConfig
+from metamap_rl.probe import PROBES, probe_to_json
+from metamap_rl.statistics import bootstrap_interval
+from metamap_rl.stream.settings import Settings, Whole, parse
+from metamap_rl.survey import Survey
+from metamap_rl.train import TrainConfig, train
+from metamap_rl.workflow import SURVEY_TASKS, survey_of, training_pairs
+
+__all__ = ["FACTORS", "AblationConfig", "Cell", "load_ablation", "run_ablation", "summarise"]
+
+
+class Cell(Settings):
+    """One training: a choice for each factor."""
+
+    loss: str = "both"
+    hypernetwork: str = "residual"
+    encoder: str = "pooling"
+    tasks: Annotated[Whole, Field(ge=1)] | None = None
+    """Training tasks, the first so many by their order in the zoo; all of them if left out."""
+    probe: str = "base-policy"
+    survey_tasks: Annotated[Whole, Field(ge=0)] = SURVEY_TASKS
+    """Tasks without experts; 0 leaves the survey out."""
+    context_size: Annotated[Whole, Field(ge=2)] = 32
+    hidden: Annotated[Whole, Field(ge=1)] = 128
+    """Width of the hypernetwork's hidden layers."""
+    seed: Annotated[Whole, Field(ge=0)] = 0
+
+    @property
+    def name(self) -> str:
+        """What differs from the defaults, and the seed: the name of the cell's file."""
+        changed = self.model_dump(exclude_defaults=True)
+        changed.pop("seed", None)
+        choices = [f"{key}={value}" for key, value in changed.items()] or ["default"]
+        return "+".join([*choices, f"seed={self.seed}"])
+
+    def train_config(self, updates: int) -> TrainConfig:
+        """How it trains."""
+        return TrainConfig(loss=self.loss, steps=updates, seed=self.seed)
+
+    def mapper_config(self) -> MapperConfig:
+        """The mapper's shape."""
+        return MapperConfig(
+            encoder=self.encoder,
+            hypernetwork=self.hypernetwork,
+            context_size=self.context_size,
+            hypernetwork_hidden=self.hidden,
+        )
+
+
+FACTORS = tuple(name for name in Cell.model_fields if name != "seed")
+"""What can be varied."""
+
+
+class AblationConfig(Settings):
+    """Which cells to run."""
+
+    family: str
+    seeds: Annotated[Whole, Field(ge=1)] = 3
+    updates: Annotated[Whole, Field(ge=1)] = TrainConfig().steps
+    lengths: tuple[Annotated[Whole, Field(ge=1)], ...] = (5, 50, 200)
+    """Steps of D to measure at."""
+    episodes: Annotated[Whole, Field(ge=1)] = 10
+    baseline: Cell = Cell()
+    """What the others differ from, in one factor each."""
+    vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
+    """Other choices, by factor."""
+    cross: tuple[str, ...] = ()
+    """Factors of which all combinations are run besides."""
+
+    def cells(self) -> list[Cell]:
+        """All cells, those of the baseline first; each once.
+
+        Raises:
+            MetaMapError: a factor or choice that there is not.
+        """
+        for factor in [*self.vary, *self.cross]:
+            if factor not in FACTORS:
+                raise unknown_name("factor", factor, FACTORS)
+        base = self.baseline.model_dump()
+        choices = {factor: [base[factor], *values] for factor, values in self.vary.items()}
+        rows: list[dict[str, Any]] = [{}]
+        rows += [{factor: value} for factor, values in choices.items() for value in values[1:]]
+        crossed = [[(factor, value) for value in choices.get(factor, [base[factor]])] for factor in self.cross]
+        rows += [dict(row) for row in itertools.product(*crossed) if crossed]
+        found: dict[str, Cell] = {}
+        for row in rows:
+            for seed in range(self.seeds):
+                cell = parse(Cell, {**base, **row, "seed": seed}, "ablation")
+                cell.train_config(self.updates), cell.mapper_config(), PROBES.get(cell.probe)  # all names are known
+                found.setdefault(cell.name, cell)
+        return list(found.values())
+
+
+def load_ablation(path: str | Path) -> AblationConfig:
+    """Read a config from a YAML file.
+
+    Raises:
+        MetaMapError: no such file, not YAML, or an unknown key, factor or choice.
+    """
+    path = Path(path)
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MetaMapError(f"{path}: no such file") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MetaMapError(f"{path}: expected YAML ({error})") from error
+    if not isinstance(document, Mapping):
+        raise MetaMapError(f"{path}: expected a mapping, got {document!r}")
+    config = parse(AblationConfig, document, str(path))
+    config.cells()
+    return config
+
+
+def run_ablation(
+    config: AblationConfig, zoo: Zoo, out: Path, executor: Executor, on_cell: Callable[[str], None] = lambda name: None
+) -> list[dict[str, Any]]:
+    """Run the cells that ``out`` has not yet; each is written when it is done, so a stopped ablation goes on.
+
+    Args:
+        config: what to run.
+        zoo: with training and validation experts of the family.
+        out: folder of the cells' documents.
+        executor: where they run.
+        on_cell: called with each new cell's name.
+
+    Raises:
+        MetaMapError: the zoo is of another family or lacks experts, fewer training experts than a cell asks for, or
+            ``out`` holds cells of another config.
+    """
+    if zoo.family.name != config.family:
+        raise MetaMapError(f"{zoo.root}: expected a zoo of {config.family!r}, it is one of {zoo.family.name!r}")
+    cells = config.cells()
+    available = len(zoo.experts("train"))
+    for cell in cells:
+        if (cell.tasks or 0) > available:
+            raise MetaMapError(f"{zoo.root}: {cell.name} needs {cell.tasks} training experts, there are {available}")
+    paths = [out / f"{cell.name}.json" for cell in cells]
+    shared = {"updates": config.updates, "lengths": list(config.lengths), "episodes": config.episodes}
+    for path in paths:
+        if path.exists() and read_json(path)["settings"] != shared:
+            raise MetaMapError(f"{path} was run with other settings than {shared}; choose another directory")
+    todo = [index for index, path in enumerate(paths) if not path.exists()]
+    jobs = [(str(zoo.root), cells[index].model_dump(), shared) for index in todo]
+    for index, document in executor.run(run_cell, jobs):
+        write_json(paths[todo[index]], document)
+        on_cell(cells[todo[index]].name)
+    return [read_json(path) for path in paths]
+
+
+def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
+    """Train and measure one cell; returns its document."""
+    cell, zoo = Cell(**choices), Zoo.open(root)
+    with torch_threads(1):
+        training, held_out = _examples(root, "train", cell.probe), _examples(root, "validation", cell.probe)
+        if cell.tasks is not None:
+            training = _first(training, zoo, cell.tasks)
+        survey = _survey(root, cell.probe, cell.survey_tasks) if cell.survey_tasks else None
+        started = time.perf_counter()
+        mapper = train(
+            training,
+            zoo.base,
+            family=zoo.family.name,
+            probe=probe_to_json(PROBES.get(cell.probe)()),
+            config=cell.train_config(settings["updates"]),
+            mapper_config=cell.mapper_config(),
+            validation=held_out,
+            survey=survey,
+        )
+        seconds = time.perf_counter() - started
+        evaluation = evaluate_mappers(
+            [mapper],
+            zoo.experts("validation"),
+            lengths=settings["lengths"],
+            episodes=settings["episodes"],
+            controls=False,
+            num_threads=1,
+        )
+    losses = [entry["validation"] for entry in mapper.record["history"]]
+    return {
+        "cell": cell.model_dump(),
+        "settings": settings,
+        "seconds": seconds,
+        "theta": sum(parameter.numel() for parameter in mapper.parameters()),
+        "chosen_update": mapper.record["chosen_update"],
+        "validation_loss": {"first": losses[0], "least": min(losses), "last": losses[-1]},
+        "counted": evaluation.counted.tolist(),
+        "gap_closed": {
+            str(scores.steps): evaluation.gap_closed(scores.returns)[0].tolist() for scores in evaluation.methods
+        },
+        "mean_return": {str(scores.steps): float(scores.returns.mean()) for scores in evaluation.methods},
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
+
+
+def summarise(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """One row for each setting: IQM of gap closed over seeds and validation tasks with a 95 % interval, by length."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for document in documents:
+        groups.setdefault(json.dumps({**document["cell"], "seed": 0}, sort_keys=True), []).append(document)
+    rows = []
+    for found in groups.values():
+        cell = Cell(**{**found[0]["cell"], "seed": 0})
+        gap = {}
+        for length in found[0]["gap_closed"]:
+            values = np.array([document["gap_closed"][length] for document in found])
+            if values.size:
+                interval = bootstrap_interval(values, np.random.default_rng(0))
+                gap[length] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
+        rows.append(
+            {
+                "name": cell.name.removesuffix("+seed=0"),
+                "choices": cell.model_dump(exclude={"seed"}),
+                "seeds": len(found),
+                "gap_closed": gap,
+                "mean_return": {
+                    length: float(np.mean([document["mean_return"][length] for document in found]))
+                    for length in found[0]["mean_return"]
+                },
+                "validation_loss": float(np.mean([document["validation_loss"]["least"] for document in found])),
+                "theta": found[0]["theta"],
+                "seconds": float(np.mean([document["seconds"] for document in found])),
+            }
+        )
+    return rows
+
+
+@cache
+def _examples(root: str, split: str, probe: str) -> Examples:
+    """Training or validation pairs; cells of one process share them."""
+    zoo = Zoo.open(root)
+    return training_pairs(zoo, split, PROBES.get(probe)()).examples(zoo.base)
+
+
+@cache
+def _survey(root: str, probe: str, count: int) -> Survey:
+    return survey_of(Zoo.open(root), PROBES.get(probe)(), count=count)
+
+
+def _first(examples: Examples, zoo: Zoo, count: int) -> Examples:
+    """The first tasks by their order in the zoo, so that a larger number has the smaller one in it."""
+    row = {expert.task.id: index for index, expert in enumerate(zoo.experts("train"))}
+    tasks = [task for task in zoo.tasks("train", len(row)) if task.id in row]
+    chosen = [row[task.id] for task in tasks[:count]]
+    parts = {name: getattr(examples, name)[chosen] for name in ("features", "phi", "inputs", "targets")}
+    return replace(examples, **parts)

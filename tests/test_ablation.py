@@ -1,0 +1,142 @@
+"""Ablations: which cells a config asks for, that a stopped one goes on, and what its rows say."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import tiny
+from metamap_agents.executors import make_executor
+from metamap_agents.zoo import Zoo
+from metamap_envs import MetaMapError
+from metamap_rl.ablation import AblationConfig, Cell, load_ablation, run_ablation, summarise
+from metamap_rl.ablation_plot import plot_ablation
+
+SCRIPT = Path(__file__).parent.parent / "scripts" / "ablate.py"
+SMALL: dict[str, Any] = {
+    "family": tiny.FAMILY,
+    "seeds": 2,
+    "updates": 10,
+    "lengths": [5, 20],
+    "episodes": 1,
+    "baseline": {"survey_tasks": 8, "context_size": 8, "hidden": 8},
+    "vary": {"tasks": [2]},
+}
+
+
+def names(**settings: Any) -> list[str]:
+    return [cell.name for cell in AblationConfig(family=tiny.FAMILY, **settings).cells()]
+
+
+def test_one_factor_at_a_time() -> None:
+    found = names(seeds=2, vary={"loss": ["weights"], "tasks": [5, 9]})
+    assert found == [
+        f"{cell}+seed={seed}" for cell in ("default", "loss=weights", "tasks=5", "tasks=9") for seed in (0, 1)
+    ]
+
+
+def test_crossed_factors_run_in_all_combinations_and_each_cell_once() -> None:
+    vary = {"loss": ["weights", "behaviour"], "encoder": ["gru"], "tasks": [5]}
+    found = names(seeds=1, vary=vary, cross=["loss", "encoder"])
+    assert len(found) == len(set(found)) == 3 * 2 + 1
+    assert "loss=weights+encoder=gru+seed=0" in found
+    assert "loss=weights+tasks=5+seed=0" not in found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"vary": {"los": ["weights"]}}, "unknown factor 'los': did you mean 'loss'"),
+        ({"vary": {"encoder": ["gur"]}}, "unknown encoder 'gur': did you mean 'gru'"),
+        ({"vary": {"probe": ["base"]}}, "unknown probe 'base'"),
+        ({"vary": {"tasks": [0]}}, "tasks: expected"),
+        ({"cross": ["seed"]}, "unknown factor 'seed'"),
+        ({"sedes": 3}, "sedes"),
+        ({"seeds": 0}, "seeds: expected"),
+    ],
+)
+def test_a_slip_in_a_config_is_told(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump({**SMALL, **change}))
+    with pytest.raises(MetaMapError, match=message):
+        load_ablation(path)
+
+
+@pytest.mark.parametrize("path", sorted((SCRIPT.parent / "ablations").glob("*.yml")), ids=lambda path: path.stem)
+def test_the_committed_configs_are_sound(path: Path) -> None:
+    assert load_ablation(path).family == path.stem
+
+
+def test_a_stopped_ablation_goes_on_and_gives_the_same(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    config = AblationConfig(**SMALL)
+    done: list[str] = []
+    with make_executor("local", 1, None) as executor:
+        first = run_ablation(config, tiny_zoo, tmp_path / "a", executor, done.append)
+        assert len(done) == 4
+        (tmp_path / "a" / f"{done[1]}.json").unlink()
+        again = run_ablation(config, tiny_zoo, tmp_path / "a", executor, done.append)
+    assert done[4:] == [done[1]]
+    timeless = [[{**document, "seconds": 0, "machine": 0} for document in documents] for documents in (first, again)]
+    assert timeless[0] == timeless[1]
+    assert first[0]["cell"]["seed"] != first[1]["cell"]["seed"]
+    assert first[0]["validation_loss"] != first[1]["validation_loss"], "another seed is another mapper"
+    assert first[0]["validation_loss"] != first[2]["validation_loss"], "fewer tasks are another mapper"
+    with pytest.raises(MetaMapError, match="was run with other settings"), make_executor("local", 1, None) as executor:
+        run_ablation(config.model_copy(update={"updates": 11}), tiny_zoo, tmp_path / "a", executor)
+
+
+def test_what_the_zoo_has_not_is_told(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    with make_executor("local", 1, None) as executor:
+        many = AblationConfig(**{**SMALL, "vary": {"tasks": [99]}})
+        with pytest.raises(MetaMapError, match="needs 99 training experts, there are 3"):
+            run_ablation(many, tiny_zoo, tmp_path, executor)
+        other = AblationConfig(**{**SMALL, "family": "cheetah-velocity"})
+        with pytest.raises(MetaMapError, match="expected a zoo of 'cheetah-velocity'"):
+            run_ablation(other, tiny_zoo, tmp_path, executor)
+    assert not list(tmp_path.iterdir())
+
+
+def document(seed: int, gap: list[float], **choices: Any) -> dict[str, Any]:
+    return {
+        "cell": Cell(seed=seed, **choices).model_dump(),
+        "gap_closed": {"50": gap},
+        "mean_return": {"50": -1.0},
+        "validation_loss": {"first": 1.0, "least": 0.5, "last": 0.6},
+        "theta": 7,
+        "seconds": 2.0,
+    }
+
+
+def test_rows_are_settings_over_seeds() -> None:
+    rows = summarise(
+        [document(0, [0.5] * 4), document(1, [0.7] * 4), document(0, [1.0] * 4, loss="weights"), document(2, [0.6] * 4)]
+    )
+    assert [row["name"] for row in rows] == ["default", "loss=weights"]
+    assert rows[0]["seeds"] == 3
+    assert rows[0]["gap_closed"]["50"]["iqm"] == pytest.approx(0.6)
+    assert rows[1]["gap_closed"]["50"] == {"iqm": 1.0, "low": 1.0, "high": 1.0}
+    figure = plot_ablation(rows, "50", "a family")
+    (axes,) = figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["default", "loss=weights"]
+    with pytest.raises(MetaMapError, match="no gap closed with 5 steps"):
+        plot_ablation(rows, "5", "a family")
+
+
+def test_the_script_from_config_to_plot(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    path = tmp_path / "config.yml"
+    path.write_text(yaml.safe_dump({**SMALL, "seeds": 1}))
+    command = [sys.executable, str(SCRIPT), str(path), "--zoo", str(tiny_zoo.root), "--out", str(tmp_path / "out")]
+    finished = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "| survey_tasks=8+context_size=8+hidden=8 | 1 |" in finished.stdout
+    summary = json.loads((tmp_path / "out" / "ablation.json").read_text())
+    assert len(summary["rows"]) == 2
+    assert np.isfinite(summary["rows"][0]["validation_loss"])
+    assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
