@@ -22,7 +22,8 @@ def numbers(model: mujoco.MjModel) -> dict[str, NDArray[Any]]:
     arrays = {
         name: value for name, value in fields.items() if isinstance(value, np.ndarray) and value.dtype.kind != "S"
     }
-    return arrays | {"gravity": model.opt.gravity}
+    option = model.opt
+    return arrays | {"gravity": option.gravity, "fluid": np.array([option.density, option.viscosity])}
 
 
 def assert_equal_models(found: mujoco.MjModel, expected: mujoco.MjModel, *, rtol: float = 1e-9) -> None:
@@ -61,15 +62,56 @@ def compiled_cheetah_direction(task: Task) -> mujoco.MjModel:
     return model
 
 
-def compiled_hopper_dynamics(task: Task) -> mujoco.MjModel:
-    spec = gymnasium_asset("hopper.xml")
-    bodies = ("torso", "thigh", "leg", "foot")
+def compiled_cheetah_dynamics(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+    for joint in spec.joints:
+        joint.damping = joint.damping * task["damping"]
+    for geom in spec.geoms:
+        geom.friction = geom.friction * task["friction"]
+    model = spec.compile()
+    mujoco.mj_setTotalmass(model, 14.0 * task["mass"])
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
+def compiled_cheetah_crippled(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+    spec.actuator(ACTUATORS[int(task["crippled_joint"])]).gear[0] = 0.0
+    model = spec.compile()
+    mujoco.mj_setTotalmass(model, 14.0 * task["mass"])
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
+def compiled_by_powers(asset: str, task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset(asset)
+    bodies = [body.name for body in spec.bodies[1:]]
     mass, inertia = 1.5 ** task["mass_power"], 1.5 ** task["inertia_power"]
     explicit_bodies(spec, dict.fromkeys(bodies, mass), dict.fromkeys(bodies, inertia))
     for geom in spec.geoms:
         geom.friction = geom.friction * 1.5 ** task["friction_power"]
     for joint in spec.joints:
         joint.damping = joint.damping * 1.3 ** task["damping_power"]
+    return spec.compile()
+
+
+def compiled_hopper_dynamics(task: Task) -> mujoco.MjModel:
+    return compiled_by_powers("hopper.xml", task)
+
+
+def compiled_walker_dynamics(task: Task) -> mujoco.MjModel:
+    return compiled_by_powers("walker2d_v5.xml", task)
+
+
+def compiled_walker_gravity(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("walker2d_v5.xml")
+    spec.option.gravity = (0.0, 0.0, -task["gravity"])
+    return spec.compile()
+
+
+def compiled_swimmer_viscosity(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("swimmer.xml")
+    spec.option.viscosity, spec.option.density = task["viscosity"], task["density"]
     return spec.compile()
 
 
@@ -86,7 +128,13 @@ def compiled_cartpole_swingup(task: Task) -> mujoco.MjModel:
 COMPILED = {
     "cheetah-actuators": compiled_cheetah_actuators,
     "cheetah-direction": compiled_cheetah_direction,
+    "cheetah-dynamics": compiled_cheetah_dynamics,
+    "cheetah-crippled": compiled_cheetah_crippled,
+    "cheetah-velocity-actuators": compiled_cheetah_actuators,
     "hopper-dynamics": compiled_hopper_dynamics,
+    "walker-dynamics": compiled_walker_dynamics,
+    "walker-gravity": compiled_walker_gravity,
+    "swimmer-viscosity": compiled_swimmer_viscosity,
     "cartpole-swingup": compiled_cartpole_swingup,
 }
 
@@ -97,7 +145,7 @@ def test_every_family_that_changes_physics_is_here() -> None:
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_values_written_into_the_mjcf_before_compilation_give_the_same_model(name: str) -> None:
-    family, rtol = get_family(name), 0.0 if name == "cheetah-actuators" else 1e-9
+    family, rtol = get_family(name), 0.0 if COMPILED[name] is compiled_cheetah_actuators else 1e-9
     for split in ("train", "test-out"):
         (task,) = family.sample(split, 1, 0)
         assert_equal_models(family.model(task), COMPILED[name](task), rtol=rtol)
@@ -186,10 +234,68 @@ def test_a_hopper_is_healthy_where_gymnasiums_is(index: int, value: float) -> No
     assert ended.tolist() == [not base.is_healthy]
 
 
-def test_factors_of_the_hopper_are_powers() -> None:
-    family = get_family("hopper-dynamics")
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [
+        (0, 500.0),  # x, which is left out
+        *((1, height) for height in (0.8, 0.81, 1.99, 2.0)),
+        *((2, angle) for angle in (1.0, 0.99, -1.0, -0.99)),
+        (12, 1e6),
+    ],
+)
+def test_a_walker_is_healthy_where_gymnasiums_is(index: int, value: float) -> None:
+    base: Any = gym.make("Walker2d-v5").unwrapped
+    state = np.concatenate([base.init_qpos, base.init_qvel])
+    state[index] = value
+    base.set_state(state[:9], state[9:])
+    for name in ("walker-dynamics", "walker-gravity"):
+        family = get_family(name)
+        ended = family.terminated(State(state[None, :9], state[None, 9:]), family.task().values[None])
+        assert ended.tolist() == [not base.is_healthy]
+
+
+@pytest.mark.parametrize("thicker", [{"viscosity": 30.0}, {"density": 8000.0}])
+def test_a_swimmer_that_glides_is_stopped_sooner_by_a_thicker_fluid(thicker: dict[str, float]) -> None:
+    def left_over(parameters: dict[str, float]) -> float:
+        env = FamilyEnv("swimmer-viscosity", parameters=parameters)
+        env.reset(seed=0)
+        env.data.qpos[:], env.data.qvel[:] = 0.0, [1.0, 0.0, 0.0, 0.0, 0.0]
+        for _ in range(5):
+            env.step(np.zeros(2))
+        return float(env.data.qvel[0])
+
+    assert 0.0 < left_over(thicker) < left_over({}) < left_over({"density": 400.0}) < 1.0
+
+
+@pytest.mark.parametrize("name", ["hopper-dynamics", "walker-dynamics"])
+def test_factors_of_hopper_and_walker_are_powers(name: str) -> None:
+    family = get_family(name)
     model = family.model(family.task({"mass_power": 3.0, "damping_power": -2.0}))
     np.testing.assert_allclose(model.body_mass, family.base_model.body_mass * 3.375)
     np.testing.assert_allclose(model.dof_damping, family.base_model.dof_damping / 1.69)
     np.testing.assert_array_equal(model.body_inertia, family.base_model.body_inertia)
     np.testing.assert_array_equal(model.geom_friction, family.base_model.geom_friction)
+
+
+@pytest.mark.parametrize("joint", range(len(ACTUATORS)))
+def test_a_crippled_joint_pays_no_heed_to_its_action_and_the_others_do(joint: int) -> None:
+    def moved(action: NDArray[np.float64]) -> NDArray[np.float64]:
+        env = FamilyEnv("cheetah-crippled", parameters={"crippled_joint": joint})
+        env.reset(seed=0)
+        return env.step(action)[0]
+
+    rest = moved(np.zeros(6))
+    for index, action in enumerate(np.eye(6)):
+        assert (moved(action) == rest).all() == (index == joint)
+
+
+def test_joints_0_to_3_are_crippled_in_training_and_4_and_5_in_test_out() -> None:
+    family = get_family("cheetah-crippled")
+    for split in ("train", "validation", "test-in"):
+        assert {task["crippled_joint"] for task in family.sample(split, 8, 0)} == {0.0, 1.0, 2.0, 3.0}
+    assert {task["crippled_joint"] for task in family.sample("test-out", 8, 0)} == {4.0, 5.0}
+
+
+def test_sign_patterns_are_held_out_alike_in_both_families_of_actuators() -> None:
+    plain, both = (get_family(name).space for name in ("cheetah-actuators", "cheetah-velocity-actuators"))
+    assert plain.combinations == both.combinations

@@ -39,6 +39,7 @@ def test_a_thousand_random_steps_equal_gymnasium_to_the_bit(parity: Any, name: s
         ("cheetah-velocity", {"rewards"}),
         ("cheetah-actuators", {"rewards"}),
         ("cheetah-direction", {"rewards"}),
+        ("cheetah-velocity-actuators", {"rewards"}),
         ("reacher-goal", {"observations", "rewards", "states"}),
         ("cartpole-swingup", {"observations", "rewards", "states", "ends"}),
     ],

@@ -11,18 +11,40 @@ from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.family import Array, Family, State, sum_of_squares
+from metamap_envs.parameters import Parameter
 from metamap_envs.task import Task
 
-__all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah"]
+__all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah", "cadm_factor", "scale_mass"]
 
 ACTUATORS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 CONTROL_COST_WEIGHT = 0.05  # MAML and PEARL halve HalfCheetah's 0.1
+_FULL_CONTROL_COST_WEIGHT = 0.1  # HalfCheetah-v5 ctrl_cost_weight
 _TOTAL_MASS = 14.0  # kg; the XML's deprecated settotalmass
 _RESET_NOISE = 0.1  # HalfCheetah-v5 reset_noise_scale
 
 
+def cadm_factor(name: str, description: str) -> Parameter:
+    """A factor in CaDM's ranges: trained on its grid's span, tested in its moderate bands; bounds admit the extreme."""
+    return Parameter(
+        name=name,
+        unit="1",
+        low=0.2,
+        high=1.8,
+        default=1.0,
+        train=((0.75, 1.25),),
+        out=((0.4, 0.5), (1.5, 1.6)),
+        description=description,
+    )
+
+
+def scale_mass(model: mujoco.MjModel, factor: float) -> None:
+    """Scale masses and inertias of all bodies; `mj_setConst` must follow."""
+    model.body_mass[:] *= factor
+    model.body_inertia[:] *= factor
+
+
 class HalfCheetah(Family):
-    """Base of the cheetah families: Gymnasium HalfCheetah-v5 but for the reward, which each family defines.
+    """Base of the cheetah families: Gymnasium HalfCheetah-v5 but for the reward, which each family chooses or defines.
 
     Observation (17): qpos without the x position (8), qvel (9). Action (6): torques in [-1, 1]. No termination.
     Source: `gymnasium/envs/mujoco/half_cheetah_v5.py`.
@@ -57,6 +79,12 @@ class HalfCheetah(Family):
         """Mean forward velocity over the step, m/s, [N]."""
         velocity: Array = (after.qpos[:, 0] - before.qpos[:, 0]) / self.step_seconds
         return velocity
+
+    def forward_reward(self, before: State, after: State, actions: NDArray[Any]) -> tuple[Array, dict[str, Array]]:
+        """``v - 0.1 sum(a^2)`` [N] and its terms, v in m/s: the reward of HalfCheetah-v5 itself."""
+        velocity = self.x_velocity(before, after)
+        control: Array = _FULL_CONTROL_COST_WEIGHT * sum_of_squares(actions)
+        return velocity - control, {"x_velocity": velocity, "reward_forward": velocity, "reward_ctrl": -control}
 
     def velocity_reward(
         self, before: State, after: State, actions: NDArray[Any], target: Array | float
