@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metamap_envs import FamilyEnv, State, Task, get_family, list_families
+from metamap_envs import FamilyEnv, FamilyVectorEnv, State, Task, get_family, list_families
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._half_cheetah import ACTUATORS
 
@@ -125,12 +126,75 @@ def compiled_cartpole_swingup(task: Task) -> mujoco.MjModel:
     return spec.compile()
 
 
+PENDULUM = """
+<mujoco>
+  <option timestep="0.05" gravity="0 0 -10"/>
+  <worldbody>
+    <light pos="0 -2 3" dir="0 0.6 -0.8"/>
+    <body name="pole">
+      <inertial mass="{mass}" pos="0 0 {centre}" diaginertia="{inertia} {inertia} {axial}"/>
+      <joint name="hinge" axis="0 1 0"/>
+      <geom type="capsule" name="rod" fromto="0 0 0 0 0 {length}" size="0.05" contype="0" conaffinity="0"
+        rgba="0.8 0.3 0.3 1"/>
+    </body>
+  </worldbody>
+  <actuator><motor name="motor" joint="hinge" ctrlrange="-1 1" gear="{gear}"/></actuator>
+</mujoco>
+"""
+
+
+def compiled_pendulum_swingup(task: Task) -> mujoco.MjModel:
+    mass, length = task["mass"], task["length"]
+    written = PENDULUM.format(
+        mass=mass,
+        length=length,
+        centre=length / 2,
+        inertia=mass * length**2 / 12,
+        axial=1e-3 * mass,
+        gear=2.0 * task["strength_motor"],
+    )
+    return mujoco.MjModel.from_xml_string(written)
+
+
+def compiled_cheetah_length(task: Task) -> mujoco.MjModel:
+    """The numbers of half_cheetah.xml, typed in and scaled, written into its text."""
+    half, thigh, shin = task["torso_length"] / 2, task["thigh_length"], task["shin_length"]
+    higher = max(0.25 * thigh + 0.14 * shin - 0.39, 0.24 * thigh + 0.18 * shin - 0.42)
+    text = (Path(gym.__file__).parent / "envs" / "mujoco" / "assets" / "half_cheetah.xml").read_text()
+    for old, new in {
+        'settotalmass="14"': "",
+        '"torso" pos="0 0 .7"': f'"torso" pos="0 0 {0.7 + higher}"',
+        '"-.5 0 0 .5 0 0"': f'"{-half} 0 0 {half} 0 0"',
+        'pos=".6 0 .1"': f'pos="{half + 0.1} 0 .1"',
+        '"bthigh" pos="-.5 0 0"': f'"bthigh" pos="{-half} 0 0"',
+        '"fthigh" pos=".5 0 0"': f'"fthigh" pos="{half} 0 0"',
+        'pos=".1 0 -.13" size="0.046 .145"': f'pos="{0.1 * thigh} 0 {-0.13 * thigh}" size="0.046 {0.145 * thigh}"',
+        '"bshin" pos=".16 0 -.25"': f'"bshin" pos="{0.16 * thigh} 0 {-0.25 * thigh}"',
+        'pos="-.14 0 -.07"': f'pos="{-0.14 * shin} 0 {-0.07 * shin}"',
+        '"bfoot" pos="-.28 0 -.14"': f'"bfoot" pos="{-0.28 * shin} 0 {-0.14 * shin}"',
+        'pos="-.07 0 -.12" size="0.046 .133"': f'pos="{-0.07 * thigh} 0 {-0.12 * thigh}" size="0.046 {0.133 * thigh}"',
+        '"fshin" pos="-.14 0 -.24"': f'"fshin" pos="{-0.14 * thigh} 0 {-0.24 * thigh}"',
+        'pos=".065 0 -.09"': f'pos="{0.065 * shin} 0 {-0.09 * shin}"',
+        'size="0.046 .106"': f'size="0.046 {0.106 * shin}"',
+        '"ffoot" pos=".13 0 -.18"': f'"ffoot" pos="{0.13 * shin} 0 {-0.18 * shin}"',
+        'rgba="0.9 0.6 0.6 1" size="0.046 .15"': f'rgba="0.9 0.6 0.6 1" size="0.046 {0.15 * shin}"',
+    }.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    model = mujoco.MjModel.from_xml_string(text)
+    mujoco.mj_setTotalmass(model, 14.0)
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
 COMPILED = {
     "cheetah-actuators": compiled_cheetah_actuators,
     "cheetah-direction": compiled_cheetah_direction,
     "cheetah-dynamics": compiled_cheetah_dynamics,
     "cheetah-crippled": compiled_cheetah_crippled,
     "cheetah-velocity-actuators": compiled_cheetah_actuators,
+    "cheetah-length": compiled_cheetah_length,
+    "pendulum-swingup": compiled_pendulum_swingup,
     "hopper-dynamics": compiled_hopper_dynamics,
     "walker-dynamics": compiled_walker_dynamics,
     "walker-gravity": compiled_walker_gravity,
@@ -299,3 +363,108 @@ def test_joints_0_to_3_are_crippled_in_training_and_4_and_5_in_test_out() -> Non
 def test_sign_patterns_are_held_out_alike_in_both_families_of_actuators() -> None:
     plain, both = (get_family(name).space for name in ("cheetah-actuators", "cheetah-velocity-actuators"))
     assert plain.combinations == both.combinations
+
+
+# ------------------------------------------------------------------------------------------------------------- ants
+
+
+def test_an_ant_is_healthy_where_gymnasiums_is() -> None:
+    base: Any = gym.make("Ant-v5").unwrapped
+    family = get_family("ant-direction")
+    for height in (0.19, 0.2, 0.21, 0.99, 1.0, 1.01):
+        base.set_state(np.concatenate([[0.0, 0.0, height], base.init_qpos[3:]]), base.init_qvel)
+        state = State(base.data.qpos[None].copy(), base.data.qvel[None].copy())
+        assert family.terminated(state, family.task().values[None]).tolist() == [not base.is_healthy]
+
+
+def at(x: float, y: float) -> State:
+    """An ant whose torso is there."""
+    qpos = np.zeros((1, 15))
+    qpos[:, 2] = 0.5
+    return State(qpos, np.zeros((1, 14)), {"torso": np.array([[x, y, 0.5]])})
+
+
+@pytest.mark.parametrize(("degrees", "velocity"), [(0, 2.0), (90, -1.0), (180, -2.0), (-90, 1.0), (45, 0.5**0.5)])
+def test_an_ant_is_paid_for_its_velocity_in_the_direction(degrees: float, velocity: float) -> None:
+    family = get_family("ant-direction")
+    values = family.task({"direction": math.radians(degrees)}).values[None]
+    reward, terms = family.reward(at(1.0, 1.0), at(1.1, 0.95), np.full((1, 8), 0.5), values)
+    assert terms["reward_forward"][0] == pytest.approx(velocity)
+    assert reward[0] == pytest.approx(velocity + 1.0 - 0.5 * 2.0)
+
+
+def test_an_ant_is_paid_for_being_near_its_goal() -> None:
+    family = get_family("ant-goal")
+    values = family.task({"goal_radius": 2.0, "goal_angle": math.pi / 2}).values[None]
+    rewards = [family.reward(at(0, 0), at(x, y), np.full((1, 8), 0.5), values)[0][0] for x, y in ((0, 2), (-1, 2.5))]
+    np.testing.assert_allclose(rewards, [-0.2, -1.7])
+
+
+# ---------------------------------------------------------------------------------------------------------- lengths
+
+
+def places(parameters: dict[str, float]) -> dict[str, NDArray[np.float64]]:
+    """Positions of the cheetah's bodies as it starts, but for noise."""
+    model = get_family("cheetah-length").model(get_family("cheetah-length").task(parameters))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    return {model.body(index).name: data.xpos[index].copy() for index in range(1, model.nbody)}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "upper", "lower"),
+    [
+        ("torso_length", 1.4, "bthigh", "fthigh"),
+        ("thigh_length", 1.25, "bthigh", "bshin"),
+        ("thigh_length", 0.75, "fthigh", "fshin"),
+        ("shin_length", 1.25, "bshin", "bfoot"),
+        ("shin_length", 0.75, "fshin", "ffoot"),
+    ],
+)
+def test_each_length_stretches_its_links_and_no_other(parameter: str, value: float, upper: str, lower: str) -> None:
+    before, after = places({}), places({parameter: value})
+    np.testing.assert_allclose(after[lower] - after[upper], value * (before[lower] - before[upper]), atol=1e-12)
+    family = get_family("cheetah-length")
+    model = family.model(family.task({parameter: value}))
+    assert model.body_mass.sum() == pytest.approx(14.0)
+    np.testing.assert_array_equal(model.geom_size[:, 0], family.base_model.geom_size[:, 0])
+    np.testing.assert_array_equal(model.actuator_gear, family.base_model.actuator_gear)
+
+
+@pytest.mark.parametrize("thigh", [0.6, 1.0, 1.4])
+@pytest.mark.parametrize("shin", [0.6, 1.0, 1.4])
+def test_a_cheetahs_longer_leg_starts_as_high_above_the_floor_at_all_lengths(thigh: float, shin: float) -> None:
+    feet = places({"thigh_length": thigh, "shin_length": shin})
+    usual = places({})
+    assert min(feet[foot][2] - usual[foot][2] for foot in ("bfoot", "ffoot")) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_vector_of_lengths_steps_each_robot_as_it_would_alone() -> None:
+    tasks = get_family("cheetah-length").sample("train", 3, 0)
+    vector = FamilyVectorEnv(tasks, num_threads=2)
+    vector.reset(seed=[0, 1, 2])
+    alone = [FamilyEnv("cheetah-length", task=task) for task in tasks]
+    for index, env in enumerate(alone):
+        env.reset(seed=index)
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        actions = generator.uniform(-1.0, 1.0, (3, 6))
+        observations = vector.step(actions)[0]
+        for index, env in enumerate(alone):
+            np.testing.assert_array_equal(observations[index], env.step(actions[index])[0])
+
+
+# --------------------------------------------------------------------------------------------------------- pendulum
+
+
+@pytest.mark.parametrize(("mass", "length"), [(1.0, 1.0), (0.5, 1.5), (1.6, 0.4)])
+def test_a_pendulum_moves_by_the_equation_of_its_source(mass: float, length: float) -> None:
+    base: Any = gym.make("Pendulum-v1").unwrapped
+    base.m, base.l, base.max_speed = mass, length, np.inf
+    env = FamilyEnv("pendulum-swingup", parameters={"mass": mass, "length": length})
+    base.reset(seed=0)
+    env.reset(seed=0)
+    for torque in np.random.default_rng(0).uniform(-2.0, 2.0, 40):
+        reward, expected = env.step(np.array([torque / 2.0]))[1], base.step(np.array([torque]))[1]
+        assert reward == pytest.approx(expected, abs=1e-8)
+        np.testing.assert_allclose(np.concatenate([env.data.qpos, env.data.qvel]), base.state, atol=1e-8)

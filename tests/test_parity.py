@@ -40,6 +40,8 @@ def test_a_thousand_random_steps_equal_gymnasium_to_the_bit(parity: Any, name: s
         ("cheetah-actuators", {"rewards"}),
         ("cheetah-direction", {"rewards"}),
         ("cheetah-velocity-actuators", {"rewards"}),
+        ("ant-direction", {"observations", "rewards"}),
+        ("ant-goal", {"observations", "rewards"}),
         ("reacher-goal", {"observations", "rewards", "states"}),
         ("cartpole-swingup", {"observations", "rewards", "states", "ends"}),
     ],

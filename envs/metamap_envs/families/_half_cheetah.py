@@ -11,30 +11,15 @@ from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.family import Array, Family, State, sum_of_squares
-from metamap_envs.parameters import Parameter
 from metamap_envs.task import Task
 
-__all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah", "cadm_factor", "scale_mass"]
+__all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah", "scale_mass"]
 
 ACTUATORS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 CONTROL_COST_WEIGHT = 0.05  # MAML and PEARL halve HalfCheetah's 0.1
 _FULL_CONTROL_COST_WEIGHT = 0.1  # HalfCheetah-v5 ctrl_cost_weight
 _TOTAL_MASS = 14.0  # kg; the XML's deprecated settotalmass
 _RESET_NOISE = 0.1  # HalfCheetah-v5 reset_noise_scale
-
-
-def cadm_factor(name: str, description: str) -> Parameter:
-    """A factor in CaDM's ranges: trained on its grid's span, tested in its moderate bands; bounds admit the extreme."""
-    return Parameter(
-        name=name,
-        unit="1",
-        low=0.2,
-        high=1.8,
-        default=1.0,
-        train=((0.75, 1.25),),
-        out=((0.4, 0.5), (1.5, 1.6)),
-        description=description,
-    )
 
 
 def scale_mass(model: mujoco.MjModel, factor: float) -> None:
@@ -58,7 +43,16 @@ class HalfCheetah(Family):
 
     def compile(self) -> mujoco.MjModel:
         """Compile the installed half_cheetah.xml, bit-equal to loading it but without its deprecation warning."""
-        spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+        return self.compile_spec(self.read_spec())
+
+    @staticmethod
+    def read_spec() -> mujoco.MjSpec:
+        """The installed half_cheetah.xml, but for its total mass, which `compile_spec` sees to."""
+        return gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+
+    @staticmethod
+    def compile_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
+        """Compile a spec that was read by `read_spec` and may have been changed, with a total mass of 14 kg."""
         model = spec.compile()
         mujoco.mj_setTotalmass(model, _TOTAL_MASS)
         mujoco.mj_setConst(model, mujoco.MjData(model))
