@@ -169,7 +169,7 @@ EXPECTED = {
 
 @dataclass
 class Report:
-    """Result for a family; each flag says "equal in every step, in both of our environments" (tolerance 0: to the bit)."""
+    """Result for a family; each flag says "equal in every step of both our environments" (tolerance 0: to the bit)."""
 
     family: str
     base_id: str

@@ -17,6 +17,7 @@ __all__ = ["SwimmerViscosity"]
 
 _RESET_NOISE = 0.1  # Swimmer-v5 reset_noise_scale
 _CONTROL_COST_WEIGHT = 1e-4
+_DENSITY_UNIT = 1000.0  # kg/m^3
 
 _VISCOSITY = Parameter(
     name="viscosity",
@@ -30,12 +31,12 @@ _VISCOSITY = Parameter(
 )
 _DENSITY = Parameter(
     name="density",
-    unit="kg/m^3",
-    low=400.0,
-    high=8000.0,
-    default=4000.0,
-    train=((2000.0, 6000.0),),
-    out=((400.0, 2000.0), (6000.0, 8000.0)),
+    unit="g/cm^3",
+    low=0.4,
+    high=8.0,
+    default=4.0,
+    train=((2.0, 6.0),),
+    out=((0.4, 2.0), (6.0, 8.0)),
     description="density of the fluid, for drag in proportion to the square of the velocity",
 )
 
@@ -67,7 +68,7 @@ class SwimmerViscosity(Family):
     def apply(self, model: mujoco.MjModel, task: Task) -> bool:
         """Set the fluid, from which no other constant follows."""
         model.opt.viscosity = task["viscosity"]
-        model.opt.density = task["density"]
+        model.opt.density = _DENSITY_UNIT * task["density"]
         return False
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
