@@ -131,7 +131,7 @@ PENDULUM = """
   <option timestep="0.05" gravity="0 0 -10"/>
   <worldbody>
     <light pos="0 -2 3" dir="0 0.6 -0.8"/>
-    <body name="pole">
+    <body name="pole" pos="0 0 0.75">
       <inertial mass="{mass}" pos="0 0 {centre}" diaginertia="{inertia} {inertia} {axial}"/>
       <joint name="hinge" axis="0 1 0"/>
       <geom type="capsule" name="rod" fromto="0 0 0 0 0 {length}" size="0.05" contype="0" conaffinity="0"

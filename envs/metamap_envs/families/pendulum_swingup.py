@@ -22,6 +22,7 @@ _MASS = 1.0  # kg
 _LENGTH = 1.0  # m
 _GRAVITY = 10.0  # m/s^2
 _TIMESTEP = 0.05  # s
+_HINGE_HEIGHT = 0.75  # m; a hanging rod is in the picture of a camera that expects the ground at 0
 _RADIUS = 0.05  # m, of the rod as it is drawn
 _AXIAL_INERTIA = 1e-3  # kg m^2 about the rod's own axis, which it never turns about
 _LARGEST_START = (math.pi, 1.0)  # rad, rad/s
@@ -86,7 +87,8 @@ class PendulumSwingup(Family):
         spec = mujoco.MjSpec()
         spec.option.timestep, spec.option.gravity = _TIMESTEP, (0.0, 0.0, -_GRAVITY)
         spec.worldbody.add_light(pos=(0.0, -2.0, 3.0), dir=(0.0, 0.6, -0.8))
-        pole = spec.worldbody.add_body(name="pole", explicitinertial=True, mass=_MASS, ipos=(0.0, 0.0, length / 2))
+        pole = spec.worldbody.add_body(name="pole", pos=(0.0, 0.0, _HINGE_HEIGHT), explicitinertial=True, mass=_MASS)
+        pole.ipos = (0.0, 0.0, length / 2)
         transverse = _MASS * length**2 / 12
         pole.inertia = (transverse, transverse, _AXIAL_INERTIA)
         pole.add_joint(name="hinge", type=mujoco.mjtJoint.mjJNT_HINGE, axis=(0.0, 1.0, 0.0))
