@@ -1,4 +1,4 @@
-"""Compares the families with the Gymnasium environments that they come from, to the bit.
+"""Compares the families with the Gymnasium environments that they come from, to the bit where both are MuJoCo's.
 
 Runs random actions, with seeded resets in between, through Gymnasium's own environment, our single environment and one
 row of our vector environment, and prints JSON. Exit code 1 if anything differs that is not a named exception.
@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from metamap_envs import Family, FamilyEnv, FamilyVectorEnv, get_family, list_families
 
 Array = NDArray[np.float64]
-Action = NDArray[np.float32]
+Action = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,25 @@ class Expected:
 
     Attributes:
         exceptions: in words, all that differs from Gymnasium on purpose.
-        edit: changes Gymnasium's model before the first reset.
+        options: arguments for Gymnasium's environment.
+        edit: changes Gymnasium's environment before the first reset.
+        action: of ours, what Gymnasium's environment is given.
         placed: coordinates whose start is ours, put into Gymnasium's state; the others are as drawn there.
         observation: of (Gymnasium's environment, its observation).
         reward: of (Gymnasium's environment, its reward, its info, the action).
         terminated: of what Gymnasium's environment said.
+        tolerance: largest difference that counts as none, where Gymnasium's physics are not MuJoCo's; 0 for equal bits.
     """
 
     exceptions: tuple[str, ...] = ()
-    edit: Callable[[mujoco.MjModel], None] = lambda model: None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    edit: Callable[[Any], None] = lambda base: None
+    action: Callable[[Action], Action] = lambda action: action
     placed: tuple[int, ...] = ()
     observation: Callable[[Any, Array], Array] = lambda base, observation: observation
     reward: Callable[[Any, float, dict[str, Any], Action], float] = lambda base, reward, info, action: reward
     terminated: Callable[[bool], bool] = lambda terminated: terminated
+    tolerance: float = 0.0
 
 
 def _tracking(target: float) -> Callable[[Any, float, dict[str, Any], Action], float]:
@@ -65,7 +71,8 @@ def _without_target(base: Any, observation: Array) -> Array:
     return np.concatenate([observation[:4], observation[6:8], fingertip])
 
 
-def _free_hinge(model: mujoco.MjModel) -> None:
+def _free_hinge(base: Any) -> None:
+    model = base.model
     model.joint("hinge").limited[0] = 0
     model.actuator("slide").ctrlrange[:] = -1.0, 1.0
     model.actuator("slide").gear[0] = 300.0
@@ -83,6 +90,17 @@ def _swingup(base: Any, _: float, info: dict[str, Any], action: Action) -> float
     return float((1.0 + np.cos(angle)) / 2.0 * centred * control * slow)
 
 
+def _to_goal(base: Any, _: float, info: dict[str, Any], action: Action) -> float:
+    x, y = base.data.body("torso").xpos[:2]
+    return float(-(np.abs(x - 2.0) + np.abs(y)) - 0.1 * np.sum(np.square(action)))
+
+
+def _without_speed_limit(base: Any) -> None:
+    base.max_speed = np.inf
+
+
+_NO_CONTACT = {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}
+
 EXPECTED = {
     "cheetah-velocity": Expected(
         ("reward: -|x_velocity - 1.5| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
@@ -91,6 +109,10 @@ EXPECTED = {
     "cheetah-actuators": Expected(
         ("reward: -|x_velocity - 2| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_tracking(2.0),
+    ),
+    "cheetah-velocity-actuators": Expected(
+        ("reward: -|x_velocity - 1.5| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
+        reward=_tracking(1.5),
     ),
     "cheetah-direction": Expected(
         ("reward: x_velocity - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
@@ -118,18 +140,43 @@ EXPECTED = {
         reward=_swingup,
         terminated=lambda terminated: False,
     ),
+    "ant-direction": Expected(
+        ("contact forces: left out of observation and reward, by options of Gymnasium's own environment",),
+        options=_NO_CONTACT,
+    ),
+    "ant-goal": Expected(
+        (
+            "contact forces: left out of the observation, and x and y kept, by options of Gymnasium's own environment",
+            "reward: -(|x - 2| + |y|) - 0.1 sum(a^2) of Gymnasium's own torso, in place of its reward",
+            "end: none",
+        ),
+        options=_NO_CONTACT | {"exclude_current_positions_from_observation": False},
+        reward=_to_goal,
+        terminated=lambda terminated: False,
+    ),
+    "pendulum-swingup": Expected(
+        (
+            "physics: Gymnasium's own Euler step in place of MuJoCo's: equal to 1e-6, not to the bit",
+            "physics: no limit on the speed in Gymnasium's environment either",
+            "action: twice ours for Gymnasium's environment, which takes it in N m",
+        ),
+        edit=_without_speed_limit,
+        action=lambda action: 2.0 * action.astype(np.float64),
+        tolerance=1e-6,
+    ),
 }
 
 
 @dataclass
 class Report:
-    """Result for one family; each flag says "equal to the bit in every step, in both of our environments"."""
+    """Result for a family; each flag says "equal in every step of both our environments" (tolerance 0: to the bit)."""
 
     family: str
     base_id: str
     steps: int
     resets: int
     named_exceptions: tuple[str, ...]
+    tolerance: float = 0.0
     states: bool = True
     observations: bool = True
     rewards: bool = True
@@ -142,20 +189,30 @@ class Report:
         return self.states and self.observations and self.rewards and self.ends
 
     def compare(self, what: str, step: int, expected: Any, *found: Any) -> None:
-        """Record whether all of ``found`` have the bits of ``expected``."""
+        """Record whether all of ``found`` have the bits of ``expected``, or are as near as the tolerance allows."""
         for one in found:
-            if np.asarray(expected, np.float64).tobytes() != np.asarray(one, np.float64).tobytes():
+            if not self._same(np.asarray(expected, np.float64), np.asarray(one, np.float64)):
                 setattr(self, what, False)
                 difference = {"what": what, "step": step, "gymnasium": np.asarray(expected).tolist()}
                 self.first_difference = self.first_difference or difference | {"ours": np.asarray(one).tolist()}
+
+    def _same(self, one: Array, other: Array) -> bool:
+        if self.tolerance:
+            return one.shape == other.shape and bool((np.abs(one - other) <= self.tolerance).all())
+        return one.tobytes() == other.tobytes()
+
+
+def _state(base: Any) -> Array:
+    """Positions and velocities of Gymnasium's environment, MuJoCo's or, like Pendulum's, its own."""
+    return np.concatenate([base.data.qpos, base.data.qvel]) if hasattr(base, "data") else np.array(base.state)
 
 
 def _reset_base(base: Any, family: Family, placed: Sequence[int], seed: int) -> Array:
     """Reset Gymnasium's environment; coordinates that the family places are set through its state."""
     observation: Array = base.reset(seed=seed)[0]
-    qpos, qvel = base.data.qpos.copy(), base.data.qvel.copy()
     if not placed:
         return observation
+    qpos, qvel = base.data.qpos.copy(), base.data.qvel.copy()
     positions, velocities = family.initial_state(family.task(), np.random.default_rng(seed))
     for index in placed:
         qpos[index], qvel[index] = positions[index], velocities[index]
@@ -175,9 +232,9 @@ def check(family_name: str, steps: int, episode: int = 200, seed: int = 0) -> Re
         seed: of the first reset and of the actions.
     """
     family, expected = get_family(family_name), EXPECTED.get(family_name, Expected())
-    report = Report(family_name, family.base_id, steps, 0, expected.exceptions)
-    base: Any = gymnasium.make(family.base_id).unwrapped
-    expected.edit(base.model)
+    report = Report(family_name, family.base_id, steps, 0, expected.exceptions, expected.tolerance)
+    base: Any = gymnasium.make(family.base_id, **expected.options).unwrapped
+    expected.edit(base)
     single = FamilyEnv(family_name)
     vector = FamilyVectorEnv([*family.sample("train", 2, seed), family.task()], num_threads=2, horizon=steps + 1)
     generator, ended = np.random.default_rng(seed), False
@@ -189,13 +246,13 @@ def check(family_name: str, steps: int, episode: int = 200, seed: int = 0) -> Re
             report.compare("observations", step, first, *ours)
             report.resets += 1
         actions = generator.uniform(-1.0, 1.0, (3, family.action_size)).astype(np.float32)
-        observation, reward, terminated, _, info = base.step(actions[-1])
+        observation, reward, terminated, _, info = base.step(expected.action(actions[-1]))
         one, many = single.step(actions[-1]), [result[-1] for result in vector.step(actions)[:4]]
         report.compare("observations", step, expected.observation(base, observation), one[0], many[0])
         report.compare("rewards", step, expected.reward(base, reward, info, actions[-1]), one[1], many[1])
         ended = expected.terminated(terminated)
         report.compare("ends", step, ended, one[2], many[2])
-        state = np.concatenate([base.data.qpos, base.data.qvel])
+        state = _state(base)
         data = vector.simulator.data(2)
         for found in (single.data, data):
             report.compare("states", step, state, np.concatenate([found.qpos, found.qvel]))

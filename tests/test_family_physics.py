@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metamap_envs import FamilyEnv, State, Task, get_family, list_families
+from metamap_envs import FamilyEnv, FamilyVectorEnv, State, Task, get_family, list_families
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._half_cheetah import ACTUATORS
 
@@ -22,7 +23,8 @@ def numbers(model: mujoco.MjModel) -> dict[str, NDArray[Any]]:
     arrays = {
         name: value for name, value in fields.items() if isinstance(value, np.ndarray) and value.dtype.kind != "S"
     }
-    return arrays | {"gravity": model.opt.gravity}
+    option = model.opt
+    return arrays | {"gravity": option.gravity, "fluid": np.array([option.density, option.viscosity])}
 
 
 def assert_equal_models(found: mujoco.MjModel, expected: mujoco.MjModel, *, rtol: float = 1e-9) -> None:
@@ -61,15 +63,56 @@ def compiled_cheetah_direction(task: Task) -> mujoco.MjModel:
     return model
 
 
-def compiled_hopper_dynamics(task: Task) -> mujoco.MjModel:
-    spec = gymnasium_asset("hopper.xml")
-    bodies = ("torso", "thigh", "leg", "foot")
+def compiled_cheetah_dynamics(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+    for joint in spec.joints:
+        joint.damping = joint.damping * task["damping"]
+    for geom in spec.geoms:
+        geom.friction = geom.friction * task["friction"]
+    model = spec.compile()
+    mujoco.mj_setTotalmass(model, 14.0 * task["mass"])
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
+def compiled_cheetah_crippled(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+    spec.actuator(ACTUATORS[int(task["crippled_joint"])]).gear[0] = 0.0
+    model = spec.compile()
+    mujoco.mj_setTotalmass(model, 14.0 * task["mass"])
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
+def compiled_by_powers(asset: str, task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset(asset)
+    bodies = [body.name for body in spec.bodies[1:]]
     mass, inertia = 1.5 ** task["mass_power"], 1.5 ** task["inertia_power"]
     explicit_bodies(spec, dict.fromkeys(bodies, mass), dict.fromkeys(bodies, inertia))
     for geom in spec.geoms:
         geom.friction = geom.friction * 1.5 ** task["friction_power"]
     for joint in spec.joints:
         joint.damping = joint.damping * 1.3 ** task["damping_power"]
+    return spec.compile()
+
+
+def compiled_hopper_dynamics(task: Task) -> mujoco.MjModel:
+    return compiled_by_powers("hopper.xml", task)
+
+
+def compiled_walker_dynamics(task: Task) -> mujoco.MjModel:
+    return compiled_by_powers("walker2d_v5.xml", task)
+
+
+def compiled_walker_gravity(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("walker2d_v5.xml")
+    spec.option.gravity = (0.0, 0.0, -task["gravity"])
+    return spec.compile()
+
+
+def compiled_swimmer_viscosity(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("swimmer.xml")
+    spec.option.viscosity, spec.option.density = task["viscosity"], 1000.0 * task["density"]
     return spec.compile()
 
 
@@ -83,10 +126,79 @@ def compiled_cartpole_swingup(task: Task) -> mujoco.MjModel:
     return spec.compile()
 
 
+PENDULUM = """
+<mujoco>
+  <option timestep="0.05" gravity="0 0 -10"/>
+  <worldbody>
+    <light pos="0 -2 3" dir="0 0.6 -0.8"/>
+    <body name="pole" pos="0 0 0.75">
+      <inertial mass="{mass}" pos="0 0 {centre}" diaginertia="{inertia} {inertia} {axial}"/>
+      <joint name="hinge" axis="0 1 0"/>
+      <geom type="capsule" name="rod" fromto="0 0 0 0 0 {length}" size="0.05" contype="0" conaffinity="0"
+        rgba="0.8 0.3 0.3 1"/>
+    </body>
+  </worldbody>
+  <actuator><motor name="motor" joint="hinge" ctrlrange="-1 1" gear="{gear}"/></actuator>
+</mujoco>
+"""
+
+
+def compiled_pendulum_swingup(task: Task) -> mujoco.MjModel:
+    mass, length = task["mass"], task["length"]
+    written = PENDULUM.format(
+        mass=mass,
+        length=length,
+        centre=length / 2,
+        inertia=mass * length**2 / 12,
+        axial=1e-3 * mass,
+        gear=2.0 * task["strength_motor"],
+    )
+    return mujoco.MjModel.from_xml_string(written)
+
+
+def compiled_cheetah_length(task: Task) -> mujoco.MjModel:
+    """The numbers of half_cheetah.xml, typed in and scaled, written into its text."""
+    half, thigh, shin = task["torso_length"] / 2, task["thigh_length"], task["shin_length"]
+    higher = max(0.25 * thigh + 0.14 * shin - 0.39, 0.24 * thigh + 0.18 * shin - 0.42)
+    text = (Path(gym.__file__).parent / "envs" / "mujoco" / "assets" / "half_cheetah.xml").read_text()
+    for old, new in {
+        'settotalmass="14"': "",
+        '"torso" pos="0 0 .7"': f'"torso" pos="0 0 {0.7 + higher}"',
+        '"-.5 0 0 .5 0 0"': f'"{-half} 0 0 {half} 0 0"',
+        'pos=".6 0 .1"': f'pos="{half + 0.1} 0 .1"',
+        '"bthigh" pos="-.5 0 0"': f'"bthigh" pos="{-half} 0 0"',
+        '"fthigh" pos=".5 0 0"': f'"fthigh" pos="{half} 0 0"',
+        'pos=".1 0 -.13" size="0.046 .145"': f'pos="{0.1 * thigh} 0 {-0.13 * thigh}" size="0.046 {0.145 * thigh}"',
+        '"bshin" pos=".16 0 -.25"': f'"bshin" pos="{0.16 * thigh} 0 {-0.25 * thigh}"',
+        'pos="-.14 0 -.07"': f'pos="{-0.14 * shin} 0 {-0.07 * shin}"',
+        '"bfoot" pos="-.28 0 -.14"': f'"bfoot" pos="{-0.28 * shin} 0 {-0.14 * shin}"',
+        'pos="-.07 0 -.12" size="0.046 .133"': f'pos="{-0.07 * thigh} 0 {-0.12 * thigh}" size="0.046 {0.133 * thigh}"',
+        '"fshin" pos="-.14 0 -.24"': f'"fshin" pos="{-0.14 * thigh} 0 {-0.24 * thigh}"',
+        'pos=".065 0 -.09"': f'pos="{0.065 * shin} 0 {-0.09 * shin}"',
+        'size="0.046 .106"': f'size="0.046 {0.106 * shin}"',
+        '"ffoot" pos=".13 0 -.18"': f'"ffoot" pos="{0.13 * shin} 0 {-0.18 * shin}"',
+        'rgba="0.9 0.6 0.6 1" size="0.046 .15"': f'rgba="0.9 0.6 0.6 1" size="0.046 {0.15 * shin}"',
+    }.items():
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    model = mujoco.MjModel.from_xml_string(text)
+    mujoco.mj_setTotalmass(model, 14.0)
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
 COMPILED = {
     "cheetah-actuators": compiled_cheetah_actuators,
     "cheetah-direction": compiled_cheetah_direction,
+    "cheetah-dynamics": compiled_cheetah_dynamics,
+    "cheetah-crippled": compiled_cheetah_crippled,
+    "cheetah-velocity-actuators": compiled_cheetah_actuators,
+    "cheetah-length": compiled_cheetah_length,
+    "pendulum-swingup": compiled_pendulum_swingup,
     "hopper-dynamics": compiled_hopper_dynamics,
+    "walker-dynamics": compiled_walker_dynamics,
+    "walker-gravity": compiled_walker_gravity,
+    "swimmer-viscosity": compiled_swimmer_viscosity,
     "cartpole-swingup": compiled_cartpole_swingup,
 }
 
@@ -97,7 +209,7 @@ def test_every_family_that_changes_physics_is_here() -> None:
 
 @pytest.mark.parametrize("name", COMPILED)
 def test_values_written_into_the_mjcf_before_compilation_give_the_same_model(name: str) -> None:
-    family, rtol = get_family(name), 0.0 if name == "cheetah-actuators" else 1e-9
+    family, rtol = get_family(name), 0.0 if COMPILED[name] is compiled_cheetah_actuators else 1e-9
     for split in ("train", "test-out"):
         (task,) = family.sample(split, 1, 0)
         assert_equal_models(family.model(task), COMPILED[name](task), rtol=rtol)
@@ -186,10 +298,173 @@ def test_a_hopper_is_healthy_where_gymnasiums_is(index: int, value: float) -> No
     assert ended.tolist() == [not base.is_healthy]
 
 
-def test_factors_of_the_hopper_are_powers() -> None:
-    family = get_family("hopper-dynamics")
+@pytest.mark.parametrize(
+    ("index", "value"),
+    [
+        (0, 500.0),  # x, which is left out
+        *((1, height) for height in (0.8, 0.81, 1.99, 2.0)),
+        *((2, angle) for angle in (1.0, 0.99, -1.0, -0.99)),
+        (12, 1e6),
+    ],
+)
+def test_a_walker_is_healthy_where_gymnasiums_is(index: int, value: float) -> None:
+    base: Any = gym.make("Walker2d-v5").unwrapped
+    state = np.concatenate([base.init_qpos, base.init_qvel])
+    state[index] = value
+    base.set_state(state[:9], state[9:])
+    for name in ("walker-dynamics", "walker-gravity"):
+        family = get_family(name)
+        ended = family.terminated(State(state[None, :9], state[None, 9:]), family.task().values[None])
+        assert ended.tolist() == [not base.is_healthy]
+
+
+@pytest.mark.parametrize("thicker", [{"viscosity": 30.0}, {"density": 8.0}])
+def test_a_swimmer_that_glides_is_stopped_sooner_by_a_thicker_fluid(thicker: dict[str, float]) -> None:
+    def left_over(parameters: dict[str, float]) -> float:
+        env = FamilyEnv("swimmer-viscosity", parameters=parameters)
+        env.reset(seed=0)
+        env.data.qpos[:], env.data.qvel[:] = 0.0, [1.0, 0.0, 0.0, 0.0, 0.0]
+        for _ in range(5):
+            env.step(np.zeros(2))
+        return float(env.data.qvel[0])
+
+    assert 0.0 < left_over(thicker) < left_over({}) < left_over({"density": 0.4}) < 1.0
+
+
+@pytest.mark.parametrize("name", ["hopper-dynamics", "walker-dynamics"])
+def test_factors_of_hopper_and_walker_are_powers(name: str) -> None:
+    family = get_family(name)
     model = family.model(family.task({"mass_power": 3.0, "damping_power": -2.0}))
     np.testing.assert_allclose(model.body_mass, family.base_model.body_mass * 3.375)
     np.testing.assert_allclose(model.dof_damping, family.base_model.dof_damping / 1.69)
     np.testing.assert_array_equal(model.body_inertia, family.base_model.body_inertia)
     np.testing.assert_array_equal(model.geom_friction, family.base_model.geom_friction)
+
+
+@pytest.mark.parametrize("joint", range(len(ACTUATORS)))
+def test_a_crippled_joint_pays_no_heed_to_its_action_and_the_others_do(joint: int) -> None:
+    def moved(action: NDArray[np.float64]) -> NDArray[np.float64]:
+        env = FamilyEnv("cheetah-crippled", parameters={"crippled_joint": joint})
+        env.reset(seed=0)
+        return env.step(action)[0]
+
+    rest = moved(np.zeros(6))
+    for index, action in enumerate(np.eye(6)):
+        assert (moved(action) == rest).all() == (index == joint)
+
+
+def test_joints_0_to_3_are_crippled_in_training_and_4_and_5_in_test_out() -> None:
+    family = get_family("cheetah-crippled")
+    for split in ("train", "validation", "test-in"):
+        assert {task["crippled_joint"] for task in family.sample(split, 8, 0)} == {0.0, 1.0, 2.0, 3.0}
+    assert {task["crippled_joint"] for task in family.sample("test-out", 8, 0)} == {4.0, 5.0}
+
+
+def test_sign_patterns_are_held_out_alike_in_both_families_of_actuators() -> None:
+    plain, both = (get_family(name).space for name in ("cheetah-actuators", "cheetah-velocity-actuators"))
+    assert plain.combinations == both.combinations
+
+
+# ------------------------------------------------------------------------------------------------------------- ants
+
+
+def test_an_ant_is_healthy_where_gymnasiums_is() -> None:
+    base: Any = gym.make("Ant-v5").unwrapped
+    family = get_family("ant-direction")
+    for height in (0.19, 0.2, 0.21, 0.99, 1.0, 1.01):
+        base.set_state(np.concatenate([[0.0, 0.0, height], base.init_qpos[3:]]), base.init_qvel)
+        state = State(base.data.qpos[None].copy(), base.data.qvel[None].copy())
+        assert family.terminated(state, family.task().values[None]).tolist() == [not base.is_healthy]
+
+
+def at(x: float, y: float) -> State:
+    """An ant whose torso is there."""
+    qpos = np.zeros((1, 15))
+    qpos[:, 2] = 0.5
+    return State(qpos, np.zeros((1, 14)), {"torso": np.array([[x, y, 0.5]])})
+
+
+@pytest.mark.parametrize(("degrees", "velocity"), [(0, 2.0), (90, -1.0), (180, -2.0), (-90, 1.0), (45, 0.5**0.5)])
+def test_an_ant_is_paid_for_its_velocity_in_the_direction(degrees: float, velocity: float) -> None:
+    family = get_family("ant-direction")
+    values = family.task({"direction": math.radians(degrees)}).values[None]
+    reward, terms = family.reward(at(1.0, 1.0), at(1.1, 0.95), np.full((1, 8), 0.5), values)
+    assert terms["reward_forward"][0] == pytest.approx(velocity)
+    assert reward[0] == pytest.approx(velocity + 1.0 - 0.5 * 2.0)
+
+
+def test_an_ant_is_paid_for_being_near_its_goal() -> None:
+    family = get_family("ant-goal")
+    values = family.task({"goal_radius": 2.0, "goal_angle": math.pi / 2}).values[None]
+    rewards = [family.reward(at(0, 0), at(x, y), np.full((1, 8), 0.5), values)[0][0] for x, y in ((0, 2), (-1, 2.5))]
+    np.testing.assert_allclose(rewards, [-0.2, -1.7])
+
+
+# ---------------------------------------------------------------------------------------------------------- lengths
+
+
+def places(parameters: dict[str, float]) -> dict[str, NDArray[np.float64]]:
+    """Positions of the cheetah's bodies as it starts, but for noise."""
+    model = get_family("cheetah-length").model(get_family("cheetah-length").task(parameters))
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    return {model.body(index).name: data.xpos[index].copy() for index in range(1, model.nbody)}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "upper", "lower"),
+    [
+        ("torso_length", 1.4, "bthigh", "fthigh"),
+        ("thigh_length", 1.25, "bthigh", "bshin"),
+        ("thigh_length", 0.75, "fthigh", "fshin"),
+        ("shin_length", 1.25, "bshin", "bfoot"),
+        ("shin_length", 0.75, "fshin", "ffoot"),
+    ],
+)
+def test_each_length_stretches_its_links_and_no_other(parameter: str, value: float, upper: str, lower: str) -> None:
+    before, after = places({}), places({parameter: value})
+    np.testing.assert_allclose(after[lower] - after[upper], value * (before[lower] - before[upper]), atol=1e-12)
+    family = get_family("cheetah-length")
+    model = family.model(family.task({parameter: value}))
+    assert model.body_mass.sum() == pytest.approx(14.0)
+    np.testing.assert_array_equal(model.geom_size[:, 0], family.base_model.geom_size[:, 0])
+    np.testing.assert_array_equal(model.actuator_gear, family.base_model.actuator_gear)
+
+
+@pytest.mark.parametrize("thigh", [0.6, 1.0, 1.4])
+@pytest.mark.parametrize("shin", [0.6, 1.0, 1.4])
+def test_a_cheetahs_longer_leg_starts_as_high_above_the_floor_at_all_lengths(thigh: float, shin: float) -> None:
+    feet = places({"thigh_length": thigh, "shin_length": shin})
+    usual = places({})
+    assert min(feet[foot][2] - usual[foot][2] for foot in ("bfoot", "ffoot")) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_a_vector_of_lengths_steps_each_robot_as_it_would_alone() -> None:
+    tasks = get_family("cheetah-length").sample("train", 3, 0)
+    vector = FamilyVectorEnv(tasks, num_threads=2)
+    vector.reset(seed=[0, 1, 2])
+    alone = [FamilyEnv("cheetah-length", task=task) for task in tasks]
+    for index, env in enumerate(alone):
+        env.reset(seed=index)
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        actions = generator.uniform(-1.0, 1.0, (3, 6))
+        observations = vector.step(actions)[0]
+        for index, env in enumerate(alone):
+            np.testing.assert_array_equal(observations[index], env.step(actions[index])[0])
+
+
+# --------------------------------------------------------------------------------------------------------- pendulum
+
+
+@pytest.mark.parametrize(("mass", "length"), [(1.0, 1.0), (0.5, 1.5), (1.6, 0.4)])
+def test_a_pendulum_moves_by_the_equation_of_its_source(mass: float, length: float) -> None:
+    base: Any = gym.make("Pendulum-v1").unwrapped
+    base.m, base.l, base.max_speed = mass, length, np.inf
+    env = FamilyEnv("pendulum-swingup", parameters={"mass": mass, "length": length})
+    base.reset(seed=0)
+    env.reset(seed=0)
+    for torque in np.random.default_rng(0).uniform(-2.0, 2.0, 40):
+        reward, expected = env.step(np.array([torque / 2.0]))[1], base.step(np.array([torque]))[1]
+        assert reward == pytest.approx(expected, abs=1e-8)
+        np.testing.assert_allclose(np.concatenate([env.data.qpos, env.data.qvel]), base.state, atol=1e-8)

@@ -23,7 +23,7 @@ def inside(value: float, intervals: tuple[tuple[float, float], ...]) -> bool:
 
 
 def has_outside(name: str) -> bool:
-    return any(parameter.out for parameter in get_family(name).space.parameters)
+    return get_family(name).space.has_outside
 
 
 @settings(deadline=None, max_examples=60)
@@ -40,7 +40,8 @@ def test_samples_are_inside_their_splits_ranges(name: str, split: Split, count: 
             value = task[parameter.name]
             assert parameter.low <= value <= parameter.high
             if parameter.choices:
-                assert value in parameter.choices
+                drawn = parameter.out_choices if split is Split.TEST_OUT else parameter.train_choices
+                assert value in (drawn or parameter.choices)
             elif split is Split.TEST_OUT and parameter.out:
                 assert inside(value, parameter.out)
                 assert not any(low < value < high for low, high in parameter.train)
@@ -109,6 +110,20 @@ def test_few_combinations_are_shared_by_all_splits() -> None:
     assert len({tuple(combinations) for combinations in space.combinations.values()}) == 1
 
 
+def test_choices_of_their_own_for_training_and_for_test_out() -> None:
+    joint = Parameter(
+        "joint", "1", -1.0, 5.0, -1.0, choices=(-1.0, 0.0, 1.0, 4.0), train_choices=(0.0, 1.0), out_choices=(4.0,)
+    )
+    sign = Parameter("sign", "1", -1.0, 1.0, 1.0, choices=(-1.0, 1.0))
+    space = ParameterSpace((joint, sign))
+    assert space.has_outside
+    for split in (Split.TRAIN, Split.VALIDATION, Split.TEST_IN):
+        assert set(space.combinations[split]) == {(0.0, -1.0), (0.0, 1.0), (1.0, -1.0), (1.0, 1.0)}
+    assert set(space.combinations[Split.TEST_OUT]) == {(4.0, -1.0), (4.0, 1.0)}
+    drawn = space.sample(Split.TEST_OUT, 4, np.random.default_rng(0))
+    assert sorted(map(tuple, drawn)) == [(4.0, -1.0), (4.0, -1.0), (4.0, 1.0), (4.0, 1.0)]
+
+
 @given(name=families, value=st.one_of(st.floats(), st.integers(), st.booleans(), st.none(), st.text(max_size=3)))
 def test_a_parameter_admits_numbers_within_bounds_and_nothing_else(name: str, value: object) -> None:
     parameter = get_family(name).space.parameters[-1]
@@ -164,6 +179,9 @@ def test_a_space_without_outside_has_no_test_out() -> None:
         {"train": ((0.8, 0.2),)},
         {"train": ((0.0, 1.0),), "default": 3.0},
         {"choices": (0.0, 1.0), "default": 0.5},
+        {"choices": (0.0, 1.0), "train_choices": (0.5,)},
+        {"choices": (0.0, 1.0), "out_choices": (2.0,)},
+        {"train": ((0.0, 1.0),), "out_choices": (0.0,)},
     ],
 )
 def test_contradictory_declarations_are_refused(arguments: dict[str, object]) -> None:

@@ -112,7 +112,18 @@ class Family(ABC):
         return False
 
     physics_parameters: ClassVar[frozenset[str]] = frozenset()
-    """Names of the parameters that `apply` writes; a task that leaves them at default shares the base model."""
+    """Names of the parameters that change the model; a task that leaves them at default shares the base model."""
+
+    structural_parameters: ClassVar[frozenset[str]] = frozenset()
+    """Those of them, such as lengths, that are compiled in by `compile_task`; `apply` writes all others."""
+
+    def compile_task(self, task: Task) -> mujoco.MjModel:
+        """Compile a model with the task's structure, and with all that `apply` writes at its default.
+
+        It must have the sizes (joints, bodies, geoms) of the base model. Only families with structural parameters
+        override this.
+        """
+        return self.compile()
 
     # behaviour --------------------------------------------------------------------------------------------------
 
@@ -197,9 +208,10 @@ class Family(ABC):
         return f"MetaMap/{camel}-v{self.version}"
 
     def model(self, task: Task) -> mujoco.MjModel:
-        """The model of a task: the base model itself where physics are unchanged, else a copy written once.
+        """The model of a task: the base model itself where physics are unchanged, else one of its own, written once.
 
-        Always starts from the stored defaults, never from the last task, so A then B equals B alone.
+        It is a copy of the base model, or compiled anew where a structural parameter is changed. Always starts from
+        the stored defaults, never from the last task, so A then B equals B alone.
         """
         import copy
 
@@ -209,7 +221,8 @@ class Family(ABC):
         changed = {name for name, value in task.parameters if value != defaults[name]}
         if not changed & self.physics_parameters:
             return self.base_model
-        model = copy.copy(self.base_model)
+        structural = bool(changed & self.structural_parameters)
+        model = self.compile_task(task) if structural else copy.copy(self.base_model)
         if self.apply(model, task):
             mujoco.mj_setConst(model, mujoco.MjData(model))
         return model

@@ -59,6 +59,8 @@ class Parameter:
         train: intervals that train, validation and test-in tasks are drawn from, each by its length.
         out: intervals of test-out tasks; empty where the parameter has no outside.
         choices: all values of a discrete parameter; then `train` and `out` are empty.
+        train_choices: the choices that train, validation and test-in tasks are drawn from; empty for all of them.
+        out_choices: the choices that test-out tasks are drawn from; empty for all of them.
         description: one sentence for people.
         periodic: whether the value is an angle in rad, so that both ends of [-pi, pi] are the same.
     """
@@ -71,6 +73,8 @@ class Parameter:
     train: tuple[Interval, ...] = ()
     out: tuple[Interval, ...] = ()
     choices: tuple[float, ...] = ()
+    train_choices: tuple[float, ...] = ()
+    out_choices: tuple[float, ...] = ()
     description: str = ""
     periodic: bool = False
 
@@ -81,6 +85,9 @@ class Parameter:
         for low, high in self.train + self.out:
             if not self.low <= low <= high <= self.high:
                 raise MetaMapError(f"parameter {self.name!r}: interval [{low}, {high}] leaves its bounds")
+        for choice in self.train_choices + self.out_choices:
+            if choice not in self.choices:
+                raise MetaMapError(f"parameter {self.name!r}: {choice} is in a split, but none of {self.choices}")
         self.check(self.default)
 
     def check(self, value: object) -> float:
@@ -126,8 +133,9 @@ class ParameterSpace:
 
     Continuous parameters follow a scrambled Sobol sequence. Combinations of discrete parameters are dealt out
     to train, validation and test-in once and for all (5/8, 1/8, 2/8 of a fixed shuffle), so that a held-out
-    combination is never trained on; with fewer than 8 combinations all splits share them. A sample goes through its
-    split's combinations in random order, and repeats one only after all of them.
+    combination is never trained on; with fewer than 8 combinations all splits share them. Test-out has every
+    combination, of its own choices where a parameter declares them. A sample goes through its split's combinations in
+    random order, and repeats one only after all of them.
     """
 
     def __init__(self, parameters: tuple[Parameter, ...]) -> None:
@@ -165,6 +173,11 @@ class ParameterSpace:
                 raise unknown_name(f"parameter of {owner}", name, self.names)
         return tuple((p.name, p.check(given.get(p.name, p.default))) for p in self.parameters)
 
+    @property
+    def has_outside(self) -> bool:
+        """Whether any parameter declares values of its own for test-out."""
+        return any(parameter.out or parameter.out_choices for parameter in self.parameters)
+
     @cached_property
     def coordinate_names(self) -> tuple[str, ...]:
         """Names of the columns of `coordinates`: the parameters' own, but cos and sin of periodic ones."""
@@ -200,19 +213,21 @@ class ParameterSpace:
     @cached_property
     def combinations(self) -> dict[Split, list[tuple[float, ...]]]:
         """Combinations of the discrete parameters that each split may draw, in the order of dealing."""
-        discrete = [parameter.choices for parameter in self.parameters if parameter.choices]
-        every = list(itertools.product(*discrete))
+        discrete = [parameter for parameter in self.parameters if parameter.choices]
+        every = list(itertools.product(*(parameter.train_choices or parameter.choices for parameter in discrete)))
         order = np.random.default_rng(_PARTITION_SEED).permutation(len(every))
-        shuffled = [every[index] for index in order]
+        shuffled = outside = [every[index] for index in order]
+        if any(parameter.train_choices or parameter.out_choices for parameter in discrete):
+            outside = list(itertools.product(*(parameter.out_choices or parameter.choices for parameter in discrete)))
         if len(every) < _SMALLEST_PARTITION:
-            return dict.fromkeys(Split, shuffled)
+            return dict.fromkeys(Split, shuffled) | {Split.TEST_OUT: outside}
         first = round(_PARTITION_SHARES[0] * len(every))
         second = first + round(_PARTITION_SHARES[1] * len(every))
         return {
             Split.TRAIN: shuffled[:first],
             Split.VALIDATION: shuffled[first:second],
             Split.TEST_IN: shuffled[second:],
-            Split.TEST_OUT: shuffled,
+            Split.TEST_OUT: outside,
         }
 
     def sample(self, split: Split, count: int, generator: np.random.Generator) -> NDArray[np.float64]:
@@ -231,7 +246,7 @@ class ParameterSpace:
         """
         if count < 1:
             raise MetaMapError(f"the number of tasks must be at least 1, got {count}")
-        if split is Split.TEST_OUT and not any(parameter.out for parameter in self.parameters):
+        if split is Split.TEST_OUT and not self.has_outside:
             raise MetaMapError("this family declares no test-out range; valid splits are train, validation, test-in")
         fractions = _sobol(len(self.parameters), count, generator)
         combinations = self.combinations[split]

@@ -13,16 +13,23 @@ from metamap_envs.assets import gymnasium_asset
 from metamap_envs.family import Array, Family, State, sum_of_squares
 from metamap_envs.task import Task
 
-__all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah"]
+__all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah", "scale_mass"]
 
 ACTUATORS = ("bthigh", "bshin", "bfoot", "fthigh", "fshin", "ffoot")
 CONTROL_COST_WEIGHT = 0.05  # MAML and PEARL halve HalfCheetah's 0.1
+_FULL_CONTROL_COST_WEIGHT = 0.1  # HalfCheetah-v5 ctrl_cost_weight
 _TOTAL_MASS = 14.0  # kg; the XML's deprecated settotalmass
 _RESET_NOISE = 0.1  # HalfCheetah-v5 reset_noise_scale
 
 
+def scale_mass(model: mujoco.MjModel, factor: float) -> None:
+    """Scale masses and inertias of all bodies; `mj_setConst` must follow."""
+    model.body_mass[:] *= factor
+    model.body_inertia[:] *= factor
+
+
 class HalfCheetah(Family):
-    """Base of the cheetah families: Gymnasium HalfCheetah-v5 but for the reward, which each family defines.
+    """Base of the cheetah families: Gymnasium HalfCheetah-v5 but for the reward, which each family chooses or defines.
 
     Observation (17): qpos without the x position (8), qvel (9). Action (6): torques in [-1, 1]. No termination.
     Source: `gymnasium/envs/mujoco/half_cheetah_v5.py`.
@@ -36,7 +43,16 @@ class HalfCheetah(Family):
 
     def compile(self) -> mujoco.MjModel:
         """Compile the installed half_cheetah.xml, bit-equal to loading it but without its deprecation warning."""
-        spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+        return self.compile_spec(self.read_spec())
+
+    @staticmethod
+    def read_spec() -> mujoco.MjSpec:
+        """The installed half_cheetah.xml, but for its total mass, which `compile_spec` sees to."""
+        return gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+
+    @staticmethod
+    def compile_spec(spec: mujoco.MjSpec) -> mujoco.MjModel:
+        """Compile a spec that was read by `read_spec` and may have been changed, with a total mass of 14 kg."""
         model = spec.compile()
         mujoco.mj_setTotalmass(model, _TOTAL_MASS)
         mujoco.mj_setConst(model, mujoco.MjData(model))
@@ -57,6 +73,12 @@ class HalfCheetah(Family):
         """Mean forward velocity over the step, m/s, [N]."""
         velocity: Array = (after.qpos[:, 0] - before.qpos[:, 0]) / self.step_seconds
         return velocity
+
+    def forward_reward(self, before: State, after: State, actions: NDArray[Any]) -> tuple[Array, dict[str, Array]]:
+        """``v - 0.1 sum(a^2)`` [N] and its terms, v in m/s: the reward of HalfCheetah-v5 itself."""
+        velocity = self.x_velocity(before, after)
+        control: Array = _FULL_CONTROL_COST_WEIGHT * sum_of_squares(actions)
+        return velocity - control, {"x_velocity": velocity, "reward_forward": velocity, "reward_ctrl": -control}
 
     def velocity_reward(
         self, before: State, after: State, actions: NDArray[Any], target: Array | float

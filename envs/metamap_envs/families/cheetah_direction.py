@@ -7,7 +7,8 @@ from typing import Any
 import mujoco
 from numpy.typing import NDArray
 
-from metamap_envs.families._half_cheetah import CONTROL_COST_WEIGHT, HalfCheetah
+from metamap_envs.families._cadm import cadm_factor
+from metamap_envs.families._half_cheetah import CONTROL_COST_WEIGHT, HalfCheetah, scale_mass
 from metamap_envs.family import Array, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
@@ -23,16 +24,7 @@ _DIRECTION = Parameter(
     choices=(-1.0, 1.0),
     description="direction that is rewarded: 1 forward, -1 backward",
 )
-_MASS = Parameter(
-    name="mass",
-    unit="1",
-    low=0.2,
-    high=1.8,
-    default=1.0,
-    train=((0.75, 1.25),),
-    out=((0.4, 0.5), (1.5, 1.6)),
-    description="factor on the masses and inertias of all bodies, 14 kg in all",
-)
+_MASS = cadm_factor("mass", "factor on the masses and inertias of all bodies, 14 kg in all")
 
 
 @register_family
@@ -54,8 +46,7 @@ class CheetahDirection(HalfCheetah):
 
     def apply(self, model: mujoco.MjModel, task: Task) -> bool:
         """Scale masses and inertias."""
-        model.body_mass[:] *= task["mass"]
-        model.body_inertia[:] *= task["mass"]
+        scale_mass(model, task["mass"])
         return True
 
     def reward(

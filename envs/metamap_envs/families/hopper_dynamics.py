@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
+from metamap_envs.families._random_params import POWERS, scale_by_powers
 from metamap_envs.family import Array, Family, State, register_family, sum_of_squares
-from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
 
 __all__ = ["HopperDynamics"]
@@ -23,19 +23,6 @@ _HEALTHY_REWARD = 1.0
 _HEALTHY_STATE = 100.0
 _LEAST_HEIGHT = 0.7  # m
 _LARGEST_ANGLE = 0.2  # rad
-
-
-def _power(name: str, base: float, what: str) -> Parameter:
-    return Parameter(
-        name=f"{name}_power",
-        unit="1",
-        low=-4.0,
-        high=4.0,
-        default=0.0,
-        train=((-3.0, 3.0),),
-        out=((-4.0, -3.0), (3.0, 4.0)),
-        description=f"{what} is times {base} to this power",
-    )
 
 
 @register_family
@@ -63,14 +50,7 @@ class HopperDynamics(Family):
         "lookat": np.array((0.0, 0.0, 1.15)),
         "elevation": -20.0,
     }
-    space = ParameterSpace(
-        (
-            _power("mass", 1.5, "the mass of each body"),
-            _power("inertia", 1.5, "the inertia of each body"),
-            _power("friction", 1.5, "the friction of each geom"),
-            _power("damping", 1.3, "the damping of each joint"),
-        )
-    )
+    space = POWERS
     physics_parameters = frozenset(space.names)
 
     def compile(self) -> mujoco.MjModel:
@@ -79,10 +59,7 @@ class HopperDynamics(Family):
 
     def apply(self, model: mujoco.MjModel, task: Task) -> bool:
         """Scale the four quantities; what follows from masses and inertias is computed again."""
-        model.body_mass[:] *= 1.5 ** task["mass_power"]
-        model.body_inertia[:] *= 1.5 ** task["inertia_power"]
-        model.geom_friction[:] *= 1.5 ** task["friction_power"]
-        model.dof_damping[:] *= 1.3 ** task["damping_power"]
+        scale_by_powers(model, task)
         return True
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:

@@ -109,6 +109,8 @@ def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
             "train": parameter.train,
             "out": parameter.out,
             "choices": parameter.choices,
+            "train_choices": parameter.train_choices,
+            "out_choices": parameter.out_choices,
             "description": parameter.description,
         }
         for parameter in family.space.parameters
@@ -145,7 +147,8 @@ def _combinations(family: Family) -> str:
         return "no discrete parameters"
     dealt = {str(split): set(rows) for split, rows in family.space.combinations.items()}
     if dealt["train"] == dealt["test-in"]:
-        return f"{len(dealt['train'])} of the discrete parameters, shared by all splits"
+        shared = f"{len(dealt['train'])} of the discrete parameters, shared by all splits"
+        return shared if dealt["test-out"] == dealt["train"] else f"{shared} but test-out, which has others"
     counts = ", ".join(f"{len(dealt[split])} {split}" for split in ("train", "validation", "test-in"))
     return f"of the discrete parameters, each in one split only: {counts}"
 
@@ -153,7 +156,9 @@ def _combinations(family: Family) -> str:
 def _parameter_row(parameter: Parameter) -> tuple[str, ...]:
     """The cells of one parameter."""
     if parameter.choices:
-        inside = outside = accepted = ", ".join(f"{choice:g}" for choice in parameter.choices)
+        inside = _numbers(parameter.train_choices or parameter.choices)
+        outside = _numbers(parameter.out_choices or parameter.choices)
+        accepted = _numbers(parameter.choices)
     else:
         inside = _intervals(parameter.train)
         outside = _intervals(parameter.out) or "none"
@@ -167,6 +172,10 @@ def _parameter_row(parameter: Parameter) -> tuple[str, ...]:
         accepted,
         parameter.description,
     )
+
+
+def _numbers(choices: tuple[float, ...]) -> str:
+    return ", ".join(f"{choice:g}" for choice in choices)
 
 
 def _intervals(intervals: tuple[tuple[float, float], ...]) -> str:
