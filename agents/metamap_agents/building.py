@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
 from metamap_agents.recipes import Recipe, load_recipe
-from metamap_agents.training import Expert, OnProgress, train_base, train_expert
+from metamap_agents.training import Expert, OnProgress, train_base, train_expert, train_parent
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 
-__all__ = ["build_base", "build_experts"]
+__all__ = ["build_base", "build_experts", "build_parent"]
 
 OnExpert = Callable[[int, int, Expert], None]
 """Called after each expert with (finished, in total, the expert)."""
@@ -45,6 +48,37 @@ def build_base(
             )
 
 
+def build_parent(
+    zoo: Zoo, *, overrides: Mapping[str, Any] | None = None, num_threads: int = 0, on_progress: OnProgress | None = None
+) -> None:
+    """Train the zoo's parent policy if it is not there, with the base recipe.
+
+    Args:
+        zoo: with a base policy, whose normaliser it uses.
+        overrides: settings that replace the base recipe's.
+        num_threads: 0 takes all cores.
+        on_progress: see `OnProgress`.
+
+    Raises:
+        MetaMapError: another process is training it, or training diverged.
+    """
+    recipe = load_recipe(zoo.family.name, "base", **(overrides or {}))
+    with zoo.claim("parent") as ours:
+        if not ours:
+            raise MetaMapError(f"another process is training the parent policy of {zoo.root}; wait for it to finish")
+        if not zoo.has_parent:
+            zoo.put_parent(
+                train_parent(
+                    zoo.family.name,
+                    zoo.base,
+                    recipe,
+                    seed=zoo.seed,
+                    num_threads=num_threads,
+                    on_progress=on_progress,
+                )
+            )
+
+
 def build_experts(
     zoo: Zoo,
     tasks: Sequence[Task],
@@ -69,12 +103,13 @@ def build_experts(
         on_expert: called after each expert.
 
     Raises:
-        MetaMapError: no base policy, a setting is not admitted, a negative number of workers, a training that
-            diverged, or one whose process was killed again and again.
+        MetaMapError: no base policy or, where the recipe searches gains, no parent policy, a setting is not admitted, a
+            negative number of workers, a training that diverged, or one whose process was killed again and again.
     """
     if workers < 0:
         raise MetaMapError(f"the number of workers must be 0 (all cores) or more, got {workers}")
-    share = zoo.base, load_recipe(zoo.family.name, "expert", **(overrides or {}))
+    recipe = load_recipe(zoo.family.name, "expert", **(overrides or {}))
+    share = zoo.base, recipe, zoo.parent.phi if recipe.gain_search is not None else None
     todo = zoo.missing(tasks)
     with ExitStack() as stack:
         if executor is None:
@@ -92,9 +127,9 @@ def build_experts(
             ) from error
 
 
-def _train(base: BasePolicy, recipe: Recipe, task: Task, seed: int) -> Expert:
+def _train(base: BasePolicy, recipe: Recipe, parent: NDArray[np.float32] | None, task: Task, seed: int) -> Expert:
     """Train one expert, wherever this runs."""
-    return train_expert(task, base, recipe, seed=seed)
+    return train_expert(task, base, recipe, seed=seed, parent=parent)
 
 
 class _Handout(ExitStack):

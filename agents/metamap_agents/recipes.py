@@ -10,6 +10,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from metamap_agents.gains import GainSearch
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 
@@ -49,7 +50,8 @@ class Recipe(BaseModel):
     algorithm: Literal["ppo"] = "ppo"
     policy: Literal["MlpPolicy"] = "MlpPolicy"
     n_envs: int = Field(default=64, ge=1)
-    n_timesteps: int = Field(ge=1)
+    n_timesteps: int = Field(ge=0)
+    """0 only with ``gain_search``, whose result is then the expert."""
     n_steps: int = Field(default=64, ge=2)
     batch_size: int = Field(default=1024, ge=2)
     n_epochs: int = Field(default=10, ge=1)
@@ -62,6 +64,8 @@ class Recipe(BaseModel):
     max_grad_norm: float = Field(default=0.5, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
+    gain_search: GainSearch | None = None
+    """Experts only: before PPO, search the gains with which the zoo's parent policy does best, and start from there."""
 
     @field_validator("learning_rate")
     @classmethod
@@ -78,6 +82,8 @@ class Recipe(BaseModel):
                 f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {self.n_steps * self.n_envs} must be "
                 f"a multiple of batch_size = {self.batch_size}"
             )
+        if not self.n_timesteps and self.gain_search is None:
+            raise ValueError("n_timesteps: expected at least 1, or 0 with gain_search, got 0")
         return self
 
     @property
@@ -96,6 +102,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     (): Recipe,
     ("policy_kwargs",): PolicyKwargs,
     ("policy_kwargs", "net_arch"): NetArch,
+    ("gain_search",): GainSearch,
 }
 
 

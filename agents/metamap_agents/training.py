@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import evaluate_policies
+from metamap_agents.gains import search_gains
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.recipes import Recipe
 from metamap_agents.sb3_bridge import (
@@ -38,7 +39,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
 
-__all__ = ["Expert", "OnPolicy", "OnProgress", "torch_threads", "train_base", "train_expert"]
+__all__ = ["Expert", "OnPolicy", "OnProgress", "torch_threads", "train_base", "train_expert", "train_parent"]
 
 OnProgress = Callable[[int, int, dict[str, float]], None]
 """Called after each update of PPO with (steps done, steps in total, metrics)."""
@@ -225,6 +226,7 @@ def train_expert(
     *,
     seed: int,
     start: NDArray[np.float32] | None = None,
+    parent: NDArray[np.float32] | None = None,
     num_threads: int = 1,
     on_progress: OnProgress | None = None,
     on_policy: OnPolicy | None = None,
@@ -238,6 +240,8 @@ def train_expert(
         recipe: settings of PPO; its network must be the base policy's.
         seed: of weights, noise and episodes.
         start: other weights to start from, float32 [P].
+        parent: weights that the recipe's ``gain_search`` acts on, float32 [P]; what it finds is the start. Without it,
+            or with ``start``, nothing is searched.
         num_threads: of the simulator; 0 takes all cores. Torch always takes one.
         on_progress: see `OnProgress`.
         on_policy: see `OnPolicy`; it sees the first weights too, and one may stop the training when they are good.
@@ -245,27 +249,116 @@ def train_expert(
     Raises:
         MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
     """
+    if start is None and parent is not None and recipe.gain_search is not None:
+        return _searched_expert(task, base, recipe, parent, seed, num_threads, on_progress, on_policy)
     fast = FamilyVecEnv([task] * recipe.n_envs, seed, base.normalizer, num_threads)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
     with torch_threads(_TORCH_THREADS), _global_generators_kept():
         model = _make_ppo(recipe, envs, seed)
-        if spec_from_sb3(model.policy) != base.spec:
-            raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
+        _check_network(model, base)
         phi_into_sb3(model.policy, base.phi if start is None else start)
         if base.critic:
             critic_into_sb3(model.policy, base.critic)
         log_std_into_sb3(model.policy, np.full_like(base.log_std, recipe.policy_kwargs.log_std_init))
         _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
         phi = phi_from_sb3(model.policy)
-        evaluated = evaluate_policies(
-            [task, task],
-            base.spec,
-            np.stack([phi, base.phi]),
-            base.normalizer,
-            episodes=_EVALUATION_EPISODES,
-            num_threads=num_threads,
-        )
     seconds = time.perf_counter() - started
-    record = _record(recipe, seed, model.num_timesteps, seconds)
+    return _evaluated(task, phi, base, num_threads, _record(recipe, seed, model.num_timesteps, seconds))
+
+
+def train_parent(
+    family_name: str,
+    base: BasePolicy,
+    recipe: Recipe,
+    *,
+    seed: int,
+    num_threads: int = 0,
+    on_progress: OnProgress | None = None,
+) -> Expert:
+    """Train the policy whose gains `metamap_agents.gains` searches, from random weights.
+
+    Each of ``recipe.n_envs`` environments has its own training task, but with all discrete parameters (signs) at their
+    defaults: robust to what is continuous (strengths), so that it asks of no actuator what a weaker one cannot give.
+
+    Args:
+        family_name: the family.
+        base: gives the normaliser; its network must be the recipe's.
+        recipe: settings of PPO.
+        seed: of tasks, weights and episodes.
+        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
+        on_progress: see `OnProgress`.
+
+    Returns:
+        It, as an expert of the family's default task.
+
+    Raises:
+        MetaMapError: unknown family, another network, or training ended in weights that are not finite.
+    """
+    family = get_family(family_name)
+    discrete = {parameter.name for parameter in family.space.parameters if parameter.choices}
+    tasks = [
+        family.task({name: value for name, value in task.parameters if name not in discrete})
+        for task in family.sample("train", recipe.n_envs, seed)
+    ]
+    envs = VecNormalize(FamilyVecEnv(tasks, seed, base.normalizer, num_threads), norm_obs=False, gamma=recipe.gamma)
+    started = time.perf_counter()
+    with torch_threads(_TORCH_THREADS), _global_generators_kept():
+        model = _make_ppo(recipe, envs, seed)
+        _check_network(model, base)
+        _learn(model, recipe, on_progress, f"the parent policy of {family_name!r}")
+        phi = phi_from_sb3(model.policy)
+    record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started)
+    return _evaluated(family.task(), phi, base, num_threads, record)
+
+
+def _check_network(model: PPO, base: BasePolicy) -> None:
+    if spec_from_sb3(model.policy) != base.spec:
+        raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
+
+
+def _searched_expert(
+    task: Task,
+    base: BasePolicy,
+    recipe: Recipe,
+    parent: NDArray[np.float32],
+    seed: int,
+    num_threads: int,
+    on_progress: OnProgress | None,
+    on_policy: OnPolicy | None,
+) -> Expert:
+    """An expert that starts from the parent with the gains that are best on the task; PPO goes on, if it has steps."""
+    assert recipe.gain_search is not None, "the caller has looked"
+    started = time.perf_counter()
+    found = search_gains(task, parent, base, recipe.gain_search, seed=seed, num_threads=num_threads)
+    searched = {"gains": found.gains.tolist(), "search_steps": found.steps}
+    if not recipe.n_timesteps:
+        record = _record(recipe, seed, found.steps, time.perf_counter() - started)
+        return _evaluated(task, found.phi, base, num_threads, record | searched)
+    expert = train_expert(
+        task,
+        base,
+        recipe,
+        seed=seed,
+        start=found.phi,
+        num_threads=num_threads,
+        on_progress=on_progress,
+        on_policy=on_policy,
+    )
+    total = {"steps": expert.record["steps"] + found.steps, "seconds": round(time.perf_counter() - started, 3)}
+    return replace(expert, record=expert.record | searched | total)
+
+
+def _evaluated(
+    task: Task, phi: NDArray[np.float32], base: BasePolicy, num_threads: int, record: dict[str, Any]
+) -> Expert:
+    """An expert with its returns beside the base policy's."""
+    evaluated = evaluate_policies(
+        [task, task],
+        base.spec,
+        np.stack([phi, base.phi]),
+        base.normalizer,
+        episodes=_EVALUATION_EPISODES,
+        num_threads=num_threads,
+    )
     return Expert(task, phi, evaluated.returns[0], evaluated.returns[1], record)

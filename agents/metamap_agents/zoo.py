@@ -37,6 +37,7 @@ class Zoo:
 
         zoo.json                       format version, family, seed, library versions
         base.json, base.safetensors    phi_0, normaliser, critic, how it was trained
+        parent.json, parent.safetensors  the policy that searched experts are made from, where the recipe searches
         experts/<task id>.json         task, returns, how it was trained
         experts/<task id>.safetensors  phi*
         locks/                         held by whoever is training a thing, released when that process ends
@@ -160,15 +161,42 @@ class Zoo:
         """Those of ``tasks`` without an expert."""
         return [task for task in tasks if not self.has(task)]
 
+    @property
+    def has_parent(self) -> bool:
+        """Whether the parent policy is there."""
+        return self._parent_document.is_file()
+
+    @cached_property
+    def parent(self) -> Expert:
+        """The parent policy, as an expert of the family's default task (see `metamap_agents.gains`).
+
+        Raises:
+            MetaMapError: it is not there yet, or its files are damaged.
+        """
+        if not self.has_parent:
+            raise MetaMapError(f"{self.root} has no parent policy; `metamap experts train` makes it")
+        return self._read(self._parent_document)
+
+    def put_parent(self, expert: Expert) -> None:
+        """Store the parent policy."""
+        self._write(expert, self._parent_document)
+        self.__dict__.pop("parent", None)
+
+    @property
+    def _parent_document(self) -> Path:
+        return self.root / "parent.json"
+
     def put(self, expert: Expert) -> None:
         """Store an expert."""
+        self._write(expert, self._document(expert.task))
+
+    def _write(self, expert: Expert, path: Path) -> None:
         document = {
             "task": self.family.check_task(expert.task).to_json(),
             "returns": expert.returns.tolist(),
             "base_returns": expert.base_returns.tolist(),
             "record": expert.record,
         }
-        path = self._document(expert.task)
         path.parent.mkdir(exist_ok=True)
         save_arrays(path.with_suffix(".safetensors"), {"phi": expert.phi}, {"task": expert.task.id})
         write_json(path, document)
@@ -197,7 +225,7 @@ class Zoo:
         if not isinstance(document, dict) or set(document) != set(_EXPERT_KEYS):
             raise MetaMapError(f"{path}: expected an expert, with the keys {', '.join(_EXPERT_KEYS)}")
         task = self.family.check_task(Task.from_json(document["task"]))
-        if task.id != path.stem:
+        if task.id != path.stem and path != self._parent_document:
             raise MetaMapError(f"{path}: expected the expert of {path.stem}, it is of {task.id}")
         weights = path.with_suffix(".safetensors")
         arrays, _ = load_arrays(weights)

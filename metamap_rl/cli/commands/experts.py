@@ -69,6 +69,7 @@ class TrainExperts(Command):
     def run(self) -> int:
         """Train what is missing, print a summary."""
         from metamap_agents.executors import make_executor
+        from metamap_agents.recipes import load_recipe
         from metamap_agents.zoo import Zoo
         from metamap_rl.cli.console import note
         from metamap_rl.workflow import TaskCounts, check_settings
@@ -80,7 +81,9 @@ class TrainExperts(Command):
             zoo = Zoo.create(self.out, self.family, self.seed)
             check_settings(zoo, base_overrides=base, expert_overrides=expert)
             if not zoo.has_base:
-                _train_base(zoo, base)
+                _train_first(zoo, base, "base policy")
+            if load_recipe(self.family, "expert", **expert).gain_search is not None and not zoo.has_parent:
+                _train_first(zoo, base, "parent policy")
             tasks = counts.tasks(zoo)
             _train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
@@ -159,14 +162,14 @@ def _check(
         raise MetaMapError(f"--workers expects 0 (all cores) or more, got {workers}")
 
 
-def _train_base(zoo: Zoo, overrides: dict[str, Any]) -> None:
-    """Train the base policy under a bar."""
-    from metamap_agents.building import build_base
+def _train_first(zoo: Zoo, overrides: dict[str, Any], what: Literal["base policy", "parent policy"]) -> None:
+    """Train what comes before experts under a bar."""
+    from metamap_agents.building import build_base, build_parent
     from metamap_agents.recipes import load_recipe
     from metamap_rl.cli.console import progress
 
     total = load_recipe(zoo.family.name, "base", **overrides).n_timesteps
-    with progress("base policy", total, unit="steps") as bar:
+    with progress(what, total, unit="steps") as bar:
         seen = 0
 
         def on_progress(done: int, total: int, metrics: dict[str, float]) -> None:
@@ -174,9 +177,10 @@ def _train_base(zoo: Zoo, overrides: dict[str, Any]) -> None:
             bar.advance(done - seen)
             seen = done
             if "return" in metrics:
-                bar.describe(f"base policy, return {metrics['return']:.1f}")
+                bar.describe(f"{what}, return {metrics['return']:.1f}")
 
-        build_base(zoo, overrides=overrides, on_progress=on_progress)
+        build = build_base if what == "base policy" else build_parent
+        build(zoo, overrides=overrides, on_progress=on_progress)
 
 
 def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], executor: Executor) -> None:

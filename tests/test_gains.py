@@ -1,0 +1,163 @@
+"""Gain search: what scaling actions does, that a search finds the signs, and zoos whose experts come from a parent."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tiny
+from metamap_agents.building import build_experts
+from metamap_agents.evaluation import Episodes
+from metamap_agents.functional import forward
+from metamap_agents.gains import GainSearch, _confirmed, search_gains, with_gains
+from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.recipes import load_recipe
+from metamap_agents.sb3_vec_env import FamilyVecEnv
+from metamap_agents.training import train_base, train_expert, train_parent
+from metamap_agents.zoo import Zoo
+from metamap_envs import MetaMapError, Task, get_family
+from metamap_rl.workflow import TaskCounts, fill_zoo
+
+SPEC = PolicySpec(3, 2, (4,), "tanh")
+PHI = np.random.default_rng(0).normal(size=SPEC.size).astype(np.float32)
+SEARCH: dict[str, Any] = {"population": 4, "elite": 2, "iterations": 2, "restarts": 1, "final_episodes": 1}
+COUNTS = TaskCounts(train=2, validation=1, test_in=1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(gains=st.lists(st.floats(-3, 3, width=32), min_size=2, max_size=2))
+def test_gains_scale_the_actions(gains: list[float]) -> None:
+    inputs = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    plain = forward(SPEC, torch.from_numpy(PHI)[None], inputs)
+    scaled = forward(SPEC, torch.from_numpy(with_gains(SPEC, PHI, gains))[None], inputs)
+    torch.testing.assert_close(scaled, plain * torch.tensor(gains), atol=1e-5, rtol=1e-5)
+
+
+def test_many_gains_at_once_are_each_by_itself() -> None:
+    gains = np.random.default_rng(1).normal(size=(5, 2))
+    np.testing.assert_array_equal(with_gains(SPEC, PHI, gains), np.stack([with_gains(SPEC, PHI, row) for row in gains]))
+    np.testing.assert_array_equal(with_gains(SPEC, PHI, [1.0, 1.0]), PHI)
+
+
+def test_a_search_finds_signs_and_strengths(tiny_zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a score whose best gains are known; with the wrong sign of one of them it has a second, lower peak."""
+    base, best = tiny_zoo.base, np.array([-0.8, 1.3])
+    bias = base.spec.split(base.phi)[f"layers.{len(base.spec.hidden)}.bias"]
+
+    def evaluate(tasks: Any, spec: PolicySpec, phis: Any, normalizer: Any, *, episodes: int, **_: Any) -> Episodes:
+        gains = spec.split(phis)[f"layers.{len(spec.hidden)}.bias"] / bias
+        heights = [np.exp(-((gains - peak) ** 2).sum(axis=-1)) for peak in (best, best * [-1, 1])]
+        scores = np.maximum(heights[0], 0.7 * heights[1])
+        return Episodes(np.tile(scores[:, None], episodes), np.full((len(tasks), episodes), 50))
+
+    monkeypatch.setattr("metamap_agents.gains.evaluate_policies", evaluate)
+    settings = GainSearch(population=16, elite=4, iterations=12, restarts=4)
+    task = tiny_zoo.tasks("train", 1)[0]
+    for seed in range(5):
+        found = search_gains(task, base.phi, base, settings, seed=seed)
+        np.testing.assert_allclose(found.gains, best, atol=0.2)
+        assert np.array_equal(found.phi, with_gains(base.spec, base.phi, found.gains))
+        searches = (found.steps - 50 * 4) / (50 * (12 * 16 + 2 * 4))
+        assert searches in (2, 3, 4), "the parent once; then two searches at least, and no more than allowed"
+
+
+def test_a_search_is_confirmed_when_two_ends_agree_with_the_best() -> None:
+    parent, good, same, other = np.ones(2), np.array([-1.0, 0.5]), np.array([-0.3, 2.0]), np.array([-1.0, -1.0])
+    assert not _confirmed([parent, good, same], [0.0, 5.0, 4.0]), "two candidates of one search are one voice"
+    assert _confirmed([parent, good, other, other, same], [0.0, 5.0, 1.0, 2.0, 4.0])
+    assert not _confirmed([parent, good, good, other, other], [0.0, 5.0, 4.0, 1.0, 2.0])
+    assert not _confirmed([parent, good, good, good, other], [9.0, 5.0, 4.0, 1.0, 2.0]), "the parent itself is best"
+
+
+def test_the_seed_decides(tiny_zoo: Zoo) -> None:
+    task, base = tiny_zoo.tasks("train", 1)[0], tiny_zoo.base
+    first, same, threads, other = (
+        search_gains(task, base.phi, base, GainSearch(**SEARCH), seed=seed, num_threads=count)
+        for seed, count in ((0, 1), (0, 1), (0, 2), (1, 1))
+    )
+    assert np.array_equal(first.gains, same.gains)
+    assert np.array_equal(first.gains, threads.gains)
+    assert not np.array_equal(first.gains, other.gains)
+    assert (np.abs(first.gains) <= GainSearch().largest).all()
+
+
+def searched(root: Path, **overrides: Any) -> Zoo:
+    expert = {**tiny.SETTINGS, "gain_search": SEARCH, **overrides}
+    return fill_zoo(root, tiny.FAMILY, COUNTS, seed=3, workers=1, base_overrides=tiny.SETTINGS, expert_overrides=expert)
+
+
+def test_a_zoo_of_searched_experts(tmp_path: Path) -> None:
+    zoo = searched(tmp_path / "zoo", n_timesteps=0)
+    parent = zoo.parent
+    assert parent.task == zoo.family.task()
+    assert len(zoo.experts()) == 4, "the parent is none of them"
+    for expert in zoo.experts():
+        expected = with_gains(zoo.base.spec, parent.phi, expert.record["gains"])
+        assert np.array_equal(expert.phi, expected)
+        assert expert.record["steps"] == expert.record["search_steps"] > 0
+    again = searched(tmp_path / "zoo", n_timesteps=0)
+    assert np.array_equal(again.parent.phi, parent.phi)
+    with pytest.raises(MetaMapError, match="trained with n_timesteps 0, asked for is 400"):
+        searched(tmp_path / "zoo")
+
+
+def test_ppo_goes_on_from_what_was_found(tmp_path: Path) -> None:
+    zoo = searched(tmp_path / "zoo")
+    expert = zoo.experts("train")[0]
+    assert expert.record["steps"] == 400 + expert.record["search_steps"]
+    start = with_gains(zoo.base.spec, zoo.parent.phi, expert.record["gains"])
+    assert (expert.phi != start).any()
+    recipe = load_recipe(tiny.FAMILY, "expert", **{**tiny.SETTINGS, "gain_search": SEARCH, "learning_rate": 1e-30})
+    seed = zoo.expert_seed(expert.task)
+    frozen = train_expert(expert.task, zoo.base, recipe, seed=seed, parent=zoo.parent.phi)
+    np.testing.assert_allclose(frozen.phi, start, rtol=1e-5, atol=1e-6)
+
+
+def test_a_zoo_without_a_parent_is_told(tiny_zoo: Zoo) -> None:
+    overrides = {**tiny.SETTINGS, "gain_search": SEARCH}
+    with pytest.raises(MetaMapError, match="has no parent policy"):
+        build_experts(tiny_zoo, tiny_zoo.tasks("train", 9), overrides=overrides, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"elite": 9}, "elite = 9 must be at most population = 4"),
+        ({"popluation": 9}, r"unknown setting of the expert recipe 'gain_search.popluation': did you mean"),
+        ({"restarts": 0}, "gain_search.restarts"),
+    ],
+)
+def test_a_bad_setting_is_told(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(MetaMapError, match=message):
+        load_recipe(tiny.FAMILY, "expert", gain_search={**SEARCH, **change})
+    with pytest.raises(MetaMapError, match="or 0 with gain_search"):
+        load_recipe(tiny.FAMILY, "expert", n_timesteps=0)
+
+
+def test_a_parent_learns_everything_but_the_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = load_recipe("cartpole-swingup", "base", **tiny.SETTINGS)
+    base = train_base("cartpole-swingup", recipe, seed=0, num_threads=1)
+    seen: list[Task] = []
+
+    class Watched(FamilyVecEnv):
+        def __init__(self, tasks: Sequence[Task], *rest: Any) -> None:
+            seen.extend(tasks)
+            super().__init__(tasks, *rest)
+
+    monkeypatch.setattr("metamap_agents.training.FamilyVecEnv", Watched)
+    parent, same = (train_parent("cartpole-swingup", base, recipe, seed=0, num_threads=1) for _ in range(2))
+    assert np.array_equal(parent.phi, same.phi)
+    assert not np.array_equal(parent.phi, base.phi)
+    assert {task["sign_motor"] for task in seen} == {1.0}
+    assert len({task["strength_motor"] for task in seen}) == recipe.n_envs
+    assert parent.task == get_family("cartpole-swingup").task()
+    wider = load_recipe("cartpole-swingup", "base", **{**tiny.SETTINGS, "policy_kwargs": {"net_arch": {"pi": [8]}}})
+    with pytest.raises(MetaMapError, match="network must be the base policy's"):
+        train_parent("cartpole-swingup", base, wider, seed=0, num_threads=1)
