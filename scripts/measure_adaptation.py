@@ -62,7 +62,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     torch.set_num_threads(arguments.threads)
     zoo = Zoo.open(arguments.zoo_root / arguments.family)
     probe = PROBES.get(arguments.probe)()
-    shape = MapperConfig(hypernetwork_hidden=arguments.hidden)
+    shape = MapperConfig(
+        encoder=arguments.encoder, hypernetwork=arguments.hypernetwork, hypernetwork_hidden=arguments.hidden
+    )
     losses = {}
     for loss in arguments.losses:
         trained = train_seeds(
@@ -115,6 +117,8 @@ def main() -> None:
     parser.add_argument("--probe", default="base-policy")
     parser.add_argument("--survey-tasks", type=int, default=SURVEY_TASKS, help="tasks without experts; 0: no survey")
     parser.add_argument("--updates", type=int, default=TrainConfig().steps)
+    parser.add_argument("--encoder", default=MapperConfig().encoder)
+    parser.add_argument("--hypernetwork", default=MapperConfig().hypernetwork)
     parser.add_argument("--hidden", type=int, default=MapperConfig().hypernetwork_hidden)
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1, help="of torch")

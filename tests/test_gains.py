@@ -16,7 +16,7 @@ import tiny
 from metamap_agents.building import build_experts
 from metamap_agents.evaluation import Episodes
 from metamap_agents.functional import forward
-from metamap_agents.gains import GainSearch, _confirmed, search_gains, with_gains
+from metamap_agents.gains import GainSearch, search_gains, with_gains
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.recipes import load_recipe
 from metamap_agents.sb3_vec_env import FamilyVecEnv
@@ -60,20 +60,17 @@ def test_a_search_finds_signs_and_strengths(tiny_zoo: Zoo, monkeypatch: pytest.M
     monkeypatch.setattr("metamap_agents.gains.evaluate_policies", evaluate)
     settings = GainSearch(population=16, elite=4, iterations=12, restarts=4)
     task = tiny_zoo.tasks("train", 1)[0]
-    for seed in range(5):
-        found = search_gains(task, base.phi, base, settings, seed=seed)
+    needed: list[float] = []
+    for seed in range(8):
+        found = search_gains(task, base.phi, base, settings, seed=seed, enough=0.9)
         np.testing.assert_allclose(found.gains, best, atol=0.2)
         assert np.array_equal(found.phi, with_gains(base.spec, base.phi, found.gains))
         searches = (found.steps - 50 * 4) / (50 * (12 * 16 + 2 * 4))
-        assert searches in (2, 3, 4), "the parent once; then two searches at least, and no more than allowed"
-
-
-def test_a_search_is_confirmed_when_two_ends_agree_with_the_best() -> None:
-    parent, good, same, other = np.ones(2), np.array([-1.0, 0.5]), np.array([-0.3, 2.0]), np.array([-1.0, -1.0])
-    assert not _confirmed([parent, good, same], [0.0, 5.0, 4.0]), "two candidates of one search are one voice"
-    assert _confirmed([parent, good, other, other, same], [0.0, 5.0, 1.0, 2.0, 4.0])
-    assert not _confirmed([parent, good, good, other, other], [0.0, 5.0, 4.0, 1.0, 2.0])
-    assert not _confirmed([parent, good, good, good, other], [9.0, 5.0, 4.0, 1.0, 2.0]), "the parent itself is best"
+        assert searches in (1, 2, 3, 4), "the parent once; then no more searches than needed"
+        needed.append(searches)
+    assert len(set(needed)) > 1, "a search that ended on the lower peak was followed by another"
+    never = search_gains(task, base.phi, base, settings, seed=0)
+    assert never.steps == 50 * 4 + 4 * 50 * (12 * 16 + 2 * 4)
 
 
 def test_the_seed_decides(tiny_zoo: Zoo) -> None:
@@ -116,7 +113,7 @@ def test_ppo_goes_on_from_what_was_found(tmp_path: Path) -> None:
     assert (expert.phi != start).any()
     recipe = load_recipe(tiny.FAMILY, "expert", **{**tiny.SETTINGS, "gain_search": SEARCH, "learning_rate": 1e-30})
     seed = zoo.expert_seed(expert.task)
-    frozen = train_expert(expert.task, zoo.base, recipe, seed=seed, parent=zoo.parent.phi)
+    frozen = train_expert(expert.task, zoo.base, recipe, seed=seed, parent=zoo.parent)
     np.testing.assert_allclose(frozen.phi, start, rtol=1e-5, atol=1e-6)
 
 

@@ -6,9 +6,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
 from metamap_agents.recipes import Recipe, load_recipe
@@ -109,7 +106,7 @@ def build_experts(
     if workers < 0:
         raise MetaMapError(f"the number of workers must be 0 (all cores) or more, got {workers}")
     recipe = load_recipe(zoo.family.name, "expert", **(overrides or {}))
-    share = zoo.base, recipe, zoo.parent.phi if recipe.gain_search is not None else None
+    share = zoo.base, recipe, zoo.parent if recipe.gain_search is not None else None
     todo = zoo.missing(tasks)
     with ExitStack() as stack:
         if executor is None:
@@ -127,7 +124,7 @@ def build_experts(
             ) from error
 
 
-def _train(base: BasePolicy, recipe: Recipe, parent: NDArray[np.float32] | None, task: Task, seed: int) -> Expert:
+def _train(base: BasePolicy, recipe: Recipe, parent: Expert | None, task: Task, seed: int) -> Expert:
     """Train one expert, wherever this runs."""
     return train_expert(task, base, recipe, seed=seed, parent=parent)
 

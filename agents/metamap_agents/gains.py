@@ -40,9 +40,10 @@ class GainSearch(BaseModel):
     elite: int = Field(default=8, ge=2)
     """The best of them, to which the next iteration's normal distribution is fitted."""
     iterations: int = Field(default=12, ge=1)
-    restarts: int = Field(default=5, ge=1)
-    """Most searches from the start; the best result counts, as one may settle on the wrong sign of an action. None
-    follows once two have found the same signs and neither was beaten."""
+    restarts: int = Field(default=8, ge=1)
+    """Most searches from the start; the best result counts, as one may settle on the wrong sign of an action."""
+    enough: float = Field(default=0.95, gt=0, le=1)
+    """No search follows one that ends at this share of the way from random actions to the parent on its own task."""
     spread: float = Field(default=1.0, gt=0)
     """Standard deviation at first, around a gain of 1 for every action."""
     least_spread: float = Field(default=0.05, gt=0)
@@ -102,6 +103,7 @@ def search_gains(
     settings: GainSearch,
     *,
     seed: int,
+    enough: float = np.inf,
     num_threads: int = 1,
 ) -> Found:
     """Search the gains with which a parent policy does best on a task.
@@ -112,6 +114,7 @@ def search_gains(
         base: gives the network's shape and the normaliser.
         settings: see `GainSearch`.
         seed: of the search; the episodes start from the same states whatever it is.
+        enough: return at which no further search is made.
         num_threads: of the simulator; 0 takes all cores.
     """
     generator = np.random.default_rng(seed)
@@ -138,17 +141,10 @@ def search_gains(
         ends = _cross_entropy(settings, base.spec.action_size, generator, returns)
         tried += ends
         scores += returns(np.stack(ends), settings.final_episodes, _FINAL_SEED).tolist()
-        if _confirmed(tried, scores):
+        if max(scores) >= enough:
             break
     chosen = tried[int(np.argmax(scores))]
     return Found(chosen, with_gains(base.spec, parent, chosen), steps)
-
-
-def _confirmed(tried: list[NDArray[np.float64]], scores: list[float]) -> bool:
-    """Whether two searches, each of which gave two candidates after the parent's, ended at the signs of the best."""
-    best = np.sign(tried[int(np.argmax(scores))])
-    agreeing = [bool((np.sign(gains) == best).all()) for gains in tried[1:]]
-    return sum(one or other for one, other in zip(agreeing[::2], agreeing[1::2], strict=True)) > 1
 
 
 def _cross_entropy(

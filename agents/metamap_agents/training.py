@@ -19,7 +19,7 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from metamap_agents.base_policy import BasePolicy
-from metamap_agents.evaluation import evaluate_policies
+from metamap_agents.evaluation import evaluate_policies, random_returns
 from metamap_agents.gains import search_gains
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.recipes import Recipe
@@ -226,7 +226,7 @@ def train_expert(
     *,
     seed: int,
     start: NDArray[np.float32] | None = None,
-    parent: NDArray[np.float32] | None = None,
+    parent: Expert | None = None,
     num_threads: int = 1,
     on_progress: OnProgress | None = None,
     on_policy: OnPolicy | None = None,
@@ -240,8 +240,8 @@ def train_expert(
         recipe: settings of PPO; its network must be the base policy's.
         seed: of weights, noise and episodes.
         start: other weights to start from, float32 [P].
-        parent: weights that the recipe's ``gain_search`` acts on, float32 [P]; what it finds is the start. Without it,
-            or with ``start``, nothing is searched.
+        parent: the policy that the recipe's ``gain_search`` acts on; what it finds is the start. Without it, or with
+            ``start``, nothing is searched.
         num_threads: of the simulator; 0 takes all cores. Torch always takes one.
         on_progress: see `OnProgress`.
         on_policy: see `OnPolicy`; it sees the first weights too, and one may stop the training when they are good.
@@ -321,7 +321,7 @@ def _searched_expert(
     task: Task,
     base: BasePolicy,
     recipe: Recipe,
-    parent: NDArray[np.float32],
+    parent: Expert,
     seed: int,
     num_threads: int,
     on_progress: OnProgress | None,
@@ -330,7 +330,9 @@ def _searched_expert(
     """An expert that starts from the parent with the gains that are best on the task; PPO goes on, if it has steps."""
     assert recipe.gain_search is not None, "the caller has looked"
     started = time.perf_counter()
-    found = search_gains(task, parent, base, recipe.gain_search, seed=seed, num_threads=num_threads)
+    random = float(random_returns([parent.task]).mean())
+    enough = random + recipe.gain_search.enough * (float(parent.returns.mean()) - random)
+    found = search_gains(task, parent.phi, base, recipe.gain_search, seed=seed, enough=enough, num_threads=num_threads)
     searched = {"gains": found.gains.tolist(), "search_steps": found.steps}
     if not recipe.n_timesteps:
         record = _record(recipe, seed, found.steps, time.perf_counter() - started)

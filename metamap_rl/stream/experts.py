@@ -106,7 +106,7 @@ class ExpertCache:
                 if ours and not zoo.has(task):
                     seed = zoo.expert_seed(task)
                     recipe = self.recipe(task.family)
-                    parent = zoo.parent.phi if recipe.gain_search is not None else None
+                    parent = zoo.parent if recipe.gain_search is not None else None
                     zoo.put(train_expert(task, zoo.base, recipe, seed=seed, parent=parent, on_progress=on_progress))
             if not ours:
                 time.sleep(_POLL_SECONDS)
