@@ -169,6 +169,20 @@ def shift_table(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def executors_table(result: dict[str, Any]) -> list[str]:
+    """Seconds of a batch of experts on each executor."""
+    lines = [
+        f"| {result['experts']} experts of {result['family']}, {result['workers']} workers | s, the batch "
+        "| s, with start and end |",
+        "| --- | --- | --- |",
+    ]
+    for name, parts in result["seconds"].items():
+        lines.append(f"| {name} | {spread(parts['batch'], 1)} | {spread(parts['with start and end'], 1)} |")
+    ratio = result["ray_over_local"]
+    lines.append(f"| Ray / local | {ratio['batch']:.2f} | {ratio['with start and end']:.2f} |")
+    return [*lines, ""]
+
+
 TABLES = {
     "engine": engine_table,
     "training": training_table,
@@ -177,6 +191,7 @@ TABLES = {
     "stream-long": long_table,
     "expert-steps": expert_steps_table,
     "shift": shift_table,
+    "executors": executors_table,
 }
 
 
