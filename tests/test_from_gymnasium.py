@@ -114,7 +114,7 @@ def test_a_parameter_is_as_if_the_environment_had_been_written_with_it(name: str
     family = get_family(name)
     task = far_task(family, parameter)
     made = family.make(task).unwrapped  # type: ignore[attr-defined]
-    if name == "walker-dynamics":
+    if name == "walker-parts":
         assert_equal_models(made.model, compiled_walker(made.fullpath, task))
     elif name == "cartpole-length":
         expected = vars(WrittenCartPole(task))
@@ -501,8 +501,8 @@ def test_names_and_embodiments_must_not_clash() -> None:
 def test_what_needs_physics_alone_is_refused_in_words() -> None:
     with pytest.raises(MetaMapError, match="has no MuJoCo model: it is Pendulum-v1"):
         FamilyEnv("pendulum-torque")
-    with pytest.raises(MetaMapError, match=r"runs Walker2d-v5 itself.*MetaMap/WalkerDynamics-v0"):
-        FamilyEnv("walker-dynamics").reset()
+    with pytest.raises(MetaMapError, match=r"runs Walker2d-v5 itself.*MetaMap/WalkerParts-v0"):
+        FamilyEnv("walker-parts").reset()
     with pytest.raises(MetaMapError, match="is not declared in YAML"):
         GymnasiumFamilyEnv("reacher-goal")
     env = GymnasiumFamilyEnv("pendulum-torque")

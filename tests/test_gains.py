@@ -47,14 +47,14 @@ def test_many_gains_at_once_are_each_by_itself() -> None:
 
 
 def test_a_search_finds_signs_and_strengths(tiny_zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a score whose best gains are known; with the wrong sign of one of them it has a second, lower peak."""
+    """On a score whose best gains are known; with the wrong sign of one of them it has a second peak, lower and broader."""
     base, best = tiny_zoo.base, np.array([-0.8, 1.3])
     bias = base.spec.split(base.phi)[f"layers.{len(base.spec.hidden)}.bias"]
 
     def evaluate(tasks: Any, spec: PolicySpec, phis: Any, normalizer: Any, *, episodes: int, **_: Any) -> Episodes:
         gains = spec.split(phis)[f"layers.{len(spec.hidden)}.bias"] / bias
-        heights = [np.exp(-((gains - peak) ** 2).sum(axis=-1)) for peak in (best, best * [-1, 1])]
-        scores = np.maximum(heights[0], 0.7 * heights[1])
+        distances = [((gains - peak) ** 2).sum(axis=-1) for peak in (best, best * [-1, 1])]
+        scores = np.maximum(np.exp(-distances[0]), 0.7 * np.exp(-distances[1] / 4))
         return Episodes(np.tile(scores[:, None], episodes), np.full((len(tasks), episodes), 50))
 
     monkeypatch.setattr("metamap_agents.gains.evaluate_policies", evaluate)

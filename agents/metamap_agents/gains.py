@@ -35,7 +35,7 @@ class GainSearch(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    population: int = Field(default=64, ge=2)
+    population: int = Field(default=48, ge=2)
     """Gains tried in an iteration, an episode each."""
     elite: int = Field(default=8, ge=2)
     """The best of them, to which the next iteration's normal distribution is fitted."""
@@ -45,7 +45,7 @@ class GainSearch(BaseModel):
     enough: float = Field(default=0.95, gt=0, le=1)
     """No search follows one that ends at this share of the way from random actions to the parent on its own task."""
     spread: float = Field(default=1.0, gt=0)
-    """Standard deviation at first, around a gain of 1 for every action."""
+    """Standard deviation at first, around 0."""
     least_spread: float = Field(default=0.05, gt=0)
     largest: float = Field(default=2.5, gt=0)
     """Gains stay within plus and minus this."""
@@ -151,7 +151,7 @@ def _cross_entropy(
     settings: GainSearch, size: int, generator: np.random.Generator, returns: _Returns
 ) -> list[NDArray[np.float64]]:
     """One search: mean of the last distribution, and the gains with the best single episode, each [A]."""
-    mean, spread = np.ones(size), np.full(size, settings.spread)
+    mean, spread = np.zeros(size), np.full(size, settings.spread)  # no sign is more likely than the other
     best, best_return = mean, -np.inf
     for iteration in range(settings.iterations):
         tried = mean + spread * generator.standard_normal((settings.population, size))
