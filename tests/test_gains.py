@@ -47,7 +47,7 @@ def test_many_gains_at_once_are_each_by_itself() -> None:
 
 
 def test_a_search_finds_signs_and_strengths(tiny_zoo: Zoo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a score whose best gains are known; with the wrong sign of one of them it has a second peak, lower and broader."""
+    """On a score whose best gains are known; it has a second peak, lower and broader, at one wrong sign."""
     base, best = tiny_zoo.base, np.array([-0.8, 1.3])
     bias = base.spec.split(base.phi)[f"layers.{len(base.spec.hidden)}.bias"]
 
