@@ -16,8 +16,9 @@ class ModulationHypernetwork(nn.Module):
     """``W = diag(1 + a(z)) (W_0 + A(z)) diag(1 + b(z))``, a bias changed likewise by ``1 + a(z)``.
 
     The gains (FiLM, Perez et al. 2018, on the weights) have one number per unit, so the effect of one actuator, "the
-    other way round and weaker", is one row of the output layer times one number, whatever the other actuators do. All
-    of a, b and A start at zero.
+    other way round and weaker", is one row of the output layer times one number, whatever the other actuators do. They
+    read z itself beside the trunk's hidden units: what is linear in z then composes for tasks that were never seen
+    together. All of a, b and A start at zero.
     """
 
     def __init__(self, context_size: int, spec: PolicySpec, hidden: int) -> None:
@@ -25,8 +26,8 @@ class ModulationHypernetwork(nn.Module):
         self.spec = spec
         self.trunk = trunk(context_size, hidden)
         matrices = [layer for layer in spec.layers if len(layer.shape) == 2]
-        self.rows = zero_linear(hidden, sum(layer.shape[0] for layer in matrices))
-        self.columns = zero_linear(hidden, sum(layer.shape[1] for layer in matrices))
+        self.rows = zero_linear(hidden + context_size, sum(layer.shape[0] for layer in matrices))
+        self.columns = zero_linear(hidden + context_size, sum(layer.shape[1] for layer in matrices))
         self.addition = zero_linear(hidden, spec.size)
 
     def forward(self, z: Tensor, phi_0: Tensor) -> Tensor:
@@ -34,8 +35,9 @@ class ModulationHypernetwork(nn.Module):
         hidden = self.trunk(z)
         sums = self.spec.split(phi_0 + self.addition(hidden))
         matrices = [layer for layer in self.spec.layers if len(layer.shape) == 2]
-        rows = (1 + self.rows(hidden)).split([layer.shape[0] for layer in matrices], dim=-1)
-        columns = (1 + self.columns(hidden)).split([layer.shape[1] for layer in matrices], dim=-1)
+        seen = torch.cat([hidden, z], dim=-1)
+        rows = (1 + self.rows(seen)).split([layer.shape[0] for layer in matrices], dim=-1)
+        columns = (1 + self.columns(seen)).split([layer.shape[1] for layer in matrices], dim=-1)
         changed: dict[str, Tensor] = {}
         for index, layer in enumerate(matrices):
             bias = layer.name.replace("weight", "bias")
