@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.building import OnExpert, build_base, build_experts, build_parent
+from metamap_agents.building import OnExpert, build_base, build_experts, build_parent, lacks_parent
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import OnProgress, torch_threads
 from metamap_agents.zoo import Zoo
@@ -100,7 +100,7 @@ def fill_zoo(
     check_settings(zoo, base_overrides=base_overrides, expert_overrides=expert_overrides)
     if not zoo.has_base:
         build_base(zoo, overrides=base_overrides, on_progress=on_base)
-    if load_recipe(family, "expert", **(expert_overrides or {})).gain_search is not None and not zoo.has_parent:
+    if lacks_parent(zoo, load_recipe(family, "expert", **(expert_overrides or {}))):
         build_parent(zoo, overrides=base_overrides, on_progress=on_base)
     build_experts(zoo, counts.tasks(zoo), overrides=expert_overrides, workers=workers, on_expert=on_expert)
     return zoo

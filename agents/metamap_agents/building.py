@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from metamap_agents.base_policy import BasePolicy
@@ -15,7 +15,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 
-__all__ = ["build_base", "build_experts", "build_parent"]
+__all__ = ["build_base", "build_experts", "build_parent", "lacks_parent", "parent_for"]
 
 OnExpert = Callable[[int, int, Expert], None]
 """Called after each expert with (finished, in total, the expert)."""
@@ -36,9 +36,7 @@ def build_base(
         MetaMapError: another process is training it, or a setting is not admitted.
     """
     recipe = load_recipe(zoo.family.name, "base", **(overrides or {}))
-    with zoo.claim("base") as ours:
-        if not ours:
-            raise MetaMapError(f"another process is training the base policy of {zoo.root}; wait for it to finish")
+    with _sole(zoo, "base"):
         if not zoo.has_base:
             zoo.put_base(
                 train_base(zoo.family.name, recipe, seed=zoo.seed, num_threads=num_threads, on_progress=on_progress)
@@ -60,9 +58,7 @@ def build_parent(
         MetaMapError: another process is training it, or training diverged.
     """
     recipe = load_recipe(zoo.family.name, "base", **(overrides or {}))
-    with zoo.claim("parent") as ours:
-        if not ours:
-            raise MetaMapError(f"another process is training the parent policy of {zoo.root}; wait for it to finish")
+    with _sole(zoo, "parent"):
         if not zoo.has_parent:
             zoo.put_parent(
                 train_parent(
@@ -74,6 +70,29 @@ def build_parent(
                     on_progress=on_progress,
                 )
             )
+
+
+@contextmanager
+def _sole(zoo: Zoo, what: str) -> Iterator[None]:
+    """Be the one process that trains a zoo's base or parent policy."""
+    with zoo.claim(what) as ours:
+        if not ours:
+            raise MetaMapError(f"another process is training the {what} policy of {zoo.root}; wait for it to finish")
+        yield
+
+
+def lacks_parent(zoo: Zoo, recipe: Recipe) -> bool:
+    """Whether experts of this recipe need a parent policy that the zoo has not yet."""
+    return recipe.gain_search is not None and not zoo.has_parent
+
+
+def parent_for(zoo: Zoo, recipe: Recipe) -> Expert | None:
+    """The parent policy that experts of this recipe start from; None if the recipe searches no gains.
+
+    Raises:
+        MetaMapError: the zoo has none yet.
+    """
+    return zoo.parent if recipe.gain_search is not None else None
 
 
 def build_experts(
@@ -106,7 +125,7 @@ def build_experts(
     if workers < 0:
         raise MetaMapError(f"the number of workers must be 0 (all cores) or more, got {workers}")
     recipe = load_recipe(zoo.family.name, "expert", **(overrides or {}))
-    share = zoo.base, recipe, zoo.parent if recipe.gain_search is not None else None
+    share = zoo.base, recipe, parent_for(zoo, recipe)
     todo = zoo.missing(tasks)
     with ExitStack() as stack:
         if executor is None:

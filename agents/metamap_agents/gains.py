@@ -86,13 +86,10 @@ def with_gains(spec: PolicySpec, phi: NDArray[np.float32], gains: ArrayLike) -> 
         Weights float32 [..., P].
     """
     factors = np.asarray(gains, dtype=np.float32)
-    last = len(spec.hidden)
-    parts = {
-        name: np.broadcast_to(part, factors.shape[:-1] + part.shape).copy() for name, part in spec.split(phi).items()
-    }
+    scaled: NDArray[np.float32] = np.tile(phi, (*factors.shape[:-1], 1))
+    parts, last = spec.split(scaled), len(spec.hidden)  # views of it
     parts[f"layers.{last}.weight"] *= factors[..., None]
     parts[f"layers.{last}.bias"] *= factors
-    scaled: NDArray[np.float32] = spec.join(parts)
     return scaled
 
 

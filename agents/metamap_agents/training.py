@@ -330,8 +330,8 @@ def _searched_expert(
     """An expert that starts from the parent with the gains that are best on the task; PPO goes on, if it has steps."""
     assert recipe.gain_search is not None, "the caller has looked"
     started = time.perf_counter()
-    random = float(random_returns([parent.task]).mean())
-    enough = random + recipe.gain_search.enough * (float(parent.returns.mean()) - random)
+    least = float(random_returns([parent.task]).mean())
+    enough = least + recipe.gain_search.enough * (float(parent.returns.mean()) - least)
     found = search_gains(task, parent.phi, base, recipe.gain_search, seed=seed, enough=enough, num_threads=num_threads)
     searched = {"gains": found.gains.tolist(), "search_steps": found.steps}
     if not recipe.n_timesteps:

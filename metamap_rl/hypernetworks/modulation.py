@@ -26,21 +26,20 @@ class ModulationHypernetwork(nn.Module):
         super().__init__()
         self.spec = spec
         self.trunk = trunk(context_size, hidden)
-        matrices = [layer for layer in spec.layers if len(layer.shape) == 2]
-        self.rows = zero_linear(hidden + context_size, sum(layer.shape[0] for layer in matrices))
-        self.columns = zero_linear(hidden + context_size, sum(layer.shape[1] for layer in matrices))
+        self.matrices = [layer for layer in spec.layers if len(layer.shape) == 2]
+        self.rows = zero_linear(hidden + context_size, sum(layer.shape[0] for layer in self.matrices))
+        self.columns = zero_linear(hidden + context_size, sum(layer.shape[1] for layer in self.matrices))
         self.addition = zero_linear(hidden, spec.size)
 
     def forward(self, z: Tensor, phi_0: Tensor) -> Tensor:
         """See `metamap_rl.hypernetworks.base.Hypernetwork`."""
         hidden = self.trunk(z)
         sums = self.spec.split(phi_0 + self.addition(hidden))
-        matrices = [layer for layer in self.spec.layers if len(layer.shape) == 2]
         seen = torch.cat([hidden, z], dim=-1)
-        rows = (1 + self.rows(seen)).split([layer.shape[0] for layer in matrices], dim=-1)
-        columns = (1 + self.columns(seen)).split([layer.shape[1] for layer in matrices], dim=-1)
+        rows = (1 + self.rows(seen)).split([layer.shape[0] for layer in self.matrices], dim=-1)
+        columns = (1 + self.columns(seen)).split([layer.shape[1] for layer in self.matrices], dim=-1)
         changed: dict[str, Tensor] = {}
-        for index, layer in enumerate(matrices):
+        for index, layer in enumerate(self.matrices):
             bias = layer.name.replace("weight", "bias")
             changed[layer.name] = rows[index].unsqueeze(-1) * sums[layer.name] * columns[index].unsqueeze(-2)
             changed[bias] = rows[index] * sums[bias]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
-from metamap_agents.building import OnExpert, build_base, build_experts, build_parent
+from metamap_agents.building import OnExpert, build_base, build_experts, build_parent, lacks_parent, parent_for
 from metamap_agents.executors import Executor
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import Expert, OnProgress, train_expert
@@ -106,7 +106,7 @@ class ExpertCache:
                 if ours and not zoo.has(task):
                     seed = zoo.expert_seed(task)
                     recipe = self.recipe(task.family)
-                    parent = zoo.parent if recipe.gain_search is not None else None
+                    parent = parent_for(zoo, recipe)
                     zoo.put(train_expert(task, zoo.base, recipe, seed=seed, parent=parent, on_progress=on_progress))
             if not ours:
                 time.sleep(_POLL_SECONDS)
@@ -152,7 +152,7 @@ class ExpertCache:
                 base=load_recipe(owner, "base", **self.base_overrides),
                 expert=load_recipe(family, "expert", **self.overrides),
             )
-            if self.recipe(family).gain_search is not None and not zoo.has_parent:
+            if lacks_parent(zoo, self.recipe(family)):
                 build_parent(zoo, overrides=self.base_overrides, num_threads=self.num_threads)
             self._checked.add(family)
         return zoo

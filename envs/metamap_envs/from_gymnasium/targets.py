@@ -68,29 +68,24 @@ class ModelField:
 
 
 @dataclass(frozen=True)
-class Argument:
+class _Setting:
+    """Something that is given to, or set by, the constructor; ``own`` is the environment's own value."""
+
+    name: str
+    scale: bool
+    own: Any
+
+    def result(self, value: float) -> Any:
+        """What to pass or set for a parameter's value."""
+        return _as_type(self.own * value if self.scale else value, self.own)
+
+
+class Argument(_Setting):
     """An argument of the environment's constructor; ``own`` is its default, None where nobody knows it."""
 
-    name: str
-    scale: bool
-    own: Any
 
-    def result(self, value: float) -> Any:
-        """What to pass for a parameter's value."""
-        return _as_type(self.own * value if self.scale else value, self.own)
-
-
-@dataclass(frozen=True)
-class Attribute:
+class Attribute(_Setting):
     """An attribute that the environment's constructor sets; ``own`` is the value that it gives."""
-
-    name: str
-    scale: bool
-    own: Any
-
-    def result(self, value: float) -> Any:
-        """What to set for a parameter's value."""
-        return _as_type(self.own * value if self.scale else value, self.own)
 
 
 Target = ModelField | Argument | Attribute

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -68,6 +69,7 @@ class TrainExperts(Command):
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
+        from metamap_agents.building import build_base, build_parent, lacks_parent
         from metamap_agents.executors import make_executor
         from metamap_agents.recipes import load_recipe
         from metamap_agents.zoo import Zoo
@@ -81,9 +83,9 @@ class TrainExperts(Command):
             zoo = Zoo.create(self.out, self.family, self.seed)
             check_settings(zoo, base_overrides=base, expert_overrides=expert)
             if not zoo.has_base:
-                _train_first(zoo, base, "base policy")
-            if load_recipe(self.family, "expert", **expert).gain_search is not None and not zoo.has_parent:
-                _train_first(zoo, base, "parent policy")
+                _train_first(zoo, base, "base policy", build_base)
+            if lacks_parent(zoo, load_recipe(self.family, "expert", **expert)):
+                _train_first(zoo, base, "parent policy", build_parent)
             tasks = counts.tasks(zoo)
             _train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
@@ -162,9 +164,8 @@ def _check(
         raise MetaMapError(f"--workers expects 0 (all cores) or more, got {workers}")
 
 
-def _train_first(zoo: Zoo, overrides: dict[str, Any], what: Literal["base policy", "parent policy"]) -> None:
+def _train_first(zoo: Zoo, overrides: dict[str, Any], what: str, build: Callable[..., None]) -> None:
     """Train what comes before experts under a bar."""
-    from metamap_agents.building import build_base, build_parent
     from metamap_agents.recipes import load_recipe
     from metamap_rl.cli.console import progress
 
@@ -179,7 +180,6 @@ def _train_first(zoo: Zoo, overrides: dict[str, Any], what: Literal["base policy
             if "return" in metrics:
                 bar.describe(f"{what}, return {metrics['return']:.1f}")
 
-        build = build_base if what == "base policy" else build_parent
         build(zoo, overrides=overrides, on_progress=on_progress)
 
 
