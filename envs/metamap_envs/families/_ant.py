@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from metamap_envs.assets import gymnasium_asset
+from metamap_envs.families._starts import normal_velocities
 from metamap_envs.family import Array, Family, Readout, State
 from metamap_envs.task import Task
 
@@ -36,10 +37,7 @@ class Ant(Family):
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
         """Uniform noise on qpos, normal noise on qvel, drawn in Ant-v5's order."""
-        qpos, qvel = self._initial
-        qpos = qpos + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qpos))
-        qvel = qvel + _RESET_NOISE * generator.standard_normal(len(qvel))
-        return qpos, qvel
+        return normal_velocities(self._initial, _RESET_NOISE, generator)
 
     @staticmethod
     def place(state: State) -> Array:

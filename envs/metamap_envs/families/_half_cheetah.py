@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
+from metamap_envs.families._starts import normal_velocities
 from metamap_envs.family import Array, Family, State, sum_of_squares
 from metamap_envs.task import Task
 
@@ -60,10 +61,7 @@ class HalfCheetah(Family):
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
         """Uniform noise on qpos, normal noise on qvel, drawn in HalfCheetah-v5's order."""
-        qpos, qvel = self._initial
-        qpos = qpos + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qpos))
-        qvel = qvel + _RESET_NOISE * generator.standard_normal(len(qvel))
-        return qpos, qvel
+        return normal_velocities(self._initial, _RESET_NOISE, generator)
 
     def observe(self, state: State) -> Array:
         """Positions without x, then velocities."""

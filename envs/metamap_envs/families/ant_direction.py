@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._ant import Ant
+from metamap_envs.families._parameters import angle
 from metamap_envs.family import Array, State, register_family, sum_of_squares
-from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.parameters import ParameterSpace
 
 __all__ = ["AntDirection"]
 
@@ -33,20 +33,7 @@ class AntDirection(Ant):
     name = "ant-direction"
     embodiment = "ant"
     description = "Ant that must run in a hidden direction"
-    space = ParameterSpace(
-        (
-            Parameter(
-                name="direction",
-                unit="rad",
-                low=-math.pi,
-                high=math.pi,
-                default=0.0,
-                train=((-3.141592, 3.141592),),
-                description="direction that is rewarded, from the x axis",
-                periodic=True,
-            ),
-        )
-    )
+    space = ParameterSpace((angle("direction", "direction that is rewarded, from the x axis"),))
 
     def observe(self, state: State) -> Array:
         """Positions without x and y, then velocities."""

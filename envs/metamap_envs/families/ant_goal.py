@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._ant import Ant
+from metamap_envs.families._parameters import angle
 from metamap_envs.family import Array, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
 
@@ -43,16 +43,7 @@ class AntGoal(Ant):
                 out=((3.0, 4.0),),
                 description="distance of the goal from the start",
             ),
-            Parameter(
-                name="goal_angle",
-                unit="rad",
-                low=-math.pi,
-                high=math.pi,
-                default=0.0,
-                train=((-3.141592, 3.141592),),
-                description="direction of the goal seen from the start",
-                periodic=True,
-            ),
+            angle("goal_angle", "direction of the goal seen from the start"),
         )
     )
 

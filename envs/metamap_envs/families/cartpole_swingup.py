@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
+from metamap_envs.families._parameters import GRAVITY
 from metamap_envs.family import Array, Family, State, register_family
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
@@ -52,16 +53,6 @@ _SIGN = Parameter(
     choices=(-1.0, 1.0),
     description="direction in which the motor pushes the cart",
 )
-_GRAVITY = Parameter(
-    name="gravity",
-    unit="m/s^2",
-    low=0.98,
-    high=19.62,
-    default=9.81,
-    train=((4.91, 14.71),),
-    out=((0.98, 4.91), (14.71, 19.62)),
-    description="gravitational acceleration",
-)
 
 
 @register_family
@@ -96,7 +87,7 @@ class CartpoleSwingup(Family):
             _SIGN,
             _factor("strength_motor", "factor on the motor's force of 300 N"),
             _factor("pole_mass", "factor on the pole's mass of 5.0 kg and on its inertia"),
-            _GRAVITY,
+            GRAVITY,
         )
     )
     physics_parameters = frozenset(space.names)

@@ -11,22 +11,19 @@ from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._random_params import POWERS, scale_by_powers
-from metamap_envs.family import Array, Family, State, register_family, sum_of_squares
+from metamap_envs.families._upright import Upright
+from metamap_envs.family import State, register_family
 from metamap_envs.task import Task
 
 __all__ = ["HopperDynamics"]
 
-_RESET_NOISE = 5e-3  # Hopper-v5 reset_noise_scale
-_LARGEST_VELOCITY = 10.0  # Hopper-v5 clips observed velocities
-_CONTROL_COST_WEIGHT = 1e-3
-_HEALTHY_REWARD = 1.0
 _HEALTHY_STATE = 100.0
 _LEAST_HEIGHT = 0.7  # m
 _LARGEST_ANGLE = 0.2  # rad
 
 
 @register_family
-class HopperDynamics(Family):
+class HopperDynamics(Upright):
     """Hopper-v5 with four factors on its physics: 1.5^p for mass, inertia and friction, 1.3^p for joint damping.
 
     Observation (11): qpos without x, qvel clipped to [-10, 10]. Action (3): torques in [-1, 1].
@@ -61,32 +58,6 @@ class HopperDynamics(Family):
         """Scale the four quantities; what follows from masses and inertias is computed again."""
         scale_by_powers(model, task)
         return True
-
-    def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
-        """Uniform noise on qpos and qvel, drawn in Hopper-v5's order."""
-        qpos, qvel = self._initial
-        qpos = qpos + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qpos))
-        qvel = qvel + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qvel))
-        return qpos, qvel
-
-    def observe(self, state: State) -> Array:
-        """Positions without x, then clipped velocities."""
-        velocities = np.clip(state.qvel, -_LARGEST_VELOCITY, _LARGEST_VELOCITY)
-        return np.concatenate([state.qpos[:, 1:], velocities], axis=1)
-
-    def reward(
-        self, before: State, after: State, actions: NDArray[Any], values: Array
-    ) -> tuple[Array, dict[str, Array]]:
-        """Forward velocity, being healthy, and the control cost."""
-        forward = (after.qpos[:, 0] - before.qpos[:, 0]) / self.step_seconds
-        survive: Array = _HEALTHY_REWARD * self._healthy(after).astype(np.float64)
-        control: Array = _CONTROL_COST_WEIGHT * sum_of_squares(actions)
-        terms = {"x_velocity": forward, "reward_survive": survive, "reward_ctrl": -control}
-        return (forward + survive) - control, terms
-
-    def terminated(self, after: State, values: Array) -> NDArray[np.bool_]:
-        """Where it is not healthy."""
-        return ~self._healthy(after)
 
     def _healthy(self, state: State) -> NDArray[np.bool_]:
         """Hopper-v5's `is_healthy`, bool [N]."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
+from metamap_envs.families._parameters import angle
 from metamap_envs.family import Array, Family, Readout, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
@@ -53,16 +54,7 @@ class ReacherGoal(Family):
                 out=((0.18, 0.2),),
                 description="distance of the target from the arm's root; the arm reaches 0.21 m",
             ),
-            Parameter(
-                name="goal_angle",
-                unit="rad",
-                low=-math.pi,
-                high=math.pi,
-                default=0.0,
-                train=((-3.141592, 3.141592),),
-                description="direction of the target seen from the arm's root",
-                periodic=True,
-            ),
+            angle("goal_angle", "direction of the target seen from the arm's root"),
         )
     )
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
+from metamap_envs.families._starts import uniform_noise
 from metamap_envs.family import Array, Family, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.task import Task
@@ -73,10 +74,7 @@ class SwimmerViscosity(Family):
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
         """Uniform noise on qpos and qvel, drawn in Swimmer-v5's order."""
-        qpos, qvel = self._initial
-        qpos = qpos + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qpos))
-        qvel = qvel + generator.uniform(low=-_RESET_NOISE, high=_RESET_NOISE, size=len(qvel))
-        return qpos, qvel
+        return uniform_noise(self._initial, _RESET_NOISE, generator)
 
     def observe(self, state: State) -> Array:
         """Positions without x and y, then velocities."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import mujoco
 
+from metamap_envs.families._parameters import GRAVITY
 from metamap_envs.families._walker import Walker
 from metamap_envs.family import register_family
-from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.parameters import ParameterSpace
 from metamap_envs.task import Task
 
 __all__ = ["WalkerGravity"]
@@ -23,20 +24,7 @@ class WalkerGravity(Walker):
 
     name = "walker-gravity"
     description = "Walker under unknown gravity"
-    space = ParameterSpace(
-        (
-            Parameter(
-                name="gravity",
-                unit="m/s^2",
-                low=0.98,
-                high=19.62,
-                default=9.81,
-                train=((4.91, 14.71),),
-                out=((0.98, 4.91), (14.71, 19.62)),
-                description="gravitational acceleration",
-            ),
-        )
-    )
+    space = ParameterSpace((GRAVITY,))
     physics_parameters = frozenset(space.names)
 
     def apply(self, model: mujoco.MjModel, task: Task) -> bool:
