@@ -29,8 +29,8 @@ from metamap_rl.dataset import Examples
 from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import PROBES, probe_to_json
+from metamap_rl.settings import Settings, Whole, parse
 from metamap_rl.statistics import bootstrap_interval
-from metamap_rl.stream.settings import Settings, Whole, parse
 from metamap_rl.survey import Survey
 from metamap_rl.train import TrainConfig, train
 from metamap_rl.workflow import SURVEY_TASKS, survey_of, training_pairs

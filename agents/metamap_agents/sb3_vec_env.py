@@ -14,7 +14,7 @@ from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
 from metamap_agents.normalizer import ObservationNormalizer
-from metamap_envs.options import check_options, read_task
+from metamap_envs.options import TASK_OPTIONS, check_options, read_task
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
@@ -80,7 +80,7 @@ class FamilyVecEnv(VecEnv):
         if not any(self._options):
             return None
         for options in self._options:
-            check_options(options, ("parameters", "task"))
+            check_options(options, TASK_OPTIONS)
         family = self.envs.family
         return {
             "tasks": [

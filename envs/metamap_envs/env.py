@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Array, State, get_family
-from metamap_envs.options import check_options, read_task
+from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_task
 from metamap_envs.simulator import UNSTABLE
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
 __all__ = ["FamilyEnv"]
-
-_RESET_OPTIONS = ("parameters", "task")
 
 
 class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
@@ -94,7 +92,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         Raises:
             MetaMapError: unknown option, or a task that the family does not admit.
         """
-        check_options(options or {}, _RESET_OPTIONS)
+        check_options(options or {}, TASK_OPTIONS)
         task = read_task(self.family, options or {})
         super().reset(seed=seed)
         if task is not None:
@@ -118,11 +116,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         """
         if not hasattr(self, "_before"):
             raise MetaMapError("call reset() before step()")
-        actions = np.asarray(action)[None]
-        if actions.shape != (1, self.family.action_size):
-            raise MetaMapError(f"action: expected shape ({self.family.action_size},), got {actions.shape[1:]}")
-        if not np.isfinite(actions).all():
-            raise MetaMapError(f"the action is not finite: {action}")
+        actions = read_action(self.family, action)[None]
         self.data.ctrl[:] = actions[0]
         mujoco.mj_step(self.model, self.data, nstep=self.family.frame_skip)
         after = self._state()

@@ -12,7 +12,10 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Family
 from metamap_envs.task import Task
 
-__all__ = ["check_options", "read_mask", "read_seeds", "read_task", "read_tasks"]
+__all__ = ["TASK_OPTIONS", "check_options", "read_action", "read_mask", "read_seeds", "read_task", "read_tasks"]
+
+TASK_OPTIONS = ("parameters", "task")
+"""The reset options of a single environment; see `read_task`."""
 
 
 def check_options(options: Iterable[str], valid: Sequence[str]) -> None:
@@ -51,6 +54,20 @@ def read_task(family: Family, options: Mapping[str, Any]) -> Task | None:
     if not isinstance(task, Task):
         raise MetaMapError(f"expected a Task or its JSON form, got {type(task).__name__}")
     return family.check_task(task)
+
+
+def read_action(family: Family, action: object) -> NDArray[Any]:
+    """Check a single environment's action, which is not clipped.
+
+    Raises:
+        MetaMapError: the shape is not [A], or a value is not finite.
+    """
+    read = np.asarray(action)
+    if read.shape != (family.action_size,):
+        raise MetaMapError(f"action: expected shape ({family.action_size},), got {read.shape}")
+    if not np.isfinite(read).all():
+        raise MetaMapError(f"the action is not finite: {action}")
+    return read
 
 
 def read_tasks(family: Family, tasks: object, count: int) -> list[Task]:

@@ -16,10 +16,10 @@ from metamap_envs.family import get_family, list_families
 from metamap_envs.task import Task
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import BasePolicyProbe, probe_from_json, probe_to_json
+from metamap_rl.settings import Number, Settings, Whole, parse
 from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
 from metamap_rl.stream.learner import UpdateConfig, make_learner
-from metamap_rl.stream.settings import Number, Settings, Whole, parse
 
 __all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "to_yaml"]
 

@@ -6,20 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, get_family
 from metamap_envs.from_gymnasium.family import GymnasiumFamily
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
-from metamap_envs.options import check_options, read_task
+from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_task
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 
 __all__ = ["GymnasiumFamilyEnv"]
-
-_RESET_OPTIONS = ("parameters", "task")
 
 
 class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
@@ -82,7 +79,7 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         Raises:
             MetaMapError: unknown option, or a task that the family does not admit.
         """
-        check_options(options or {}, _RESET_OPTIONS)
+        check_options(options or {}, TASK_OPTIONS)
         task = read_task(self.family, options or {})
         super().reset(seed=seed)
         if task is not None:
@@ -102,12 +99,7 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         """
         if not self._started:
             raise MetaMapError("call reset() before step()")
-        action = np.asarray(action)
-        if action.shape != (self.family.action_size,):
-            raise MetaMapError(f"action: expected shape ({self.family.action_size},), got {action.shape}")
-        if not np.isfinite(action).all():
-            raise MetaMapError(f"the action is not finite: {action}")
-        self._simulator.step(action[None])
+        self._simulator.step(read_action(self.family, action)[None])
         found = {key: values[0] for key, values in self._simulator.state().readouts.items()}
         terminated, info = bool(found["terminated"]), {**self._simulator.infos[0], "task": self.task.id}
         if self._simulator.diverged() is not None:

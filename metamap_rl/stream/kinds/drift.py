@@ -15,8 +15,8 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Parameter
 from metamap_envs.task import Task
+from metamap_rl.settings import Number, Settings, parse
 from metamap_rl.stream.kinds.base import STREAMS, Count, FamilyName, StreamKind, Table
-from metamap_rl.stream.settings import Number, Settings, parse
 
 __all__ = ["Drift", "Line", "Path", "RandomWalk", "Sinusoid"]
 

@@ -11,8 +11,8 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.parameters import parse_split
 from metamap_envs.task import CUSTOM_SPLIT, Task
+from metamap_rl.settings import Settings
 from metamap_rl.stream.kinds.base import STREAMS, Count, FamilyName, StreamKind, Table, tables_to_tasks
-from metamap_rl.stream.settings import Settings
 
 __all__ = ["Composition", "Tasks", "WrittenTask"]
 
