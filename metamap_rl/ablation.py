@@ -10,7 +10,6 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,9 +24,10 @@ from metamap_agents.storage import library_versions, read_json, write_json
 from metamap_agents.training import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_rl.dataset import Examples
+from metamap_rl.dataset import Pairs
 from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
+from metamap_rl.pairs import on_policy
 from metamap_rl.probe import PROBES, probe_to_json
 from metamap_rl.settings import Settings, Whole, parse
 from metamap_rl.statistics import bootstrap_interval
@@ -47,6 +47,12 @@ class Cell(Settings):
     tasks: Annotated[Whole, Field(ge=1)] | None = None
     """Training tasks, the first so many by their order in the zoo; all of them if left out."""
     probe: str = "base-policy"
+    rounds: Annotated[Whole, Field(ge=0)] = 0
+    """Times that states of the generated policies are added to the training set."""
+    auxiliary: str | None = None
+    """What z is to be good for besides: dynamics, or nothing."""
+    aligned: bool = False
+    """Whether the hidden units of each expert are put in the order of the base policy's."""
     survey_tasks: Annotated[Whole, Field(ge=0)] = SURVEY_TASKS
     """Tasks without experts; 0 leaves the survey out."""
     context_size: Annotated[Whole, Field(ge=2)] = 32
@@ -64,7 +70,7 @@ class Cell(Settings):
 
     def train_config(self, updates: int) -> TrainConfig:
         """How it trains."""
-        return TrainConfig(loss=self.loss, steps=updates, seed=self.seed)
+        return TrainConfig(loss=self.loss, steps=updates, seed=self.seed, rounds=self.rounds, auxiliary=self.auxiliary)
 
     def mapper_config(self) -> MapperConfig:
         """The mapper's shape."""
@@ -180,7 +186,7 @@ def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> di
     """Train and measure one cell; returns its document."""
     cell, zoo = Cell(**choices), Zoo.open(root)
     with torch_threads(1):
-        training, held_out = _examples(root, "train", cell.probe), _examples(root, "validation", cell.probe)
+        training, held_out = (_pairs(root, split, cell.probe, cell.aligned) for split in ("train", "validation"))
         if cell.tasks is not None:
             training = _first(training, zoo, cell.tasks)
         survey = _survey(root, cell.probe, cell.survey_tasks) if cell.survey_tasks else None
@@ -194,6 +200,7 @@ def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> di
             mapper_config=cell.mapper_config(),
             validation=held_out,
             survey=survey,
+            visit=on_policy(training, zoo.base, num_threads=1),
         )
         seconds = time.perf_counter() - started
         evaluation = evaluate_mappers(
@@ -255,10 +262,9 @@ def summarise(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 @cache
-def _examples(root: str, split: str, probe: str) -> Examples:
+def _pairs(root: str, split: str, probe: str, aligned: bool) -> Pairs:
     """Training or validation pairs; cells of one process share them."""
-    zoo = Zoo.open(root)
-    return training_pairs(zoo, split, PROBES.get(probe)()).examples(zoo.base)
+    return training_pairs(Zoo.open(root), split, PROBES.get(probe)(), aligned=aligned)
 
 
 @cache
@@ -266,10 +272,8 @@ def _survey(root: str, probe: str, count: int) -> Survey:
     return survey_of(Zoo.open(root), PROBES.get(probe)(), count=count)
 
 
-def _first(examples: Examples, zoo: Zoo, count: int) -> Examples:
+def _first(pairs: Pairs, zoo: Zoo, count: int) -> Pairs:
     """The first tasks by their order in the zoo, so that a larger number has the smaller one in it."""
-    row = {expert.task.id: index for index, expert in enumerate(zoo.experts("train"))}
+    row = {task.id: index for index, task in enumerate(pairs.tasks)}
     tasks = [task for task in zoo.tasks("train", len(row)) if task.id in row]
-    chosen = [row[task.id] for task in tasks[:count]]
-    parts = {name: getattr(examples, name)[chosen] for name in ("features", "phi", "inputs", "targets")}
-    return replace(examples, **parts)
+    return pairs.select([row[task.id] for task in tasks[:count]])

@@ -1,8 +1,8 @@
 """Checkpoints of a training run: stop it anywhere, and the resumed run gives the same mapper to the bit.
 
 One .safetensors file holds the arrays (theta, the optimiser's moments, the generator's state, the best theta so
-far) and, as JSON in its metadata, the counters and what the run was started with. One file, so that a run killed
-while it writes leaves the previous checkpoint whole.
+far, the auxiliary loss's network, what was added to the training set) and, as JSON in its metadata, the counters and
+what the run was started with. One file, so that a run killed while it writes leaves the previous checkpoint whole.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from metamap_agents.storage import check_arrays, load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
@@ -42,6 +42,10 @@ class TrainState:
     """One entry per validation, oldest first."""
     best: dict[str, Tensor] = field(default_factory=dict)
     """State of the mapper with the least validation loss so far; empty without validation tasks."""
+    auxiliary: nn.Module | None = None
+    """The auxiliary loss's own network; None without one."""
+    visited: dict[str, Tensor] = field(default_factory=dict)
+    """Inputs and targets that were added to the training set on the way; empty before the first round."""
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -84,12 +88,17 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
     _compare(began_with, json.loads(json.dumps(identity)), path)
     best = state.mapper.state_dict() if history else {}
     _prepare_moments(state.optimiser)
-    expected = _arrays(TrainState(state.mapper, state.optimiser, state.generator, best=best))
-    check_arrays(arrays, {name: array.shape for name, array in expected.items()}, path.name)
+    expected = _arrays(replace(state, best=best, visited={}))
+    visited = {name: array for name, array in arrays.items() if name.startswith("visited.")}
+    rest = {name: array for name, array in arrays.items() if name not in visited}
+    check_arrays(rest, {name: array.shape for name, array in expected.items()}, path.name)
 
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     state.mapper.load_state_dict(_part(tensors, "mapper."))
     state.best = _part(tensors, "best.")
+    state.visited = _part(tensors, "visited.")
+    if state.auxiliary is not None:
+        state.auxiliary.load_state_dict(_part(tensors, "auxiliary."))
     state.generator.set_state(tensors["generator"])
     packed = state.optimiser.state_dict()
     for index, moments in packed["state"].items():
@@ -103,6 +112,9 @@ def _arrays(state: TrainState) -> dict[str, NDArray[Any]]:
     """Return every tensor of a run by name, the optimiser's as ``optimiser.<parameter>.<moment>``."""
     tensors = {f"mapper.{name}": tensor for name, tensor in state.mapper.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
+    tensors |= {f"visited.{name}": tensor for name, tensor in state.visited.items()}
+    if state.auxiliary is not None:
+        tensors |= {f"auxiliary.{name}": tensor for name, tensor in state.auxiliary.state_dict().items()}
     tensors["generator"] = state.generator.get_state()
     for index, moments in state.optimiser.state_dict()["state"].items():
         tensors |= {f"optimiser.{index}.{name}": moment for name, moment in moments.items()}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,7 +22,16 @@ from metamap_agents.storage import load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 
-__all__ = ["Batch", "ExampleSource", "Examples", "Pairs", "draw_windows", "transition_features", "usable_lengths"]
+__all__ = [
+    "Batch",
+    "ExampleSource",
+    "Examples",
+    "Pairs",
+    "draw_rows",
+    "draw_windows",
+    "transition_features",
+    "usable_lengths",
+]
 
 PAIRS_FORMAT = "metamap-pairs-1"
 
@@ -115,6 +124,22 @@ class Examples:
         """Return the four fields by name."""
         return {name: getattr(self, name).cpu().numpy() for name in EXAMPLES_SHAPES}
 
+    def widened(self, inputs: Tensor, targets: Tensor) -> Examples:
+        """Return the same tasks with more inputs [T, S', I] and what the experts answer to them [T, S', A].
+
+        Raises:
+            MetaMapError: they are of other sizes than those that are there.
+        """
+        for name, more in (("inputs", inputs), ("targets", targets)):
+            there = getattr(self, name)
+            if more.ndim != 3 or (len(more), more.shape[-1]) != (len(self), there.shape[-1]):
+                raise MetaMapError(
+                    f"examples: more {name}: expected {(len(self), 'S', there.shape[-1])}, got {tuple(more.shape)}"
+                )
+        return replace(
+            self, inputs=torch.cat([self.inputs, inputs], dim=1), targets=torch.cat([self.targets, targets], dim=1)
+        )
+
     def sample(self, generator: torch.Generator, *, tasks: int, length: int, states: int, from_start: float) -> Batch:
         """Draw a batch.
 
@@ -160,6 +185,13 @@ def draw_windows(
     offset = torch.randint(steps - length + 1, (count, 1), generator=generator)
     offset[torch.rand(count, 1, generator=generator) < from_start] = 0
     return features[tasks[:, None], rollout, offset + torch.arange(length)]
+
+
+def draw_rows(features: Tensor, tasks: Tensor, generator: torch.Generator, count: int) -> Tensor:
+    """Draw single feature rows [B, count, F] of B tasks out of all their rollouts [T, R, n, F], with replacement."""
+    rollouts, steps = features.shape[1:3]
+    row = torch.randint(rollouts * steps, (len(tasks), count), generator=generator)
+    return features[tasks[:, None], row // steps, row % steps]
 
 
 def usable_lengths(lengths: Sequence[int], steps: int) -> tuple[int, ...]:

@@ -7,22 +7,28 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from metamap_agents.base_policy import BasePolicy
-from metamap_agents.evaluation import evaluate_policies
+from metamap_agents.evaluation import Episodes, evaluate_policies
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
+from metamap_rl.alignment import align
 from metamap_rl.dataset import Pairs
+from metamap_rl.mapper import Mapper
 from metamap_rl.probe import Probe, collect
 from metamap_rl.survey import Survey
+from metamap_rl.train import Visit
 
-__all__ = ["build_pairs", "build_survey", "expert_behaviour", "task_coordinates"]
+__all__ = ["build_pairs", "build_survey", "expert_behaviour", "on_policy", "task_coordinates"]
 
 _STATE_EPISODES = 10
+_VISIT_EPISODES = 2  # of each of a task's R generated policies
+_VISIT_SEED = 5_000_000
 _SURVEY_SEED = 4_000_000
 _SURVEY_BATCH = 128  # tasks probed at once
 _STATE_SEED = 2_000_000  # far from the seeds of training and of evaluation
@@ -37,6 +43,7 @@ def build_pairs(
     repeats: int = 8,
     states: int = 1000,
     seed: int = 0,
+    aligned: bool = False,
     num_threads: int = 0,
 ) -> Pairs:
     """Collect R probe rollouts of each expert's task, and states visited by the expert with its actions there.
@@ -49,6 +56,7 @@ def build_pairs(
         repeats: R, independent rollouts of each task.
         states: S, states of each expert, drawn from 10 episodes.
         seed: of the probe and of the draw.
+        aligned: put the hidden units of each phi* in the order of phi_0's, for experts that did not start from it.
         num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
@@ -57,7 +65,7 @@ def build_pairs(
     if not experts:
         raise MetaMapError(f"{zoo.root} has no experts of the split asked for; `metamap experts train` makes them")
     base, tasks = zoo.base, [expert.task for expert in experts]
-    phi = np.stack([expert.phi for expert in experts])
+    phi = np.stack([align(base.spec, expert.phi, base.phi) if aligned else expert.phi for expert in experts])
     transitions = collect(probe, tasks, base, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
     visited, actions = expert_behaviour(
         tasks,
@@ -118,6 +126,55 @@ def expert_behaviour(
     )
     visited = episodes.states(min(states, int(episodes.lengths.sum(axis=1).min())), generator)
     return visited, BatchedPolicy(base.spec, phis, base.normalizer).means(visited)
+
+
+def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int = 0, num_threads: int = 0) -> Visit:
+    """What training on the policies' own states needs (DAgger, Ross et al. 2011): see `metamap_rl.train.Visit`.
+
+    In each round every one of a task's R rollouts is mapped from some first steps of it, each to a policy that is run
+    for 2 episodes; states are drawn from all of them, and the task's expert says what it would do there.
+
+    Args:
+        pairs: the training tasks, with their rollouts and experts.
+        base: gives the network's shape and the normaliser.
+        states: S', states of each task and round.
+        seed: of lengths, draws and episodes.
+        num_threads: threads of the simulator; 0 takes all cores.
+    """
+    features = pairs.examples(base).features
+    tasks, rollouts, steps = features.shape[:3]
+
+    def visit(mapper: Mapper, number: int) -> tuple[Tensor, Tensor]:
+        generator = np.random.default_rng([seed, _VISIT_SEED, number])
+        lengths = torch.from_numpy(generator.integers(1, steps + 1, (tasks, rollouts, 1)))
+        with torch.no_grad():
+            phis = [mapper(features[:, r], torch.arange(steps) < lengths[:, r]) for r in range(rollouts)]
+        episodes = evaluate_policies(
+            [task for task in pairs.tasks for _ in range(rollouts)],
+            base.spec,
+            torch.stack(phis, dim=1).flatten(0, 1).numpy(),
+            base.normalizer,
+            episodes=_VISIT_EPISODES,
+            seed=_VISIT_SEED + _VISIT_EPISODES * number,
+            num_threads=num_threads,
+            record=True,
+        )
+        visited = _draw(episodes, tasks, states, generator)
+        actions = BatchedPolicy(base.spec, pairs.phi, base.normalizer).means(visited)
+        return torch.from_numpy(base.normalizer.apply(visited).astype(np.float32)), torch.from_numpy(actions)
+
+    return visit
+
+
+def _draw(episodes: Episodes, tasks: int, count: int, generator: np.random.Generator) -> NDArray[np.float32]:
+    """States [T, count, O] out of episodes of several policies of each task; some repeatedly where there are few."""
+    assert episodes.observations is not None, "recorded"
+    alive = np.arange(episodes.observations.shape[2]) < episodes.lengths[..., None]
+    rows = []
+    for seen, counts in zip(np.split(episodes.observations, tasks), np.split(alive, tasks), strict=True):
+        visited = seen[counts]
+        rows.append(visited[generator.choice(len(visited), count, replace=len(visited) < count)])
+    return np.stack(rows)
 
 
 def task_coordinates(tasks: Sequence[Task]) -> NDArray[np.float32]:

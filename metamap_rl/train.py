@@ -21,18 +21,26 @@ from torch.nn.functional import mse_loss
 from metamap_agents.base_policy import BasePolicy
 from metamap_envs.errors import MetaMapError
 from metamap_rl import checkpoint as checkpoints
+from metamap_rl.auxiliary import AUXILIARIES, new_auxiliary
 from metamap_rl.checkpoint import TrainState, digest
-from metamap_rl.dataset import Batch, Examples, ExampleSource, usable_lengths
+from metamap_rl.dataset import Batch, Examples, ExampleSource, draw_rows, draw_windows, usable_lengths
 from metamap_rl.losses import LOSSES, Outcome, behaviour
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.scales import Scales
 from metamap_rl.schedule import warmup_cosine
 from metamap_rl.survey import Survey
 
-__all__ = ["OnUpdate", "TrainConfig", "learning_rate", "train", "validation_losses"]
+__all__ = ["OnUpdate", "TrainConfig", "Visit", "learning_rate", "round_updates", "train", "validation_losses"]
 
 OnUpdate = Callable[[int, int, dict[str, float]], None]
 """Called after every update with the updates done, their total, and the numbers of this one."""
+
+Visit = Callable[[Mapper, int], tuple[Tensor, Tensor]]
+"""Uses the networks that a mapper generates for the training tasks, in round 1, 2, ...: the inputs that they come to
+[T, S', I], and what the experts answer there [T, S', A]. It must be a function of its arguments alone."""
+
+AUXILIARY_ROWS = 32
+"""Feature rows of each task on which the auxiliary loss is measured."""
 
 VALIDATION_STATES = 256
 """Most states per task that a validation looks at, evenly spread over those there are."""
@@ -66,6 +74,14 @@ class TrainConfig:
     """Tasks of the survey in a batch, where there is a survey."""
     survey_coefficient: float = 1.0
     """Share in the loss of telling a task's coordinates from z, where there is a survey."""
+    auxiliary: str | None = None
+    """What z is to be good for besides: dynamics, or nothing. It is learned on the survey's rollouts where there is a
+    survey, with batches of ``survey_batch`` tasks, else on those of the training tasks."""
+    auxiliary_coefficient: float = 0.3
+    """Share of the auxiliary loss."""
+    rounds: int = 0
+    """How often the inputs that generated networks come to are added to the training set, at even distances (DAgger);
+    fewer than there are updates."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient; longer ones are scaled down to it."""
     lengths: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
@@ -84,10 +100,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         LOSSES.get(self.loss)
+        if self.auxiliary is not None:
+            AUXILIARIES.get(self.auxiliary)
         least: dict[str, float] = {
-            **dict.fromkeys(
-                ("steps", "warmup", "weight_decay", "weights_coefficient", "survey_coefficient", "seed"), 0
-            ),
+            **dict.fromkeys(("steps", "warmup", "weight_decay", "rounds", "seed"), 0),
+            **dict.fromkeys(("weights_coefficient", "survey_coefficient", "auxiliary_coefficient"), 0),
             **dict.fromkeys(
                 ("batch_tasks", "states_per_task", "survey_batch", "validation_every", "checkpoint_every"), 1
             ),
@@ -98,6 +115,8 @@ class TrainConfig:
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise MetaMapError(f"train config: {name}: expected > 0, got {getattr(self, name)}")
+        if self.rounds and not self.rounds < self.steps:
+            raise MetaMapError(f"train config: rounds: expected fewer than the {self.steps} steps, got {self.rounds}")
         if not 0 <= self.from_start <= 1:
             raise MetaMapError(f"train config: from_start: expected a share in [0, 1], got {self.from_start}")
         for name in ("lengths", "validation_lengths"):
@@ -115,6 +134,7 @@ def train(
     mapper_config: MapperConfig | None = None,
     validation: ExampleSource | None = None,
     survey: Survey | None = None,
+    visit: Visit | None = None,
     start: Mapper | None = None,
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
@@ -130,6 +150,7 @@ def train(
         mapper_config: shape of the mapper.
         validation: tasks to choose the best mapper on; without them the last one is returned.
         survey: rollouts of tasks without experts, from which the encoder learns to tell tasks apart.
+        visit: how to use the generated networks, for ``config.rounds``.
         start: a mapper of the same family and base policy to go on from instead of a new one; it is not changed.
             Its own shape, units and probe are kept, ``probe`` and ``mapper_config`` are not looked at.
         checkpoint: a .safetensors file. It is written every so often; where it exists, the run goes on from it.
@@ -139,10 +160,12 @@ def train(
         The mapper, on the CPU, with ``record`` telling how it came about.
 
     Raises:
-        MetaMapError: source, validation and base do not fit together, the checkpoint is another run's, or the
-            loss stopped being finite.
+        MetaMapError: source, validation and base do not fit together, rounds are asked for without ``visit``, the
+            checkpoint is another run's, or the loss stopped being finite.
     """
     config = config or TrainConfig()
+    if config.rounds and visit is None:
+        raise MetaMapError(f"train config: rounds: {config.rounds} rounds need a way to use the networks (visit)")
 
     # Step 1: build the training set of pairs (D, phi*).
     examples = source.examples(base)
@@ -169,6 +192,8 @@ def train(
     identity = _identity(config, mapper, examples, held_out, survey) if checkpoint is not None else {}
     if checkpoint is not None and checkpoint.exists():
         checkpoints.restore(checkpoint, state, identity)
+        if state.visited:
+            examples = examples.widened(**state.visited)
     elif held_out is not None:
         _validate(state, held_out, config, {})
 
@@ -178,34 +203,45 @@ def train(
         batch = _next_batch(state, examples, config)
         phi_hat = mapper(batch.features)
 
-        # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour; and how far z is from telling
-        # the tasks of a survey apart.
+        # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour; how far z is from telling the tasks
+        # of a survey apart, and from what else it is to be good for.
         loss = loss_function(_outcome(mapper, phi_hat, batch, config.weights_coefficient))
         if survey is not None:
             loss = loss + config.survey_coefficient * _survey_loss(state, survey, config, batch.features.shape[1])
+        if state.auxiliary is not None:
+            rollouts = survey.features if survey is not None else examples.features
+            loss = loss + config.auxiliary_coefficient * _auxiliary_loss(state, rollouts, config)
 
         # Step 5: back-propagate, through the generated network and the hypernetwork down to the encoder.
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
 
         # Step 6: update theta.
-        gradient_norm = torch.nn.utils.clip_grad_norm_(mapper.parameters(), config.gradient_clip)
+        gradient_norm = torch.nn.utils.clip_grad_norm_(_parameters(mapper, state.auxiliary), config.gradient_clip)
         rate = learning_rate(state.update, config)
         _set_learning_rate(state.optimiser, rate)
         state.optimiser.step()
         state.update += 1
 
-        # Step 7: repeat. On the way: choose the best mapper on validation tasks, save, report.
+        # Step 7: repeat. On the way: choose the best mapper on validation tasks, add to the training set the inputs
+        # that the generated networks come to, save, report.
         metrics = {"loss": loss.item(), "gradient_norm": gradient_norm.item(), "learning_rate": rate}
         _check_finite(metrics, state.update)
         if held_out is not None and _due(state.update, config.validation_every, config.steps):
             _validate(state, held_out, config, metrics)
+        if visit is not None and state.update in round_updates(config):
+            examples = examples.widened(*_visit(state, visit, config))
         if checkpoint is not None and _due(state.update, config.checkpoint_every, config.steps):
             checkpoints.save(checkpoint, state, identity)
         if on_update is not None:
             on_update(state.update, config.steps, metrics)
 
     return _finished(state, config, len(examples), len(survey) if survey is not None else 0)
+
+
+def round_updates(config: TrainConfig) -> tuple[int, ...]:
+    """Return the updates after which a round is due: they cut a run into equal parts."""
+    return tuple(config.steps * part // (config.rounds + 1) for part in range(1, config.rounds + 1))
 
 
 def learning_rate(update: int, config: TrainConfig) -> float:
@@ -241,10 +277,25 @@ def validation_losses(mapper: Mapper, examples: Examples, lengths: tuple[int, ..
 
 def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
     """Return a run before its first update."""
+    auxiliary = None
+    if config.auxiliary is not None:
+        auxiliary = new_auxiliary(
+            config.auxiliary,
+            feature_size=mapper.feature_size,
+            context_size=mapper.config.context_size,
+            spec=mapper.base.spec,
+            hidden=mapper.config.encoder_hidden,
+            seed=config.seed,
+        )
     optimiser = torch.optim.AdamW(
-        mapper.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+        _parameters(mapper, auxiliary), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
-    return TrainState(mapper, optimiser, torch.Generator().manual_seed(config.seed))
+    return TrainState(mapper, optimiser, torch.Generator().manual_seed(config.seed), auxiliary=auxiliary)
+
+
+def _parameters(mapper: Mapper, auxiliary: torch.nn.Module | None) -> list[torch.nn.Parameter]:
+    """Return everything that an update changes."""
+    return [*mapper.parameters(), *(auxiliary.parameters() if auxiliary is not None else ())]
 
 
 def _continued(start: Mapper, base: BasePolicy, family: str, survey: Survey | None) -> Mapper:
@@ -305,6 +356,27 @@ def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length:
         state.generator, tasks=config.survey_batch, length=length, from_start=config.from_start
     )
     return mse_loss(mapper.read(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
+
+
+def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) -> Tensor:
+    """The auxiliary loss on a batch of tasks, out of rollouts [T, R, n, F]; most rows that it asks for are not in D."""
+    mapper, generator = state.mapper, state.generator
+    lengths = usable_lengths(config.lengths, rollouts.shape[2])
+    length = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
+    tasks = torch.randint(len(rollouts), (min(config.survey_batch, len(rollouts)),), generator=generator)
+    windows = draw_windows(rollouts, tasks, generator, length=length, from_start=config.from_start)
+    rows = draw_rows(rollouts, tasks, generator, AUXILIARY_ROWS)
+    assert state.auxiliary is not None, "asked for by name in the config"
+    loss: Tensor = state.auxiliary(mapper.encode(windows), mapper.standardised(rows))
+    return loss
+
+
+def _visit(state: TrainState, visit: Visit, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Use the mapper as it is now; what it comes to is kept in the state, since a resumed run cannot ask again."""
+    found = visit(state.mapper, round_updates(config).index(state.update) + 1)
+    for name, more in zip(("inputs", "targets"), found, strict=True):
+        state.visited[name] = torch.cat([state.visited[name], more], dim=1) if name in state.visited else more
+    return found
 
 
 def _outcome(mapper: Mapper, phi_hat: Tensor, batch: Batch, weights_coefficient: float = 0.0) -> Outcome:

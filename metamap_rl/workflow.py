@@ -15,7 +15,7 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.task import Task
 from metamap_rl.dataset import Pairs
 from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.pairs import build_pairs, build_survey
+from metamap_rl.pairs import build_pairs, build_survey, on_policy
 from metamap_rl.probe import BasePolicyProbe, Probe, probe_to_json
 from metamap_rl.survey import Survey
 from metamap_rl.train import TrainConfig, train
@@ -146,8 +146,10 @@ def _compare(zoo: Zoo, what: str, record: Mapping[str, Any], recipe: Recipe) -> 
             )
 
 
-def training_pairs(zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STEPS, repeats: int = 8) -> Pairs:
-    """Pairs (D, phi*) of all finished experts of "train" or "validation".
+def training_pairs(
+    zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STEPS, repeats: int = 8, aligned: bool = False
+) -> Pairs:
+    """Pairs (D, phi*) of all finished experts of "train" or "validation"; ``aligned`` as in `build_pairs`.
 
     Raises:
         MetaMapError: another split, or the zoo has no expert of it.
@@ -157,7 +159,7 @@ def training_pairs(zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STE
     experts = zoo.experts(split)
     if not experts:
         raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")
-    return build_pairs(zoo, experts, probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split])
+    return build_pairs(zoo, experts, probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split], aligned=aligned)
 
 
 def survey_of(zoo: Zoo, probe: Probe, *, count: int = SURVEY_TASKS, steps: int = PROBE_STEPS) -> Survey:
@@ -172,6 +174,7 @@ def train_mapper(
     config: TrainConfig | None = None,
     mapper_config: MapperConfig | None = None,
     survey_tasks: int = SURVEY_TASKS,
+    aligned: bool = False,
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
 ) -> Mapper:
@@ -183,6 +186,7 @@ def train_mapper(
         config: how to train.
         mapper_config: shape of the mapper.
         survey_tasks: tasks without experts that the encoder learns to tell apart; 0 leaves that out.
+        aligned: put the hidden units of each expert in the order of the base policy's.
         checkpoint: file to go on from, and to keep up to date.
         on_update: called after every update.
 
@@ -194,15 +198,17 @@ def train_mapper(
         raise MetaMapError(f"the number of survey tasks must be 0 (no survey) or more, got {survey_tasks}")
     probe = probe or BasePolicyProbe()
     with torch_threads(1):  # the networks are small; and it is the same mapper on any number of cores
+        pairs = training_pairs(zoo, "train", probe, aligned=aligned)
         return train(
-            training_pairs(zoo, "train", probe),
+            pairs,
             zoo.base,
             family=zoo.family.name,
             probe=probe_to_json(probe),
             config=config,
             mapper_config=mapper_config,
-            validation=training_pairs(zoo, "validation", probe),
+            validation=training_pairs(zoo, "validation", probe, aligned=aligned),
             survey=survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None,
+            visit=on_policy(pairs, zoo.base),
             checkpoint=checkpoint,
             on_update=on_update,
         )

@@ -72,6 +72,18 @@ class TrainMapper(Command):
     context_size: Annotated[int, arg(metavar="N")] = 32
     """Size of what lies between the two."""
 
+    rounds: Annotated[int, arg(metavar="N")] = 0
+    """How often states of the generated policies are added to what the mapper learns from (DAgger)."""
+
+    auxiliary: str | None = None
+    """What z is to be good for besides: dynamics, to predict transitions."""
+
+    auxiliary_coefficient: Annotated[float, arg(metavar="SHARE")] = 0.3
+    """Share of that in the loss."""
+
+    aligned: bool = False
+    """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
+
     def run(self) -> int:
         """Train, save, remove the checkpoint, print what came out."""
         from metamap_agents.storage import claim_output
@@ -88,7 +100,8 @@ class TrainMapper(Command):
         claim_output(self.out)
         zoo = Zoo.open(self.zoo)
         checkpoint = self.out.with_name(f"{self.out.name}.checkpoint.safetensors")
-        mapper = _train(zoo, config, shape, probe, self.survey_tasks, checkpoint)
+        about: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
+        mapper = _train(zoo, checkpoint, config=config, mapper_config=shape, probe=probe, **about)
         with whole_folder(self.out) as folder:
             mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
@@ -110,6 +123,9 @@ class TrainMapper(Command):
             batch_tasks=self.batch_tasks,
             learning_rate=self.learning_rate,
             checkpoint_every=self.checkpoint_every,
+            rounds=self.rounds,
+            auxiliary=self.auxiliary,
+            auxiliary_coefficient=self.auxiliary_coefficient,
             seed=self.seed,
         )
         shape = MapperConfig(encoder=self.encoder, hypernetwork=self.hypernetwork, context_size=self.context_size)
@@ -241,10 +257,8 @@ def _whole_or_float(text: str) -> float:
     return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
-def _train(
-    zoo: Zoo, config: TrainConfig, shape: MapperConfig, probe: Probe, survey_tasks: int, checkpoint: Path
-) -> Mapper:
-    """Train under a bar."""
+def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -> Mapper:
+    """Train under a bar; the options are those of `metamap_rl.workflow.train_mapper`."""
     from metamap_rl.cli.console import progress
     from metamap_rl.workflow import train_mapper
 
@@ -259,15 +273,7 @@ def _train(
                 validation = f", validation {metrics['validation']:.4f}"
             bar.describe(f"mapper, loss {metrics['loss']:.4f}{validation}")
 
-        return train_mapper(
-            zoo,
-            probe=probe,
-            config=config,
-            mapper_config=shape,
-            survey_tasks=survey_tasks,
-            checkpoint=checkpoint,
-            on_update=on_update,
-        )
+        return train_mapper(zoo, config=config, checkpoint=checkpoint, on_update=on_update, **options)
 
 
 def _document(mapper: Mapper, folder: Path) -> dict[str, Any]:
