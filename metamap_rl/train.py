@@ -371,6 +371,7 @@ def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) ->
     return loss
 
 
+@torch.no_grad()
 def _visit(state: TrainState, visit: Visit, config: TrainConfig) -> tuple[Tensor, Tensor]:
     """Use the mapper as it is now; what it comes to is kept in the state, since a resumed run cannot ask again."""
     found = visit(state.mapper, round_updates(config).index(state.update) + 1)
