@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, ClassVar, Protocol
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -19,7 +19,9 @@ from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.dataset import transition_features
-from metamap_rl.registry import Registry
+from metamap_rl.probes import PROBES, Plan, Probe, SteeredProbe
+from metamap_rl.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe, SinusoidProbe
+from metamap_rl.probes.seeking import SeekingProbe
 
 __all__ = [
     "PROBES",
@@ -28,6 +30,8 @@ __all__ = [
     "MixedProbe",
     "Plan",
     "Probe",
+    "SeekingProbe",
+    "SinusoidProbe",
     "Transitions",
     "collect",
     "probe_env",
@@ -36,112 +40,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a probe will do for n steps, drawn before the first: action = clip(gain * phi_0(obs) + offset, -1, 1).
-
-    Attributes:
-        gain: [n], 1 where the base policy acts, 0 where only the excitation does.
-        offset: [n, A], noise or excitation.
-    """
-
-    gain: NDArray[np.float64]
-    offset: NDArray[np.float64]
-
-
-class Probe(Protocol):
-    """A way to collect D. A new one is a frozen dataclass registered in `PROBES`; its fields are its settings."""
-
-    name: ClassVar[str]
-
-    def plan(self, generator: np.random.Generator, steps: int, action_size: int) -> Plan:
-        """Draw what to do for ``steps`` steps; the first k steps do not depend on ``steps``."""
-        ...
-
-
-PROBES: Registry[type[Any]] = Registry("probe")
-
-
-@PROBES.register("base-policy")
-@dataclass(frozen=True)
-class BasePolicyProbe:
-    """The family's base policy with Gaussian noise on every action."""
-
-    name: ClassVar[str] = "base-policy"
-
-    noise: float = 0.3
-    """Standard deviation of the noise, in units of the action; at least 0."""
-
-    def __post_init__(self) -> None:
-        _check_range("noise", self.noise, 0.0, 2.0)
-
-    def plan(self, generator: np.random.Generator, steps: int, action_size: int) -> Plan:
-        """Base policy throughout."""
-        return Plan(np.ones(steps), self.noise * generator.standard_normal((steps, action_size)))
-
-
-@PROBES.register("excitation")
-@dataclass(frozen=True)
-class ExcitationProbe:
-    """Open loop: each actuator gets a random telegraph signal, held for a few steps, so that all of them are moved."""
-
-    name: ClassVar[str] = "excitation"
-
-    amplitude: float = 0.8
-    """Largest action, in (0, 1]."""
-    hold: int = 3
-    """Mean number of steps between changes of level, at least 1."""
-
-    def __post_init__(self) -> None:
-        _check_range("amplitude", self.amplitude, 1e-6, 1.0)
-        _check_range("hold", self.hold, 1, 1000)
-
-    def plan(self, generator: np.random.Generator, steps: int, action_size: int) -> Plan:
-        """Excitation throughout."""
-        offset = np.zeros((steps, action_size))
-        level = np.zeros(action_size)
-        for step in range(steps):  # drawn step by step, so that a shorter plan is the head of a longer one
-            change = generator.random(action_size) < (1.0 / self.hold if step else 1.0)
-            level = np.where(change, generator.uniform(-self.amplitude, self.amplitude, action_size), level)
-            offset[step] = level
-        return Plan(np.zeros(steps), offset)
-
-
-@PROBES.register("mixed")
-@dataclass(frozen=True)
-class MixedProbe:
-    """Half and half: blocks of noisy base policy and of open-loop excitation by turns."""
-
-    name: ClassVar[str] = "mixed"
-
-    noise: float = 0.3
-    """Standard deviation of the noise on the base policy."""
-    amplitude: float = 0.8
-    """Largest action of the excitation."""
-    hold: int = 3
-    """Mean number of steps between changes of the excitation."""
-    block: int = 5
-    """Steps of a block, at least 1."""
-
-    def __post_init__(self) -> None:
-        _check_range("block", self.block, 1, 1000)
-        BasePolicyProbe(self.noise)
-        ExcitationProbe(self.amplitude, self.hold)
-
-    def plan(self, generator: np.random.Generator, steps: int, action_size: int) -> Plan:
-        """Base policy in even blocks, excitation in odd ones."""
-        noisy, excited = generator.spawn(2)
-        policy = BasePolicyProbe(self.noise).plan(noisy, steps, action_size)
-        excitation = ExcitationProbe(self.amplitude, self.hold).plan(excited, steps, action_size)
-        gain = (np.arange(steps) // self.block % 2 == 0).astype(np.float64)
-        return Plan(gain, np.where(gain[:, None] > 0, policy.offset, excitation.offset))
-
-
-def _check_range(name: str, value: object, low: float, high: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise MetaMapError(f"probe setting {name!r} expects a number in [{low}, {high}], got {value!r}")
 
 
 def probe_to_json(probe: Probe) -> dict[str, Any]:
@@ -233,17 +131,15 @@ def collect(
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
     generators = [_generator(seed, repeat, task) for task in tasks for repeat in range(repeats)]
-    plans = [probe.plan(generator.spawn(1)[0], steps, envs.family.action_size) for generator in generators]
-    gains = np.stack([plan.gain for plan in plans])
-    offsets = np.stack([plan.offset for plan in plans])
+    pilot = _Pilot(probe, [generator.spawn(1)[0] for generator in generators], steps, base)
     # One policy for each environment, though it is the same: one product with all observations would be summed in an
     # order that depends on their number, and in a chaotic system the last bit soon shows.
     policy = BatchedPolicy(base.spec, np.tile(base.phi, (envs.num_envs, 1)), base.normalizer)
     observations, _ = envs.reset(seed=[int(generator.integers(2**31)) for generator in generators])
     rows: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
     for step in range(steps):
-        mean = policy.means(observations[:, None])[:, 0]
-        actions = np.clip(gains[:, step, None] * mean + offsets[:, step], -1.0, 1.0).astype(np.float32)
+        pilot.look(step, rows, observations)
+        actions = pilot.act(step, policy.means(observations[:, None])[:, 0])
         following, rewards, terminated, truncated, infos = envs.step(actions)
         seen = following.copy()
         for index in np.flatnonzero(terminated | truncated):
@@ -255,6 +151,34 @@ def collect(
     envs.close()
     arrays = {name: _stack(values, len(tasks), repeats) for name, values in rows.items()}
     return Transitions(tuple(tasks), **arrays)
+
+
+class _Pilot:
+    """Follows the plans of N environments, and lets a steered probe change them on the way."""
+
+    def __init__(self, probe: Probe, generators: Sequence[np.random.Generator], steps: int, base: BasePolicy) -> None:
+        self.steering = probe.steering(generators, steps, base) if isinstance(probe, SteeredProbe) else None
+        plans = [probe.plan(generator, steps, base.spec.action_size) for generator in generators]
+        self.gains = np.stack([plan.gain for plan in plans])
+        self.offsets = np.stack([plan.offset for plan in plans])
+
+    def look(self, step: int, rows: Mapping[str, Sequence[Any]], observations: NDArray[Any]) -> None:
+        """Change the plans by the transitions so far, as lists of arrays [N, ...] by name."""
+        if self.steering is None:
+            return
+        names = ("observations", "actions", "rewards", "next_observations")
+        seen = None
+        if step:
+            seen = transition_features(*(np.stack(rows[name], axis=1).astype(np.float32) for name in names))
+        change = self.steering(step, seen, observations)
+        if change is not None:
+            where, gain, offset = change
+            self.gains[:, where], self.offsets[:, where] = gain, offset
+
+    def act(self, step: int, mean: NDArray[Any]) -> Floats:
+        """Actions [N, A], given those of the base policy."""
+        actions = self.gains[:, step, None] * mean + self.offsets[:, step]
+        return np.clip(actions, -1.0, 1.0).astype(np.float32)
 
 
 def _stack(values: list[NDArray[Any]], tasks: int, repeats: int) -> NDArray[Any]:
@@ -288,21 +212,24 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
             raise MetaMapError(f"the environment's {what} have shape {space.shape}, expected ({size},)")
     # A child, since the reset draws from `seed` itself: the same numbers would be both noise and start of the episode.
     (generator,) = np.random.default_rng(seed).spawn(1)
-    plan = probe.plan(generator, steps, spec.action_size)
+    pilot = _Pilot(probe, [generator], steps, base)
     policy = BatchedPolicy(spec, base.phi[None], base.normalizer)
     observation, _ = env.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []
+    columns: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
     for step in range(steps):
         seen = np.array(observation, dtype=np.float32)  # a copy: an environment may go on using its own array
         if seen.shape != (spec.observation_size,) or not np.isfinite(seen).all():
             raise MetaMapError(
                 f"step {step}: the environment's observation must be {spec.observation_size} finite numbers, got {seen}"
             )
-        mean = policy.means(seen[None, None])[0, 0]
-        action = np.clip(plan.gain[step] * mean + plan.offset[step], -1.0, 1.0).astype(np.float32)
+        pilot.look(step, columns, seen[None])
+        action = pilot.act(step, policy.means(seen[None, None])[:, 0])[0]
         observation, reward, terminated, truncated, _ = env.step(action.copy())
         following = np.array(observation, dtype=np.float32)
         rows.append((seen, action, float(reward), following, bool(terminated), bool(truncated)))
+        for name, value in zip(columns, rows[-1], strict=True):
+            columns[name].append(np.asarray(value)[None])
         if terminated or truncated:
             observation, _ = env.reset()
     return Rollout.from_rows(family, rows)
