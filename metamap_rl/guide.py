@@ -205,8 +205,8 @@ class Guide(nn.Module):
         """
         dtype = self.feature_mean.dtype
         contexts = [member.encoder((seen.to(dtype) - self.feature_mean) / self.feature_std) for member in self.members]
-        mean, std = (torch.from_numpy(part).to(dtype) for part in (base.normalizer.mean, base.normalizer.std))
-        phi = torch.from_numpy(base.phi).to(dtype)
+        mean, std = (torch.tensor(part, dtype=dtype) for part in (base.normalizer.mean, base.normalizer.std))
+        phi = torch.tensor(base.phi, dtype=dtype)
         states = observations.to(dtype).unsqueeze(1).expand(-1, gains.shape[1], -1)
         total = torch.zeros(gains.shape[:2], dtype=dtype)
         for step in range(gains.shape[2]):
@@ -222,6 +222,13 @@ class Guide(nn.Module):
             change = prediction.mean.mean(dim=0)[..., 1:].clamp(-_FARTHEST, _FARTHEST)
             states = states + self.feature_mean[cut + 1 :] + self.feature_std[cut + 1 :] * change
         return total
+
+    @torch.no_grad()
+    def read(self, features: Tensor) -> Tensor:
+        """What every member takes D for: coordinates [E, B, K] in their own units, from feature rows [B, n, F]."""
+        rows = (features - self.feature_mean) / self.feature_std
+        read = torch.stack([member.reader(member.encoder(rows)) for member in self.members])
+        return self.coordinate_mean + self.coordinate_std * read
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write ``guide.safetensors`` and ``guide.json`` into a folder.

@@ -164,21 +164,18 @@ class _Pilot:
 
     def look(self, step: int, rows: Mapping[str, Sequence[Any]], observations: NDArray[Any]) -> None:
         """Change the plans by the transitions so far, as lists of arrays [N, ...] by name."""
-        if self.steering is None:
+        if self.steering is None or step == 0 or step % self.steering.every:
             return
         names = ("observations", "actions", "rewards", "next_observations")
-        seen = None
-        if step:
-            seen = transition_features(*(np.stack(rows[name], axis=1).astype(np.float32) for name in names))
-        change = self.steering(step, seen, observations)
-        if change is not None:
-            where, gain, offset = change
-            self.gains[:, where], self.offsets[:, where] = gain, offset
+        seen = transition_features(*(np.stack(rows[name], axis=1).astype(np.float32) for name in names))
+        where, gain, offset = self.steering(step, seen, observations)
+        self.gains[:, where], self.offsets[:, where] = gain, offset
 
     def act(self, step: int, mean: NDArray[Any]) -> Floats:
         """Actions [N, A], given those of the base policy."""
         actions = self.gains[:, step, None] * mean + self.offsets[:, step]
-        return np.clip(actions, -1.0, 1.0).astype(np.float32)
+        clipped: Floats = np.clip(actions, -1.0, 1.0).astype(np.float32)
+        return clipped
 
 
 def _stack(values: list[NDArray[Any]], tasks: int, repeats: int) -> NDArray[Any]:

@@ -46,14 +46,17 @@ class Probe(Protocol):
 class Steering(Protocol):
     """Changes the plans of N environments while they are followed, by what has been seen in each."""
 
+    every: int
+    """It is asked after every so many steps."""
+
     def __call__(
-        self, step: int, seen: NDArray[np.float32] | None, observations: NDArray[Any]
-    ) -> tuple[slice, NDArray[np.float64], NDArray[np.float64]] | None:
-        """Say what to do from now on, or None to go on as planned.
+        self, step: int, seen: NDArray[np.float32], observations: NDArray[Any]
+    ) -> tuple[slice, NDArray[np.float64], NDArray[np.float64]]:
+        """Say what to do from now on.
 
         Args:
-            step: number of transitions so far.
-            seen: their feature rows [N, step, F]; None where there are none yet.
+            step: number of transitions so far, at least 1.
+            seen: their feature rows [N, step, F].
             observations: raw, of now [N, O].
 
         Returns:

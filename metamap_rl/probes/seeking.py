@@ -84,15 +84,19 @@ class SeekingProbe:
         if guide.sizes != sizes:
             raise MetaMapError(f"{self.guide}: a guide for observations and actions of {guide.sizes}, not of {sizes}")
         # Copies: the plans must be the ones that `plan` draws from the same generators.
-        found = [self.plans(copy.deepcopy(generator), steps, sizes[1])[0] for generator in generators]
+        # Whole blocks: a plan is judged by all of it, also where the rollout ends before.
+        whole = -(-steps // self.block) * self.block
+        found = [self.plans(copy.deepcopy(generator), whole, sizes[1])[0] for generator in generators]
         gains, offsets = np.stack([plan.gain for plan in found]), np.stack([plan.offset for plan in found])
-        return _Steering(self, guide, base, gains, offsets)
+        return _Steering(self.block, steps, self, guide, base, gains, offsets)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Steering:
     """Chooses in N environments; gains [N, K, n] and offsets [N, K, n, A]."""
 
+    every: int
+    steps: int
     probe: SeekingProbe
     guide: Guide
     base: BasePolicy
@@ -100,12 +104,10 @@ class _Steering:
     offsets: NDArray[np.float64]
 
     def __call__(
-        self, step: int, seen: NDArray[np.float32] | None, observations: NDArray[Any]
-    ) -> tuple[slice, NDArray[np.float64], NDArray[np.float64]] | None:
+        self, step: int, seen: NDArray[np.float32], observations: NDArray[Any]
+    ) -> tuple[slice, NDArray[np.float64], NDArray[np.float64]]:
         """See `metamap_rl.probes.base.Steering`."""
-        if seen is None or step % self.probe.block:
-            return None
-        block = slice(step, step + self.probe.block)
+        block = slice(step, step + self.every)
         gains, offsets = self.gains[:, :, block], self.offsets[:, :, block]
         scores = self.guide.score(
             torch.from_numpy(seen),
@@ -116,7 +118,8 @@ class _Steering:
             SCORES.get(self.probe.score),
         )
         best, each = scores.argmax(dim=1).numpy(), np.arange(len(gains))
-        return block, gains[each, best], offsets[each, best]
+        left = self.steps - step
+        return block, gains[each, best][:, :left], offsets[each, best][:, :left]
 
 
 @cache

@@ -1,0 +1,114 @@
+"""Measure how much D tells of the task, for each probe: error of the parameters read from the first k steps.
+
+A guide is trained for the seeking probe on a survey of random choices among its plans, and kept in ``--guide``. Then
+for each probe a reader is trained on a survey collected with it, and asked for the coordinates of other tasks of the
+training split. Prints one JSON document and writes it to ``--out``: for each probe and k the mean squared error in
+units of the coordinates' variance (1: nothing is known), and where coordinates are signs the share that is told wrong.
+
+    python scripts/measure_probes.py runs/zoo/cheetah-actuators --guide runs/guides/cheetah-actuators --out probes.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import claim_output, library_versions, write_json
+from metamap_agents.training import torch_threads
+from metamap_agents.zoo import Zoo
+from metamap_rl.guide import SCORES, Guide, GuideConfig, train_guide
+from metamap_rl.pairs import build_survey
+from metamap_rl.probe import PROBES, Probe, SeekingProbe, probe_to_json
+from metamap_rl.survey import Survey
+
+_HELD_OUT_SEED = 1  # of the tasks that readers are asked for; 0 is that of the tasks they are trained on
+
+
+def guide_of(zoo: Zoo, folder: Path, config: GuideConfig, tasks: int, steps: int) -> None:
+    """Train the guide, unless it is there."""
+    if (folder / "guide.json").exists():
+        return
+    survey = build_survey(zoo, SeekingProbe(), count=tasks, steps=steps, seed=2)
+    train_guide(survey, family=zoo.family.name, sizes=sizes_of(zoo), config=config).save(folder)
+
+
+def sizes_of(zoo: Zoo) -> tuple[int, int]:
+    """Sizes of observation and action."""
+    return zoo.base.spec.observation_size, zoo.base.spec.action_size
+
+
+def errors(reader: Guide, survey: Survey, lengths: list[int]) -> dict[str, dict[str, float]]:
+    """Errors by k, over all rollouts from their first step; the mean over the reader's members is what is read."""
+    found = {}
+    for length in lengths:
+        read = torch.stack([reader.read(survey.features[:, r, :length]).mean(dim=0) for r in range(2)], dim=1)
+        true = survey.coordinates.unsqueeze(1)
+        error = ((read - true) / reader.coordinate_std).square().mean()
+        entry = {"error": float(error)}
+        signs = [
+            index for index, name in enumerate(survey.names) if set(true[..., index].flatten().tolist()) == {-1, 1}
+        ]
+        if signs:
+            entry["wrong_signs"] = float((read[..., signs].sign() != true[..., signs]).float().mean())
+        found[str(length)] = entry
+    return found
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and ask a reader for each probe."""
+    zoo = Zoo.open(arguments.zoo)
+    config = GuideConfig(members=1, updates=arguments.updates)
+    guide_of(zoo, arguments.guide, GuideConfig(updates=arguments.updates), arguments.tasks, max(arguments.lengths))
+    probes: dict[str, Probe] = {name: PROBES.get(name)() for name in PROBES.names()}
+    for score in SCORES.names():
+        probes[f"seeking, {score}"] = SeekingProbe(guide=str(arguments.guide), score=score)
+    results = []
+    for name, probe in probes.items():
+        about: dict[str, Any] = {"steps": max(arguments.lengths)}
+        survey = build_survey(zoo, probe, count=arguments.tasks, **about)
+        held_out = build_survey(zoo, probe, count=arguments.held_out, seed=_HELD_OUT_SEED, **about)
+        by_seed = []
+        for seed in range(arguments.seeds):
+            settings = replace(config, seed=100 + seed)
+            reader = train_guide(survey, family=zoo.family.name, sizes=sizes_of(zoo), config=settings)
+            by_seed.append(errors(reader, held_out, arguments.lengths))
+        results.append({"probe": name, "settings": probe_to_json(probe) | {"guide": ""}, "seeds": by_seed})
+        print(f"{name:<24} {json.dumps(by_seed)}", file=sys.stderr, flush=True)
+    return {
+        "family": zoo.family.name,
+        "probes": results,
+        "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo", "guide", "out")},
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("zoo", type=Path, help="folder of the zoo; only its base policy is used")
+    parser.add_argument("--guide", type=Path, required=True, help="folder of the guide; made if it is not there")
+    parser.add_argument("--tasks", type=int, default=1024, help="tasks of each survey")
+    parser.add_argument("--held-out", type=int, default=256, help="tasks that readers are asked for")
+    parser.add_argument("--updates", type=int, default=1500, help="of each reader, and of each member of the guide")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[5, 10, 20, 50])
+    parser.add_argument("--seeds", type=int, default=2, help="readers for each probe")
+    parser.add_argument("--out", type=Path, help="also write the document here")
+    arguments = parser.parse_args()
+    if arguments.out is not None:
+        claim_output(arguments.out, overwrite=True)
+    with torch_threads(1):
+        result = measure(arguments)
+    if arguments.out is not None:
+        write_json(arguments.out, result)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
