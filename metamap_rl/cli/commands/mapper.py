@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from metamap_rl.mapper import Mapper, MapperConfig
     from metamap_rl.probe import Probe
     from metamap_rl.train import TrainConfig
+    from metamap_rl.workflow import OnUpdate
 
 __all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
@@ -28,6 +30,7 @@ class TrainMapper(Command):
     """Train a mapper from the experts of a zoo, or go on where that was stopped.
 
     Checkpoints go into a file beside the output, named like it with `.checkpoint.safetensors`, until it is done.
+    With several members the output is an ensemble: a folder with a mapper in each of its folders.
     """
 
     name: ClassVar[str] = "train"
@@ -55,10 +58,13 @@ class TrainMapper(Command):
     """Updates between checkpoints."""
 
     probe: str = "base-policy"
-    """How D is collected: base-policy, excitation or mixed."""
+    """How D is collected: base-policy, excitation, sinusoid, mixed or seeking."""
 
     probe_settings: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
     """Settings of the probe, such as noise=0.2."""
+
+    guide: str = ""
+    """Folder of the guide that the probe `seeking` follows."""
 
     encoder: str = "pooling"
     """Network that reads D."""
@@ -81,6 +87,9 @@ class TrainMapper(Command):
     auxiliary_coefficient: Annotated[float, arg(metavar="SHARE")] = 0.3
     """Share of that in the loss."""
 
+    members: Annotated[int, arg(metavar="N")] = 1
+    """Mappers with seeds that count on from --seed; more than one make an ensemble."""
+
     aligned: bool = False
     """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
 
@@ -93,15 +102,20 @@ class TrainMapper(Command):
         from metamap_rl.cli.output import whole_folder
 
         config, shape, probe = self._settings()
+        if self.members < 1:
+            raise MetaMapError(f"--members expects 1 or more, got {self.members}")
         if self.survey_tasks < 0:
             raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
         if not self.out.name:
             raise MetaMapError(f"--out expects the name of a new folder, got {str(self.out)!r}")
         claim_output(self.out)
         zoo = Zoo.open(self.zoo)
+        options: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
+        options |= {"config": config, "mapper_config": shape, "probe": probe}
+        if self.members > 1:
+            return self._train_ensemble(zoo, options)
         checkpoint = self.out.with_name(f"{self.out.name}.checkpoint.safetensors")
-        about: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
-        mapper = _train(zoo, checkpoint, config=config, mapper_config=shape, probe=probe, **about)
+        mapper = _train(zoo, checkpoint, **options)
         with whole_folder(self.out) as folder:
             mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
@@ -109,6 +123,30 @@ class TrainMapper(Command):
             print_json(_document(mapper, self.out))
         else:
             _print_mapper(mapper, self.out)
+        return 0
+
+    def _train_ensemble(self, zoo: Zoo, options: dict[str, Any]) -> int:
+        from metamap_rl.cli.console import print_json
+        from metamap_rl.cli.output import whole_folder
+        from metamap_rl.workflow import train_ensemble
+
+        names = [f"member-{index}" for index in range(self.members)]
+        checkpoints = [self.out.with_name(f"{self.out.name}.{name}.checkpoint.safetensors") for name in names]
+        total = self.members * options["config"].steps
+        with _training_bar(total) as on_update:
+            ensemble = train_ensemble(zoo, self.members, checkpoints=checkpoints, on_update=on_update, **options)
+        with whole_folder(self.out) as folder:
+            ensemble.save(folder)
+        for checkpoint in checkpoints:
+            checkpoint.unlink(missing_ok=True)
+        if self.json:
+            members = zip(ensemble.members, names, strict=True)
+            print_json(
+                {"folder": self.out, "members": [_document(mapper, self.out / name) for mapper, name in members]}
+            )
+        else:
+            print(f"ensemble of {self.members} mappers in {self.out}, the first of which:")
+            _print_mapper(ensemble.members[0], self.out / names[0])
         return 0
 
     def _settings(self) -> tuple[TrainConfig, MapperConfig, Probe]:
@@ -130,7 +168,8 @@ class TrainMapper(Command):
         )
         shape = MapperConfig(encoder=self.encoder, hypernetwork=self.hypernetwork, context_size=self.context_size)
         settings = read_numbers(self.probe_settings, "--probe-settings", _whole_or_float)
-        return config, shape, probe_from_json({"name": self.probe, **settings})
+        document: dict[str, Any] = {"name": self.probe, **settings}
+        return config, shape, probe_from_json(document | ({"guide": self.guide} if self.guide else {}))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,10 +298,18 @@ def _whole_or_float(text: str) -> float:
 
 def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -> Mapper:
     """Train under a bar; the options are those of `metamap_rl.workflow.train_mapper`."""
-    from metamap_rl.cli.console import progress
     from metamap_rl.workflow import train_mapper
 
-    with progress("collecting rollouts", config.steps, unit="updates") as bar:
+    with _training_bar(config.steps) as on_update:
+        return train_mapper(zoo, config=config, checkpoint=checkpoint, on_update=on_update, **options)
+
+
+@contextmanager
+def _training_bar(updates: int) -> Iterator[OnUpdate]:
+    """A bar over the updates of one mapper or several; gives what is to be called after each."""
+    from metamap_rl.cli.console import progress
+
+    with progress("collecting rollouts", updates, unit="updates") as bar:
         seen, validation = 0, ""
 
         def on_update(done: int, total: int, metrics: Mapping[str, float]) -> None:
@@ -273,7 +320,7 @@ def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -
                 validation = f", validation {metrics['validation']:.4f}"
             bar.describe(f"mapper, loss {metrics['loss']:.4f}{validation}")
 
-        return train_mapper(zoo, config=config, checkpoint=checkpoint, on_update=on_update, **options)
+        yield on_update
 
 
 def _document(mapper: Mapper, folder: Path) -> dict[str, Any]:

@@ -1,0 +1,98 @@
+"""Measure an ensemble: means of its weights and of its actions beside its members, and whether disagreement warns.
+
+All run on the same rollouts and reset seeds. Shortfall is 1 - gap closed; its rank correlation with the disagreement
+over tasks says whether disagreement tells which generated policies are bad. Prints one JSON document and writes it to
+``--out``.
+
+    metamap mapper train runs/zoo/cheetah-actuators --members 5 --hypernetwork modulation --out runs/ensemble
+    python scripts/measure_ensemble.py runs/ensemble --zoo runs/zoo/cheetah-actuators --out ensemble.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr, trim_mean
+
+from metamap_agents.evaluation import evaluate_policies
+from metamap_agents.machine import describe_machine
+from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.storage import claim_output, library_versions, write_json
+from metamap_agents.training import torch_threads
+from metamap_agents.zoo import Zoo
+from metamap_rl.ensemble import COMBINATIONS, Ensemble
+from metamap_rl.probe import collect, probe_from_json
+
+_PROBE_SEED = 3_000_000  # that of the evaluation protocol
+
+
+def measure(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns and disagreement at every length."""
+    zoo, ensemble = Zoo.open(arguments.zoo), Ensemble.load(arguments.ensemble)
+    experts = zoo.experts(arguments.split)
+    tasks, base = [expert.task for expert in experts], ensemble.base
+    longest = max(arguments.lengths)
+    found = collect(probe_from_json(ensemble.probe), tasks, base, steps=longest, seed=_PROBE_SEED)
+    features = torch.from_numpy(found.features()[:, 0])
+
+    def returns(spec: PolicySpec, phis: NDArray[np.float32]) -> NDArray[np.float64]:
+        episodes = evaluate_policies(tasks, spec, phis, base.normalizer, episodes=arguments.episodes)
+        mean: NDArray[np.float64] = episodes.returns.mean(axis=1)
+        return mean
+
+    lowest = returns(base.spec, base.phi)
+    gap = returns(base.spec, np.stack([expert.phi for expert in experts])) - lowest
+    rows = []
+    for length in arguments.lengths:
+        phis = ensemble.phis(features[:, :length])
+        members = [(returns(base.spec, phis[:, member].numpy()) - lowest) / gap for member in range(len(ensemble))]
+        disagreement = ensemble.disagreement(phis, torch.from_numpy(found.observations[:, 0, :length])).numpy()
+        row: dict[str, Any] = {"steps": length, "members": [float(trim_mean(closed, 0.25)) for closed in members]}
+        for name in COMBINATIONS.names():
+            spec, combined = COMBINATIONS.get(name)(base.spec, phis)
+            closed = (returns(spec, combined.numpy()) - lowest) / gap
+            row[name] = {"iqm": float(trim_mean(closed, 0.25)), "least": float(closed.min()), "tasks": closed.tolist()}
+        shortfall = 1 - np.mean(members, axis=0)
+        row["disagreement"] = disagreement.tolist()
+        varied = min(np.ptp(disagreement), np.ptp(shortfall)) > 0
+        row["rank_correlation"] = float(spearmanr(disagreement, shortfall).statistic) if varied else None
+        rows.append(row)
+        print(json.dumps({key: row[key] for key in ("steps", "members", "rank_correlation")}), file=sys.stderr)
+    return {
+        "family": ensemble.family,
+        "split": arguments.split,
+        "members": len(ensemble),
+        "lengths": rows,
+        "settings": {"episodes": arguments.episodes},
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ensemble", type=Path, help="folder of the ensemble")
+    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--split", default="validation")
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 5, 20, 50])
+    parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--out", type=Path, help="also write the document here")
+    arguments = parser.parse_args()
+    if arguments.out is not None:
+        claim_output(arguments.out, overwrite=True)
+    with torch_threads(1):
+        result = measure(arguments)
+    if arguments.out is not None:
+        write_json(arguments.out, result)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()
