@@ -29,6 +29,7 @@ SMALL: dict[str, Any] = {
     "baseline": {"survey_tasks": 8, "context_size": 8, "hidden": 8},
     "vary": {"tasks": [2]},
 }
+LEARNING = {"rounds": [2], "auxiliary": ["dynamics"], "aligned": [True]}
 
 
 def names(**settings: Any) -> list[str]:
@@ -71,7 +72,7 @@ def test_a_slip_in_a_config_is_told(tmp_path: Path, change: dict[str, Any], mess
 
 @pytest.mark.parametrize("path", sorted((SCRIPT.parent / "ablations").glob("*.yml")), ids=lambda path: path.stem)
 def test_the_committed_configs_are_sound(path: Path) -> None:
-    assert load_ablation(path).family == path.stem
+    assert path.stem.startswith(load_ablation(path).family)
 
 
 def test_a_stopped_ablation_goes_on_and_gives_the_same(tiny_zoo: Zoo, tmp_path: Path) -> None:
@@ -90,6 +91,15 @@ def test_a_stopped_ablation_goes_on_and_gives_the_same(tiny_zoo: Zoo, tmp_path: 
     assert first[0]["validation_loss"] != first[2]["validation_loss"], "fewer tasks are another mapper"
     with pytest.raises(MetaMapError, match="was run with other settings"), make_executor("local", 1, None) as executor:
         run_ablation(config.model_copy(update={"updates": 11}), tiny_zoo, tmp_path / "a", executor)
+
+
+def test_how_it_is_learned_is_a_factor_too(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    config = AblationConfig(**{**SMALL, "seeds": 1, "vary": LEARNING})
+    with make_executor("local", 1, None) as executor:
+        found = run_ablation(config, tiny_zoo, tmp_path, executor)
+    losses = {json.dumps(document["validation_loss"]) for document in found}
+    assert len(found) == 4
+    assert len(losses) == 3, "experts that started from phi_0 are aligned already"
 
 
 def test_what_the_zoo_has_not_is_told(tiny_zoo: Zoo, tmp_path: Path) -> None:
