@@ -13,7 +13,7 @@ import torch
 import tiny
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.functional import forward
-from metamap_agents.parent import Parent, ToldVecEnv, coordinate_columns
+from metamap_agents.parent import Parent, ToldVecEnv, coordinate_columns, coordinate_scales
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.recipes import load_recipe
 from metamap_agents.sb3_vec_env import FamilyVecEnv
@@ -75,6 +75,17 @@ def test_periodic_parameters_are_told_by_cosine_and_sine() -> None:
     assert coordinate_columns(family, ["goal_radius"]) == [0]
     with pytest.raises(MetaMapError, match="unknown told parameter of 'reacher-goal' 'goal_angel': did you mean"):
         coordinate_columns(family, ["goal_angel"])
+
+
+def test_a_choice_that_no_training_task_has_is_not_told() -> None:
+    family = get_family("cheetah-crippled")
+    mean, std = coordinate_scales(family, family.space.names, family.sample("train", 256, seed=0))
+    spec = PolicySpec(family.observation_size + len(mean), family.action_size, (4,))
+    phi = np.random.default_rng(0).normal(size=spec.size).astype(np.float32)
+    parent = Parent(family.name, family.space.names, spec, phi, mean, std)
+    told = parent.coordinates([family.task({"crippled_joint": joint, "mass": float(mean[-1])}) for joint in (3, 4, 5)])
+    assert np.count_nonzero(told[0, :-1]) == 4, "where the four joints of training stand"
+    np.testing.assert_array_equal(told[1], told[2])
 
 
 class Seen(FamilyVecEnv):

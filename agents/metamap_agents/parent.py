@@ -49,7 +49,7 @@ class Parent:
     mean: NDArray[np.float32]
     """Of the coordinates over training tasks [K]."""
     std: NDArray[np.float32]
-    """Of the coordinates over training tasks [K], positive."""
+    """Of the coordinates over training tasks [K]; what is 0 never varied there, and is not told of any task."""
     critic: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Weights of the value network, told likewise; may be empty."""
     record: dict[str, Any] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class Parent:
 
     def coordinates(self, tasks: Sequence[Task]) -> NDArray[np.float32]:
         """What it is told about tasks, standardised, float32 [T, K]."""
-        family = get_family(self.family)
-        return (_coordinates(family, self.told, tasks) - self.mean) / self.std
+        centred = _coordinates(get_family(self.family), self.told, tasks) - self.mean
+        return np.where(self.std > 0, centred / np.where(self.std > 0, self.std, 1), 0).astype(np.float32)
 
     def phi_for(self, task: Task) -> NDArray[np.float32]:
         """Weights [P] of the policy for one task, on normalised observations alone: the coordinates are in the bias."""
@@ -136,8 +136,7 @@ def coordinate_columns(family: Family, told: Sequence[str]) -> list[int]:
     for name in told:
         if name not in family.space.names:
             raise unknown_name(f"told parameter of {family.name!r}", name, family.space.names)
-    wanted = {label for name in told for label in (name, f"cos {name}", f"sin {name}")}
-    return [column for column, label in enumerate(family.space.coordinate_names) if label in wanted]
+    return family.space.coordinate_columns(told)
 
 
 def _coordinates(family: Family, told: Sequence[str], tasks: Sequence[Task]) -> NDArray[np.float32]:
@@ -149,10 +148,9 @@ def _coordinates(family: Family, told: Sequence[str], tasks: Sequence[Task]) -> 
 def coordinate_scales(
     family: Family, told: Sequence[str], tasks: Sequence[Task]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of what is told over tasks, each float32 [K]; 1 where nothing varies."""
+    """Mean and standard deviation of what is told over tasks, each float32 [K]."""
     found = _coordinates(family, told, tasks)
-    std = found.std(axis=0)
-    return found.mean(axis=0), np.where(std > 0, std, 1).astype(np.float32)
+    return found.mean(axis=0), found.std(axis=0)
 
 
 class ToldVecEnv(VecEnvWrapper):
