@@ -97,7 +97,7 @@ def fill_zoo(
         counts: experts of each split.
         seed: of the zoo; a zoo of another seed in the folder is an error.
         workers: processes that train experts; 0 takes all cores.
-        base_overrides: settings that replace the base recipe's.
+        base_overrides: settings that replace those of the recipes of base policy and parent policy.
         expert_overrides: settings that replace the expert recipe's.
         on_base: progress of the base policy.
         on_expert: called after each expert.
@@ -130,18 +130,21 @@ def check_settings(
     check_recipes(
         zoo,
         base=load_recipe(zoo.family.name, "base", **(base_overrides or {})),
+        parent=load_recipe(zoo.family.name, "parent", **(base_overrides or {})),
         expert=load_recipe(zoo.family.name, "expert", **(expert_overrides or {})),
     )
 
 
-def check_recipes(zoo: Zoo, *, base: Recipe, expert: Recipe) -> None:
-    """Refuse a zoo whose base policy or experts were trained with other recipes than these.
+def check_recipes(zoo: Zoo, *, base: Recipe, parent: Recipe, expert: Recipe) -> None:
+    """Refuse a zoo whose base policy, parent policy or experts were trained with other recipes than these.
 
     Raises:
         MetaMapError: a setting that differs, by name.
     """
     if zoo.has_base:
         _compare(zoo, "base policy", zoo.base.record, base)
+        if zoo.has_parent:
+            _compare(zoo, "parent policy", zoo.parent.record, parent)
         for found in zoo.experts():
             _compare(zoo, f"expert of {found.task.id}", found.record, expert)
 

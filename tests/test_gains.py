@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +18,9 @@ from metamap_agents.functional import forward
 from metamap_agents.gains import GainSearch, search_gains, with_gains
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.recipes import load_recipe
-from metamap_agents.sb3_vec_env import FamilyVecEnv
-from metamap_agents.training import train_base, train_expert, train_parent
+from metamap_agents.training import train_expert
 from metamap_agents.zoo import Zoo
-from metamap_envs import MetaMapError, Task, get_family
+from metamap_envs import MetaMapError
 from metamap_rl.workflow import TaskCounts, fill_zoo
 
 SPEC = PolicySpec(3, 2, (4,), "tanh")
@@ -86,14 +84,14 @@ def test_the_seed_decides(tiny_zoo: Zoo) -> None:
 
 
 def searched(root: Path, **overrides: Any) -> Zoo:
-    expert = {**tiny.SETTINGS, "gain_search": SEARCH, **overrides}
+    expert = {**tiny.SETTINGS, "start": "parent", "gain_search": SEARCH, **overrides}
     return fill_zoo(root, tiny.FAMILY, COUNTS, seed=3, workers=1, base_overrides=tiny.SETTINGS, expert_overrides=expert)
 
 
 def test_a_zoo_of_searched_experts(tmp_path: Path) -> None:
     zoo = searched(tmp_path / "zoo", n_timesteps=0)
     parent = zoo.parent
-    assert parent.task == zoo.family.task()
+    assert parent.told == ()
     assert len(zoo.experts()) == 4, "the parent is none of them"
     for expert in zoo.experts():
         expected = with_gains(zoo.base.spec, parent.phi, expert.record["gains"])
@@ -111,14 +109,16 @@ def test_ppo_goes_on_from_what_was_found(tmp_path: Path) -> None:
     assert expert.record["steps"] == 400 + expert.record["search_steps"]
     start = with_gains(zoo.base.spec, zoo.parent.phi, expert.record["gains"])
     assert (expert.phi != start).any()
-    recipe = load_recipe(tiny.FAMILY, "expert", **{**tiny.SETTINGS, "gain_search": SEARCH, "learning_rate": 1e-30})
+    recipe = load_recipe(
+        tiny.FAMILY, "expert", **{**tiny.SETTINGS, "start": "parent", "gain_search": SEARCH, "learning_rate": 1e-30}
+    )
     seed = zoo.expert_seed(expert.task)
     frozen = train_expert(expert.task, zoo.base, recipe, seed=seed, parent=zoo.parent)
     np.testing.assert_allclose(frozen.phi, start, rtol=1e-5, atol=1e-6)
 
 
 def test_a_zoo_without_a_parent_is_told(tiny_zoo: Zoo) -> None:
-    overrides = {**tiny.SETTINGS, "gain_search": SEARCH}
+    overrides = {**tiny.SETTINGS, "start": "parent", "gain_search": SEARCH}
     with pytest.raises(MetaMapError, match="has no parent policy"):
         build_experts(tiny_zoo, tiny_zoo.tasks("train", 9), overrides=overrides, workers=1)
 
@@ -133,28 +133,4 @@ def test_a_zoo_without_a_parent_is_told(tiny_zoo: Zoo) -> None:
 )
 def test_a_bad_setting_is_told(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
-        load_recipe(tiny.FAMILY, "expert", gain_search={**SEARCH, **change})
-    with pytest.raises(MetaMapError, match="or 0 with gain_search"):
-        load_recipe(tiny.FAMILY, "expert", n_timesteps=0)
-
-
-def test_a_parent_learns_everything_but_the_signs(monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = load_recipe("cartpole-swingup", "base", **tiny.SETTINGS)
-    base = train_base("cartpole-swingup", recipe, seed=0, num_threads=1)
-    seen: list[Task] = []
-
-    class Watched(FamilyVecEnv):
-        def __init__(self, tasks: Sequence[Task], *rest: Any) -> None:
-            seen.extend(tasks)
-            super().__init__(tasks, *rest)
-
-    monkeypatch.setattr("metamap_agents.training.FamilyVecEnv", Watched)
-    parent, same = (train_parent("cartpole-swingup", base, recipe, seed=0, num_threads=1) for _ in range(2))
-    assert np.array_equal(parent.phi, same.phi)
-    assert not np.array_equal(parent.phi, base.phi)
-    assert {task["sign_motor"] for task in seen} == {1.0}
-    assert len({task["strength_motor"] for task in seen}) == recipe.n_envs
-    assert parent.task == get_family("cartpole-swingup").task()
-    wider = load_recipe("cartpole-swingup", "base", **{**tiny.SETTINGS, "policy_kwargs": {"net_arch": {"pi": [8]}}})
-    with pytest.raises(MetaMapError, match="network must be the base policy's"):
-        train_parent("cartpole-swingup", base, wider, seed=0, num_threads=1)
+        load_recipe(tiny.FAMILY, "expert", start="parent", gain_search={**SEARCH, **change})

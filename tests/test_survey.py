@@ -40,6 +40,16 @@ def test_coordinates_tell_the_parameters(name: str) -> None:
         assert found == pytest.approx(dict(task.parameters), abs=1e-6)
 
 
+def test_no_choice_of_a_categorical_parameter_is_between_two_others() -> None:
+    space = get_family("cheetah-crippled").space
+    assert space.coordinate_names[:3] == ("crippled_joint = -1", "crippled_joint = 0", "crippled_joint = 1")
+    points = space.coordinates(np.array([[joint, 1.0] for joint in (0.0, 1.0, 4.0)]))
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    np.testing.assert_allclose(distances[~np.eye(3, dtype=bool)], math.sqrt(2))
+    assert space.from_coordinates(points[2] * 0.4) == pytest.approx({"crippled_joint": 4.0, "mass": 0.4})
+    assert space.coordinate_columns(["mass"]) == [7]
+
+
 @given(st.floats(0, 1e-3))
 def test_a_periodic_parameter_has_no_seam(step: float) -> None:
     space = get_family("reacher-goal").space

@@ -8,6 +8,7 @@ from typing import Any
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
+from metamap_agents.parent import Parent
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import Expert, OnProgress, train_base, train_expert, train_parent
 from metamap_agents.zoo import Zoo
@@ -46,18 +47,18 @@ def build_base(
 def build_parent(
     zoo: Zoo, *, overrides: Mapping[str, Any] | None = None, num_threads: int = 0, on_progress: OnProgress | None = None
 ) -> None:
-    """Train the zoo's parent policy if it is not there, with the base recipe.
+    """Train the zoo's parent policy if it is not there.
 
     Args:
         zoo: with a base policy, whose normaliser it uses.
-        overrides: settings that replace the base recipe's.
+        overrides: settings that replace the parent recipe's.
         num_threads: 0 takes all cores.
         on_progress: see `OnProgress`.
 
     Raises:
         MetaMapError: another process is training it, or training diverged.
     """
-    recipe = load_recipe(zoo.family.name, "base", **(overrides or {}))
+    recipe = load_recipe(zoo.family.name, "parent", **(overrides or {}))
     with _sole(zoo, "parent"):
         if not zoo.has_parent:
             zoo.put_parent(
@@ -83,16 +84,16 @@ def _sole(zoo: Zoo, what: str) -> Iterator[None]:
 
 def lacks_parent(zoo: Zoo, recipe: Recipe) -> bool:
     """Whether experts of this recipe need a parent policy that the zoo has not yet."""
-    return recipe.gain_search is not None and not zoo.has_parent
+    return recipe.start == "parent" and not zoo.has_parent
 
 
-def parent_for(zoo: Zoo, recipe: Recipe) -> Expert | None:
-    """The parent policy that experts of this recipe start from; None if the recipe searches no gains.
+def parent_for(zoo: Zoo, recipe: Recipe) -> Parent | None:
+    """The parent policy that experts of this recipe start from; None if they start from phi_0.
 
     Raises:
         MetaMapError: the zoo has none yet.
     """
-    return zoo.parent if recipe.gain_search is not None else None
+    return zoo.parent if recipe.start == "parent" else None
 
 
 def build_experts(
@@ -119,7 +120,7 @@ def build_experts(
         on_expert: called after each expert.
 
     Raises:
-        MetaMapError: no base policy or, where the recipe searches gains, no parent policy, a setting is not admitted, a
+        MetaMapError: no base policy or, where experts start from it, no parent policy, a setting is not admitted, a
             negative number of workers, a training that diverged, or one whose process was killed again and again.
     """
     if workers < 0:
@@ -143,7 +144,7 @@ def build_experts(
             ) from error
 
 
-def _train(base: BasePolicy, recipe: Recipe, parent: Expert | None, task: Task, seed: int) -> Expert:
+def _train(base: BasePolicy, recipe: Recipe, parent: Parent | None, task: Task, seed: int) -> Expert:
     """Train one expert, wherever this runs."""
     return train_expert(task, base, recipe, seed=seed, parent=parent)
 

@@ -142,11 +142,13 @@ def evaluate_policies(
     return run_episodes(tasks, policy, episodes, seed, num_threads=num_threads, record=record)
 
 
-def random_returns(tasks: Sequence[Task], *, episodes: int = 10, seed: int = EVALUATION_SEED) -> NDArray[np.float64]:
+def random_returns(
+    tasks: Sequence[Task], *, episodes: int = 10, seed: int = EVALUATION_SEED, num_threads: int = 0
+) -> NDArray[np.float64]:
     """Returns [T, E] of actions drawn uniformly from [-1, 1], the zero of the expert-normalised score."""
     generator = np.random.default_rng(seed)
 
     def act(seen: NDArray[np.float64]) -> NDArray[np.float64]:
         return generator.uniform(-1.0, 1.0, (*seen.shape[:2], get_family(tasks[0].family).action_size))
 
-    return run_episodes(tasks, act, episodes, seed).returns
+    return run_episodes(tasks, act, episodes, seed, num_threads=num_threads).returns

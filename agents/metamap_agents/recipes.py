@@ -16,7 +16,8 @@ from metamap_envs.family import get_family
 
 __all__ = ["NetArch", "PolicyKwargs", "Recipe", "Stage", "load_recipe", "read_recipes"]
 
-Stage = Literal["base", "expert"]
+Stage = Literal["base", "parent", "expert"]
+_STAGES: tuple[Stage, ...] = ("base", "parent", "expert")
 _DEFAULT = "default"
 
 
@@ -51,7 +52,7 @@ class Recipe(BaseModel):
     policy: Literal["MlpPolicy"] = "MlpPolicy"
     n_envs: int = Field(default=64, ge=1)
     n_timesteps: int = Field(ge=0)
-    """0 only with ``gain_search``, whose result is then the expert."""
+    """0 only with ``start: parent``: what the parent policy gives is then the expert."""
     n_steps: int = Field(default=64, ge=2)
     batch_size: int = Field(default=1024, ge=2)
     n_epochs: int = Field(default=10, ge=1)
@@ -64,8 +65,13 @@ class Recipe(BaseModel):
     max_grad_norm: float = Field(default=0.5, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
+    start: Literal["base", "parent", "random"] = "base"
+    """The first weights: of an expert phi_0 or what the zoo's parent policy is on the task, of a parent phi_0 or random
+    ones. A base policy always starts from random ones."""
+    told: Literal["all"] | tuple[str, ...] = ()
+    """Parents only: the parameters that it is told; see `metamap_agents.parent`."""
     gain_search: GainSearch | None = None
-    """Experts only: before PPO, search the gains with which the zoo's parent policy does best, and start from there."""
+    """Experts only: before PPO, search the gains with which the parent policy does best on the task."""
 
     @field_validator("learning_rate")
     @classmethod
@@ -75,6 +81,13 @@ class Recipe(BaseModel):
             raise ValueError("expected a positive number or 'lin_<number>'")
         return value if falls else start  # YAML reads 1e-3, without a dot, as text
 
+    @field_validator("told", mode="before")
+    @classmethod
+    def _check_told(cls, value: object) -> object:
+        if value != "all" and not (isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)):
+            raise ValueError("expected 'all' or a list of parameter names")
+        return value
+
     @model_validator(mode="after")
     def _check_batches(self) -> Recipe:
         if self.n_steps * self.n_envs % self.batch_size:
@@ -82,8 +95,10 @@ class Recipe(BaseModel):
                 f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {self.n_steps * self.n_envs} must be "
                 f"a multiple of batch_size = {self.batch_size}"
             )
-        if not self.n_timesteps and self.gain_search is None:
-            raise ValueError("n_timesteps: expected at least 1, or 0 with gain_search, got 0")
+        if self.gain_search is not None and self.start != "parent":
+            raise ValueError(f"gain_search: expected start 'parent' beside it, got {self.start!r}")
+        if not self.n_timesteps and self.start != "parent":
+            raise ValueError("n_timesteps: expected at least 1, or 0 with start 'parent', got 0")
         return self
 
     @property
@@ -119,10 +134,10 @@ def read_recipes(stage: Stage) -> dict[str, dict[str, Any]]:
     """All recipes of a stage by family name, with ``default`` under each of them.
 
     Raises:
-        MetaMapError: the stage is neither "base" nor "expert".
+        MetaMapError: an unknown stage.
     """
-    if stage not in ("base", "expert"):
-        raise unknown_name("recipe stage", stage, ("base", "expert"))
+    if stage not in _STAGES:
+        raise unknown_name("recipe stage", stage, _STAGES)
     text = resources.files("metamap_agents").joinpath("hyperparams", f"ppo-{stage}.yml").read_text(encoding="utf-8")
     document: dict[str, dict[str, Any]] = yaml.safe_load(text)
     return document
@@ -133,15 +148,20 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
 
     Args:
         family: name of the family.
-        stage: "base" for phi_0, "expert" for phi*.
+        stage: "base" for phi_0, "parent" for the policy that experts are made from (the base recipe, with the changes
+            that its own file names), "expert" for phi*.
         **overrides: values that replace the file's, e.g. ``n_timesteps=10_000``.
 
     Raises:
         MetaMapError: unknown family or stage, an unknown setting, or a value that is not admitted.
     """
     get_family(family)
-    document = read_recipes(stage)
-    settings = {**document.get(_DEFAULT, {}), **document.get(family, {}), **overrides}
+    settings: dict[str, Any] = {}
+    files: tuple[Stage, ...] = ("base", "parent") if stage == "parent" else (stage,)
+    for file in files:
+        document = read_recipes(file)
+        settings |= {**document.get(_DEFAULT, {}), **document.get(family, {})}
+    settings |= overrides
     try:
         return Recipe(**settings)
     except ValidationError as error:

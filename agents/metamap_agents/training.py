@@ -20,8 +20,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import evaluate_policies, random_returns
-from metamap_agents.gains import search_gains
+from metamap_agents.gains import Found, GainSearch, search_gains
 from metamap_agents.normalizer import ObservationNormalizer
+from metamap_agents.parent import Parent, ToldVecEnv, coordinate_scales, untold
 from metamap_agents.recipes import Recipe
 from metamap_agents.sb3_bridge import (
     SB3_ACTIVATIONS,
@@ -50,6 +51,7 @@ OnPolicy = Callable[[int, NDArray[np.float32]], bool]
 _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
 _SMALLEST_STD = 1e-3  # floor for observations that never move
 _EVALUATION_EPISODES = 10
+_SCALE_TASKS = 1024  # over which what a parent is told is standardised
 _TORCH_THREADS = 1  # networks are small: more threads gain nothing idle, and lose tenfold when cores are shared
 
 
@@ -226,7 +228,7 @@ def train_expert(
     *,
     seed: int,
     start: NDArray[np.float32] | None = None,
-    parent: Expert | None = None,
+    parent: Parent | None = None,
     num_threads: int = 1,
     on_progress: OnProgress | None = None,
     on_policy: OnPolicy | None = None,
@@ -235,13 +237,12 @@ def train_expert(
 
     Args:
         task: the task.
-        base: gives normaliser, critic and, unless ``start`` is given, the first weights. The action noise starts at
-            the recipe's ``log_std_init``.
-        recipe: settings of PPO; its network must be the base policy's.
+        base: gives normaliser, critic and, unless ``start`` or ``parent`` is given, the first weights. The action noise
+            starts at the recipe's ``log_std_init``.
+        recipe: settings of PPO; its network must be the base policy's. With ``n_timesteps`` 0 PPO is not used.
         seed: of weights, noise and episodes.
-        start: other weights to start from, float32 [P].
-        parent: the policy that the recipe's ``gain_search`` acts on; what it finds is the start. Without it, or with
-            ``start``, nothing is searched.
+        start: other weights to start from, float32 [P]; the parent is then not looked at.
+        parent: where its policy for the task, with the gains that the recipe's ``gain_search`` finds, is the start.
         num_threads: of the simulator; 0 takes all cores. Torch always takes one.
         on_progress: see `OnProgress`.
         on_policy: see `OnPolicy`; it sees the first weights too, and one may stop the training when they are good.
@@ -249,22 +250,52 @@ def train_expert(
     Raises:
         MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
     """
-    if start is None and parent is not None and recipe.gain_search is not None:
-        return _searched_expert(task, base, recipe, parent, seed, num_threads, on_progress, on_policy)
-    fast = FamilyVecEnv([task] * recipe.n_envs, seed, base.normalizer, num_threads)
-    envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS), _global_generators_kept():
-        model = _make_ppo(recipe, envs, seed)
-        _check_network(model, base)
-        phi_into_sb3(model.policy, base.phi if start is None else start)
-        if base.critic:
-            critic_into_sb3(model.policy, base.critic)
-        log_std_into_sb3(model.policy, np.full_like(base.log_std, recipe.policy_kwargs.log_std_init))
-        _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
-        phi = phi_from_sb3(model.policy)
-    seconds = time.perf_counter() - started
-    return _evaluated(task, phi, base, num_threads, _record(recipe, seed, model.num_timesteps, seconds))
+    critic, steps, searched = base.critic, 0, {}
+    if start is not None:
+        parent = None
+    if parent is not None:
+        start, critic = parent.phi_for(task), parent.critic_for(task)
+        if recipe.gain_search is not None:
+            found = _search(task, start, base, recipe.gain_search, parent, seed, num_threads)
+            start, steps = found.phi, found.steps
+            searched = {"gains": found.gains.tolist(), "search_steps": found.steps}
+    phi = base.phi if start is None else start
+    if recipe.n_timesteps or parent is None:
+        fast = FamilyVecEnv([task] * recipe.n_envs, seed, base.normalizer, num_threads)
+        envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
+        with torch_threads(_TORCH_THREADS), _global_generators_kept():
+            model = _make_ppo(recipe, envs, seed)
+            if spec_from_sb3(model.policy) != base.spec:
+                raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
+            phi_into_sb3(model.policy, phi)
+            if critic:
+                critic_into_sb3(model.policy, critic)
+            log_std_into_sb3(model.policy, np.full_like(base.log_std, recipe.policy_kwargs.log_std_init))
+            _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
+            phi = phi_from_sb3(model.policy)
+            steps += model.num_timesteps
+    record = _record(recipe, seed, steps, time.perf_counter() - started)
+    return _evaluated(task, phi, base, num_threads, record | searched)
+
+
+def _search(
+    task: Task,
+    phi: NDArray[np.float32],
+    base: BasePolicy,
+    settings: GainSearch,
+    parent: Parent,
+    seed: int,
+    num_threads: int,
+) -> Found:
+    """Gains on a parent's policy; it is enough to come near what the policy does on the parent's own task."""
+    own = parent.own_task(task)
+    least = float(random_returns([own], num_threads=num_threads).mean())
+    good = evaluate_policies(
+        [own], base.spec, phi, base.normalizer, episodes=_EVALUATION_EPISODES, num_threads=num_threads
+    ).returns
+    enough = least + settings.enough * (float(good.mean()) - least)
+    return search_gains(task, phi, base, settings, seed=seed, enough=enough, num_threads=num_threads)
 
 
 def train_parent(
@@ -275,80 +306,49 @@ def train_parent(
     seed: int,
     num_threads: int = 0,
     on_progress: OnProgress | None = None,
-) -> Expert:
-    """Train the policy whose gains `metamap_agents.gains` searches, from random weights.
+) -> Parent:
+    """Train the policy that experts are made from; see `metamap_agents.parent`.
 
-    Each of ``recipe.n_envs`` environments has its own training task, but with all discrete parameters (signs) at their
-    defaults: robust to what is continuous (strengths), so that it asks of no actuator what a weaker one cannot give.
+    Each of ``recipe.n_envs`` environments has its own training task, whose told coordinates stand beside its
+    observations; discrete parameters (signs) that it is not told are at their defaults. To those that are continuous
+    it becomes robust, so that it asks of no actuator what a weaker one cannot give.
 
     Args:
         family_name: the family.
-        base: gives the normaliser; its network must be the recipe's.
-        recipe: settings of PPO.
+        base: gives the normaliser and, where the recipe says ``start: base``, the first weights; its network must be
+            the recipe's but for what is told.
+        recipe: settings of PPO, and what is told.
         seed: of tasks, weights and episodes.
-        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
+        num_threads: of the simulator; 0 takes all cores.
         on_progress: see `OnProgress`.
 
-    Returns:
-        It, as an expert of the family's default task.
-
     Raises:
-        MetaMapError: unknown family, another network, or training ended in weights that are not finite.
+        MetaMapError: unknown family or told parameter, another network, or training ended in weights that are not
+            finite.
     """
     family = get_family(family_name)
-    discrete = {parameter.name for parameter in family.space.parameters if parameter.choices}
+    told = family.space.names if recipe.told == "all" else recipe.told
+    mean, std = coordinate_scales(family, told, family.sample("train", _SCALE_TASKS, seed))
+    kept = {parameter.name for parameter in family.space.parameters if parameter.choices} - set(told)
     tasks = [
-        family.task({name: value for name, value in task.parameters if name not in discrete})
+        family.task({name: value for name, value in task.parameters if name not in kept})
         for task in family.sample("train", recipe.n_envs, seed)
     ]
-    envs = VecNormalize(FamilyVecEnv(tasks, seed, base.normalizer, num_threads), norm_obs=False, gamma=recipe.gamma)
+    spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
+    blank = Parent(family_name, told, spec, np.zeros(spec.size, np.float32), mean, std)
+    fast = FamilyVecEnv(tasks, seed, base.normalizer, num_threads)
+    envs = VecNormalize(ToldVecEnv(fast, blank.coordinates(tasks)), norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
     with torch_threads(_TORCH_THREADS), _global_generators_kept():
         model = _make_ppo(recipe, envs, seed)
-        _check_network(model, base)
+        if spec_from_sb3(model.policy) != spec:
+            raise MetaMapError(f"the parent's network must be the base policy's {base.spec}, but for what it is told")
+        if recipe.start == "base":
+            phi_into_sb3(model.policy, spec.join(untold(base.spec.split(base.phi), len(mean))))
+            critic_into_sb3(model.policy, untold(base.critic, len(mean)))
         _learn(model, recipe, on_progress, f"the parent policy of {family_name!r}")
-        phi = phi_from_sb3(model.policy)
     record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started)
-    return _evaluated(family.task(), phi, base, num_threads, record)
-
-
-def _check_network(model: PPO, base: BasePolicy) -> None:
-    if spec_from_sb3(model.policy) != base.spec:
-        raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
-
-
-def _searched_expert(
-    task: Task,
-    base: BasePolicy,
-    recipe: Recipe,
-    parent: Expert,
-    seed: int,
-    num_threads: int,
-    on_progress: OnProgress | None,
-    on_policy: OnPolicy | None,
-) -> Expert:
-    """An expert that starts from the parent with the gains that are best on the task; PPO goes on, if it has steps."""
-    assert recipe.gain_search is not None, "the caller has looked"
-    started = time.perf_counter()
-    least = float(random_returns([parent.task]).mean())
-    enough = least + recipe.gain_search.enough * (float(parent.returns.mean()) - least)
-    found = search_gains(task, parent.phi, base, recipe.gain_search, seed=seed, enough=enough, num_threads=num_threads)
-    searched = {"gains": found.gains.tolist(), "search_steps": found.steps}
-    if not recipe.n_timesteps:
-        record = _record(recipe, seed, found.steps, time.perf_counter() - started)
-        return _evaluated(task, found.phi, base, num_threads, record | searched)
-    expert = train_expert(
-        task,
-        base,
-        recipe,
-        seed=seed,
-        start=found.phi,
-        num_threads=num_threads,
-        on_progress=on_progress,
-        on_policy=on_policy,
-    )
-    total = {"steps": expert.record["steps"] + found.steps, "seconds": round(time.perf_counter() - started, 3)}
-    return replace(expert, record=expert.record | searched | total)
+    return replace(blank, phi=phi_from_sb3(model.policy), critic=critic_from_sb3(model.policy), record=record)
 
 
 def _evaluated(

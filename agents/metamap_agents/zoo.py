@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.parent import Parent
 from metamap_agents.storage import check_arrays, library_versions, load_arrays, read_json, save_arrays, write_json
 from metamap_agents.training import Expert
 from metamap_envs.errors import MetaMapError
@@ -37,7 +38,7 @@ class Zoo:
 
         zoo.json                       format version, family, seed, library versions
         base.json, base.safetensors    phi_0, normaliser, critic, how it was trained
-        parent.json, parent.safetensors  the policy that searched experts are made from, where the recipe searches
+        parent.json, parent.safetensors  the policy that experts are made from, where their recipe says so
         experts/<task id>.json         task, returns, how it was trained
         experts/<task id>.safetensors  phi*
         locks/                         held by whoever is training a thing, released when that process ends
@@ -167,19 +168,22 @@ class Zoo:
         return self._parent_document.is_file()
 
     @cached_property
-    def parent(self) -> Expert:
-        """The parent policy, as an expert of the family's default task (see `metamap_agents.gains`).
+    def parent(self) -> Parent:
+        """The parent policy.
 
         Raises:
             MetaMapError: it is not there yet, or its files are damaged.
         """
         if not self.has_parent:
             raise MetaMapError(f"{self.root} has no parent policy; `metamap experts train` makes it")
-        return self._read(self._parent_document)
+        path = self.root / "parent.safetensors"
+        arrays, _ = load_arrays(path)
+        return Parent.from_arrays(arrays, read_json(self._parent_document), str(path))
 
-    def put_parent(self, expert: Expert) -> None:
+    def put_parent(self, parent: Parent) -> None:
         """Store the parent policy."""
-        self._write(expert, self._parent_document)
+        save_arrays(self.root / "parent.safetensors", parent.to_arrays(), {"family": self.family.name})
+        write_json(self._parent_document, parent.describe())
         self.__dict__.pop("parent", None)
 
     @property
@@ -225,7 +229,7 @@ class Zoo:
         if not isinstance(document, dict) or set(document) != set(_EXPERT_KEYS):
             raise MetaMapError(f"{path}: expected an expert, with the keys {', '.join(_EXPERT_KEYS)}")
         task = self.family.check_task(Task.from_json(document["task"]))
-        if task.id != path.stem and path != self._parent_document:
+        if task.id != path.stem:
             raise MetaMapError(f"{path}: expected the expert of {path.stem}, it is of {task.id}")
         weights = path.with_suffix(".safetensors")
         arrays, _ = load_arrays(weights)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -63,6 +63,7 @@ class Parameter:
         out_choices: the choices that test-out tasks are drawn from; empty for all of them.
         description: one sentence for people.
         periodic: whether the value is an angle in rad, so that both ends of [-pi, pi] are the same.
+        categorical: whether the choices are names and not numbers, so that none is between two others.
     """
 
     name: str
@@ -77,11 +78,14 @@ class Parameter:
     out_choices: tuple[float, ...] = ()
     description: str = ""
     periodic: bool = False
+    categorical: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a declaration that contradicts itself."""
         if bool(self.choices) == bool(self.train):
             raise MetaMapError(f"parameter {self.name!r} needs either choices or train intervals")
+        if self.categorical and not self.choices:
+            raise MetaMapError(f"parameter {self.name!r} is categorical, and has no choices")
         for low, high in self.train + self.out:
             if not self.low <= low <= high <= self.high:
                 raise MetaMapError(f"parameter {self.name!r}: interval [{low}, {high}] leaves its bounds")
@@ -116,6 +120,29 @@ class Parameter:
                 f"got {number} (closest is {closest})"
             )
         return number
+
+    @property
+    def coordinate_names(self) -> tuple[str, ...]:
+        """Names of its coordinates: its own; cos and sin if it is periodic; one for each choice if categorical."""
+        if self.periodic:
+            return f"cos {self.name}", f"sin {self.name}"
+        if self.categorical:
+            return tuple(f"{self.name} = {choice:g}" for choice in self.choices)
+        return (self.name,)
+
+    def coordinates(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+        """Its coordinates at values of any shape, an array of that shape for each; a choice is 1 where it is taken."""
+        if self.periodic:
+            return [np.cos(values), np.sin(values)]
+        if self.categorical:
+            return [(values == choice).astype(np.float64) for choice in self.choices]
+        return [values]
+
+    def from_coordinates(self, coordinates: Sequence[float]) -> float:
+        """The value that coordinates say, also where they are estimates."""
+        if self.periodic:
+            return math.atan2(coordinates[1], coordinates[0])
+        return self.choices[int(np.argmax(coordinates))] if self.categorical else coordinates[0]
 
     def quantile(self, fraction: NDArray[np.float64], intervals: tuple[Interval, ...]) -> NDArray[np.float64]:
         """Map fractions in [0, 1) onto a union of intervals, uniformly by length."""
@@ -180,11 +207,13 @@ class ParameterSpace:
 
     @cached_property
     def coordinate_names(self) -> tuple[str, ...]:
-        """Names of the columns of `coordinates`: the parameters' own, but cos and sin of periodic ones."""
-        names: list[str] = []
-        for parameter in self.parameters:
-            names += [f"cos {parameter.name}", f"sin {parameter.name}"] if parameter.periodic else [parameter.name]
-        return tuple(names)
+        """Names of the columns of `coordinates`, the parameters' one after the other."""
+        return tuple(name for parameter in self.parameters for name in parameter.coordinate_names)
+
+    def coordinate_columns(self, names: Sequence[str]) -> list[int]:
+        """Columns of `coordinates` that belong to some of the parameters."""
+        owners = [parameter.name for parameter in self.parameters for _ in parameter.coordinate_names]
+        return [column for column, owner in enumerate(owners) if owner in names]
 
     def coordinates(self, values: NDArray[np.float64]) -> NDArray[np.float32]:
         """The parameters as numbers that change smoothly wherever the task does.
@@ -197,18 +226,16 @@ class ParameterSpace:
         """
         columns: list[NDArray[np.float64]] = []
         for index, parameter in enumerate(self.parameters):
-            column = values[..., index]
-            columns += [np.cos(column), np.sin(column)] if parameter.periodic else [column]
+            columns += parameter.coordinates(values[..., index])
         return np.stack(columns, axis=-1).astype(np.float32)
 
     def from_coordinates(self, coordinates: NDArray[np.floating]) -> dict[str, float]:
         """Inverse of `coordinates` for one point [K], also for estimates that lie off it; values are not checked."""
-        rest = [float(number) for number in coordinates]
-        values = {}
-        for parameter in self.parameters:
-            first = rest.pop(0)
-            values[parameter.name] = math.atan2(rest.pop(0), first) if parameter.periodic else first
-        return values
+        rest = iter(coordinates)
+        return {
+            parameter.name: parameter.from_coordinates([float(next(rest)) for _ in parameter.coordinate_names])
+            for parameter in self.parameters
+        }
 
     @cached_property
     def combinations(self) -> dict[Split, list[tuple[float, ...]]]:

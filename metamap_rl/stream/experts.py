@@ -150,6 +150,7 @@ class ExpertCache:
             check_recipes(
                 zoo,
                 base=load_recipe(owner, "base", **self.base_overrides),
+                parent=load_recipe(family, "parent", **self.base_overrides),
                 expert=load_recipe(family, "expert", **self.overrides),
             )
             if lacks_parent(zoo, self.recipe(family)):

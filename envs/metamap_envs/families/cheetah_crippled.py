@@ -25,6 +25,7 @@ _JOINT = Parameter(
     choices=(NONE_CRIPPLED, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0),
     train_choices=(0.0, 1.0, 2.0, 3.0),
     out_choices=(4.0, 5.0),
+    categorical=True,
     description=f"joint whose actuator is dead, by its index in {', '.join(ACTUATORS)}; -1 for none",
 )
 

@@ -43,6 +43,7 @@ class ParameterEntry(BaseModel):
     high: float | None = None
     description: str = ""
     periodic: bool = False
+    categorical: bool = False
 
     @field_validator("train", "out", mode="before")
     @classmethod

@@ -254,6 +254,7 @@ def _parameter(name: str, entry: ParameterEntry, own: float) -> Parameter:
         choices=entry.choices,
         description=entry.description or text,
         periodic=entry.periodic,
+        categorical=entry.categorical,
     )
 
 

@@ -13,6 +13,7 @@ from metamap_rl.cli.command import Command, FamilyName
 
 if TYPE_CHECKING:
     from metamap_agents.executors import Executor
+    from metamap_agents.recipes import Stage
     from metamap_agents.training import Expert
     from metamap_agents.zoo import Zoo
     from metamap_envs.task import Task
@@ -62,7 +63,7 @@ class TrainExperts(Command):
     """Ray cluster to use ("auto" finds one on this machine); without it a Ray of this machine's own is started."""
 
     base_timesteps: Annotated[int | None, arg(metavar="N")] = None
-    """Environment steps for the base policy, instead of the recipe's."""
+    """Environment steps for the base policy, and for a parent policy, instead of the recipe's."""
 
     timesteps: Annotated[int | None, arg(metavar="N")] = None
     """Environment steps for each expert, instead of the recipe's."""
@@ -83,9 +84,9 @@ class TrainExperts(Command):
             zoo = Zoo.create(self.out, self.family, self.seed)
             check_settings(zoo, base_overrides=base, expert_overrides=expert)
             if not zoo.has_base:
-                _train_first(zoo, base, "base policy", build_base)
+                _train_first(zoo, base, "base", build_base)
             if lacks_parent(zoo, load_recipe(self.family, "expert", **expert)):
-                _train_first(zoo, base, "parent policy", build_parent)
+                _train_first(zoo, base, "parent", build_parent)
             tasks = counts.tasks(zoo)
             _train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
@@ -164,12 +165,13 @@ def _check(
         raise MetaMapError(f"--workers expects 0 (all cores) or more, got {workers}")
 
 
-def _train_first(zoo: Zoo, overrides: dict[str, Any], what: str, build: Callable[..., None]) -> None:
+def _train_first(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:
     """Train what comes before experts under a bar."""
     from metamap_agents.recipes import load_recipe
     from metamap_rl.cli.console import progress
 
-    total = load_recipe(zoo.family.name, "base", **overrides).n_timesteps
+    total = load_recipe(zoo.family.name, stage, **overrides).n_timesteps
+    what = f"{stage} policy"
     with progress(what, total, unit="steps") as bar:
         seen = 0
 
