@@ -15,9 +15,10 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.task import Task
 from metamap_rl.dataset import Pairs
 from metamap_rl.ensemble import Ensemble
+from metamap_rl.guide import Guide, GuideConfig, train_guide
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.pairs import build_pairs, build_survey, on_policy
-from metamap_rl.probe import BasePolicyProbe, Probe, probe_to_json
+from metamap_rl.probe import BasePolicyProbe, Probe, SeekingProbe, probe_to_json
 from metamap_rl.survey import Survey
 from metamap_rl.train import TrainConfig, train
 
@@ -26,6 +27,7 @@ __all__ = [
     "check_recipes",
     "check_settings",
     "fill_zoo",
+    "guide_of",
     "survey_of",
     "train_ensemble",
     "train_mapper",
@@ -40,6 +42,7 @@ PROBE_STEPS = 200
 SURVEY_TASKS = 2048
 """Tasks without experts that the encoder learns to tell apart."""
 
+_GUIDE_SEED = 6_000_000
 _PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validation tasks are drawn apart
 
 
@@ -178,6 +181,24 @@ def training_pairs(
 def survey_of(zoo: Zoo, probe: Probe, *, count: int = SURVEY_TASKS, steps: int = PROBE_STEPS) -> Survey:
     """Probe rollouts of many training-split tasks without experts."""
     return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed)
+
+
+def guide_of(
+    zoo: Zoo, *, config: GuideConfig | None = None, tasks: int = SURVEY_TASKS, steps: int = PROBE_STEPS
+) -> Guide:
+    """Train the guide of a `SeekingProbe` on a survey in which that probe's plans are chosen at random; no experts.
+
+    Args:
+        zoo: gives family and base policy.
+        config: how to train.
+        tasks: tasks of the survey.
+        steps: transitions of each of its rollouts.
+    """
+    spec = zoo.base.spec
+    with torch_threads(1):
+        survey = build_survey(zoo, SeekingProbe(), count=tasks, steps=steps, seed=_GUIDE_SEED)
+        sizes = (spec.observation_size, spec.action_size)
+        return train_guide(survey, family=zoo.family.name, sizes=sizes, config=config)
 
 
 def train_mapper(

@@ -27,16 +27,9 @@ from metamap_rl.guide import SCORES, Guide, GuideConfig, train_guide
 from metamap_rl.pairs import build_survey
 from metamap_rl.probe import PROBES, Probe, SeekingProbe, probe_to_json
 from metamap_rl.survey import Survey
+from metamap_rl.workflow import guide_of
 
-_HELD_OUT_SEED = 1  # of the tasks that readers are asked for; 0 is that of the tasks they are trained on
-
-
-def guide_of(zoo: Zoo, folder: Path, config: GuideConfig, tasks: int, steps: int) -> None:
-    """Train the guide, unless it is there."""
-    if (folder / "guide.json").exists():
-        return
-    survey = build_survey(zoo, SeekingProbe(), count=tasks, steps=steps, seed=2)
-    train_guide(survey, family=zoo.family.name, sizes=sizes_of(zoo), config=config).save(folder)
+_HELD_OUT_SEED = 1  # of the tasks that readers are asked for; 0 is that of the tasks that they are trained on
 
 
 def sizes_of(zoo: Zoo) -> tuple[int, int]:
@@ -65,15 +58,18 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and ask a reader for each probe."""
     zoo = Zoo.open(arguments.zoo)
     config = GuideConfig(members=1, updates=arguments.updates)
-    guide_of(zoo, arguments.guide, GuideConfig(updates=arguments.updates), arguments.tasks, max(arguments.lengths))
+    if not (arguments.guide / "guide.json").exists():
+        about = {"tasks": arguments.tasks, "steps": max(arguments.lengths)}
+        guide_of(zoo, config=GuideConfig(updates=arguments.updates), **about).save(arguments.guide)
     probes: dict[str, Probe] = {name: PROBES.get(name)() for name in PROBES.names()}
     for score in SCORES.names():
         probes[f"seeking, {score}"] = SeekingProbe(guide=str(arguments.guide), score=score)
     results = []
     for name, probe in probes.items():
-        about: dict[str, Any] = {"steps": max(arguments.lengths)}
-        survey = build_survey(zoo, probe, count=arguments.tasks, **about)
-        held_out = build_survey(zoo, probe, count=arguments.held_out, seed=_HELD_OUT_SEED, **about)
+        survey, held_out = (
+            build_survey(zoo, probe, count=count, steps=max(arguments.lengths), seed=seed)
+            for count, seed in ((arguments.tasks, 0), (arguments.held_out, _HELD_OUT_SEED))
+        )
         by_seed = []
         for seed in range(arguments.seeds):
             settings = replace(config, seed=100 + seed)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from metamap_agents.policy_spec import PolicySpec
 from metamap_envs import FamilyEnv, MetaMapError, get_family
 from metamap_rl.guide import SCORES, Guide, GuideConfig, Prediction, train_guide
 from metamap_rl.pairs import build_survey
-from metamap_rl.probe import SeekingProbe, collect, probe_env, probe_from_json, probe_to_json
+from metamap_rl.probe import PROBES, SeekingProbe, collect, probe_env, probe_from_json, probe_to_json
 from metamap_rl.survey import Survey
 
 FAMILY = "reacher-goal"
@@ -169,3 +172,19 @@ def test_what_does_not_fit_is_told(folder: Path, tmp_path: Path) -> None:
         GuideConfig(members=0)
     with pytest.raises(MetaMapError, match="reads 6 numbers per transition, these have 5"):
         Guide(SMALL, family="x", names=("c",), sizes=(1, 2), feature_size=5)
+
+
+def test_the_scripts_from_survey_to_figures(tiny_zoo: Any, tmp_path: Path) -> None:
+    guide, out = tmp_path / "guide", tmp_path / "probes.json"
+    run("train_guide.py", tiny_zoo.root, "--out", guide, "--tasks", 4, "--steps", 10, "--members", 1, "--updates", 2)
+    words = ["--tasks", 4, "--held-out", 3, "--updates", 2, "--lengths", 2, 6, "--seeds", 1, "--out", out]
+    run("measure_probes.py", tiny_zoo.root, "--guide", guide, *words)
+    found = {entry["probe"]: entry["seeds"][0] for entry in json.loads(out.read_text())["probes"]}
+    assert found.keys() == {*PROBES.names(), *(f"seeking, {score}" for score in SCORES.names())}
+    assert all(entry["2"]["error"] > 0 and entry["6"]["error"] > 0 for entry in found.values())
+
+
+def run(script: str, *words: object) -> None:
+    path = Path(__file__).parent.parent / "scripts" / script
+    done = subprocess.run([sys.executable, path, *map(str, words)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

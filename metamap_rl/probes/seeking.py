@@ -34,7 +34,7 @@ class SeekingProbe:
     name: ClassVar[str] = "seeking"
 
     guide: str = ""
-    """Folder of a guide (`metamap_rl.guide`), such as ``scripts/train_guide.py`` writes; empty for none."""
+    """Folder of a guide (`metamap_rl.guide`), which has to be there where the probe is used; empty for none."""
     score: str = "information"
     """What the guide looks for: information, or disagreement."""
     candidates: int = 9
