@@ -146,7 +146,8 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
 
     def visit(mapper: Mapper, number: int) -> tuple[Tensor, Tensor]:
         generator = np.random.default_rng([seed, _VISIT_SEED, number])
-        lengths = torch.from_numpy(generator.integers(1, steps + 1, (tasks, rollouts, 1)))
+        # Evenly on a logarithmic scale, as training's lengths are: policies from short D go astray most.
+        lengths = torch.from_numpy(np.ceil(steps ** generator.random((tasks, rollouts, 1))))
         with torch.no_grad():
             phis = [mapper(features[:, r], torch.arange(steps) < lengths[:, r]) for r in range(rollouts)]
         episodes = evaluate_policies(

@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("zoo", type=Path)
     parser.add_argument("--loss", default=TrainConfig().loss, help="of the mapper that is told the parameters")
     parser.add_argument("--hypernetwork", default=MapperConfig().hypernetwork, help="its hypernetwork")
-    parser.add_argument("--updates", type=int, default=2000, help="its updates")
+    parser.add_argument("--updates", type=int, default=TrainConfig().steps, help="its updates")
     parser.add_argument("--seeds", type=int, default=2, help="such mappers")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--out", type=Path, help="also write the document here")
