@@ -1,8 +1,8 @@
 """Measure an ensemble: means of its weights and of its actions beside its members, and whether disagreement warns.
 
-All run on the same rollouts and reset seeds. Shortfall is 1 - gap closed; its rank correlation with the disagreement
-over tasks says whether disagreement tells which generated policies are bad. Prints one JSON document and writes it to
-``--out``.
+All run on the same rollouts and reset seeds. Shortfall is 1 - gap closed, the mean over members; its rank correlation
+with the disagreement, over tasks at each length and over tasks and lengths together, says whether disagreement tells
+which generated policies are bad. Prints one JSON document and writes it to ``--out``.
 
     metamap mapper train runs/zoo/cheetah-actuators --members 5 --hypernetwork modulation --out runs/ensemble
     python scripts/measure_ensemble.py runs/ensemble --zoo runs/zoo/cheetah-actuators --out ensemble.json
@@ -33,6 +33,12 @@ from metamap_rl.probe import collect, probe_from_json
 _PROBE_SEED = 3_000_000  # that of the evaluation protocol
 
 
+def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float | None:
+    """Spearman's; None where one of them does not vary."""
+    varied = min(np.ptp(first), np.ptp(second)) > 0
+    return float(spearmanr(first, second).statistic) if varied else None
+
+
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns and disagreement at every length."""
     zoo, ensemble = Zoo.open(arguments.zoo), Ensemble.load(arguments.ensemble)
@@ -61,8 +67,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             row[name] = {"iqm": float(trim_mean(closed, 0.25)), "least": float(closed.min()), "tasks": closed.tolist()}
         shortfall = 1 - np.mean(members, axis=0)
         row["disagreement"] = disagreement.tolist()
-        varied = min(np.ptp(disagreement), np.ptp(shortfall)) > 0
-        row["rank_correlation"] = float(spearmanr(disagreement, shortfall).statistic) if varied else None
+        row["shortfall"] = shortfall.tolist()
+        row["rank_correlation"] = rank_correlation(disagreement, shortfall)
         rows.append(row)
         print(json.dumps({key: row[key] for key in ("steps", "members", "rank_correlation")}), file=sys.stderr)
     return {
@@ -70,6 +76,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "split": arguments.split,
         "members": len(ensemble),
         "lengths": rows,
+        "rank_correlation": rank_correlation(
+            np.concatenate([row["disagreement"] for row in rows]), np.concatenate([row["shortfall"] for row in rows])
+        ),
         "settings": {"episodes": arguments.episodes},
         "machine": describe_machine(),
         "versions": library_versions(),
