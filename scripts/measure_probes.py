@@ -61,8 +61,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     if not (arguments.guide / "guide.json").exists():
         about = {"tasks": arguments.tasks, "steps": max(arguments.lengths)}
         guide_of(zoo, config=GuideConfig(updates=arguments.updates), **about).save(arguments.guide)
-    probes: dict[str, Probe] = {name: PROBES.get(name)() for name in PROBES.names()}
-    for score in SCORES.names():
+    probes: dict[str, Probe] = {name: PROBES.get(name)() for name in arguments.probes}
+    for score in arguments.scores:
         probes[f"seeking, {score}"] = SeekingProbe(guide=str(arguments.guide), score=score)
     results = []
     for name, probe in probes.items():
@@ -90,6 +90,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("zoo", type=Path, help="folder of the zoo; only its base policy is used")
     parser.add_argument("--guide", type=Path, required=True, help="folder of the guide; made if it is not there")
+    parser.add_argument("--probes", nargs="*", default=PROBES.names(), help="probes without a guide")
+    parser.add_argument("--scores", nargs="*", default=SCORES.names(), help="what the guide looks for")
     parser.add_argument("--tasks", type=int, default=1024, help="tasks of each survey")
     parser.add_argument("--held-out", type=int, default=256, help="tasks that readers are asked for")
     parser.add_argument("--updates", type=int, default=1500, help="of each reader, and of each member of the guide")
