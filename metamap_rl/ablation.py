@@ -29,7 +29,7 @@ from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.pairs import on_policy
 from metamap_rl.probe import PROBES, probe_to_json
-from metamap_rl.settings import Settings, Whole, parse
+from metamap_rl.settings import Number, Settings, Whole, parse
 from metamap_rl.statistics import bootstrap_interval
 from metamap_rl.survey import Survey
 from metamap_rl.train import TrainConfig, train
@@ -55,6 +55,8 @@ class Cell(Settings):
     """Whether the hidden units of each expert are put in the order of the base policy's."""
     survey_tasks: Annotated[Whole, Field(ge=0)] = SURVEY_TASKS
     """Tasks without experts; 0 leaves the survey out."""
+    survey_coefficient: Annotated[Number, Field(ge=0)] = TrainConfig().survey_coefficient
+    """Share in the loss of telling the survey's coordinates; 0 learns nothing of them."""
     context_size: Annotated[Whole, Field(ge=2)] = 32
     hidden: Annotated[Whole, Field(ge=1)] = 128
     """Width of the hypernetwork's hidden layers."""
