@@ -75,6 +75,9 @@ class TrainMapper(Command):
     survey_tasks: Annotated[int, arg(metavar="N")] = 2048
     """Tasks without experts that the encoder learns to tell apart; 0 leaves that out."""
 
+    survey_coefficient: Annotated[float, arg(metavar="SHARE")] = 1.0
+    """Share in the loss of telling their parameters; with 0 only an auxiliary loss learns from them."""
+
     context_size: Annotated[int, arg(metavar="N")] = 32
     """Size of what lies between the two."""
 
@@ -162,6 +165,7 @@ class TrainMapper(Command):
             learning_rate=self.learning_rate,
             checkpoint_every=self.checkpoint_every,
             rounds=self.rounds,
+            survey_coefficient=self.survey_coefficient,
             auxiliary=self.auxiliary,
             auxiliary_coefficient=self.auxiliary_coefficient,
             seed=self.seed,
