@@ -72,7 +72,8 @@ class Cell(Settings):
 
     def train_config(self, updates: int) -> TrainConfig:
         """How it trains."""
-        return TrainConfig(loss=self.loss, steps=updates, seed=self.seed, rounds=self.rounds, auxiliary=self.auxiliary)
+        shared = {"loss", "seed", "rounds", "auxiliary", "survey_coefficient"}
+        return TrainConfig(steps=updates, **self.model_dump(include=shared))
 
     def mapper_config(self) -> MapperConfig:
         """The mapper's shape."""

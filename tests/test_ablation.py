@@ -43,6 +43,16 @@ def test_one_factor_at_a_time() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("factor", "value"),
+    [("loss", "weights"), ("seed", 3), ("rounds", 2), ("auxiliary", "dynamics"), ("survey_coefficient", 0.0)],
+)
+def test_a_factor_of_training_arrives_there(factor: str, value: object) -> None:
+    config = Cell(**{factor: value}).train_config(100)
+    assert getattr(config, factor) == value
+    assert config.steps == 100
+
+
 def test_crossed_factors_run_in_all_combinations_and_each_cell_once() -> None:
     vary = {"loss": ["weights", "behaviour"], "encoder": ["gru"], "tasks": [5]}
     found = names(seeds=1, vary=vary, cross=["loss", "encoder"])
