@@ -182,6 +182,8 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
     """Make the zoo, or go on with it: first the base policy alone, then the experts."""
     family = settings.families[0]
     base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_steps, settings.expert_steps))
+    if settings.expert_steps is not None:
+        expert["parent_timesteps"] = settings.expert_steps
     load_recipe(family, "expert", **expert)  # fails now, not after the base policy
     tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
     same: dict[str, Any] = {"seed": settings.seed, "base_overrides": base, "expert_overrides": expert}

@@ -85,11 +85,19 @@ def test_the_seed_decides(tiny_zoo: Zoo) -> None:
 
 def searched(root: Path, **overrides: Any) -> Zoo:
     expert = {**tiny.SETTINGS, "start": "parent", "gain_search": SEARCH, **overrides}
-    return fill_zoo(root, tiny.FAMILY, COUNTS, seed=3, workers=1, base_overrides=tiny.SETTINGS, expert_overrides=expert)
+    return fill_zoo(
+        root,
+        tiny.FAMILY,
+        COUNTS,
+        seed=3,
+        workers=1,
+        base_overrides={**tiny.SETTINGS, "told": []},
+        expert_overrides=expert,
+    )
 
 
 def test_a_zoo_of_searched_experts(tmp_path: Path) -> None:
-    zoo = searched(tmp_path / "zoo", n_timesteps=0)
+    zoo = searched(tmp_path / "zoo")
     parent = zoo.parent
     assert parent.told == ()
     assert len(zoo.experts()) == 4, "the parent is none of them"
@@ -97,21 +105,20 @@ def test_a_zoo_of_searched_experts(tmp_path: Path) -> None:
         expected = with_gains(zoo.base.spec, parent.phi, expert.record["gains"])
         assert np.array_equal(expert.phi, expected)
         assert expert.record["steps"] == expert.record["search_steps"] > 0
-    again = searched(tmp_path / "zoo", n_timesteps=0)
+    again = searched(tmp_path / "zoo")
     assert np.array_equal(again.parent.phi, parent.phi)
-    with pytest.raises(MetaMapError, match="trained with n_timesteps 0, asked for is 400"):
-        searched(tmp_path / "zoo")
+    with pytest.raises(MetaMapError, match="trained with parent_timesteps 0, asked for is 400"):
+        searched(tmp_path / "zoo", parent_timesteps=400)
 
 
 def test_ppo_goes_on_from_what_was_found(tmp_path: Path) -> None:
-    zoo = searched(tmp_path / "zoo")
+    zoo = searched(tmp_path / "zoo", parent_timesteps=400)
     expert = zoo.experts("train")[0]
     assert expert.record["steps"] == 400 + expert.record["search_steps"]
     start = with_gains(zoo.base.spec, zoo.parent.phi, expert.record["gains"])
     assert (expert.phi != start).any()
-    recipe = load_recipe(
-        tiny.FAMILY, "expert", **{**tiny.SETTINGS, "start": "parent", "gain_search": SEARCH, "learning_rate": 1e-30}
-    )
+    still = {"start": "parent", "gain_search": SEARCH, "parent_timesteps": 400, "learning_rate": 1e-30}
+    recipe = load_recipe(tiny.FAMILY, "expert", **{**tiny.SETTINGS, **still})
     seed = zoo.expert_seed(expert.task)
     frozen = train_expert(expert.task, zoo.base, recipe, seed=seed, parent=zoo.parent)
     np.testing.assert_allclose(frozen.phi, start, rtol=1e-5, atol=1e-6)

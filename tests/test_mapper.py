@@ -164,6 +164,20 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "mapper")) == ["mapper.json", "mapper.safetensors"]
 
 
+def test_half_precision_is_half_the_size_and_nearly_the_same(tmp_path: Path) -> None:
+    mapper, source = moved_mapper(), pairs(6, 3)
+    mapper.save(tmp_path / "full")
+    mapper.save(tmp_path / "half", half=True)
+    sizes = [(tmp_path / name / "mapper.safetensors").stat().st_size for name in ("full", "half")]
+    assert sizes[1] < 0.7 * sizes[0]
+    loaded = Mapper.load(tmp_path / "half")
+    assert all(parameter.dtype == torch.float32 for parameter in loaded.parameters())
+    assert np.array_equal(loaded.base.phi, mapper.base.phi)
+    rollout = rollout_of(source, 0)
+    change = mapper.generate(rollout) - mapper.base.phi
+    np.testing.assert_allclose(loaded.generate(rollout) - mapper.base.phi, change, atol=0.01 * np.abs(change).max())
+
+
 def test_another_process_reads_the_same_weights(tmp_path: Path) -> None:
     mapper, rollout = moved_mapper(), rollout_of(pairs(6, 3), 0)
     mapper.save(tmp_path / "mapper")

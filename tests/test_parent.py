@@ -32,7 +32,7 @@ def base() -> BasePolicy:
 
 
 def trained(base: BasePolicy, **settings: Any) -> Parent:
-    recipe = load_recipe(CARTPOLE, "parent", **{**tiny.SETTINGS, **settings})
+    recipe = load_recipe(CARTPOLE, "parent", **{**tiny.SETTINGS, "start": "random", "told": (), **settings})
     return train_parent(CARTPOLE, base, recipe, seed=0, num_threads=1)
 
 
@@ -140,7 +140,7 @@ def test_the_end_of_an_episode_tells_the_constants_too() -> None:
         assert info["terminal_observation"][-1] == constant
 
 
-def made(root: Path, *, parent: dict[str, Any] | None = None, **expert: Any) -> Zoo:
+def made(root: Path, *, told: Any = "all", **expert: Any) -> Zoo:
     settings = {**tiny.SETTINGS, "start": "parent", **expert}
     return fill_zoo(
         root,
@@ -148,13 +148,13 @@ def made(root: Path, *, parent: dict[str, Any] | None = None, **expert: Any) -> 
         COUNTS,
         seed=3,
         workers=1,
-        base_overrides={**tiny.SETTINGS, **(parent or {})},
+        base_overrides={**tiny.SETTINGS, "told": told},
         expert_overrides=settings,
     )
 
 
 def test_a_zoo_of_folded_experts(tmp_path: Path) -> None:
-    zoo = made(tmp_path / "zoo", parent={"told": "all"}, n_timesteps=0)
+    zoo = made(tmp_path / "zoo")
     experts = zoo.experts()
     assert len(experts) == 5
     assert len({expert.phi.tobytes() for expert in experts}) == 5
@@ -163,24 +163,39 @@ def test_a_zoo_of_folded_experts(tmp_path: Path) -> None:
         assert np.array_equal(expert.phi, again.parent.phi_for(expert.task))
         assert expert.record["steps"] == 0
     with pytest.raises(MetaMapError, match="trained with told 'all', asked for is"):
-        made(tmp_path / "zoo", n_timesteps=0)
+        made(tmp_path / "zoo", told=[])
 
 
 def test_ppo_goes_on_from_the_parent(tmp_path: Path) -> None:
-    zoo = made(tmp_path / "zoo", parent={"told": "all"})
+    zoo = made(tmp_path / "zoo", parent_timesteps=400)
     task = zoo.tasks("train", 1)[0]
     expert = zoo.get(task)
     assert expert.record["steps"] == 400
     assert not np.array_equal(expert.phi, zoo.parent.phi_for(task))
-    still = load_recipe(tiny.FAMILY, "expert", **{**tiny.SETTINGS, "start": "parent", "learning_rate": 1e-30})
+    still = load_recipe(
+        tiny.FAMILY, "expert", **{**tiny.SETTINGS, "start": "parent", "parent_timesteps": 400, "learning_rate": 1e-30}
+    )
     frozen = train_expert(task, zoo.base, still, seed=0, parent=zoo.parent)
     np.testing.assert_allclose(frozen.phi, zoo.parent.phi_for(task), atol=1e-6)
     given = train_expert(task, zoo.base, still, seed=0, parent=zoo.parent, start=zoo.base.phi)
     np.testing.assert_allclose(given.phi, zoo.base.phi, atol=1e-6, err_msg="a given start comes first")
 
 
+def test_outside_the_training_range_ppo_goes_on(tmp_path: Path) -> None:
+    settings = {**tiny.SETTINGS, "start": "parent"}
+    parent = {**tiny.SETTINGS, "told": "all"}
+    counts = TaskCounts(train=1, validation=1, test_in=1, test_out=1)
+    zoo = fill_zoo(
+        tmp_path / "zoo", tiny.FAMILY, counts, seed=3, workers=1, base_overrides=parent, expert_overrides=settings
+    )
+    steps = {expert.task.split: expert.record["steps"] for expert in zoo.experts()}
+    assert steps == {"train": 0, "validation": 0, "test-in": 0, "test-out": 400}
+    (outside,) = zoo.experts("test-out")
+    assert not np.array_equal(outside.phi, zoo.parent.phi_for(outside.task))
+
+
 def test_a_damaged_parent_is_told(tmp_path: Path) -> None:
-    zoo = made(tmp_path / "zoo", n_timesteps=0)
+    zoo = made(tmp_path / "zoo", told=[])
     good = zoo.parent
     with pytest.raises(MetaMapError, match="did you mean"):
         Parent.from_arrays(good.to_arrays(), {**good.describe(), "told": ["goal_radios"]}, "x")
@@ -197,8 +212,7 @@ def test_a_damaged_parent_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("stage", "settings", "message"),
     [
-        ("expert", {"n_timesteps": 0}, "at least 1, or 0 with start 'parent'"),
-        ("expert", {"gain_search": {}}, "expected start 'parent' beside it, got 'base'"),
+        ("expert", {"parent_timesteps": -1}, "parent_timesteps"),
         ("parent", {"told": "some"}, "told: expected 'all' or a list of parameter names, got 'some'"),
         ("parent", {"start": "nowhere"}, "start"),
     ],
@@ -209,9 +223,10 @@ def test_settings_that_do_not_fit_are_told(stage: Any, settings: dict[str, Any],
 
 
 def test_a_parents_recipe_is_the_base_recipe_with_changes() -> None:
-    base, parent = load_recipe("reacher-goal", "base"), load_recipe("reacher-goal", "parent")
-    assert (base.start, parent.start) == ("base", "random")
-    assert parent.model_copy(update={"start": "base", "told": ()}) == base.model_copy(update={"told": ()})
+    base, parent = load_recipe("cheetah-velocity", "base"), load_recipe("cheetah-velocity", "parent")
+    assert (parent.start, parent.told) == ("random", "all")
+    assert parent.model_copy(update={"start": base.start, "told": base.told}) == base
+    assert load_recipe("reacher-goal", "parent").start == "base"
 
 
 def test_another_network_is_told(base: BasePolicy) -> None:

@@ -16,7 +16,14 @@ from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
 
 FAMILY = "reacher-goal"
-SETTINGS: dict[str, Any] = {"n_envs": 4, "n_steps": 50, "batch_size": 100, "n_epochs": 2, "n_timesteps": 400}
+SETTINGS: dict[str, Any] = {
+    "n_envs": 4,
+    "n_steps": 50,
+    "batch_size": 100,
+    "n_epochs": 2,
+    "n_timesteps": 400,
+    "start": "base",  # PPO on each task; no parent
+}
 COUNTS = TaskCounts(train=3, validation=2, test_in=3, test_out=1)
 SEED = 5
 CONFIG = TrainConfig(steps=20, warmup=2, batch_tasks=3, states_per_task=16, validation_every=10)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from metamap_agents.gains import GainSearch
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
+from metamap_envs.parameters import Split
 
 __all__ = ["NetArch", "PolicyKwargs", "Recipe", "Stage", "load_recipe", "read_recipes"]
 
@@ -51,8 +52,7 @@ class Recipe(BaseModel):
     algorithm: Literal["ppo"] = "ppo"
     policy: Literal["MlpPolicy"] = "MlpPolicy"
     n_envs: int = Field(default=64, ge=1)
-    n_timesteps: int = Field(ge=0)
-    """0 only with ``start: parent``: what the parent policy gives is then the expert."""
+    n_timesteps: PositiveInt
     n_steps: int = Field(default=64, ge=2)
     batch_size: int = Field(default=1024, ge=2)
     n_epochs: int = Field(default=10, ge=1)
@@ -68,10 +68,13 @@ class Recipe(BaseModel):
     start: Literal["base", "parent", "random"] = "base"
     """The first weights: of an expert phi_0 or what the zoo's parent policy is on the task, of a parent phi_0 or random
     ones. A base policy always starts from random ones."""
+    parent_timesteps: int = Field(default=0, ge=0)
+    """Experts only: steps of PPO that follow where an expert starts from what the parent policy is on its task; 0 for
+    none. On test-out tasks, where that is an extrapolation, ``n_timesteps`` follow as from any other start."""
     told: Literal["all"] | tuple[str, ...] = ()
     """Parents only: the parameters that it is told; see `metamap_agents.parent`."""
     gain_search: GainSearch | None = None
-    """Experts only: before PPO, search the gains with which the parent policy does best on the task."""
+    """Experts with ``start: parent`` only: search the gains with which the parent policy does best on the task."""
 
     @field_validator("learning_rate")
     @classmethod
@@ -95,10 +98,6 @@ class Recipe(BaseModel):
                 f"n_steps * n_envs = {self.n_steps} * {self.n_envs} = {self.n_steps * self.n_envs} must be "
                 f"a multiple of batch_size = {self.batch_size}"
             )
-        if self.gain_search is not None and self.start != "parent":
-            raise ValueError(f"gain_search: expected start 'parent' beside it, got {self.start!r}")
-        if not self.n_timesteps and self.start != "parent":
-            raise ValueError("n_timesteps: expected at least 1, or 0 with start 'parent', got 0")
         return self
 
     @property
@@ -106,6 +105,12 @@ class Recipe(BaseModel):
         """Steps that a training takes: ``n_timesteps``, rounded up to whole rollouts of n_steps * n_envs."""
         rollout = self.n_steps * self.n_envs
         return math.ceil(self.n_timesteps / rollout) * rollout
+
+    def after_parent(self, split: str) -> Recipe | None:
+        """The recipe of the PPO that follows on the parent's policy for a task of a split; None for none."""
+        if split == Split.TEST_OUT:
+            return self
+        return self.model_copy(update={"n_timesteps": self.parent_timesteps}) if self.parent_timesteps else None
 
     def schedule(self) -> float | Callable[[float], float]:
         """The learning rate as SB3 takes it: a number, or for rl-zoo's ``lin_<rate>`` a fall to zero."""

@@ -239,7 +239,7 @@ def train_expert(
         task: the task.
         base: gives normaliser, critic and, unless ``start`` or ``parent`` is given, the first weights. The action noise
             starts at the recipe's ``log_std_init``.
-        recipe: settings of PPO; its network must be the base policy's. With ``n_timesteps`` 0 PPO is not used.
+        recipe: settings of PPO, and whether it follows on a parent's policy; its network must be the base policy's.
         seed: of weights, noise and episodes.
         start: other weights to start from, float32 [P]; the parent is then not looked at.
         parent: where its policy for the task, with the gains that the recipe's ``gain_search`` finds, is the start.
@@ -251,28 +251,30 @@ def train_expert(
         MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
     """
     started = time.perf_counter()
+    ours: Recipe | None = recipe
     critic, steps, searched = base.critic, 0, {}
     if start is not None:
         parent = None
     if parent is not None:
         start, critic = parent.phi_for(task), parent.critic_for(task)
+        ours = recipe.after_parent(task.split)
         if recipe.gain_search is not None:
             found = _search(task, start, base, recipe.gain_search, parent, seed, num_threads)
             start, steps = found.phi, found.steps
             searched = {"gains": found.gains.tolist(), "search_steps": found.steps}
     phi = base.phi if start is None else start
-    if recipe.n_timesteps or parent is None:
-        fast = FamilyVecEnv([task] * recipe.n_envs, seed, base.normalizer, num_threads)
-        envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
+    if ours is not None:
+        fast = FamilyVecEnv([task] * ours.n_envs, seed, base.normalizer, num_threads)
+        envs = VecNormalize(fast, norm_obs=False, gamma=ours.gamma)
         with torch_threads(_TORCH_THREADS), _global_generators_kept():
-            model = _make_ppo(recipe, envs, seed)
+            model = _make_ppo(ours, envs, seed)
             if spec_from_sb3(model.policy) != base.spec:
                 raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
             phi_into_sb3(model.policy, phi)
             if critic:
                 critic_into_sb3(model.policy, critic)
-            log_std_into_sb3(model.policy, np.full_like(base.log_std, recipe.policy_kwargs.log_std_init))
-            _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
+            log_std_into_sb3(model.policy, np.full_like(base.log_std, ours.policy_kwargs.log_std_init))
+            _learn(model, ours, on_progress, f"on {task.id} ({task.describe()})", on_policy)
             phi = phi_from_sb3(model.policy)
             steps += model.num_timesteps
     record = _record(recipe, seed, steps, time.perf_counter() - started)

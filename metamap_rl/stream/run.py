@@ -287,7 +287,7 @@ def _cache(config: StreamConfig, root: Path, coming: tuple[Arrival, ...], held_o
     return ExpertCache(
         root=root,
         bases=bases_of(families, config.experts.bases),
-        overrides=config.experts.overrides,
+        overrides={"start": "base", **config.experts.overrides},  # a stream has no family to train a parent over
         base_overrides=config.experts.base_overrides,
     )
 

@@ -66,7 +66,10 @@ class TrainExperts(Command):
     """Environment steps for the base policy, and for a parent policy, instead of the recipe's."""
 
     timesteps: Annotated[int | None, arg(metavar="N")] = None
-    """Environment steps for each expert, instead of the recipe's."""
+    """Environment steps of PPO for each expert, instead of the recipe's."""
+
+    start: Literal["base", "parent"] | None = None
+    """What experts are made from, instead of the recipe's: phi_0 by PPO, or a parent policy that is told the task."""
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
@@ -78,6 +81,10 @@ class TrainExperts(Command):
         from metamap_rl.workflow import TaskCounts, check_settings
 
         base, expert = _timesteps(self.base_timesteps), _timesteps(self.timesteps)
+        if self.timesteps is not None:
+            expert["parent_timesteps"] = self.timesteps
+        if self.start is not None:
+            expert["start"] = self.start
         counts = TaskCounts(self.train, self.validation, self.test_in, self.test_out)
         _check(self.family, counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
