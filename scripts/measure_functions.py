@@ -350,10 +350,9 @@ def measure_reptile(benchmark: Benchmark, runs: int) -> dict[str, Any]:
     scores: Scores = {}
     milliseconds: dict[str, float] = {}
     for points in benchmark.points:
-        for kept, new in zip(
-            (scores, milliseconds), test_baseline(benchmark, chosen, points, benchmark.reptile_steps), strict=True
-        ):
-            kept |= new
+        new_scores, new_milliseconds = test_baseline(benchmark, chosen, points, benchmark.reptile_steps)
+        scores |= new_scores
+        milliseconds |= new_milliseconds
     return {"scores": scores, "ms_per_adaptation": milliseconds, **result}
 
 
