@@ -37,8 +37,9 @@ from metamap_rl.baselines import (
     train_maml,
     train_reptile,
 )
+from metamap_rl.dataset import Examples, ExampleSource
 from metamap_rl.figures import save_figure
-from metamap_rl.functions import FreshTasks, FunctionFamily, as_examples, common_start, initial_weights
+from metamap_rl.functions import FreshTasks, FunctionFamily, as_examples, common_start, fit, initial_weights
 from metamap_rl.functions.digits import Digits, nearest_centroid, ridge_classifier
 from metamap_rl.functions.figures import plot_fits
 from metamap_rl.functions.linear import LinearRegression
@@ -368,6 +369,40 @@ def measure_references(benchmark: Benchmark) -> dict[str, dict[str, Any]]:
     return results
 
 
+def compare_targets(tasks: int = 500, updates: int = 2000) -> dict[str, Any]:
+    """Compare what a mapper of sinusoids can be trained on, by its error on *validation* tasks, one run each.
+
+    Weights fitted to each of a fixed set of tasks, the behaviour of the true functions of that set, both, and the
+    behaviour of functions that are new in every batch.
+    """
+    benchmark = sinusoid()
+    family, base = benchmark.family, common_start(benchmark.family)
+    points = benchmark.points[-1]
+    drawn = family.draw(torch.Generator().manual_seed(0), tasks=tasks, points=8 * points, queries=64, split="train")
+    started = time.perf_counter()
+    phi = fit(family.spec, torch.tensor(base.phi), drawn.inputs, drawn.targets)
+    seconds = time.perf_counter() - started
+    fixed = Examples(family.features(drawn).reshape(tasks, 8, points, -1), phi, drawn.inputs, drawn.targets)
+    placeholder = replace(fixed, phi=torch.tensor(base.phi).expand(tasks, -1))
+    sources: dict[str, tuple[ExampleSource, str]] = {
+        "fitted weights, fixed tasks": (fixed, "weights"),
+        "fitted weights and behaviour, fixed tasks": (fixed, "both"),
+        "behaviour, fixed tasks": (placeholder, "behaviour"),
+        "behaviour, fresh tasks": (FreshTasks(family, points), "behaviour"),
+    }
+    validation = benchmark.drawn("validation")
+    scores: Scores = {}
+    for name, (source, loss) in sources.items():
+        config = replace(benchmark.mapper, loss=loss, steps=updates)
+        mapper = train(source, base, family=family.name, config=config, mapper_config=benchmark.shape)
+        for count in benchmark.points:
+            with torch.no_grad():
+                phi_hat = mapper(family.features(validation.shots(count)))
+            scores[f"{name}, K={count}"] = [judge(benchmark, family.spec, phi_hat, validation)]
+    own = family.score(forward(family.spec, phi, drawn.inputs), drawn.targets)
+    return {"scores": scores, "fit_error": float(own.mean()), "fit_seconds": seconds}
+
+
 def mean_interval(scores: NDArray[np.float64], resamples: int = 5000) -> tuple[float, float]:
     """95 % bootstrap interval of the mean over seeds and tasks, tasks drawn as strata, then seeds within each."""
     generator = np.random.default_rng(0)
@@ -480,8 +515,17 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         ),
         **measure_references(benchmark),
     }
+    compared: dict[str, Any] = {}
+    if name == "sinusoid":
+        found = kept(work / "sinusoid-targets.json", {"tasks": 500, "updates": 2000, **mapper}, compare_targets)
+        compared = {
+            "fit_error": found["fit_error"],
+            "fit_seconds": found["fit_seconds"],
+            "validation_error": {condition: float(np.mean(scores)) for condition, scores in found["scores"].items()},
+        }
     return {
         "score": benchmark.family.score_name,
+        "compared_targets": compared,
         "settings": {"mapper": mapper, "maml": maml, "reptile": reptile},
         "rows": [row for method, result in methods.items() for row in summary(method, result)],
         "training": {

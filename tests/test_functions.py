@@ -11,7 +11,7 @@ from metamap_agents.functional import forward
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_rl.baselines import Episodes
-from metamap_rl.functions import FUNCTIONS, FreshTasks, FunctionFamily, as_examples, common_start, initial_weights
+from metamap_rl.functions import FUNCTIONS, FreshTasks, FunctionFamily, as_examples, common_start, fit, initial_weights
 from metamap_rl.functions.figures import plot_fits
 from metamap_rl.functions.linear import LinearRegression, ridge
 from metamap_rl.functions.sinusoid import Sinusoid
@@ -202,6 +202,19 @@ def test_fixed_tasks_are_examples() -> None:
     examples = as_examples(source, episodes, common_start(source))
     assert examples.features.shape == (6, 1, 5, 5)
     assert torch.equal(examples.phi, source.solve(episodes))
+
+
+def test_networks_are_fitted_each_to_its_own_task_from_one_start() -> None:
+    source = Sinusoid()
+    start = torch.tensor(common_start(source).phi)
+    episodes = source.draw(generator(), tasks=4, points=1, queries=40)
+    phi = fit(source.spec, start, episodes.inputs, episodes.targets, steps=300)
+    error = source.score(forward(source.spec, phi, episodes.inputs), episodes.targets)
+    untrained = source.score(forward(source.spec, start, episodes.inputs), episodes.targets)
+    assert (error < 0.1 * untrained).all()
+    alone = fit(source.spec, start, episodes.inputs[:1], episodes.targets[:1], steps=20)
+    together = fit(source.spec, start, episodes.inputs, episodes.targets, steps=20)
+    torch.testing.assert_close(alone[0], together[0], rtol=1e-3, atol=1e-4)
 
 
 def test_networks_start_within_their_layers_bounds() -> None:

@@ -9,6 +9,7 @@ import sys
 
 from metamap_rl.functions.base import FUNCTIONS, FunctionFamily, FunctionFamilyFactory
 from metamap_rl.functions.examples import FreshTasks, as_examples, common_start, initial_weights
+from metamap_rl.functions.fitting import fit
 from metamap_rl.registry import load_modules
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "FunctionFamilyFactory",
     "as_examples",
     "common_start",
+    "fit",
     "initial_weights",
 ]
 
