@@ -90,7 +90,10 @@ class Benchmark:
 
 
 def sinusoid() -> Benchmark:
-    """MAML's sinusoids with the paper's settings for MAML and those of OpenAI's demonstration for Reptile."""
+    """MAML's sinusoids, with the paper's settings for MAML and those of OpenAI's demonstration for Reptile.
+
+    MAML gets 40,000 iterations, not 70,000: see its validation curve.
+    """
     family = Sinusoid()
     return Benchmark(
         family=family,
@@ -108,10 +111,10 @@ def sinusoid() -> Benchmark:
         ),
         shape=MapperConfig(context_size=64, encoder_hidden=256, hypernetwork_hidden=256),
         maml={
-            "MAML": {5: MAMLConfig(), 10: MAMLConfig()},
+            "MAML": {points: MAMLConfig(iterations=40_000) for points in (5, 10)},
             # Better than the paper's settings, but an iteration is three times as dear.
             "MAML trained with 5 inner steps": {
-                points: MAMLConfig(iterations=15_000, inner_steps=5) for points in (5, 10)
+                points: MAMLConfig(iterations=8000, inner_steps=5) for points in (5, 10)
             },
         },
         reptile=ReptileConfig(),
@@ -134,7 +137,7 @@ def linear() -> Benchmark:
         queries=100,
         mapper=TrainConfig(
             loss="weights",
-            steps=12_000,
+            steps=6000,
             batch_tasks=64,
             states_per_task=8,
             lengths=(5, 10, 20),
@@ -145,11 +148,11 @@ def linear() -> Benchmark:
         shape=MapperConfig(context_size=64, encoder_hidden=256, hypernetwork_hidden=256),
         maml={
             "MAML": {
-                points: MAMLConfig(iterations=20_000, inner_rate=rate)
+                points: MAMLConfig(iterations=5000, inner_rate=rate)
                 for points, rate in ((5, 0.1), (10, 0.2), (20, 0.2))
             }
         },
-        reptile=ReptileConfig(iterations=10_000, inner_rate=0.1),
+        reptile=ReptileConfig(iterations=5000, inner_rate=0.1),
         reptile_points=50,
         reptile_spec=family.spec,
         references={
@@ -168,7 +171,7 @@ def digits() -> Benchmark:
         queries=100,
         mapper=TrainConfig(
             loss="behaviour",
-            steps=6000,
+            steps=5000,
             learning_rate=2e-3,
             batch_tasks=64,
             states_per_task=20,
@@ -181,12 +184,12 @@ def digits() -> Benchmark:
         ),
         maml={
             "MAML": {
-                points: MAMLConfig(iterations=10_000, tasks=32, inner_rate=0.4, loss="cross-entropy")
+                points: MAMLConfig(iterations=6000, tasks=32, inner_rate=0.4, loss="cross-entropy")
                 for points in (2, 10)
             }
         },
         reptile=ReptileConfig(
-            iterations=10_000, tasks=5, inner_rate=0.1, minibatch=4, outer_rate=0.5, loss="cross-entropy"
+            iterations=8000, tasks=5, inner_rate=0.1, minibatch=4, outer_rate=0.5, loss="cross-entropy"
         ),
         reptile_points=20,
         reptile_spec=family.spec,
