@@ -183,6 +183,34 @@ def executors_table(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def functions_table(result: dict[str, Any]) -> list[str]:
+    """One table for each family of functions: methods in rows, numbers of points K in columns."""
+    lines = []
+    for name, entry in result["families"].items():
+        rows: dict[str, dict[str, dict[str, Any]]] = {}
+        for row in entry["rows"]:
+            points, _, steps = row["condition"].partition(", ")
+            rows.setdefault(f"{row['method']}, {steps}" if steps else row["method"], {})[points] = row
+        columns = list(dict.fromkeys(points for by_points in rows.values() for points in by_points))
+        lines += [
+            f"**{name}**: {entry['score']}, mean [95 % interval] and median",
+            "",
+            "| | seeds | " + " | ".join(columns) + " | ms per adaptation |",
+            "| --- | --- |" + " --- |" * (len(columns) + 1),
+        ]
+        for label, by_points in rows.items():
+            found = list(by_points.values())
+            cells = [
+                f"{row['mean']:.3g} [{row['mean_low']:.3g}, {row['mean_high']:.3g}]; {row['median']:.3g}"
+                for row in (by_points[points] for points in columns)
+            ]
+            times = [row["ms_per_adaptation"] for row in found if row["ms_per_adaptation"] is not None]
+            milliseconds = f"{max(times):.2f}" if times else "–"
+            lines.append(f"| {label} | {found[0]['seeds']} | " + " | ".join(cells) + f" | {milliseconds} |")
+        lines.append("")
+    return lines
+
+
 TABLES = {
     "engine": engine_table,
     "training": training_table,
@@ -192,6 +220,7 @@ TABLES = {
     "expert-steps": expert_steps_table,
     "shift": shift_table,
     "executors": executors_table,
+    "functions": functions_table,
 }
 
 

@@ -1,0 +1,22 @@
+"""Meta-learners to compare the mapper with. They know networks and batches, nothing of functions or control."""
+
+from metamap_rl.baselines.adaptation import TASK_LOSSES, TaskLoss, cross_entropy, descend, squared_error
+from metamap_rl.baselines.episodes import Episodes
+from metamap_rl.baselines.maml import Draw, MAMLConfig, maml_loss, train_maml
+from metamap_rl.baselines.reptile import ReptileConfig, reptile_update, train_reptile
+
+__all__ = [
+    "TASK_LOSSES",
+    "Draw",
+    "Episodes",
+    "MAMLConfig",
+    "ReptileConfig",
+    "TaskLoss",
+    "cross_entropy",
+    "descend",
+    "maml_loss",
+    "reptile_update",
+    "squared_error",
+    "train_maml",
+    "train_reptile",
+]

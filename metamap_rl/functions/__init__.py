@@ -1,0 +1,26 @@
+"""Few-shot learning of functions by the same mapper: `base` says what a family is, `examples` feeds it to training.
+
+Every other module holds one family.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from metamap_rl.functions.base import FUNCTIONS, FunctionFamily, FunctionFamilyFactory
+from metamap_rl.functions.examples import FreshTasks, as_examples, common_start, initial_weights
+from metamap_rl.functions.fitting import fit
+from metamap_rl.registry import load_modules
+
+__all__ = [
+    "FUNCTIONS",
+    "FreshTasks",
+    "FunctionFamily",
+    "FunctionFamilyFactory",
+    "as_examples",
+    "common_start",
+    "fit",
+    "initial_weights",
+]
+
+load_modules(sys.modules[__name__])
