@@ -1,7 +1,7 @@
 """Build the bundled mappers: zoo of experts, mapper, and the experts of unseen tasks that the demo compares with.
 
-Resumable: experts that are in the zoo are not trained again, and a stopped mapper training goes on. On 2 cores a
-HalfCheetah family takes about half an hour from nothing, most of it in the experts. Prints one JSON document.
+Resumable: experts that are in the zoo are not trained again, and a stopped mapper training goes on. Mappers are written
+in half precision. Prints one JSON document.
 
     python scripts/build_pretrained.py --family cheetah-velocity --family reacher-goal
 """
@@ -15,14 +15,23 @@ from pathlib import Path
 from typing import Any
 
 from metamap_envs.family import list_families
+from metamap_rl.mapper import MapperConfig
 from metamap_rl.pretrained import PRETRAINED, save_experts
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
+
+BUNDLED_EXPERTS = 6
+"""Experts of unseen tasks in a bundle."""
 
 DEFAULT_COUNTS = TaskCounts(train=40, validation=8, test_in=16, test_out=8)
 COUNTS = {
     "reacher-goal": TaskCounts(train=64, validation=8, test_in=16, test_out=8),  # its experts take ten seconds
     "cheetah-actuators": TaskCounts(train=40, validation=8, test_in=16),  # the 64 sign patterns, once each
+    "cheetah-velocity-actuators": TaskCounts(train=40, validation=8, test_in=16),
+}
+SHAPES = {  # where effects of single actuators have to compose
+    "cheetah-actuators": MapperConfig(hypernetwork="modulation"),
+    "cheetah-velocity-actuators": MapperConfig(hypernetwork="modulation"),
 }
 
 
@@ -42,10 +51,12 @@ def build(family: str, zoo_root: Path, out: Path, seed: int) -> dict[str, Any]:
     )
     report(family, "training the mapper")
     checkpoint = zoo_root / f"{family}-mapper.safetensors"
-    mapper = train_mapper(zoo, config=TrainConfig(seed=seed), checkpoint=checkpoint)
+    mapper = train_mapper(
+        zoo, config=TrainConfig(seed=seed), mapper_config=SHAPES.get(family), checkpoint=checkpoint
+    )
     folder = out / family
-    mapper.save(folder, overwrite=True)
-    save_experts(folder, zoo.experts("test-in"))
+    mapper.save(folder, overwrite=True, half=True)
+    save_experts(folder, [zoo.get(task) for task in zoo.tasks("test-in", BUNDLED_EXPERTS)])
     checkpoint.unlink(missing_ok=True)
     size = sum(path.stat().st_size for path in folder.iterdir())
     return {"family": family, "folder": str(folder), "bytes": size, "chosen_update": mapper.record["chosen_update"]}

@@ -43,7 +43,7 @@ class Demo(Command):
     if_stopped: ClassVar[str] = "what was trained is kept, and the same command goes on from there"
 
     family: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
-    """Which families; all that have a bundled mapper, if left out."""
+    """Which families with a bundled mapper; three of them, if left out."""
 
     tasks: Annotated[int, arg(metavar="N")] = 3
     """Unseen tasks of each family, drawn with --seed. With --from-scratch it is --test-in that counts."""
