@@ -214,7 +214,7 @@ def _fit(seen: Tensor, told: Tensor, contexts: Tensor, config: CalibrationConfig
         spread = spread.clamp(math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR))
         loss = functional.gaussian_nll_loss(expected, told[task, row], (2.0 * spread).exp())
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimiser.step()
     return network
@@ -304,9 +304,7 @@ def _predict_returns(
     return np.array(weights, dtype=np.float32), np.array(errors, dtype=np.float32)
 
 
-def _ridge(
-    inputs: NDArray[np.float64], targets: NDArray[np.float64], strength: float
-) -> tuple[NDArray[Any], float]:
+def _ridge(inputs: NDArray[np.float64], targets: NDArray[np.float64], strength: float) -> tuple[NDArray[Any], float]:
     """Weights that map inputs [T, I] to targets [T, 2], the last input free; and the left-out error of their gain."""
     penalty = strength * np.eye(inputs.shape[1])
     penalty[-1, -1] = 1e-9

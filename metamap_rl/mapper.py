@@ -109,7 +109,9 @@ class Mapper(nn.Module):
         self.probe = dict(probe or {})
         self.coordinates = tuple(coordinates)
         self.record: dict[str, Any] = {}
-        self.check: SelfCheck | None = None  # see `metamap_rl.calibration`; of no use once the mapper is trained further
+        self.check: SelfCheck | None = (
+            None  # see `metamap_rl.calibration`; of no use once the mapper is trained further
+        )
         # phi_0 is stored with the base policy, so it is not stored again as part of the state.
         self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
         for item in fields(scales):

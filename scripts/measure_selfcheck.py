@@ -59,7 +59,9 @@ def shuffled_time(rollout: Rollout, generator: np.random.Generator) -> Rollout:
     """What followed each step is what followed another one."""
     order = generator.permutation(len(rollout))
     return replace(
-        rollout, rewards=rollout.rewards[order], next_observations=rollout.next_observations[generator.permutation(order)]
+        rollout,
+        rewards=rollout.rewards[order],
+        next_observations=rollout.next_observations[generator.permutation(order)],
     )
 
 
@@ -219,7 +221,10 @@ def print_table(result: dict[str, Any]) -> None:
     """Every case, for people, on standard error."""
     check = result["check"]
     print(f"{result['family']}: least steps {check['least_steps']}, noise {check['noise']:.2f}", file=sys.stderr)
-    print(f"{'case':<34} steps  fallback foreign  mean gain (unchecked)  worst (unchecked)  worse (unch.)", file=sys.stderr)
+    print(
+        f"{'case':<34} steps  fallback foreign  mean gain (unchecked)  worst (unchecked)  worse (unch.)",
+        file=sys.stderr,
+    )
     for case, entries in result["cases"].items():
         for entry in entries:
             print(

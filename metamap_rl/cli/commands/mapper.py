@@ -13,6 +13,7 @@ from metamap_rl.cli.command import Command, OutPath
 
 if TYPE_CHECKING:
     from metamap_agents.zoo import Zoo
+    from metamap_rl.calibration import CalibrationConfig
     from metamap_rl.evaluate import Evaluation
     from metamap_rl.mapper import Mapper, MapperConfig
     from metamap_rl.probe import Probe
@@ -72,6 +73,9 @@ class TrainMapper(Command):
     context_size: Annotated[int, arg(metavar="N")] = 32
     """Size of what lies between the two."""
 
+    calibration_tasks: Annotated[int, arg(metavar="N")] = 256
+    """Tasks, without experts, that the self-check is calibrated on; 0 leaves the mapper without one."""
+
     def run(self) -> int:
         """Train, save, remove the checkpoint, print what came out."""
         from metamap_agents.storage import claim_output
@@ -83,12 +87,14 @@ class TrainMapper(Command):
         config, shape, probe = self._settings()
         if self.survey_tasks < 0:
             raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
+        if self.calibration_tasks != 0 and self.calibration_tasks < 4:
+            raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {self.calibration_tasks}")
         if not self.out.name:
             raise MetaMapError(f"--out expects the name of a new folder, got {str(self.out)!r}")
         claim_output(self.out)
         zoo = Zoo.open(self.zoo)
         checkpoint = self.out.with_name(f"{self.out.name}.checkpoint.safetensors")
-        mapper = _train(zoo, config, shape, probe, self.survey_tasks, checkpoint)
+        mapper = _train(zoo, config, shape, probe, self.survey_tasks, checkpoint, self._calibration())
         with whole_folder(self.out) as folder:
             mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
@@ -97,6 +103,16 @@ class TrainMapper(Command):
         else:
             _print_mapper(mapper, self.out)
         return 0
+
+    def _calibration(self) -> CalibrationConfig | None:
+        from metamap_rl.calibration import CalibrationConfig
+
+        if not self.calibration_tasks:
+            return None
+        most = self.calibration_tasks // 2
+        return CalibrationConfig(
+            usual_tasks=self.calibration_tasks, return_tasks=min(most, CalibrationConfig().return_tasks), seed=self.seed
+        )
 
     def _settings(self) -> tuple[TrainConfig, MapperConfig, Probe]:
         from metamap_rl.cli.inputs import read_numbers
@@ -242,7 +258,13 @@ def _whole_or_float(text: str) -> float:
 
 
 def _train(
-    zoo: Zoo, config: TrainConfig, shape: MapperConfig, probe: Probe, survey_tasks: int, checkpoint: Path
+    zoo: Zoo,
+    config: TrainConfig,
+    shape: MapperConfig,
+    probe: Probe,
+    survey_tasks: int,
+    checkpoint: Path,
+    calibration: CalibrationConfig | None,
 ) -> Mapper:
     """Train under a bar."""
     from metamap_rl.cli.console import progress
@@ -265,8 +287,10 @@ def _train(
             config=config,
             mapper_config=shape,
             survey_tasks=survey_tasks,
+            calibration=calibration,
             checkpoint=checkpoint,
             on_update=on_update,
+            on_stage=lambda stage: bar.describe(f"self-check: {stage}"),
         )
 
 
@@ -287,6 +311,7 @@ def _document(mapper: Mapper, folder: Path) -> dict[str, Any]:
         "probe": mapper.probe,
         "config": manifest["config"],
         "record": record,
+        "check": None if mapper.check is None else mapper.check.describe(),
         "validation": min((entry["validation"] for entry in history), default=None),
         "versions": manifest["versions"],
     }
@@ -311,10 +336,18 @@ def _print_mapper(mapper: Mapper, folder: Path) -> None:
         f"seed {training.get('seed', 'unknown')}",
         "updates": f"{record.get('updates', 'unknown')}, chosen at {record.get('chosen_update', 'unknown')}",
         "validation": "none" if document["validation"] is None else f"{document['validation']:.5f}",
+        "self-check": _check_text(mapper),
         "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     }
     for name, text in lines.items():
         print(f"  {name:<12} {text}")
+
+
+def _check_text(mapper: Mapper) -> str:
+    if mapper.check is None:
+        return "none"
+    least = mapper.check.least_steps
+    return "trusts no length of D" if least is None else f"needs {least} transitions or more"
 
 
 def _print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
