@@ -66,8 +66,8 @@ class Adaptation:
         if self.confidence is None or self.predicted_return is None or self.predicted_base_return is None:
             return "the generated policy is served, unchecked"
         return (
-            f"the generated policy is served, confidence {self.confidence:.2f}: a return of {self.predicted_return:.1f} "
-            f"is expected, of the base policy {self.predicted_base_return:.1f}"
+            f"the generated policy is served, confidence {self.confidence:.2f}: "
+            f"a return of {self.predicted_return:.1f} is expected, of the base policy {self.predicted_base_return:.1f}"
         )
 
 

@@ -138,12 +138,12 @@ def evaluate_mappers(
 ) -> Evaluation:
     """Measure mappers of one family, retrained with different seeds, on the tasks of some experts.
 
-    Methods: "mapper" at each length; "checked mapper", which serves the base policy where the self-check says so, if all
-    mappers have one; with two ``rounds`` also "mapper, second round" (half of D by the probe, half by the probe around
-    the policy generated from the first half) at each length; with ``controls`` also "shuffled" (D of another task: the next one) at each
-    length; with ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi* of the training task whose
-    context is nearest, at the longest length, unless that is 0); with ``oracles`` (mappers that read true parameters)
-    "oracle".
+    Methods: "mapper" at each length; "checked mapper", which serves the base policy where the self-check says so, if
+    all mappers have one; with two ``rounds`` also "mapper, second round" (half of D by the probe, half by the probe
+    around the policy generated from the first half) at each length; with ``controls`` also "shuffled" (D of another
+    task: the next one) at each length; with ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi*
+    of the training task whose context is nearest, at the longest length, unless that is 0); with ``oracles`` (mappers
+    that read true parameters) "oracle".
     All run on the same reset seeds. Mapper i reads the i-th of as many independent rollouts of each task.
 
     Args:
@@ -159,8 +159,8 @@ def evaluate_mappers(
         on_method: called with the name of each method before it runs.
 
     Raises:
-        MetaMapError: no mappers, experts or lengths, a negative length, other rounds than 1 or 2, or mappers and experts
-            that do not belong together.
+        MetaMapError: no mappers, experts or lengths, a negative length, other rounds than 1 or 2, or mappers and
+            experts that do not belong together.
     """
     if not mappers or not experts:
         raise MetaMapError("an evaluation needs at least one mapper and one expert")

@@ -57,11 +57,11 @@ def noise(rollout: Rollout, generator: np.random.Generator) -> Rollout:
 
 def shuffled_time(rollout: Rollout, generator: np.random.Generator) -> Rollout:
     """What followed each step is what followed another one."""
-    order = generator.permutation(len(rollout))
+    order, other = generator.permutation(len(rollout)), generator.permutation(len(rollout))
     return replace(
         rollout,
         rewards=rollout.rewards[order],
-        next_observations=rollout.next_observations[generator.permutation(order)],
+        next_observations=rollout.next_observations[other],
     )
 
 
@@ -232,7 +232,7 @@ def print_table(result: dict[str, Any]) -> None:
                 f"  {entry['mean_gain']:8.1f} ({entry['mean_gain_unchecked']:8.1f})"
                 f"  {entry['worst_gain']:8.1f} ({entry['worst_gain_unchecked']:8.1f})"
                 f"  {entry['worse']:.2f} ({entry['worse_unchecked']:.2f})"
-                f"  novelty {' '.join(f'{value:.2f}' for value in entry['novelty'])}",
+                f"  {' '.join(f'{value:.2f}' for value in entry['novelty'])}",
                 file=sys.stderr,
             )
 
