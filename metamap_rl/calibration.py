@@ -24,7 +24,7 @@ from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import Transitions, collect, probe_from_json
 from metamap_rl.schedule import warmup_cosine
-from metamap_rl.selfcheck import LARGEST_ERROR, SMALLEST_SPREAD, SelfCheck, Surprise, layer_sizes
+from metamap_rl.selfcheck import LARGEST_ERROR, SMALLEST_SPREAD, SelfCheck, Surprise, check_lengths, layer_sizes
 
 __all__ = ["CalibrationConfig", "calibrate"]
 
@@ -55,9 +55,9 @@ class CalibrationConfig:
     """Tasks of either split on which generated and base policies are run."""
     episodes: int = 3
     """Of each policy on each of them."""
-    harmed: float = 0.1
+    harmed: float = 0.05
     """Share of validation tasks on which policies from enough transitions may be worse than the base policy, by more
-    than two standard errors."""
+    than two standard errors; chance alone gives .02."""
     false_alarms: float = 0.005
     """Share of usual D that may count as foreign, at every length."""
     hidden: int = 64
@@ -68,6 +68,7 @@ class CalibrationConfig:
     """Of tasks, probes and the network."""
 
     def __post_init__(self) -> None:
+        check_lengths(self.lengths)
         for name, least in (("usual_tasks", 4), ("return_tasks", 2), ("episodes", 2), ("hidden", 1), ("updates", 1)):
             if getattr(self, name) < least:
                 raise MetaMapError(f"calibration: {name}: expected at least {least}, got {getattr(self, name)}")

@@ -19,7 +19,7 @@ from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["LARGEST_ERROR", "SMALLEST_SPREAD", "SelfCheck", "Surprise", "Verdict"]
+__all__ = ["LARGEST_ERROR", "SMALLEST_SPREAD", "SelfCheck", "Surprise", "Verdict", "check_lengths", "layer_sizes"]
 
 Floats = NDArray[np.float32]
 
@@ -100,7 +100,7 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class SelfCheck:
-    """What calibration found, at L lengths of D. A D of another length is judged as one of the next shorter length.
+    """What calibration found, at L lengths of D; between two of them it is interpolated over log n.
 
     Raises:
         MetaMapError: no lengths, or not in ascending order from 1 on.
@@ -128,29 +128,33 @@ class SelfCheck:
     """How it was calibrated and what was found, as plain JSON values."""
 
     def __post_init__(self) -> None:
-        if not self.lengths or self.lengths[0] != 1 or list(self.lengths) != sorted(set(self.lengths)):
-            raise MetaMapError(f"self-check: lengths: expected 1 and larger ones, ascending, got {list(self.lengths)}")
+        check_lengths(self.lengths)
         for name in ("spread", "limit", "error"):
             if not (getattr(self, name) > 0).all():
                 raise MetaMapError(f"self-check: {name}: expected numbers above 0")
 
-    def place(self, steps: int) -> int:
-        """Index of the longest calibrated length that is no longer than ``steps``, at least 1."""
-        return int(np.searchsorted(self.lengths, steps, side="right")) - 1
+    def at(self, name: str, steps: int) -> NDArray[np.float64]:
+        """Row of one of the arrays with an axis [L] at so many transitions, at least 1; beyond the longest, its own."""
+        rows: NDArray[np.float64] = getattr(self, name).astype(np.float64)
+        place = float(np.interp(math.log(steps), np.log(self.lengths), np.arange(len(self.lengths))))
+        low, high = math.floor(place), math.ceil(place)
+        between: NDArray[np.float64] = rows[low] + (place - low) * (rows[high] - rows[low])
+        return between
 
     def novelty(self, rows: Floats, z: Floats) -> NDArray[np.float64]:
         """How unusual D is, 1 at the limit, [...]: the largest deviation of any part of its mean surprise.
 
-        Too little surprise counts like too much: a sensor that is frozen surprises nobody.
+        Too little surprise counts like too much: a sensor that is frozen surprises nobody. Of a D longer than the longest
+        calibrated length only so many transitions are looked at: episodes change as they go on.
 
         Args:
             rows: standardised feature rows [..., n, F], n at least 1.
             z: contexts [..., Z].
         """
-        at = self.place(rows.shape[-2])
-        found = self.surprise(rows, z).mean(axis=-2)
-        away: NDArray[np.float64] = np.abs((found - self.typical[at]) / self.spread[at]).max(axis=-1) / self.limit[at]
-        return away.astype(np.float64)
+        rows = rows[..., : self.lengths[-1], :]
+        typical, spread, limit = (self.at(name, rows.shape[-2]) for name in ("typical", "spread", "limit"))
+        away: NDArray[np.float64] = np.abs((self.surprise(rows, z).mean(axis=-2) - typical) / spread).max(axis=-1)
+        return away / limit
 
     def judge(self, rows: Floats, z: Floats) -> Verdict:
         """Judge one D.
@@ -162,10 +166,9 @@ class SelfCheck:
         steps = len(rows)
         if not steps:
             return Verdict(0.0, "D has no transitions")
-        at = self.place(steps)
         novelty = float(self.novelty(rows, z))
-        generated, base = (np.append(z, 1.0) @ self.returns[at]).tolist()
-        gain, error = generated - base, float(self.error[at])
+        generated, base = (np.append(z, 1.0) @ self.at("returns", steps)).tolist()
+        gain, error = generated - base, float(self.at("error", steps))
         better = 0.5 * (1.0 + math.erf(gain / (error * math.sqrt(2.0))))
         confidence = better * math.exp(min(0.0, 1.0 - novelty))
         if self.least_steps is None:
@@ -265,6 +268,16 @@ class SelfCheck:
             **{name: arrays[name] for name in ("typical", "spread", "limit", "returns", "error")},
             record=dict(description["record"]),
         )
+
+
+def check_lengths(lengths: Sequence[int]) -> None:
+    """Refuse lengths of D between which a D of any length has no place.
+
+    Raises:
+        MetaMapError: none, the first is not 1, or they do not ascend.
+    """
+    if not lengths or lengths[0] != 1 or list(lengths) != sorted(set(lengths)):
+        raise MetaMapError(f"self-check: lengths: expected 1 and larger ones, ascending, got {list(lengths)}")
 
 
 def layer_sizes(seen: int, told: int, context_size: int, hidden: int) -> Sequence[tuple[int, int]]:

@@ -176,6 +176,16 @@ def run(
     return entries
 
 
+def foreign(mapper: Mapper, tasks: Sequence[Task], arguments: argparse.Namespace) -> dict[str, float]:
+    """Share of rollouts that count as foreign, by length; nothing is run on them, so there can be many tasks."""
+    rollouts = probed(mapper, tasks, argparse.Namespace(**{**vars(arguments), "rollouts": 1}))
+    found = {}
+    for steps in arguments.lengths:
+        verdicts = [mapper.judge(row[0].head(steps)) for row in rollouts]
+        found[str(steps)] = float(np.mean([verdict is not None and verdict.novelty > 1 for verdict in verdicts]))
+    return found
+
+
 def _kind(reason: str) -> str:
     for word in ("too few", "not like", "is expected", "at every length"):
         if word in reason:
@@ -192,11 +202,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         mapper.check = calibrate(mapper)
     family = get_family(mapper.family)
     cases: dict[str, list[dict[str, Any]]] = {}
+    alarms: dict[str, dict[str, float]] = {}
     for split in ("test-in", "test-out"):
         try:
             tasks = family.sample(split, arguments.tasks, arguments.seed)
         except MetaMapError:
             continue  # a family without tasks outside its training range
+        alarms[split] = foreign(mapper, family.sample(split, arguments.alarm_tasks, arguments.seed), arguments)
         cases[split] = run(mapper, tasks, probed(mapper, tasks, arguments), arguments)
     tasks = family.sample("test-in", arguments.tasks, arguments.seed)
     whole = probed(mapper, tasks, arguments)
@@ -210,6 +222,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "mapper": arguments.mapper,
         "family": mapper.family,
         "check": {"least_steps": mapper.check.least_steps, "noise": mapper.check.noise, **mapper.check.record},
+        "counted_as_foreign": alarms,
         "cases": cases,
         "settings": {name: value for name, value in vars(arguments).items() if name != "out"},
         "machine": describe_machine(),
@@ -225,6 +238,9 @@ def print_table(result: dict[str, Any]) -> None:
         f"{'case':<34} steps  fallback foreign  mean gain (unchecked)  worst (unchecked)  worse (unch.)",
         file=sys.stderr,
     )
+    for split, shares in result["counted_as_foreign"].items():
+        text = ", ".join(f"{share:.3f} at {steps}" for steps, share in shares.items())
+        print(f"{split}, counted as foreign: {text}", file=sys.stderr)
     for case, entries in result["cases"].items():
         for entry in entries:
             print(
@@ -242,6 +258,7 @@ def main() -> None:
     parser.add_argument("mapper", help="folder of a mapper, or the name of a bundled one")
     parser.add_argument("--lengths", type=int, nargs="+", default=[1, 2, 5, 20, 50], help="steps of D")
     parser.add_argument("--tasks", type=int, default=16, help="of each split and family")
+    parser.add_argument("--alarm-tasks", type=int, default=512, help="of either split, to count false alarms on")
     parser.add_argument("--rollouts", type=int, default=3, help="of each task")
     parser.add_argument("--episodes", type=int, default=10, help="of each policy on each task")
     parser.add_argument("--seed", type=int, default=0, help="of the tasks; that of a zoo gives its tasks")
