@@ -59,7 +59,9 @@ class CalibrationConfig:
     """Share of validation tasks on which policies from enough transitions may be worse than the base policy, by more
     than two standard errors; chance alone gives .02."""
     false_alarms: float = 0.005
-    """Share of usual D that may count as foreign, at every length."""
+    """Share of usual D that may count as foreign, at every length, before ``slack``."""
+    slack: float = 1.2
+    """By how much the limit is raised above that quantile, which is itself uncertain: a few hundred D, long tails."""
     hidden: int = 64
     """Width of the network that predicts reward and change."""
     updates: int = 1500
@@ -75,6 +77,8 @@ class CalibrationConfig:
         for name in ("false_alarms", "harmed"):
             if not 0 < getattr(self, name) < 1:
                 raise MetaMapError(f"calibration: {name}: expected a share in (0, 1), got {getattr(self, name)}")
+        if not self.slack >= 1:
+            raise MetaMapError(f"calibration: slack: expected at least 1, got {self.slack}")
         if self.return_tasks > self.usual_tasks // 2:
             raise MetaMapError(
                 f"calibration: return_tasks: expected at most half of usual_tasks, {self.usual_tasks // 2}, "
@@ -226,7 +230,7 @@ def _usual(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Mean and spread of the mean surprise [L, S] of usual D, and the limit [L] of their largest deviation.
 
-    The limit is the larger of those of the two splits: where validation tasks are unlike training tasks, tasks to come
+    The limit is (but for the slack) the larger of those of the two splits: where validation tasks are unlike training tasks, tasks to come
     will be so too.
     """
     typical, spread, limit = [], [], []
@@ -240,7 +244,7 @@ def _usual(
         largest = [np.abs((one - mean) / deviation).max(axis=1) for one in found]
         typical.append(mean)
         spread.append(deviation)
-        limit.append(max(np.quantile(one, 1.0 - config.false_alarms) for one in largest))
+        limit.append(config.slack * max(np.quantile(one, 1.0 - config.false_alarms) for one in largest))
     return tuple(np.array(one, dtype=np.float32) for one in (typical, spread, limit))  # type: ignore[return-value]
 
 

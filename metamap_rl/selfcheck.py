@@ -144,8 +144,8 @@ class SelfCheck:
     def novelty(self, rows: Floats, z: Floats) -> NDArray[np.float64]:
         """How unusual D is, 1 at the limit, [...]: the largest deviation of any part of its mean surprise.
 
-        Too little surprise counts like too much: a sensor that is frozen surprises nobody. Of a D longer than the longest
-        calibrated length only so many transitions are looked at: episodes change as they go on.
+        Too little surprise counts like too much: a sensor that is frozen surprises nobody. Of a D longer than the
+        longest calibrated length only so many transitions are looked at: episodes change as they go on.
 
         Args:
             rows: standardised feature rows [..., n, F], n at least 1.

@@ -127,7 +127,7 @@ def test_foreign_transitions_give_the_base_policy(
 
 def test_transitions_of_the_family_give_the_generated_policy(mapper: Mapper, rollouts: list[Rollout]) -> None:
     served = [policy for policy in (adapt(mapper, rollout) for rollout in rollouts) if not policy.adaptation.fallback]
-    assert len(served) >= 19
+    assert len(served) >= 18
     for policy in served:
         about = policy.adaptation
         assert not is_base(policy)
@@ -222,6 +222,7 @@ def test_the_error_of_predicted_gains_is_that_of_tasks_left_out() -> None:
         ({"episodes": 1}, "episodes: expected at least 2, got 1"),
         ({"usual_tasks": 8, "return_tasks": 5}, "return_tasks: expected at most half of usual_tasks, 4, got 5"),
         ({"false_alarms": 0.0}, r"false_alarms: expected a share in \(0, 1\), got 0.0"),
+        ({"slack": 0.9}, "slack: expected at least 1, got 0.9"),
         ({"harmed": 1.0}, r"harmed: expected a share in \(0, 1\), got 1.0"),
         ({"lengths": (2, 5)}, "lengths: expected 1 and larger ones, ascending"),
         ({"lengths": (1, 5, 5)}, "lengths: expected 1 and larger ones, ascending"),
