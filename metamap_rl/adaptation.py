@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +24,9 @@ from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import probe_env, probe_from_json
+from metamap_rl.rounds import joined, second_seed
 
-__all__ = ["Adaptation", "AdaptedPolicy", "adapt", "measure_in_env", "measure_on_task"]
+__all__ = ["Adaptation", "AdaptedPolicy", "adapt", "again", "check_rounds", "measure_in_env", "measure_on_task"]
 
 _FORMAT = "metamap-policy-1"
 
@@ -41,6 +42,11 @@ class Adaptation:
         distance: root mean square of phi_hat - phi_0 in units of the mapper's weight scale; 0 is the base policy.
         read: what D was taken for: the family's parameters by name, estimated. For people: the policy does not depend
             on it. Empty without transitions, or if the mapper was trained without a survey.
+        confidence: of the self-check, in [0, 1], that the generated policy beats the base policy; None if D was not
+            checked, since nobody wanted it or the mapper has no self-check.
+        fallback: why the policy is the base policy instead of the generated one; "" if it is the generated one.
+        predicted_return: of the generated policy, whichever is served; None if D was not checked or is empty.
+        predicted_base_return: of the base policy; None likewise.
     """
 
     family: str
@@ -48,6 +54,21 @@ class Adaptation:
     milliseconds: float
     distance: float
     read: dict[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    fallback: str = ""
+    predicted_return: float | None = None
+    predicted_base_return: float | None = None
+
+    def sentence(self) -> str:
+        """What was done, for people."""
+        if self.fallback:
+            return f"the base policy is served: {self.fallback}"
+        if self.confidence is None or self.predicted_return is None or self.predicted_base_return is None:
+            return "the generated policy is served, unchecked"
+        return (
+            f"the generated policy is served, confidence {self.confidence:.2f}: "
+            f"a return of {self.predicted_return:.1f} is expected, of the base policy {self.predicted_base_return:.1f}"
+        )
 
 
 class AdaptedPolicy(WeightPolicy):
@@ -124,6 +145,8 @@ def adapt(
     *,
     steps: int | None = None,
     seed: int = 0,
+    check: bool = True,
+    rounds: int = 1,
 ) -> AdaptedPolicy:
     """Generate a policy for a new environment from a few of its transitions. No gradient step is taken.
 
@@ -131,31 +154,102 @@ def adapt(
         mapper: a mapper, or the folder of one.
         source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run.
         steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
-            to collect (default 50).
+            to collect in each round (default 50).
         seed: of the probe; not used with a rollout.
+        check: whether the mapper's self-check may serve the base policy instead; a mapper without one never does.
+        rounds: 1; or 2 to probe the environment again with the generated policy in the base policy's place, and map
+            both rollouts together. There is no second round where the first one is not trusted.
 
     Returns:
         The policy; with no transitions it is the base policy.
 
     Raises:
-        MetaMapError: not a mapper, a rollout of another family or shape, more steps than it has, or NaN.
+        MetaMapError: not a mapper, a rollout of another family or shape, more steps than it has, NaN, other rounds than
+            1 or 2, or a second round without an environment.
     """
     if not isinstance(mapper, Mapper):
         mapper = Mapper.load(mapper)
     if isinstance(source, Rollout):
-        rollout = source if steps is None else source.head(steps)
-    else:
-        count = 50 if steps is None else steps
-        if count < 0:
-            raise MetaMapError(f"steps: expected at least 0, got {count}")
-        probe = probe_from_json(mapper.probe)
-        rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
+        check_rounds(rounds, has_environment=False)
+        return _mapped(mapper, source if steps is None else source.head(steps), check=check)
+    check_rounds(rounds, has_environment=True)
+    count = 50 if steps is None else steps
+    if count < 0:
+        raise MetaMapError(f"steps: expected at least 0, got {count}")
+    probe = probe_from_json(mapper.probe)
+    rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
+    policy = _mapped(mapper, rollout, check=check)
+    return policy if rounds == 1 else again(mapper, policy, rollout, source, seed=seed, check=check)[0]
+
+
+def again(
+    mapper: Mapper,
+    policy: AdaptedPolicy,
+    rollout: Rollout,
+    env: gym.Env[Any, Any],
+    *,
+    seed: int = 0,
+    check: bool = True,
+) -> tuple[AdaptedPolicy, Rollout]:
+    """The second round: probe with the generated policy for as many steps again, map both rollouts together.
+
+    The self-check judged the first rollout and does not look at the second, which is none of the probe that it knows.
+
+    Args:
+        mapper: the mapper.
+        policy: what the first round gave.
+        rollout: what that was generated from.
+        env: the environment.
+        seed: that of the first round.
+        check: whether the first round was checked.
+
+    Returns:
+        The policy and all transitions; those of the first round if that one fell back or had no transitions.
+    """
+    if policy.adaptation.fallback or not len(rollout):
+        return policy, rollout
+    own = replace(mapper.base, phi=policy.phi)
+    second = probe_env(
+        probe_from_json(mapper.probe), env, own, family=mapper.family, steps=len(rollout), seed=second_seed(seed)
+    )
+    both = joined(rollout, second)
+    found = _mapped(mapper, both, check=False)
+    first = policy.adaptation
+    checked = {name: getattr(first, name) for name in ("confidence", "predicted_return", "predicted_base_return")}
+    return AdaptedPolicy(mapper.base, found.phi, replace(found.adaptation, **checked if check else {})), both
+
+
+def check_rounds(rounds: int, *, has_environment: bool) -> None:
+    """Refuse a number of rounds that cannot be run.
+
+    Raises:
+        MetaMapError: neither 1 nor 2, or 2 without an environment.
+    """
+    if rounds not in (1, 2):
+        raise MetaMapError(f"rounds: expected 1 or 2, got {rounds}")
+    if rounds == 2 and not has_environment:
+        raise MetaMapError("rounds: a second round needs an environment, a rollout alone gives one")
+
+
+def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
+    """Map D, and serve the base policy where the self-check says so."""
     started = time.perf_counter()
     phi = mapper.generate(rollout)
     milliseconds = 1000.0 * (time.perf_counter() - started)
+    verdict = mapper.judge(rollout) if check else None
+    if verdict is not None and verdict.fallback:
+        phi = mapper.base.phi.copy()
     change = (phi - mapper.base.phi) / mapper.weight_scale.numpy()
     distance = float(np.sqrt(np.mean(np.square(change))))
     about = Adaptation(mapper.family, len(rollout), milliseconds, distance, mapper.read_parameters(rollout))
+    if verdict is not None:
+        about = replace(
+            about,
+            confidence=verdict.confidence,
+            fallback=verdict.fallback,
+            predicted_return=verdict.predicted_return,
+            predicted_base_return=verdict.predicted_base_return,
+        )
     return AdaptedPolicy(mapper.base, phi, about)
 
 

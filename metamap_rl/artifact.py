@@ -24,8 +24,10 @@ from metamap_envs.errors import MetaMapError, unknown_name
 
 __all__ = ["ARRAYS_FILE", "FORMAT_VERSION", "MANIFEST_FILE", "read", "write"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Version of the artifact; any change of its content is a new one."""
+
+_OLDER_VERSIONS = (1,)  # without a self-check, otherwise the same
 
 ARRAYS_FILE = "mapper.safetensors"
 MANIFEST_FILE = "mapper.json"
@@ -41,6 +43,9 @@ MANIFEST_TYPES: dict[str, type] = {
     "record": dict,
     "versions": dict,
 }
+
+_OPTIONAL_TYPES: dict[str, type] = {"check": dict}
+"""Keys that a manifest may have or not; a mapper without "check" has no self-check."""
 
 
 def write(
@@ -66,7 +71,7 @@ def read(directory: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     """Read manifest and arrays of an artifact.
 
     Returns:
-        The manifest, with exactly the keys and types that :func:`write` gives it, and the arrays, all finite;
+        The manifest, with the keys and types that :func:`write` gives it, and the arrays, all finite;
         whether their shapes fit the manifest is for the caller to check.
 
     Raises:
@@ -88,14 +93,17 @@ def _checked(document: object, path: Path) -> dict[str, Any]:
     if not isinstance(document, dict) or "format_version" not in document:
         raise MetaMapError(f"{path}: not the manifest of a mapper, it has no format_version")
     # The version first: another version may well have other keys.
-    if document["format_version"] != FORMAT_VERSION:
+    if document["format_version"] not in (FORMAT_VERSION, *_OLDER_VERSIONS):
         raise MetaMapError(
-            f"{path}: format version {document['format_version']!r}, this metamap_rl reads {FORMAT_VERSION}"
+            f"{path}: format version {document['format_version']!r}, this metamap_rl reads {FORMAT_VERSION} and older"
         )
+    known = MANIFEST_TYPES | _OPTIONAL_TYPES
     for key in document:
-        if key not in MANIFEST_TYPES:
-            raise MetaMapError(f"{path}: {unknown_name('key', key, MANIFEST_TYPES)}")
-    for key, kind in MANIFEST_TYPES.items():
+        if key not in known:
+            raise MetaMapError(f"{path}: {unknown_name('key', key, known)}")
+    for key, kind in known.items():
+        if key in _OPTIONAL_TYPES and key not in document:
+            continue
         if not isinstance(document.get(key), kind):
             raise MetaMapError(f"{path}: {key}: expected {kind.__name__}, got {document.get(key)!r}")
     if document["feature_size"] < 1:

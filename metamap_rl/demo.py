@@ -173,7 +173,11 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
             config = replace(config, steps=settings.mapper_steps)
         tell("mapper", 0, config.steps)
         mapper = train_mapper(
-            zoo, config=config, checkpoint=checkpoint, on_update=lambda done, total, _: tell("mapper", done, total)
+            zoo,
+            config=config,
+            calibration=None,  # the demo shows what the mapper does, whether it helps or not
+            checkpoint=checkpoint,
+            on_update=lambda done, total, _: tell("mapper", done, total),
         )
         mapper.save(folder / "mapper", overwrite=True)
         checkpoint.unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.pairs import task_coordinates
 from metamap_rl.probe import Transitions, collect, probe_from_json
+from metamap_rl.rounds import collect_again
 from metamap_rl.statistics import bootstrap_interval
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
@@ -131,15 +132,18 @@ def evaluate_mappers(
     controls: bool = True,
     training_experts: Sequence[Expert] = (),
     oracles: Sequence[Mapper] = (),
+    rounds: int = 1,
     num_threads: int = 0,
     on_method: OnMethod | None = None,
 ) -> Evaluation:
     """Measure mappers of one family, retrained with different seeds, on the tasks of some experts.
 
-    Methods: "mapper" at each length; with ``controls`` also "shuffled" (D of another task: the next one) at each
-    length; with ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi* of the training task whose
-    context is nearest, at the longest length, unless that is 0); with ``oracles`` (mappers that read true parameters)
-    "oracle".
+    Methods: "mapper" at each length; "checked mapper", which serves the base policy where the self-check says so, if
+    all mappers have one; with two ``rounds`` also "mapper, second round" (half of D by the probe, half by the probe
+    around the policy generated from the first half) at each length; with ``controls`` also "shuffled" (D of another
+    task: the next one) at each length; with ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi*
+    of the training task whose context is nearest, at the longest length, unless that is 0); with ``oracles`` (mappers
+    that read true parameters) "oracle".
     All run on the same reset seeds. Mapper i reads the i-th of as many independent rollouts of each task.
 
     Args:
@@ -150,22 +154,31 @@ def evaluate_mappers(
         controls: whether to run "shuffled".
         training_experts: experts that the mappers were trained on.
         oracles: mappers that read a task's parameters instead of D.
+        rounds: 1, or 2 to measure the second round too.
         num_threads: threads of the simulator; 0 takes all cores.
         on_method: called with the name of each method before it runs.
 
     Raises:
-        MetaMapError: no mappers, experts or lengths, a negative length, or mappers and experts that do not belong
-            together.
+        MetaMapError: no mappers, experts or lengths, a negative length, other rounds than 1 or 2, or mappers and
+            experts that do not belong together.
     """
     if not mappers or not experts:
         raise MetaMapError("an evaluation needs at least one mapper and one expert")
     if not lengths or min(lengths) < 0:
         raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(lengths)}")
+    if rounds not in (1, 2):
+        raise MetaMapError(f"rounds: expected 1 or 2, got {rounds}")
     _check_belonging(mappers, [*experts, *training_experts])
     run = _Run(mappers, experts, tuple(lengths), episodes, num_threads, on_method)
     evaluation = run.references()
     for steps in lengths:
         evaluation.methods.append(run.mapped("mapper", steps, shift=0))
+    if all(mapper.check is not None for mapper in mappers):
+        for steps in (length for length in lengths if length > 0):
+            evaluation.methods.append(run.checked("checked mapper", steps, evaluation))
+    if rounds == 2:
+        for steps in (length for length in lengths if length > 1):
+            evaluation.methods.append(run.twice("mapper, second round", steps))
     if controls and len(experts) > 1:
         for steps in (length for length in lengths if length > 0):
             evaluation.methods.append(run.mapped("shuffled", steps, shift=1))
@@ -262,6 +275,39 @@ class _Run:
         for seed, mapper in enumerate(self.mappers):
             phis = generate(mapper, self.rollouts, seed, steps) if self.rollouts else self._at_rest()
             rows.append(self.returns(np.roll(phis, -shift, axis=0)))
+        return MethodScores(method, steps, np.stack(rows))
+
+    def checked(self, method: str, steps: int, evaluation: Evaluation) -> MethodScores:
+        """As "mapper", whose returns are known; the base policy's where the self-check falls back."""
+        assert self.rollouts is not None, "needs a length above 0"
+        (mapped,) = [one for one in evaluation.methods if (one.method, one.steps) == ("mapper", steps)]
+        rows = []
+        for seed, mapper in enumerate(self.mappers):
+            verdicts = [mapper.judge(self.rollouts.rollout(task, seed).head(steps)) for task in range(len(self.tasks))]
+            served = np.array([verdict is None or not verdict.fallback for verdict in verdicts])
+            rows.append(np.where(served, mapped.returns[seed], evaluation.base))
+        return MethodScores(method, steps, np.stack(rows))
+
+    def twice(self, method: str, steps: int) -> MethodScores:
+        """Policies from half of D and, beside it, as many transitions by the policy that was generated from it."""
+        assert self.rollouts is not None, "needs a length above 0"
+        self.on_method(f"{method}, {steps} steps")
+        first = steps - steps // 2
+        rows = []
+        for seed, mapper in enumerate(self.mappers):
+            phis = generate(mapper, self.rollouts, seed, first)
+            second = collect_again(
+                mapper,
+                self.rollouts,
+                seed,
+                phis,
+                steps=steps // 2,
+                seed=_PROBE_SEED,
+                num_threads=self.num_threads,
+            )
+            features = [_features(mapper, self.rollouts, seed, first), _features(mapper, second, 0, steps // 2)]
+            with torch.no_grad():
+                rows.append(self.returns(mapper(torch.cat(features, dim=1)).numpy()))
         return MethodScores(method, steps, np.stack(rows))
 
     def _at_rest(self) -> NDArray[np.float32]:

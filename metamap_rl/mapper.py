@@ -23,6 +23,7 @@ from metamap_rl.dataset import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
 from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
 from metamap_rl.scales import Scales
+from metamap_rl.selfcheck import SelfCheck, Verdict
 
 __all__ = ["Mapper", "MapperConfig"]
 
@@ -108,6 +109,9 @@ class Mapper(nn.Module):
         self.probe = dict(probe or {})
         self.coordinates = tuple(coordinates)
         self.record: dict[str, Any] = {}
+        self.check: SelfCheck | None = (
+            None  # see `metamap_rl.calibration`; of no use once the mapper is trained further
+        )
         # phi_0 is stored with the base policy, so it is not stored again as part of the state.
         self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
         for item in fields(scales):
@@ -233,6 +237,15 @@ class Mapper(nn.Module):
             raise MetaMapError("the generated weights are not finite: the rollout lies far outside all training data")
         return phi
 
+    def judge(self, rollout: Rollout) -> Verdict | None:
+        """Return what the self-check says of a rollout that :meth:`generate` takes; None without a self-check."""
+        if self.check is None:
+            return None
+        rows = self.standardised(self._rows(rollout))
+        with torch.no_grad():
+            z = self.encoder(rows, None)
+        return self.check.judge(rows[0].cpu().numpy(), z[0].cpu().numpy())
+
     def read_parameters(self, rollout: Rollout) -> dict[str, float]:
         """Return the family's parameters by name as D tells them; none for an empty rollout or without coordinates."""
         if not self.coordinates or not len(rollout):
@@ -247,9 +260,10 @@ class Mapper(nn.Module):
         return rows[None]
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every array of the artifact by name: theta, the units, and the base policy's under ``base.``."""
+        """Return every array of the artifact by name: theta, units, ``base.*`` and ``check.*``."""
         base = {f"base.{name}": array for name, array in self.base.to_arrays().items()}
-        return base | {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+        check = {} if self.check is None else {f"check.{name}": array for name, array in self.check.arrays().items()}
+        return base | check | {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
 
     def save(self, directory: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, which is made if needed.
@@ -272,6 +286,8 @@ class Mapper(nn.Module):
             "config": asdict(self.config),
             "record": self.record,
         }
+        if self.check is not None:
+            manifest["check"] = self.check.describe()
         arrays = self.arrays()
         if half:
             arrays |= {name: arrays[name].astype(np.float16) for name, _ in self.named_parameters()}
@@ -289,8 +305,9 @@ class Mapper(nn.Module):
         manifest, arrays = artifact.read(directory)
         config = MapperConfig.from_json(manifest["config"])
         check_arrays(arrays, _expected_shapes(config, manifest), artifact.ARRAYS_FILE)
-        base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
-        state = {name: torch.from_numpy(array) for name, array in arrays.items() if not name.startswith("base.")}
+        base, check = _under("base.", arrays), _under("check.", arrays)
+        rest = {name: array for name, array in arrays.items() if not name.startswith(("base.", "check."))}
+        state = {name: torch.from_numpy(array) for name, array in rest.items()}
         mapper = cls(
             config,
             BasePolicy.from_arrays(base, manifest["base"], artifact.ARRAYS_FILE),
@@ -301,7 +318,16 @@ class Mapper(nn.Module):
         )
         mapper.load_state_dict(state)
         mapper.record = manifest["record"]
+        if "check" in manifest:
+            mapper.check = SelfCheck.from_arrays(
+                check, manifest["check"], mapper.base.spec, config.context_size, artifact.ARRAYS_FILE
+            )
         return mapper
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays whose names start so, without that."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def _networks(
@@ -330,8 +356,11 @@ def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[
         spec = PolicySpec.from_json(manifest["base"]["spec"])
         networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
         parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
+    described = manifest.get("check")
+    check = {} if described is None else SelfCheck.shapes(described, spec, config.context_size)
     return {
         **{f"base.{name}": shape for name, shape in base.items()},
+        **{f"check.{name}": shape for name, shape in check.items()},
         **{name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()},
         "feature_mean": features,
         "feature_std": features,

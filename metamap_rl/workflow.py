@@ -13,6 +13,7 @@ from metamap_agents.training import OnProgress, torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.task import Task
+from metamap_rl.calibration import CalibrationConfig, calibrate
 from metamap_rl.dataset import Pairs
 from metamap_rl.ensemble import Ensemble
 from metamap_rl.guide import Guide, GuideConfig, train_guide
@@ -43,6 +44,9 @@ SURVEY_TASKS = 2048
 """Tasks without experts that the encoder learns to tell apart."""
 
 _GUIDE_SEED = 6_000_000
+CALIBRATION = CalibrationConfig()
+"""How the self-check of a mapper is calibrated, unless told otherwise."""
+
 _PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validation tasks are drawn apart
 
 
@@ -209,10 +213,12 @@ def train_mapper(
     mapper_config: MapperConfig | None = None,
     survey_tasks: int = SURVEY_TASKS,
     aligned: bool = False,
+    calibration: CalibrationConfig | None = CALIBRATION,
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Mapper:
-    """Train a mapper from a zoo's training experts, its checkpoint chosen on the validation experts.
+    """Train a mapper from a zoo's training experts, its checkpoint chosen on the validation experts; then calibrate it.
 
     Args:
         zoo: with experts of both splits.
@@ -221,21 +227,25 @@ def train_mapper(
         mapper_config: shape of the mapper.
         survey_tasks: tasks without experts that the encoder learns to tell apart; 0 leaves that out.
         aligned: put the hidden units of each expert in the order of the base policy's.
+        calibration: how to calibrate its self-check; None leaves it without one.
         checkpoint: file to go on from, and to keep up to date.
         on_update: called after every update.
+        on_stage: called with each stage of the calibration before it begins.
 
     Raises:
         MetaMapError: the zoo has no training or no validation experts, a negative number of survey tasks, or training
             diverged.
     """
     with torch_threads(1):  # the networks are small; and it is the same mapper on any number of cores
-        return train(
+        mapper = train(
             **_data(zoo, probe, survey_tasks, aligned),
             config=config,
             mapper_config=mapper_config,
             checkpoint=checkpoint,
             on_update=on_update,
         )
+        mapper.check = calibrate(mapper, calibration, on_stage=on_stage) if calibration else None
+        return mapper
 
 
 def train_ensemble(

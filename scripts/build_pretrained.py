@@ -51,9 +51,7 @@ def build(family: str, zoo_root: Path, out: Path, seed: int) -> dict[str, Any]:
     )
     report(family, "training the mapper")
     checkpoint = zoo_root / f"{family}-mapper.safetensors"
-    mapper = train_mapper(
-        zoo, config=TrainConfig(seed=seed), mapper_config=SHAPES.get(family), checkpoint=checkpoint
-    )
+    mapper = train_mapper(zoo, config=TrainConfig(seed=seed), mapper_config=SHAPES.get(family), checkpoint=checkpoint)
     folder = out / family
     mapper.save(folder, overwrite=True, half=True)
     save_experts(folder, [zoo.get(task) for task in zoo.tasks("test-in", BUNDLED_EXPERTS)])

@@ -79,6 +79,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                 episodes=arguments.episodes,
                 training_experts=zoo.experts("train"),
                 oracles=trained["oracles"],
+                rounds=arguments.rounds,
             )
             splits[split] = evaluation.summary()
         losses[loss] = {"train_seconds": trained["seconds"], "splits": splits}
@@ -104,7 +105,7 @@ def print_table(result: dict[str, Any]) -> None:
             for method in summary["methods"]:
                 gap = method["gap_closed"]
                 text = "none" if gap is None else f"{gap['iqm']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
-                print(f"  {method['method']:<15} {method['steps']!s:>5}  {text}", file=sys.stderr)
+                print(f"  {method['method']:<20} {method['steps']!s:>5}  {text}", file=sys.stderr)
 
 
 def main() -> None:
@@ -121,6 +122,7 @@ def main() -> None:
     parser.add_argument("--hypernetwork", default=MapperConfig().hypernetwork)
     parser.add_argument("--hidden", type=int, default=MapperConfig().hypernetwork_hidden)
     parser.add_argument("--episodes", type=int, default=10)
+    parser.add_argument("--rounds", type=int, default=1, choices=[1, 2], help="2 measures the second round too")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--out", type=Path, help="also write the document here")
     arguments = parser.parse_args()

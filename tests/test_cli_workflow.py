@@ -80,7 +80,20 @@ def test_the_whole_path(tmp_path: Path) -> None:
         ["test-in", "2"],
     ]
 
-    done = metamap("mapper", "train", zoo, "--out", mapper, "--updates", "20", "--survey-tasks", "20", "--json")
+    done = metamap(
+        "mapper",
+        "train",
+        zoo,
+        "--out",
+        mapper,
+        "--updates",
+        "20",
+        "--survey-tasks",
+        "20",
+        "--calibration-tasks",
+        "8",
+        "--json",
+    )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert json.loads(done.stdout)["record"]["updates"] == 20
     assert names(tmp_path) == ["mapper", "zoo"], "the checkpoint is gone"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from metamap_agents.zoo import Zoo
+from metamap_rl.calibration import CalibrationConfig
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.pretrained import save_experts
 from metamap_rl.train import TrainConfig
@@ -37,10 +38,10 @@ def make_zoo(root: Path, counts: TaskCounts = COUNTS, *, seed: int = SEED, worke
     )
 
 
-def make_mapper(zoo: Zoo, *, seed: int = 0) -> Mapper:
-    """A mapper trained for 20 updates."""
+def make_mapper(zoo: Zoo, *, seed: int = 0, calibration: CalibrationConfig | None = None) -> Mapper:
+    """A mapper trained for 20 updates, with no self-check unless asked for."""
     config = TrainConfig(**{**vars(CONFIG), "seed": seed})
-    return train_mapper(zoo, config=config, mapper_config=SHAPE, survey_tasks=16)
+    return train_mapper(zoo, config=config, mapper_config=SHAPE, survey_tasks=16, calibration=calibration)
 
 
 def make_bundle(root: Path, zoo: Zoo, mapper: Mapper) -> Path:

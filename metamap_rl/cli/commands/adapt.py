@@ -54,13 +54,19 @@ class Adapt(Command):
     episodes: Annotated[int, arg(metavar="N")] = 10
     """Episodes to measure base and generated policy on, where there is a simulator; 0 leaves it out."""
 
+    check: bool = True
+    """Serve the base policy where the mapper's self-check does not trust the generated one."""
+
+    rounds: Annotated[int, arg(metavar="N")] = 1
+    """1; or 2 to probe again with the generated policy and map both rollouts together."""
+
     out: OutPath = None
     """Folder for the results; without it nothing is written."""
 
     def run(self) -> int:
         """Probe, map, measure, write, print."""
         from metamap_agents.storage import claim_output
-        from metamap_rl.adaptation import adapt
+        from metamap_rl.adaptation import adapt, again
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.inputs import find_mapper
 
@@ -70,7 +76,10 @@ class Adapt(Command):
         mapper, folder = find_mapper(self.mapper)
         env = self._environment(mapper)
         rollout = self._rollout(mapper, env)
-        policy = adapt(mapper, rollout)
+        policy = adapt(mapper, rollout, check=self.check)
+        if self.rounds == 2:
+            assert env is not None, "checked before anything was loaded"
+            policy, rollout = again(mapper, policy, rollout, env, seed=self.seed, check=self.check)
         returns = self._returns(policy, rollout, env)
         result = _result(policy, rollout, returns, folder, self.seed)
         if self.out is not None:
@@ -94,6 +103,10 @@ class Adapt(Command):
             raise MetaMapError(f"--steps expects 0 or more transitions, got {self.steps}")
         if self.episodes < 0:
             raise MetaMapError(f"--episodes expects 0 or more, got {self.episodes}")
+        if self.rounds not in (1, 2):
+            raise MetaMapError(f"--rounds expects 1 or 2, got {self.rounds}")
+        if self.rounds == 2 and self.rollout is not None:
+            raise MetaMapError("--rounds 2 needs --parameters or --env: a rollout alone gives one round")
 
     def _environment(self, mapper: Mapper) -> gym.Env[Any, Any] | None:
         """The environment to probe; None if there is a rollout already."""
@@ -154,6 +167,7 @@ def _result(
 
     return {
         **vars(policy.adaptation),
+        "sentence": policy.adaptation.sentence(),
         "mapper": str(mapper),
         "task": None if rollout.task is None else rollout.task.to_json(),
         "seed": seed,
@@ -185,6 +199,7 @@ def _print_result(result: dict[str, Any], out: Path | None) -> None:
     if result["read"]:
         print(f"taken for  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
     print(f"mapped     in {result['milliseconds']:.1f} ms")
+    print(f"check      {result['sentence']}")
     print(f"distance   {result['distance']:.2f} weight scales from the base policy")
     if result["returns"] is not None:
         for name, label in (("base", "base"), ("generated", "generated")):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from metamap_rl.cli.command import Command, OutPath
 
 if TYPE_CHECKING:
     from metamap_agents.zoo import Zoo
+    from metamap_rl.calibration import CalibrationConfig
     from metamap_rl.evaluate import Evaluation
     from metamap_rl.mapper import Mapper, MapperConfig
     from metamap_rl.probe import Probe
@@ -95,6 +96,8 @@ class TrainMapper(Command):
 
     aligned: bool = False
     """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
+    calibration_tasks: Annotated[int, arg(metavar="N")] = 256
+    """Tasks, without experts, that the self-check is calibrated on; 0 leaves the mapper without one."""
 
     def run(self) -> int:
         """Train, save, remove the checkpoint, print what came out."""
@@ -109,6 +112,8 @@ class TrainMapper(Command):
             raise MetaMapError(f"--members expects 1 or more, got {self.members}")
         if self.survey_tasks < 0:
             raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
+        if self.calibration_tasks != 0 and self.calibration_tasks < 4:
+            raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {self.calibration_tasks}")
         if not self.out.name:
             raise MetaMapError(f"--out expects the name of a new folder, got {str(self.out)!r}")
         claim_output(self.out)
@@ -118,7 +123,7 @@ class TrainMapper(Command):
         if self.members > 1:
             return self._train_ensemble(zoo, options)
         checkpoint = self.out.with_name(f"{self.out.name}.checkpoint.safetensors")
-        mapper = _train(zoo, checkpoint, **options)
+        mapper = _train(zoo, checkpoint, calibration=self._calibration(), **options)
         with whole_folder(self.out) as folder:
             mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
@@ -136,7 +141,7 @@ class TrainMapper(Command):
         names = [f"member-{index}" for index in range(self.members)]
         checkpoints = [self.out.with_name(f"{self.out.name}.{name}.checkpoint.safetensors") for name in names]
         total = self.members * options["config"].steps
-        with _training_bar(total) as on_update:
+        with _training_bar(total) as (on_update, _):
             ensemble = train_ensemble(zoo, self.members, checkpoints=checkpoints, on_update=on_update, **options)
         with whole_folder(self.out) as folder:
             ensemble.save(folder)
@@ -151,6 +156,16 @@ class TrainMapper(Command):
             print(f"ensemble of {self.members} mappers in {self.out}, the first of which:")
             _print_mapper(ensemble.members[0], self.out / names[0])
         return 0
+
+    def _calibration(self) -> CalibrationConfig | None:
+        from metamap_rl.calibration import CalibrationConfig
+
+        if not self.calibration_tasks:
+            return None
+        most = self.calibration_tasks // 2
+        return CalibrationConfig(
+            usual_tasks=self.calibration_tasks, return_tasks=min(most, CalibrationConfig().return_tasks), seed=self.seed
+        )
 
     def _settings(self) -> tuple[TrainConfig, MapperConfig, Probe]:
         from metamap_rl.cli.inputs import read_numbers
@@ -304,13 +319,20 @@ def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -
     """Train under a bar; the options are those of `metamap_rl.workflow.train_mapper`."""
     from metamap_rl.workflow import train_mapper
 
-    with _training_bar(config.steps) as on_update:
-        return train_mapper(zoo, config=config, checkpoint=checkpoint, on_update=on_update, **options)
+    with _training_bar(config.steps) as (on_update, describe):
+        return train_mapper(
+            zoo,
+            config=config,
+            checkpoint=checkpoint,
+            on_update=on_update,
+            on_stage=lambda stage: describe(f"self-check: {stage}"),
+            **options,
+        )
 
 
 @contextmanager
-def _training_bar(updates: int) -> Iterator[OnUpdate]:
-    """A bar over the updates of one mapper or several; gives what is to be called after each."""
+def _training_bar(updates: int) -> Iterator[tuple[OnUpdate, Callable[[str], None]]]:
+    """A bar over updates of one mapper or several; gives what to call after each, and what names a stage."""
     from metamap_rl.cli.console import progress
 
     with progress("collecting rollouts", updates, unit="updates") as bar:
@@ -324,7 +346,7 @@ def _training_bar(updates: int) -> Iterator[OnUpdate]:
                 validation = f", validation {metrics['validation']:.4f}"
             bar.describe(f"mapper, loss {metrics['loss']:.4f}{validation}")
 
-        yield on_update
+        yield on_update, bar.describe
 
 
 def _document(mapper: Mapper, folder: Path) -> dict[str, Any]:
@@ -344,6 +366,7 @@ def _document(mapper: Mapper, folder: Path) -> dict[str, Any]:
         "probe": mapper.probe,
         "config": manifest["config"],
         "record": record,
+        "check": None if mapper.check is None else mapper.check.describe(),
         "validation": min((entry["validation"] for entry in history), default=None),
         "versions": manifest["versions"],
     }
@@ -368,10 +391,18 @@ def _print_mapper(mapper: Mapper, folder: Path) -> None:
         f"seed {training.get('seed', 'unknown')}",
         "updates": f"{record.get('updates', 'unknown')}, chosen at {record.get('chosen_update', 'unknown')}",
         "validation": "none" if document["validation"] is None else f"{document['validation']:.5f}",
+        "self-check": _check_text(mapper),
         "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     }
     for name, text in lines.items():
         print(f"  {name:<12} {text}")
+
+
+def _check_text(mapper: Mapper) -> str:
+    if mapper.check is None:
+        return "none"
+    least = mapper.check.least_steps
+    return "trusts no length of D" if least is None else f"needs {least} transitions or more"
 
 
 def _print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
