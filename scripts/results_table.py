@@ -12,15 +12,6 @@ from typing import Any
 
 from metamap_agents.storage import read_json
 
-LENGTHS = (5, 20, 50, 200)
-ROWS: tuple[tuple[str, str, int | None], ...] = (
-    *((f"mapper, {steps} steps of D", "mapper", steps) for steps in LENGTHS),
-    ("another task's D, 50 steps", "shuffled", 50),
-    ("mean expert", "mean expert", None),
-    ("nearest expert", "nearest expert", 200),
-    ("told the true parameters", "oracle", None),
-)
-
 
 def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
     """Gap closed of one method: IQM and interval."""
@@ -31,29 +22,34 @@ def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
     return "–"
 
 
-def family_table(result: dict[str, Any]) -> list[str]:
-    """One family: methods in rows; losses and splits in columns."""
-    columns = [
-        (f"{loss} loss, {split}", entry["splits"].get(split))
-        for loss, entry in result["losses"].items()
-        for split in ("test-in", "test-out")
-        if split in entry["splits"]
-    ]
-    first = columns[0][1]
-    assert first is not None, "a column is made of a split that is there"
-    seconds = [value for entry in result["losses"].values() for value in entry["train_seconds"]]
+FAMILY_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
+    *((f"{steps} steps", "test-in", "mapper", steps) for steps in (5, 50, 200)),
+    ("another task's D", "test-in", "shuffled", 50),
+    ("mean expert", "test-in", "mean expert", None),
+    ("nearest expert", "test-in", "nearest expert", 200),
+    ("told the parameters", "test-in", "oracle", None),
+    ("test-out, 50 steps", "test-out", "mapper", 50),
+)
+
+
+def families_table(results: list[dict[str, Any]]) -> list[str]:
+    """All families: one row for each document and loss."""
     lines = [
-        f"**{result['family']}**: {result['training_tasks']} training tasks with experts and "
-        f"{result['survey_tasks']} without, {first['seeds']} mapper seeds, "
-        f"{len(first['tasks'])} test-in tasks ({first['counted_tasks']} counted), {first['episodes']} episodes each; "
-        f"mean returns on test-in: base policy {mean(first['base_returns'])}, expert {mean(first['expert_returns'])}; "
-        f"a mapper trains in {min(seconds):.0f}-{max(seconds):.0f} s.",
-        "",
-        "| gap closed, IQM [95 % interval] | " + " | ".join(name for name, _ in columns) + " |",
-        "| --- |" + " --- |" * len(columns),
+        "| gap closed, IQM [95 % interval] | seeds | tasks | base | expert | "
+        + " | ".join(name for name, *_ in FAMILY_COLUMNS)
+        + " |",
+        "| --- | --- | --- | --- | --- |" + " --- |" * len(FAMILY_COLUMNS),
     ]
-    for label, method, steps in ROWS:
-        lines.append(f"| {label} | " + " | ".join(cell(summary, method, steps) for _, summary in columns) + " |")
+    for result in results:
+        for loss, entry in result["losses"].items():
+            splits = entry["splits"]
+            first = splits["test-in"]
+            name = result["family"] if len(result["losses"]) == 1 else f"{result['family']}, {loss} loss"
+            cells = [cell(splits.get(split), method, steps) for _, split, method, steps in FAMILY_COLUMNS]
+            lines.append(
+                f"| {name} | {first['seeds']} | {first['counted_tasks']} of {len(first['tasks'])} "
+                f"| {mean(first['base_returns'])} | {mean(first['expert_returns'])} | " + " | ".join(cells) + " |"
+            )
     return [*lines, ""]
 
 
@@ -228,8 +224,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
-    for path in sorted(arguments.results.glob("*.json")):
-        print("\n".join(TABLES.get(path.stem, family_table)(read_json(path))))
+    documents = {path.stem: read_json(path) for path in sorted(arguments.results.glob("*.json"))}
+    print("\n".join(families_table([document for name, document in documents.items() if name not in TABLES])))
+    for name in TABLES:
+        if name in documents:
+            print("\n".join(TABLES[name](documents[name])))
 
 
 if __name__ == "__main__":
