@@ -230,8 +230,8 @@ def _usual(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
     """Mean and spread of the mean surprise [L, S] of usual D, and the limit [L] of their largest deviation.
 
-    The limit is (but for the slack) the larger of those of the two splits: where validation tasks are unlike training tasks, tasks to come
-    will be so too.
+    The limit is, but for the slack, the larger of those of the two splits: where validation tasks are unlike training
+    tasks, tasks to come will be so too.
     """
     typical, spread, limit = [], [], []
     for at, length in enumerate(config.lengths):
