@@ -28,7 +28,7 @@ from metamap_rl.evaluate import LENGTHS
 from metamap_rl.mapper import Mapper
 from metamap_rl.rollouts import load_rollout, save_rollout
 from metamap_rl.train import TrainConfig
-from metamap_rl.workflow import SURVEY_TASKS
+from metamap_rl.workflow import CALIBRATION, SURVEY_TASKS
 
 COUNTS = ("--train", "2", "--validation", "1", "--test-in", "2")
 STEPS = ("--base-timesteps", "4096", "--timesteps", "1024")
@@ -106,7 +106,8 @@ def test_the_whole_path(tmp_path: Path) -> None:
         assert f"\n{word} " in done.stdout
     assert "gap closed, IQM [95 %]" in done.stdout
     document = json.loads(report.read_text())
-    assert [entry["steps"] for entry in document["methods"]] == [0, 20, 20, None, 20]
+    assert [entry["steps"] for entry in document["methods"]] == [0, 20, 20, 20, None, 20]
+    assert document["methods"][2]["method"] == "checked mapper"
     assert np.shape(document["methods"][1]["returns"]) == (1, 2)
 
     done = metamap("adapt", mapper, *PARAMETERS, "--steps", "30", "--out", out)
@@ -177,6 +178,7 @@ def test_the_defaults_of_mapper_train_are_those_of_the_library() -> None:
     assert {"loss", "batch_tasks", "learning_rate"} <= shared
     assert {name: command[name] for name in shared} == {name: library[name] for name in shared}
     assert (command["updates"], command["survey_tasks"]) == (library["steps"], SURVEY_TASKS)
+    assert command["calibration_tasks"] == CALIBRATION.usual_tasks
 
 
 def test_mapper_show(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -269,6 +271,8 @@ def test_a_mapper_stopped_by_ctrl_c_goes_on_to_the_same_mapper(
         "10",
         "--survey-tasks",
         "20",
+        "--calibration-tasks",
+        "8",
         "--out",
     )
     checkpoint = tmp_path / "a.checkpoint.safetensors"
