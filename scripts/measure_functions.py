@@ -462,10 +462,10 @@ def summary(method: str, result: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put trainings of several seeds, or of several K, into one result."""
+def merged(parts: list[dict[str, Any] | None]) -> dict[str, Any]:
+    """Put trainings of several seeds, or of several K, into one result; those that are not there are left out."""
     whole: dict[str, Any] = {"scores": {}, "ms_per_adaptation": {}, "train_seconds": [], "chosen": [], "validation": []}
-    for part in parts:
+    for part in filter(None, parts):
         for condition, scores in part["scores"].items():
             whole["scores"].setdefault(condition, []).extend(scores)
         whole["ms_per_adaptation"] |= part["ms_per_adaptation"]
@@ -474,13 +474,20 @@ def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
-def kept(path: Path, settings: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a file of finished work holds, or make it and write it; another run's file is made anew."""
+def kept(
+    path: Path, settings: dict[str, Any], make: Callable[[], dict[str, Any]], finished_only: bool
+) -> dict[str, Any] | None:
+    """Return what a file of finished work holds, or make it and write it; another run's file is made anew.
+
+    Where only finished work is asked for, what is not there is None.
+    """
     settings = json.loads(json.dumps(settings))
     if path.exists():
         document: dict[str, Any] = read_json(path)
         if document["settings"] == settings:
             return document
+    if finished_only:
+        return None
     started = time.perf_counter()
     document = {"settings": settings, **make()}
     write_json(path, document)
@@ -514,15 +521,23 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "steps": benchmark.reptile_steps,
         "runs": arguments.baseline_seeds,
     }
+    only = arguments.finished_only
     methods = {
         "mapper": merged(
             [
-                kept(work / f"{name}-mapper-{seed}.json", mapper, partial(measure_mapper, benchmark, seed, work))
+                kept(work / f"{name}-mapper-{seed}.json", mapper, partial(measure_mapper, benchmark, seed, work), only)
                 for seed in range(arguments.seeds)
             ]
         ),
-        "Reptile": kept(
-            work / f"{name}-reptile.json", reptile, partial(measure_reptile, benchmark, arguments.baseline_seeds)
+        "Reptile": merged(
+            [
+                kept(
+                    work / f"{name}-reptile.json",
+                    reptile,
+                    partial(measure_reptile, benchmark, arguments.baseline_seeds),
+                    only,
+                )
+            ]
         ),
         **{
             variant: merged(
@@ -531,6 +546,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
                         maml_file(work, name, variant, points),
                         maml[variant, points],
                         partial(measure_maml, benchmark, variant, points, arguments.baseline_seeds),
+                        only,
                     )
                     for points in configs
                 ]
@@ -541,12 +557,13 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
     compared: dict[str, Any] = {}
     if name == "sinusoid":
-        found = kept(work / "sinusoid-targets.json", {"tasks": 200, "updates": 1000, **mapper}, compare_targets)
-        compared = {
-            "fit_error": found["fit_error"],
-            "fit_seconds": found["fit_seconds"],
-            "validation_error": {condition: float(np.mean(scores)) for condition, scores in found["scores"].items()},
-        }
+        settings = {"tasks": 200, "updates": 1000, **mapper}
+        if found := kept(work / "sinusoid-targets.json", settings, compare_targets, only):
+            compared = {
+                "fit_error": found["fit_error"],
+                "fit_seconds": found["fit_seconds"],
+                "validation_error": {name: float(np.mean(scores)) for name, scores in found["scores"].items()},
+            }
     return {
         "score": benchmark.family.score_name,
         "compared_targets": compared,
@@ -559,7 +576,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "training": {
             method: {key: result[key] for key in ("train_seconds", "chosen", "validation")}
             for method, result in methods.items()
-            if "train_seconds" in result
+            if result.get("train_seconds")
         },
     }
 
@@ -609,6 +626,7 @@ def main() -> None:
     parser.add_argument("--baseline-seeds", type=int, default=3, help="runs of MAML and Reptile")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--work", type=Path, default=Path("runs/functions"), help="folder of finished trainings")
+    parser.add_argument("--finished-only", action="store_true", help="report what is in --work, train nothing")
     parser.add_argument("--figure", type=Path, help="draw some fits of sinusoids here (.png or .svg)")
     parser.add_argument("--out", type=Path, help="also write the document here")
     arguments = parser.parse_args()

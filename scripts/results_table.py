@@ -201,8 +201,8 @@ def functions_table(result: dict[str, Any]) -> list[str]:
         for label, by_points in rows.items():
             found = list(by_points.values())
             cells = [
-                f"{row['mean']:.3g} [{row['mean_low']:.3g}, {row['mean_high']:.3g}]; {row['median']:.3g}"
-                for row in (by_points[points] for points in columns)
+                f"{row['mean']:.3g} [{row['mean_low']:.3g}, {row['mean_high']:.3g}]; {row['median']:.3g}" if row else "–"
+                for row in (by_points.get(points) for points in columns)
             ]
             times = [row["ms_per_adaptation"] for row in found if row["ms_per_adaptation"] is not None]
             milliseconds = f"{max(times):.2f}" if times else "–"
