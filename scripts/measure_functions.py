@@ -588,22 +588,19 @@ def maml_file(work: Path, name: str, variant: str, points: int) -> Path:
 
 
 def draw_sinusoids(path: Path, work: Path, tasks: int = 4) -> None:
-    """Draw what the first mapper and the first run of MAML make of the first test tasks, K = 5."""
+    """Draw what the first mapper, and MAML where it is trained, make of the first test tasks, K = 5."""
     benchmark = sinusoid()
-    mapper, points = trained_mapper(benchmark, 0, work), benchmark.points[0]
+    family, points, steps = benchmark.family, benchmark.points[0], benchmark.steps[-1]
     drawn = benchmark.drawn("test").shots(points)
     episodes = Episodes(**{name: value[:tasks] for name, value in vars(drawn).items()})
-    variant = list(benchmark.maml)[-1]
-    trained = read_json(maml_file(work, "sinusoid", variant, points))
-    start, config = torch.tensor(trained["weights"][0]), benchmark.maml[variant][points]
-    steps = benchmark.steps[-1]
+    fits = {}
+    variant, configs = list(benchmark.maml.items())[-1]
+    if (file := maml_file(work, family.name, variant, points)).exists():
+        start = torch.tensor(read_json(file)["weights"][0])
+        fits[f"MAML, {steps} gradient steps"] = adapted(family.spec, start, episodes, configs[points], steps)
     with torch.no_grad():
-        generated = mapper(benchmark.family.features(episodes))
-    curves = {
-        f"MAML, {steps} gradient steps": adapted(benchmark.family.spec, start, episodes, config, steps),
-        "mapper, one forward pass": generated,
-    }
-    save_figure(plot_fits(benchmark.family.spec, episodes, curves), path)
+        fits["mapper, one forward pass"] = trained_mapper(benchmark, 0, work)(family.features(episodes))
+    save_figure(plot_fits(family.spec, episodes, fits), path)
 
 
 def print_table(result: dict[str, Any]) -> None:
