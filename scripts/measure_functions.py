@@ -112,7 +112,7 @@ def sinusoid() -> Benchmark:
         shape=MapperConfig(context_size=64, encoder_hidden=256, hypernetwork_hidden=256),
         maml={
             "MAML": {points: MAMLConfig(iterations=20_000) for points in (5, 10)},
-            # Better than the paper's settings, but an iteration is three times as dear.
+            # Better per iteration, but an iteration is three times as dear: as long a training in all.
             "MAML trained with 5 inner steps": {
                 points: MAMLConfig(iterations=4000, inner_steps=5) for points in (5, 10)
             },
@@ -462,10 +462,10 @@ def summary(method: str, result: dict[str, Any]) -> list[dict[str, Any]]:
     return rows
 
 
-def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Put trainings of several seeds, or of several K, into one result."""
+def merged(parts: list[dict[str, Any] | None]) -> dict[str, Any]:
+    """Put trainings of several seeds, or of several K, into one result; those that are not there are left out."""
     whole: dict[str, Any] = {"scores": {}, "ms_per_adaptation": {}, "train_seconds": [], "chosen": [], "validation": []}
-    for part in parts:
+    for part in filter(None, parts):
         for condition, scores in part["scores"].items():
             whole["scores"].setdefault(condition, []).extend(scores)
         whole["ms_per_adaptation"] |= part["ms_per_adaptation"]
@@ -474,13 +474,20 @@ def merged(parts: list[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
-def kept(path: Path, settings: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """Return what a file of finished work holds, or make it and write it; another run's file is made anew."""
+def kept(
+    path: Path, settings: dict[str, Any], make: Callable[[], dict[str, Any]], finished_only: bool
+) -> dict[str, Any] | None:
+    """Return what a file of finished work holds, or make it and write it; another run's file is made anew.
+
+    Where only finished work is asked for, what is not there is None.
+    """
     settings = json.loads(json.dumps(settings))
     if path.exists():
         document: dict[str, Any] = read_json(path)
         if document["settings"] == settings:
             return document
+    if finished_only:
+        return None
     started = time.perf_counter()
     document = {"settings": settings, **make()}
     write_json(path, document)
@@ -514,15 +521,23 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "steps": benchmark.reptile_steps,
         "runs": arguments.baseline_seeds,
     }
+    only = arguments.finished_only
     methods = {
         "mapper": merged(
             [
-                kept(work / f"{name}-mapper-{seed}.json", mapper, partial(measure_mapper, benchmark, seed, work))
+                kept(work / f"{name}-mapper-{seed}.json", mapper, partial(measure_mapper, benchmark, seed, work), only)
                 for seed in range(arguments.seeds)
             ]
         ),
-        "Reptile": kept(
-            work / f"{name}-reptile.json", reptile, partial(measure_reptile, benchmark, arguments.baseline_seeds)
+        "Reptile": merged(
+            [
+                kept(
+                    work / f"{name}-reptile.json",
+                    reptile,
+                    partial(measure_reptile, benchmark, arguments.baseline_seeds),
+                    only,
+                )
+            ]
         ),
         **{
             variant: merged(
@@ -531,6 +546,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
                         maml_file(work, name, variant, points),
                         maml[variant, points],
                         partial(measure_maml, benchmark, variant, points, arguments.baseline_seeds),
+                        only,
                     )
                     for points in configs
                 ]
@@ -541,12 +557,13 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
     }
     compared: dict[str, Any] = {}
     if name == "sinusoid":
-        found = kept(work / "sinusoid-targets.json", {"tasks": 200, "updates": 1000, **mapper}, compare_targets)
-        compared = {
-            "fit_error": found["fit_error"],
-            "fit_seconds": found["fit_seconds"],
-            "validation_error": {condition: float(np.mean(scores)) for condition, scores in found["scores"].items()},
-        }
+        settings = {"tasks": 200, "updates": 1000, **mapper}
+        if found := kept(work / "sinusoid-targets.json", settings, compare_targets, only):
+            compared = {
+                "fit_error": found["fit_error"],
+                "fit_seconds": found["fit_seconds"],
+                "validation_error": {name: float(np.mean(scores)) for name, scores in found["scores"].items()},
+            }
     return {
         "score": benchmark.family.score_name,
         "compared_targets": compared,
@@ -559,7 +576,7 @@ def measure(name: str, arguments: argparse.Namespace) -> dict[str, Any]:
         "training": {
             method: {key: result[key] for key in ("train_seconds", "chosen", "validation")}
             for method, result in methods.items()
-            if "train_seconds" in result
+            if result.get("train_seconds")
         },
     }
 
@@ -571,22 +588,19 @@ def maml_file(work: Path, name: str, variant: str, points: int) -> Path:
 
 
 def draw_sinusoids(path: Path, work: Path, tasks: int = 4) -> None:
-    """Draw what the first mapper and the first run of MAML make of the first test tasks, K = 5."""
+    """Draw what the first mapper, and MAML where it is trained, make of the first test tasks, K = 5."""
     benchmark = sinusoid()
-    mapper, points = trained_mapper(benchmark, 0, work), benchmark.points[0]
+    family, points, steps = benchmark.family, benchmark.points[0], benchmark.steps[-1]
     drawn = benchmark.drawn("test").shots(points)
     episodes = Episodes(**{name: value[:tasks] for name, value in vars(drawn).items()})
-    variant = list(benchmark.maml)[-1]
-    trained = read_json(maml_file(work, "sinusoid", variant, points))
-    start, config = torch.tensor(trained["weights"][0]), benchmark.maml[variant][points]
-    steps = benchmark.steps[-1]
+    fits = {}
+    variant, configs = next(iter(benchmark.maml.items()))
+    if (file := maml_file(work, family.name, variant, points)).exists():
+        start = torch.tensor(read_json(file)["weights"][0])
+        fits[f"MAML, {steps} gradient steps"] = adapted(family.spec, start, episodes, configs[points], steps)
     with torch.no_grad():
-        generated = mapper(benchmark.family.features(episodes))
-    curves = {
-        f"MAML, {steps} gradient steps": adapted(benchmark.family.spec, start, episodes, config, steps),
-        "mapper, one forward pass": generated,
-    }
-    save_figure(plot_fits(benchmark.family.spec, episodes, curves), path)
+        fits["mapper, one forward pass"] = trained_mapper(benchmark, 0, work)(family.features(episodes))
+    save_figure(plot_fits(family.spec, episodes, fits), path)
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -609,6 +623,7 @@ def main() -> None:
     parser.add_argument("--baseline-seeds", type=int, default=3, help="runs of MAML and Reptile")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--work", type=Path, default=Path("runs/functions"), help="folder of finished trainings")
+    parser.add_argument("--finished-only", action="store_true", help="report what is in --work, train nothing")
     parser.add_argument("--figure", type=Path, help="draw some fits of sinusoids here (.png or .svg)")
     parser.add_argument("--out", type=Path, help="also write the document here")
     arguments = parser.parse_args()

@@ -7,6 +7,7 @@ python scripts/results_table.py
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +185,14 @@ def functions_table(result: dict[str, Any]) -> list[str]:
     lines = []
     for name, entry in result["families"].items():
         rows: dict[str, dict[str, dict[str, Any]]] = {}
-        for row in entry["rows"]:
+        for row in sorted(
+            entry["rows"], key=lambda row: [int(number) for number in re.findall(r"\d+", row["condition"])]
+        ):
             points, _, steps = row["condition"].partition(", ")
             rows.setdefault(f"{row['method']}, {steps}" if steps else row["method"], {})[points] = row
         columns = list(dict.fromkeys(points for by_points in rows.values() for points in by_points))
+        methods = list(dict.fromkeys(row["method"] for row in entry["rows"]))
+        rows = dict(sorted(rows.items(), key=lambda item: methods.index(next(iter(item[1].values()))["method"])))
         lines += [
             f"**{name}**: {entry['score']}, mean [95 % interval] and median",
             "",
@@ -198,7 +203,9 @@ def functions_table(result: dict[str, Any]) -> list[str]:
             found = list(by_points.values())
             cells = [
                 f"{row['mean']:.3g} [{row['mean_low']:.3g}, {row['mean_high']:.3g}]; {row['median']:.3g}"
-                for row in (by_points[points] for points in columns)
+                if row
+                else "–"
+                for row in (by_points.get(points) for points in columns)
             ]
             times = [row["ms_per_adaptation"] for row in found if row["ms_per_adaptation"] is not None]
             milliseconds = f"{max(times):.2f}" if times else "–"

@@ -78,7 +78,8 @@ class FreshTasks:
     """A source of training tasks (`metamap_rl.dataset.ExampleSource`) that makes new ones for every batch.
 
     phi* is the family's closed form. A family without one can be learned by behaviour alone: its phi* is phi_0, a
-    placeholder, which the behaviour loss does not look at.
+    placeholder, which the behaviour loss does not look at. "training_tasks" in a mapper's record counts only the tasks
+    that units were taken from.
     """
 
     family: FunctionFamily
