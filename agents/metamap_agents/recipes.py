@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
 from metamap_agents.gains import GainSearch
+from metamap_agents.plateau import Plateau
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Split
@@ -75,6 +76,8 @@ class Recipe(BaseModel):
     """Parents only: the parameters that it is told; see `metamap_agents.parent`."""
     gain_search: GainSearch | None = None
     """Experts with ``start: parent`` only: search the gains with which the parent policy does best on the task."""
+    plateau: Plateau | None = None
+    """End PPO before ``n_timesteps`` when its return no longer improves; None never does."""
 
     @field_validator("learning_rate")
     @classmethod
@@ -123,6 +126,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("policy_kwargs",): PolicyKwargs,
     ("policy_kwargs", "net_arch"): NetArch,
     ("gain_search",): GainSearch,
+    ("plateau",): Plateau,
 }
 
 

@@ -104,7 +104,10 @@ class TrainExperts(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ListExperts(Command):
-    """List the experts of a zoo, with their returns beside the base policy's."""
+    """List the experts of a zoo, with their returns beside the base policy's.
+
+    An expert is better if the mean difference over the same episodes is above 0 by more than two standard errors.
+    """
 
     name: ClassVar[str] = "list"
 
@@ -140,12 +143,13 @@ class ListExperts(Command):
                 f"{expert.base_returns.mean():.1f}",
                 f"{expert.returns.mean():.1f}",
                 f"{expert.record.get('seconds', 0.0):.1f}",
+                "yes" if expert.better else "no",
             )
             for expert in experts
         ]
         if rows:
             numbers = ("base return", "expert return", "seconds")
-            print_table(("task", "split", "parameters", *numbers), rows, right=numbers)
+            print_table(("task", "split", "parameters", *numbers, "better"), rows, right=numbers)
         return 0
 
 
@@ -216,12 +220,13 @@ def _row(expert: Expert) -> dict[str, Any]:
         **expert.task.to_json(),
         "base_return": expert.base_returns.mean(),
         "expert_return": expert.returns.mean(),
+        "better": expert.better,
         "seconds": expert.record.get("seconds"),
     }
 
 
 def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
-    """Print how many experts of each split there are, and how good they are."""
+    """Print how many experts of each split there are, how good they are, and how many are better than phi_0."""
     from metamap_envs.parameters import Split
     from metamap_rl.cli.console import print_json, print_table
 
@@ -234,6 +239,7 @@ def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
             "experts": len(found),
             "base_return": sum(float(expert.base_returns.mean()) for expert in found) / len(found),
             "expert_return": sum(float(expert.returns.mean()) for expert in found) / len(found),
+            "better": sum(expert.better for expert in found),
         }
         for split, found in by_split.items()
     }
@@ -242,10 +248,10 @@ def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
         return
     print(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}")
     rows = [
-        (split, mean["experts"], f"{mean['base_return']:.1f}", f"{mean['expert_return']:.1f}")
+        (split, mean["experts"], f"{mean['base_return']:.1f}", f"{mean['expert_return']:.1f}", mean["better"])
         for split, mean in means.items()
     ]
-    numbers = ("experts", "base return", "expert return")
+    numbers = ("experts", "base return", "expert return", "better")
     print_table(("split", *numbers), rows, right=numbers)
 
 
