@@ -19,9 +19,11 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from metamap_agents.base_policy import BasePolicy
-from metamap_agents.evaluation import clearly_better, evaluate_policies, random_returns
+from metamap_agents.distillation import Distillation, Distilled, distil
+from metamap_agents.evaluation import EVALUATION_SEED, clearly_better, evaluate_policies, random_returns, run_episodes
 from metamap_agents.gains import Found, GainSearch, search_gains
 from metamap_agents.normalizer import ObservationNormalizer
+from metamap_agents.off_policy import Trained, train_teacher
 from metamap_agents.parent import Parent, ToldVecEnv, coordinate_scales, untold
 from metamap_agents.plateau import PlateauRule
 from metamap_agents.recipes import Recipe
@@ -258,6 +260,8 @@ def train_expert(
 ) -> Expert:
     """Fine-tune a policy on one task with PPO, so that phi* stays in the basin of where it started.
 
+    Where the recipe names another algorithm, that trains a teacher, and what is fine-tuned is its student.
+
     Args:
         task: the task.
         base: gives normaliser, critic and, unless ``start`` or ``parent`` is given, the first weights. The action noise
@@ -273,6 +277,10 @@ def train_expert(
     Raises:
         MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
     """
+    if recipe.algorithm != "ppo":
+        if on_policy is not None:
+            raise MetaMapError(f"on_policy watches PPO; the recipe's algorithm is {recipe.algorithm!r}")
+        return _train_student(task, base, recipe, seed, start, num_threads, on_progress)
     started = time.perf_counter()
     ours: Recipe | None = recipe
     critic, steps, more = base.critic, 0, {}
@@ -302,6 +310,50 @@ def train_expert(
             steps += model.num_timesteps
     record = _record(recipe, seed, steps, time.perf_counter() - started)
     return _evaluated(task, phi, base, num_threads, record | more)
+
+
+def _train_student(
+    task: Task,
+    base: BasePolicy,
+    recipe: Recipe,
+    seed: int,
+    start: NDArray[np.float32] | None,
+    num_threads: int,
+    on_progress: OnProgress | None,
+) -> Expert:
+    """An expert that learnt from a teacher of another shape."""
+    started = time.perf_counter()
+    with torch_threads(_TORCH_THREADS), _global_generators_kept():
+        teacher = train_teacher(
+            task, base.normalizer, recipe, seed=seed, num_threads=num_threads, on_progress=on_progress
+        )
+        settings = recipe.distillation or Distillation()
+        student = distil(task, base, teacher.act, settings, seed=seed, start=start, num_threads=num_threads)
+    record = _record(recipe, seed, teacher.steps + student.steps, time.perf_counter() - started)
+    expert = _evaluated(task, student.phi, base, num_threads, record)
+    return replace(expert, record=record | _compared(expert, teacher, student, num_threads))
+
+
+def _compared(expert: Expert, teacher: Trained, student: Distilled, num_threads: int) -> dict[str, Any]:
+    """What the record of a student says of its teacher."""
+    of_teacher = run_episodes(
+        [expert.task],
+        lambda observations: teacher.act(observations[0])[None],
+        _EVALUATION_EPISODES,
+        EVALUATION_SEED,
+        num_threads=num_threads,
+    ).returns[0]
+    return {
+        "teacher": {"return": float(of_teacher.mean()), "returns": of_teacher.tolist(), "steps": teacher.steps},
+        "student": {
+            "return": float(expert.returns.mean()),
+            "steps": student.steps,
+            "losses": list(student.losses),
+            "round_returns": list(student.returns),
+            "round": student.chosen,
+        },
+        "worse_than_teacher": clearly_better(of_teacher, expert.returns),
+    }
 
 
 def _search(

@@ -71,6 +71,10 @@ class TrainExperts(Command):
     start: Literal["base", "parent"] | None = None
     """What experts are made from, instead of the recipe's: phi_0 by PPO, or a parent policy that is told the task."""
 
+    algorithm: Literal["ppo", "sac", "tqc"] | None = None
+    """What trains experts, instead of the recipe's. SAC and TQC (extra `contrib`) train a teacher of another shape, and
+    the expert is its student; they go with `--start base`."""
+
     def run(self) -> int:
         """Train what is missing, print a summary."""
         from metamap_agents.building import build_base, build_parent, lacks_parent
@@ -85,6 +89,8 @@ class TrainExperts(Command):
             expert["parent_timesteps"] = self.timesteps
         if self.start is not None:
             expert["start"] = self.start
+        if self.algorithm is not None:
+            expert["algorithm"] = self.algorithm
         counts = TaskCounts(self.train, self.validation, self.test_in, self.test_out)
         _check(self.family, counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
@@ -221,6 +227,8 @@ def _row(expert: Expert) -> dict[str, Any]:
         "base_return": expert.base_returns.mean(),
         "expert_return": expert.returns.mean(),
         "better": expert.better,
+        "stopped_on_plateau": expert.record.get("stopped_on_plateau"),
+        "worse_than_teacher": expert.record.get("worse_than_teacher"),
         "seconds": expert.record.get("seconds"),
     }
 
