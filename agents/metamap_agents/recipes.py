@@ -124,9 +124,10 @@ class Recipe(BaseModel):
     max_grad_norm: float = Field(default=0.5, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
-    start: Literal["base", "parent", "random"] = "base"
-    """The first weights: of an expert phi_0 or what the zoo's parent policy is on the task, of a parent phi_0 or random
-    ones. A base policy always starts from random ones."""
+    start: Literal["base", "parent", "nearest", "random"] = "base"
+    """The first weights: of an expert phi_0, what the zoo's parent policy is on the task, or the expert of the nearest
+    task (see `metamap_agents.chaining`); of a parent phi_0 or random ones. A base policy always starts from random
+    ones."""
     parent_timesteps: int = Field(default=0, ge=0)
     """Experts only: steps of PPO that follow where an expert starts from what the parent policy is on its task; 0 for
     none. On test-out tasks, where that is an extrapolation, ``n_timesteps`` follow as from any other start."""
@@ -166,8 +167,10 @@ class Recipe(BaseModel):
     def _check_teacher(self) -> Recipe:
         if self.algorithm == "ppo":
             return self
-        if self.start != "base":
-            raise ValueError(f"algorithm {self.algorithm!r} goes with start 'base', got start {self.start!r}")
+        if self.start not in ("base", "nearest"):
+            raise ValueError(
+                f"algorithm {self.algorithm!r} goes with start 'base' or 'nearest', got start {self.start!r}"
+            )
         if self.plateau is not None:
             raise ValueError(f"plateau is for rollouts of PPO, got algorithm {self.algorithm!r}")
         starts = (self.off_policy or OffPolicy()).learning_starts
@@ -267,6 +270,8 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
         raise _told(error, stage, family) from None
     if stage != "expert" and recipe.algorithm != "ppo":
         raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: only experts may have another than 'ppo'")
+    if stage != "expert" and recipe.start == "nearest":
+        raise MetaMapError(f"{stage} recipe of {family!r}: start: only experts may start from the 'nearest'")
     return recipe
 
 
