@@ -137,7 +137,9 @@ def test_what_is_finished_is_gone_on_with(tiny_zoo: Zoo, tmp_path: Path, capsys:
     first = {path: path.read_bytes() for path in zoo.rglob("*.*") if "locks" not in path.parts}
     assert app.main([*train, "--train", "2", "--validation", "0", "--test-in", "0", "--json"]) == 0
     document = json.loads(capsys.readouterr().out.partition("{")[2].join(["{", ""]))
-    assert document["splits"]["train"]["experts"] == 2
+    train_split = document["splits"]["train"]
+    assert train_split["experts"] == 2
+    assert train_split["better"] == sum(expert.better for expert in Zoo.open(zoo).experts("train"))
     assert all(path.read_bytes() == before for path, before in first.items())
     # Other settings are an error that names the setting, before anything is trained.
     other = [*train[:-2], "--timesteps", "2048"]
@@ -151,11 +153,13 @@ def test_experts_list(tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert app.main(["experts", "list", str(tiny_zoo.root)]) == 0
     table = capsys.readouterr().out
     assert all(expert.task.id in table for expert in tiny_zoo.experts())
-    assert "base return   expert return   seconds" in table
+    assert "base return   expert return   seconds   better" in table
     assert app.main(["experts", "list", str(tiny_zoo.root), "--split", "test-in", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["experts"]
-    returns = {expert.task.id: expert.returns.mean() for expert in tiny_zoo.experts("test-in")}
+    experts = {expert.task.id: expert for expert in tiny_zoo.experts("test-in")}
+    returns = {name: expert.returns.mean() for name, expert in experts.items()}
     assert {row["id"]: row["expert_return"] for row in rows} == pytest.approx(returns)
+    assert [row["better"] for row in rows] == [experts[row["id"]].better for row in rows]
     Zoo.create(tmp_path / "empty", "reacher-goal", 0)
     assert app.main(["experts", "list", str(tmp_path / "empty")]) == 0
     assert "its base policy is not trained yet" in capsys.readouterr().out

@@ -66,7 +66,21 @@ def test_learning_rates_in_the_notation_of_rl_zoo(given: Any, falls: bool, start
         ({"gamma": 1.5}, "gamma: .*less than or equal to 1, got 1.5"),
         ({"ent_coef": float("nan")}, "ent_coef: .*finite"),
         ({"n_timesteps": 0}, "n_timesteps: .*got 0"),
-        ({"algorithm": "sac"}, "algorithm: .*'ppo', got 'sac'"),
+        ({"algorithm": "dqn"}, "algorithm: .*'ppo', 'sac' or 'tqc', got 'dqn'"),
+        (
+            {"algorithm": "sac", "start": "parent"},
+            "algorithm 'sac' goes with start 'base' or 'nearest', got start 'parent'",
+        ),
+        ({"algorithm": "sac", "start": "base", "plateau": {"patience": 2}}, "plateau is for rollouts of PPO"),
+        (
+            {"algorithm": "sac", "start": "base", "n_timesteps": 50},
+            "off_policy.learning_starts = 2000 must be below n_timesteps = 50",
+        ),
+        ({"off_policy": {"tao": 0.1}}, "'off_policy.tao': did you mean 'off_policy.tau'"),
+        ({"off_policy": {"net_arch": {"vf": [8]}}}, "unknown setting of the expert recipe 'off_policy.net_arch.vf'"),
+        ({"off_policy": {"ent_coef": "car"}}, "off_policy.ent_coef: expected a positive number, 'auto' or"),
+        ({"distillation": {"round": 1}}, "did you mean 'distillation.rounds'"),
+        ({"distillation": {"learning_rate": 0}}, "distillation.learning_rate: .*greater than 0, got 0"),
     ],
 )
 def test_what_is_not_admitted_is_told_in_a_sentence(overrides: dict[str, Any], message: str) -> None:
@@ -80,6 +94,13 @@ def test_unknown_family_and_stage() -> None:
         load_recipe("reacher-gaol", "base")
     with pytest.raises(MetaMapError, match="unknown recipe stage 'bas': did you mean 'base'"):
         load_recipe("reacher-goal", "bas")  # type: ignore[arg-type]
+
+
+def test_only_experts_have_another_algorithm() -> None:
+    with pytest.raises(MetaMapError, match="base recipe of 'reacher-goal': algorithm: only experts may"):
+        load_recipe("reacher-goal", "base", algorithm="sac", start="base")
+    with pytest.raises(MetaMapError, match="parent recipe of 'reacher-goal': start: only experts may"):
+        load_recipe("reacher-goal", "parent", start="nearest")
 
 
 def test_a_recipe_survives_json() -> None:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.chaining import Link, chain
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
 from metamap_agents.parent import Parent
 from metamap_agents.recipes import Recipe, load_recipe
@@ -108,6 +113,8 @@ def build_experts(
     """Train the experts that a zoo does not have yet; those that other processes are training are left to them.
 
     Each expert takes one core; its result depends on the zoo's seed and the task alone, not on where it is trained.
+    Where experts start from the nearest one, also on the other tasks: they are trained in waves, those after which none
+    waits for another first, and an expert whose start another process is training is left to a later build.
     Only this process touches the zoo: it writes each expert as soon as it arrives, so that a build which is stopped
     goes on where it was.
 
@@ -128,13 +135,15 @@ def build_experts(
     recipe = load_recipe(zoo.family.name, "expert", **(overrides or {}))
     share = zoo.base, recipe, parent_for(zoo, recipe)
     todo = zoo.missing(tasks)
+    waves = _waves(zoo, tasks) if recipe.start == "nearest" else [[Link(task, None, 0) for task in todo]]
     with ExitStack() as stack:
         if executor is None:
             executor = stack.enter_context(LocalExecutor(min(workers or default_threads(), max(1, len(todo)))))
-        handout = stack.enter_context(_Handout(zoo, todo, on_expert))
+        handout = stack.enter_context(_Handout(zoo, len(todo), on_expert))
         try:
-            for index, expert in executor.run(_train, handout.jobs(), share=share):
-                handout.put(index, expert)
+            for wave in waves:
+                for index, expert in executor.run(_train, handout.jobs(wave), share=share):
+                    handout.put(index, expert)
         except LostJobError as error:
             task = handout.task(error.index)
             raise MetaMapError(
@@ -144,29 +153,52 @@ def build_experts(
             ) from error
 
 
-def _train(base: BasePolicy, recipe: Recipe, parent: Parent | None, task: Task, seed: int) -> Expert:
+def _waves(zoo: Zoo, tasks: Sequence[Task]) -> list[list[Link]]:
+    """What is missing, in the order of training: each wave starts from experts of those before it."""
+    links = chain(tasks, [expert.task for expert in zoo.experts()], zoo.seed)
+    return [
+        [link for link in links if link.depth == depth]
+        for depth in range(max((link.depth + 1 for link in links), default=0))
+    ]
+
+
+def _train(
+    base: BasePolicy,
+    recipe: Recipe,
+    parent: Parent | None,
+    task: Task,
+    seed: int,
+    neighbour: Task | None,
+    start: NDArray[np.float32] | None,
+) -> Expert:
     """Train one expert, wherever this runs."""
-    return train_expert(task, base, recipe, seed=seed, parent=parent)
+    expert = train_expert(task, base, recipe, seed=seed, start=start, parent=parent)
+    if recipe.start != "nearest":
+        return expert
+    return replace(expert, record={**expert.record, "started_from": neighbour.id if neighbour else None})
 
 
 class _Handout(ExitStack):
     """Hands tasks out one by one; each is claimed in the zoo from then until its expert is there, or until the end."""
 
-    def __init__(self, zoo: Zoo, todo: Sequence[Task], on_expert: OnExpert | None) -> None:
+    def __init__(self, zoo: Zoo, total: int, on_expert: OnExpert | None) -> None:
         super().__init__()
         self._zoo = zoo
-        self._todo = todo
+        self._total = total
         self._on_expert = on_expert
         self._under_way: list[tuple[Task, ExitStack]] = []
         self._finished = 0
 
-    def jobs(self) -> Iterator[tuple[Task, int]]:
-        """Tasks and seeds of those that nobody else has or is at."""
-        for task in self._todo:
+    def jobs(self, wave: Sequence[Link]) -> Iterator[tuple[Task, int, Task | None, NDArray[np.float32] | None]]:
+        """Tasks of those that nobody else has or is at, with seeds and starts; once the wave before is finished."""
+        self._under_way.clear()
+        for task, neighbour in ((link.task, link.start) for link in wave):
             claim = self.enter_context(ExitStack())
-            if claim.enter_context(self._zoo.claim(task.id)) and not self._zoo.has(task):
+            waits = neighbour is not None and not self._zoo.has(neighbour)  # for another process
+            if not waits and claim.enter_context(self._zoo.claim(task.id)) and not self._zoo.has(task):
                 self._under_way.append((task, claim))
-                yield task, self._zoo.expert_seed(task)
+                start = None if neighbour is None else self._zoo.get(neighbour).phi
+                yield task, self._zoo.expert_seed(task), neighbour, start
             else:
                 claim.close()
                 self._finish(task)
@@ -185,4 +217,4 @@ class _Handout(ExitStack):
     def _finish(self, task: Task) -> None:
         self._finished += 1
         if self._on_expert is not None and self._zoo.has(task):
-            self._on_expert(self._finished, len(self._todo), self._zoo.get(task))
+            self._on_expert(self._finished, self._total, self._zoo.get(task))

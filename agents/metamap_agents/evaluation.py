@@ -18,12 +18,14 @@ from metamap_envs.family import get_family
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
-__all__ = ["EVALUATION_SEED", "Episodes", "evaluate_policies", "random_returns", "run_episodes"]
+__all__ = ["EVALUATION_SEED", "Episodes", "clearly_better", "evaluate_policies", "random_returns", "run_episodes"]
 
 EVALUATION_SEED = 1_000_000
 """First reset seed of evaluation episodes: the same for every method, far from the seeds of training."""
 
 Act = Callable[[NDArray[np.float64]], NDArray[Any]]
+
+_STANDARD_ERRORS = 2.0
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,16 @@ def evaluate_policies(
     if len(policy) != len(tasks):
         raise MetaMapError(f"phis: expected one policy for each of {len(tasks)} tasks, got {len(policy)}")
     return run_episodes(tasks, policy, episodes, seed, num_threads=num_threads, record=record)
+
+
+def clearly_better(returns: ArrayLike, others: ArrayLike) -> bool:
+    """Whether the mean difference of returns of the same episodes [E] is above 0 by more than two standard errors.
+
+    One episode has no standard error: any difference above 0 counts.
+    """
+    differences = np.asarray(returns, dtype=np.float64) - np.asarray(others, dtype=np.float64)
+    error = differences.std(ddof=1) / np.sqrt(differences.size) if differences.size > 1 else 0.0
+    return bool(differences.mean() > _STANDARD_ERRORS * error)
 
 
 def random_returns(

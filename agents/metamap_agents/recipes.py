@@ -10,12 +10,14 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 
+from metamap_agents.distillation import Distillation
 from metamap_agents.gains import GainSearch
+from metamap_agents.plateau import Plateau
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Split
 
-__all__ = ["NetArch", "PolicyKwargs", "Recipe", "Stage", "load_recipe", "read_recipes"]
+__all__ = ["NetArch", "OffPolicy", "OffPolicyNetArch", "PolicyKwargs", "Recipe", "Stage", "load_recipe", "read_recipes"]
 
 Stage = Literal["base", "parent", "expert"]
 _STAGES: tuple[Stage, ...] = ("base", "parent", "expert")
@@ -41,15 +43,72 @@ class PolicyKwargs(BaseModel):
     log_std_init: float = 0.0
 
 
+class OffPolicyNetArch(BaseModel):
+    """Hidden layers of actor (pi) and critics (qf)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    pi: tuple[PositiveInt, ...] = (256, 256)
+    qf: tuple[PositiveInt, ...] = (256, 256)
+
+
+class OffPolicy(BaseModel):
+    """Settings of SAC and TQC by SB3's and rl-zoo's names; steps and ``gamma`` are the recipe's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    n_envs: int = Field(default=4, ge=1)
+    learning_rate: float | str = 7.3e-4
+    buffer_size: PositiveInt = 300_000
+    learning_starts: int = Field(default=2_000, ge=0)
+    """Steps of random actions before the first update, of all environments together."""
+    batch_size: int = Field(default=256, ge=1)
+    tau: float = Field(default=0.01, gt=0, le=1)
+    train_freq: int = Field(default=8, ge=1)
+    """Steps of each environment between updates."""
+    gradient_steps: int = Field(default=-1, ge=-1)
+    """Updates each time; -1 for as many as there were steps."""
+    ent_coef: float | str = "auto"
+    """Weight of the entropy; ``auto``, or ``auto_<first value>``, learns it."""
+    net_arch: OffPolicyNetArch = OffPolicyNetArch()
+    activation_fn: Literal["tanh", "relu", "elu"] = "relu"
+    top_quantiles_to_drop_per_net: int = Field(default=2, ge=0)
+    """TQC only."""
+    normalize_reward: bool = False
+    """Divide rewards by the spread of returns, as PPO's always are."""
+
+    @field_validator("learning_rate")
+    @classmethod
+    def _check_learning_rate(cls, value: float | str) -> float | str:
+        return _checked_learning_rate(value)
+
+    @field_validator("ent_coef")
+    @classmethod
+    def _check_ent_coef(cls, value: float | str) -> float | str:
+        number = value.removeprefix("auto_") if isinstance(value, str) else value
+        try:
+            if value == "auto" or (float(number) > 0 and math.isfinite(float(number))):
+                return value if isinstance(value, str) and value.startswith("auto") else float(value)
+        except ValueError:
+            pass
+        raise ValueError("expected a positive number, 'auto' or 'auto_<number>'")
+
+    def schedule(self) -> float | Callable[[float], float]:
+        """The learning rate as SB3 takes it; see `Recipe.schedule`."""
+        return _schedule(self.learning_rate)
+
+
 class Recipe(BaseModel):
-    """One training with SB3's PPO. Names are rl-zoo's and SB3's; an unknown one is an error.
+    """One training, with SB3's PPO unless it says otherwise. Names are rl-zoo's and SB3's; an unknown one is an error.
 
     The n_steps * n_envs transitions of an update are dealt into mini-batches of ``batch_size`` without a rest.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
-    algorithm: Literal["ppo"] = "ppo"
+    algorithm: Literal["ppo", "sac", "tqc"] = "ppo"
+    """Experts only: SAC or TQC (extra ``contrib``) trains a teacher of another shape with ``off_policy``, and the
+    expert is its student, from phi_0; of the settings here it uses ``n_timesteps`` and ``gamma``."""
     policy: Literal["MlpPolicy"] = "MlpPolicy"
     n_envs: int = Field(default=64, ge=1)
     n_timesteps: PositiveInt
@@ -65,9 +124,10 @@ class Recipe(BaseModel):
     max_grad_norm: float = Field(default=0.5, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
-    start: Literal["base", "parent", "random"] = "base"
-    """The first weights: of an expert phi_0 or what the zoo's parent policy is on the task, of a parent phi_0 or random
-    ones. A base policy always starts from random ones."""
+    start: Literal["base", "parent", "nearest", "random"] = "base"
+    """The first weights: of an expert phi_0, what the zoo's parent policy is on the task, or the expert of the nearest
+    task (see `metamap_agents.chaining`); of a parent phi_0 or random ones. A base policy always starts from random
+    ones."""
     parent_timesteps: int = Field(default=0, ge=0)
     """Experts only: steps of PPO that follow where an expert starts from what the parent policy is on its task; 0 for
     none. On test-out tasks, where that is an extrapolation, ``n_timesteps`` follow as from any other start."""
@@ -75,14 +135,17 @@ class Recipe(BaseModel):
     """Parents only: the parameters that it is told; see `metamap_agents.parent`."""
     gain_search: GainSearch | None = None
     """Experts with ``start: parent`` only: search the gains with which the parent policy does best on the task."""
+    plateau: Plateau | None = None
+    """End PPO before ``n_timesteps`` when its return no longer improves; None never does."""
+    off_policy: OffPolicy | None = None
+    """Of a teacher; None for the defaults."""
+    distillation: Distillation | None = None
+    """From a teacher to the expert; None for the defaults."""
 
     @field_validator("learning_rate")
     @classmethod
     def _check_learning_rate(cls, value: float | str) -> float | str:
-        falls, start = _learning_rate(value)
-        if not 0 < start < math.inf:
-            raise ValueError("expected a positive number or 'lin_<number>'")
-        return value if falls else start  # YAML reads 1e-3, without a dot, as text
+        return _checked_learning_rate(value)
 
     @field_validator("told", mode="before")
     @classmethod
@@ -100,10 +163,29 @@ class Recipe(BaseModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _check_teacher(self) -> Recipe:
+        if self.algorithm == "ppo":
+            return self
+        if self.start not in ("base", "nearest"):
+            raise ValueError(
+                f"algorithm {self.algorithm!r} goes with start 'base' or 'nearest', got start {self.start!r}"
+            )
+        if self.plateau is not None:
+            raise ValueError(f"plateau is for rollouts of PPO, got algorithm {self.algorithm!r}")
+        starts = (self.off_policy or OffPolicy()).learning_starts
+        if starts >= self.n_timesteps:
+            raise ValueError(
+                f"off_policy.learning_starts = {starts} must be below n_timesteps = {self.n_timesteps}, "
+                "or nothing is learnt"
+            )
+        return self
+
     @property
     def whole_timesteps(self) -> int:
-        """Steps that a training takes: ``n_timesteps``, rounded up to whole rollouts of n_steps * n_envs."""
-        rollout = self.n_steps * self.n_envs
+        """Steps that a training takes: ``n_timesteps``, rounded up to whole rollouts; of a teacher, to its updates."""
+        teacher = self.off_policy or OffPolicy()
+        rollout = self.n_steps * self.n_envs if self.algorithm == "ppo" else teacher.n_envs * teacher.train_freq
         return math.ceil(self.n_timesteps / rollout) * rollout
 
     def after_parent(self, split: str) -> Recipe | None:
@@ -114,8 +196,7 @@ class Recipe(BaseModel):
 
     def schedule(self) -> float | Callable[[float], float]:
         """The learning rate as SB3 takes it: a number, or for rl-zoo's ``lin_<rate>`` a fall to zero."""
-        falls, start = _learning_rate(self.learning_rate)
-        return (lambda remaining: remaining * start) if falls else start
+        return _schedule(self.learning_rate)
 
 
 _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -123,6 +204,10 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("policy_kwargs",): PolicyKwargs,
     ("policy_kwargs", "net_arch"): NetArch,
     ("gain_search",): GainSearch,
+    ("plateau",): Plateau,
+    ("off_policy",): OffPolicy,
+    ("off_policy", "net_arch"): OffPolicyNetArch,
+    ("distillation",): Distillation,
 }
 
 
@@ -133,6 +218,18 @@ def _learning_rate(value: float | str) -> tuple[bool, float]:
         return falls, float(str(value).removeprefix("lin_"))
     except ValueError:
         return falls, math.nan
+
+
+def _checked_learning_rate(value: float | str) -> float | str:
+    falls, start = _learning_rate(value)
+    if not 0 < start < math.inf:
+        raise ValueError("expected a positive number or 'lin_<number>'")
+    return value if falls else start  # YAML reads 1e-3, without a dot, as text
+
+
+def _schedule(value: float | str) -> float | Callable[[float], float]:
+    falls, start = _learning_rate(value)
+    return (lambda remaining: remaining * start) if falls else start
 
 
 def read_recipes(stage: Stage) -> dict[str, dict[str, Any]]:
@@ -168,9 +265,14 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
         settings |= {**document.get(_DEFAULT, {}), **document.get(family, {})}
     settings |= overrides
     try:
-        return Recipe(**settings)
+        recipe = Recipe(**settings)
     except ValidationError as error:
         raise _told(error, stage, family) from None
+    if stage != "expert" and recipe.algorithm != "ppo":
+        raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: only experts may have another than 'ppo'")
+    if stage != "expert" and recipe.start == "nearest":
+        raise MetaMapError(f"{stage} recipe of {family!r}: start: only experts may start from the 'nearest'")
+    return recipe
 
 
 def _told(error: ValidationError, stage: Stage, family: str) -> MetaMapError:

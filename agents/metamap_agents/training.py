@@ -19,10 +19,13 @@ from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from metamap_agents.base_policy import BasePolicy
-from metamap_agents.evaluation import evaluate_policies, random_returns
+from metamap_agents.distillation import Distillation, Distilled, distil
+from metamap_agents.evaluation import EVALUATION_SEED, clearly_better, evaluate_policies, random_returns, run_episodes
 from metamap_agents.gains import Found, GainSearch, search_gains
 from metamap_agents.normalizer import ObservationNormalizer
+from metamap_agents.off_policy import Trained, train_teacher
 from metamap_agents.parent import Parent, ToldVecEnv, coordinate_scales, untold
+from metamap_agents.plateau import PlateauRule
 from metamap_agents.recipes import Recipe
 from metamap_agents.sb3_bridge import (
     SB3_ACTIVATIONS,
@@ -73,6 +76,11 @@ class Expert:
     base_returns: NDArray[np.float64]
     record: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def better(self) -> bool:
+        """Whether it is clearly better than the base policy; see `metamap_agents.evaluation.clearly_better`."""
+        return clearly_better(self.returns, self.base_returns)
+
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
@@ -98,28 +106,39 @@ def _global_generators_kept() -> Iterator[None]:
 
 
 class _Report(BaseCallback):
-    """Hands SB3's progress, and the policy on the way, to plain functions."""
+    """Hands SB3's progress, and the policy on the way, to plain functions; ends the training on a plateau."""
 
-    def __init__(self, on_progress: OnProgress | None, total: int, on_policy: OnPolicy | None = None) -> None:
+    def __init__(
+        self,
+        on_progress: OnProgress | None,
+        total: int,
+        on_policy: OnPolicy | None = None,
+        plateau: PlateauRule | None = None,
+    ) -> None:
         super().__init__()
         self._on_progress = on_progress
         self._on_policy = on_policy
+        self._plateau = plateau
         self._total = total
         self._ended = False
+        self.on_plateau = False
+        """Whether the training ended, before its last step, because its return no longer improved."""
 
     def _on_step(self) -> bool:
         return not self._ended
 
     def _on_rollout_start(self) -> None:
         """The policy is what the updates so far have made of it; at the very first, what training starts from."""
-        if self._on_policy is not None:
+        if self._on_policy is not None and not self._ended:
             self._ended = not self._on_policy(
                 self.num_timesteps, phi_from_sb3(cast(ActorCriticPolicy, self.model.policy))
             )
 
     def _on_rollout_end(self) -> None:
+        returns = [float(episode["r"]) for episode in self.model.ep_info_buffer or ()]
+        if self._plateau is not None and returns and self._plateau.reached(float(np.mean(returns))):
+            self._ended = self.on_plateau = self.num_timesteps < self._total  # after the update on this rollout
         if self._on_progress is not None:
-            returns = [float(episode["r"]) for episode in self.model.ep_info_buffer or ()]
             metrics = {"return": float(np.mean(returns))} if returns else {}
             self._on_progress(min(self.num_timesteps, self._total), self._total, metrics)
 
@@ -152,21 +171,27 @@ def _make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
 
 def _learn(
     model: PPO, recipe: Recipe, on_progress: OnProgress | None, what: str, on_policy: OnPolicy | None = None
-) -> None:
-    """Run PPO to its end, or to where ``on_policy`` ends it.
+) -> dict[str, Any]:
+    """Run PPO to its end, or to where ``on_policy`` or a plateau ends it.
+
+    Returns:
+        What the record says of it beside the steps.
 
     Raises:
         MetaMapError: the weights stopped being finite.
     """
     diverged = f"training {what} diverged, its weights or actions are not finite: lower the recipe's learning_rate"
+    rule = None if recipe.plateau is None else PlateauRule(recipe.plateau)
+    report = _Report(on_progress, recipe.n_timesteps, on_policy, rule)
     try:
-        model.learn(recipe.n_timesteps, callback=_Report(on_progress, recipe.n_timesteps, on_policy))
+        model.learn(recipe.n_timesteps, callback=report)
     except ValueError as error:
         if "Expected parameter" not in str(error):  # torch's words where an action has no distribution
             raise
         raise MetaMapError(diverged) from None  # the original lists every action
     if not all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters()):
         raise MetaMapError(diverged)
+    return {} if rule is None else {"stopped_on_plateau": report.on_plateau}
 
 
 def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, Any]:
@@ -207,7 +232,7 @@ def train_base(
     started = time.perf_counter()
     with torch_threads(_TORCH_THREADS), _global_generators_kept():
         model = _make_ppo(recipe, envs, seed)
-        _learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
+        ended = _learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
     seconds = time.perf_counter() - started
     statistics = cast(RunningMeanStd, envs.obs_rms)  # a dictionary only for dictionaries of observations
     std = np.sqrt(statistics.var + envs.epsilon)
@@ -217,7 +242,7 @@ def train_base(
         normalizer=ObservationNormalizer(statistics.mean, np.maximum(std, _SMALLEST_STD)),
         log_std=log_std_from_sb3(model.policy),
         critic=critic_from_sb3(model.policy),
-        record={"family": family_name, **_record(recipe, seed, model.num_timesteps, seconds)},
+        record={"family": family_name, **_record(recipe, seed, model.num_timesteps, seconds), **ended},
     )
 
 
@@ -235,6 +260,8 @@ def train_expert(
 ) -> Expert:
     """Fine-tune a policy on one task with PPO, so that phi* stays in the basin of where it started.
 
+    Where the recipe names another algorithm, that trains a teacher, and what is fine-tuned is its student.
+
     Args:
         task: the task.
         base: gives normaliser, critic and, unless ``start`` or ``parent`` is given, the first weights. The action noise
@@ -250,9 +277,13 @@ def train_expert(
     Raises:
         MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
     """
+    if recipe.algorithm != "ppo":
+        if on_policy is not None:
+            raise MetaMapError(f"on_policy watches PPO; the recipe's algorithm is {recipe.algorithm!r}")
+        return _train_student(task, base, recipe, seed, start, num_threads, on_progress)
     started = time.perf_counter()
     ours: Recipe | None = recipe
-    critic, steps, searched = base.critic, 0, {}
+    critic, steps, more = base.critic, 0, {}
     if start is not None:
         parent = None
     if parent is not None:
@@ -261,7 +292,7 @@ def train_expert(
         if recipe.gain_search is not None:
             found = _search(task, start, base, recipe.gain_search, parent, seed, num_threads)
             start, steps = found.phi, found.steps
-            searched = {"gains": found.gains.tolist(), "search_steps": found.steps}
+            more = {"gains": found.gains.tolist(), "search_steps": found.steps}
     phi = base.phi if start is None else start
     if ours is not None:
         fast = FamilyVecEnv([task] * ours.n_envs, seed, base.normalizer, num_threads)
@@ -274,11 +305,55 @@ def train_expert(
             if critic:
                 critic_into_sb3(model.policy, critic)
             log_std_into_sb3(model.policy, np.full_like(base.log_std, ours.policy_kwargs.log_std_init))
-            _learn(model, ours, on_progress, f"on {task.id} ({task.describe()})", on_policy)
+            more |= _learn(model, ours, on_progress, f"on {task.id} ({task.describe()})", on_policy)
             phi = phi_from_sb3(model.policy)
             steps += model.num_timesteps
     record = _record(recipe, seed, steps, time.perf_counter() - started)
-    return _evaluated(task, phi, base, num_threads, record | searched)
+    return _evaluated(task, phi, base, num_threads, record | more)
+
+
+def _train_student(
+    task: Task,
+    base: BasePolicy,
+    recipe: Recipe,
+    seed: int,
+    start: NDArray[np.float32] | None,
+    num_threads: int,
+    on_progress: OnProgress | None,
+) -> Expert:
+    """An expert that learnt from a teacher of another shape."""
+    started = time.perf_counter()
+    with torch_threads(_TORCH_THREADS), _global_generators_kept():
+        teacher = train_teacher(
+            task, base.normalizer, recipe, seed=seed, num_threads=num_threads, on_progress=on_progress
+        )
+        settings = recipe.distillation or Distillation()
+        student = distil(task, base, teacher.act, settings, seed=seed, start=start, num_threads=num_threads)
+    record = _record(recipe, seed, teacher.steps + student.steps, time.perf_counter() - started)
+    expert = _evaluated(task, student.phi, base, num_threads, record)
+    return replace(expert, record=record | _compared(expert, teacher, student, num_threads))
+
+
+def _compared(expert: Expert, teacher: Trained, student: Distilled, num_threads: int) -> dict[str, Any]:
+    """What the record of a student says of its teacher."""
+    of_teacher = run_episodes(
+        [expert.task],
+        lambda observations: teacher.act(observations[0])[None],
+        _EVALUATION_EPISODES,
+        EVALUATION_SEED,
+        num_threads=num_threads,
+    ).returns[0]
+    return {
+        "teacher": {"return": float(of_teacher.mean()), "returns": of_teacher.tolist(), "steps": teacher.steps},
+        "student": {
+            "return": float(expert.returns.mean()),
+            "steps": student.steps,
+            "losses": list(student.losses),
+            "round_returns": list(student.returns),
+            "round": student.chosen,
+        },
+        "worse_than_teacher": clearly_better(of_teacher, expert.returns),
+    }
 
 
 def _search(
@@ -348,8 +423,8 @@ def train_parent(
         if recipe.start == "base":
             phi_into_sb3(model.policy, spec.join(untold(base.spec.split(base.phi), len(mean))))
             critic_into_sb3(model.policy, untold(base.critic, len(mean)))
-        _learn(model, recipe, on_progress, f"the parent policy of {family_name!r}")
-    record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started)
+        ended = _learn(model, recipe, on_progress, f"the parent policy of {family_name!r}")
+    record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started) | ended
     return replace(blank, phi=phi_from_sb3(model.policy), critic=critic_from_sb3(model.policy), record=record)
 
 

@@ -68,8 +68,13 @@ class TrainExperts(Command):
     timesteps: Annotated[int | None, arg(metavar="N")] = None
     """Environment steps of PPO for each expert, instead of the recipe's."""
 
-    start: Literal["base", "parent"] | None = None
-    """What experts are made from, instead of the recipe's: phi_0 by PPO, or a parent policy that is told the task."""
+    start: Literal["base", "parent", "nearest"] | None = None
+    """What experts are made from, instead of the recipe's: phi_0, a parent policy that is told the task, or the expert
+    of the nearest task."""
+
+    algorithm: Literal["ppo", "sac", "tqc"] | None = None
+    """What trains experts, instead of the recipe's. SAC and TQC (extra `contrib`) train a teacher of another shape, and
+    the expert is its student; they go with `--start base`."""
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
@@ -85,6 +90,8 @@ class TrainExperts(Command):
             expert["parent_timesteps"] = self.timesteps
         if self.start is not None:
             expert["start"] = self.start
+        if self.algorithm is not None:
+            expert["algorithm"] = self.algorithm
         counts = TaskCounts(self.train, self.validation, self.test_in, self.test_out)
         _check(self.family, counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
@@ -104,7 +111,10 @@ class TrainExperts(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ListExperts(Command):
-    """List the experts of a zoo, with their returns beside the base policy's."""
+    """List the experts of a zoo, with their returns beside the base policy's.
+
+    An expert is better if the mean difference over the same episodes is above 0 by more than two standard errors.
+    """
 
     name: ClassVar[str] = "list"
 
@@ -140,12 +150,13 @@ class ListExperts(Command):
                 f"{expert.base_returns.mean():.1f}",
                 f"{expert.returns.mean():.1f}",
                 f"{expert.record.get('seconds', 0.0):.1f}",
+                "yes" if expert.better else "no",
             )
             for expert in experts
         ]
         if rows:
             numbers = ("base return", "expert return", "seconds")
-            print_table(("task", "split", "parameters", *numbers), rows, right=numbers)
+            print_table(("task", "split", "parameters", *numbers, "better"), rows, right=numbers)
         return 0
 
 
@@ -216,12 +227,15 @@ def _row(expert: Expert) -> dict[str, Any]:
         **expert.task.to_json(),
         "base_return": expert.base_returns.mean(),
         "expert_return": expert.returns.mean(),
+        "better": expert.better,
+        "stopped_on_plateau": expert.record.get("stopped_on_plateau"),
+        "worse_than_teacher": expert.record.get("worse_than_teacher"),
         "seconds": expert.record.get("seconds"),
     }
 
 
 def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
-    """Print how many experts of each split there are, and how good they are."""
+    """Print how many experts of each split there are, how good they are, and how many are better than phi_0."""
     from metamap_envs.parameters import Split
     from metamap_rl.cli.console import print_json, print_table
 
@@ -234,6 +248,7 @@ def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
             "experts": len(found),
             "base_return": sum(float(expert.base_returns.mean()) for expert in found) / len(found),
             "expert_return": sum(float(expert.returns.mean()) for expert in found) / len(found),
+            "better": sum(expert.better for expert in found),
         }
         for split, found in by_split.items()
     }
@@ -242,10 +257,10 @@ def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
         return
     print(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}")
     rows = [
-        (split, mean["experts"], f"{mean['base_return']:.1f}", f"{mean['expert_return']:.1f}")
+        (split, mean["experts"], f"{mean['base_return']:.1f}", f"{mean['expert_return']:.1f}", mean["better"])
         for split, mean in means.items()
     ]
-    numbers = ("experts", "base return", "expert return")
+    numbers = ("experts", "base return", "expert return", "better")
     print_table(("split", *numbers), rows, right=numbers)
 
 

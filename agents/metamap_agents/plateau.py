@@ -1,0 +1,44 @@
+"""When a training has stopped to improve."""
+
+from __future__ import annotations
+
+import math
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["Plateau", "PlateauRule"]
+
+
+class Plateau(BaseModel):
+    """Settings: PPO ends when its smoothed return has not improved for a while."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    patience: int = Field(ge=1)
+    """Rollouts in a row without an improvement, after which the training ends."""
+    least: float = Field(default=0.02, ge=0, lt=1)
+    """What counts as an improvement on the last one, as a share of the range of smoothed returns seen so far."""
+    smooth: float = Field(default=0.8, ge=0, lt=1)
+    """Share of the smoothed return that a rollout leaves as it was; 0 smooths nothing."""
+
+
+class PlateauRule:
+    """Follows the mean episode returns of one training."""
+
+    def __init__(self, settings: Plateau) -> None:
+        self._settings = settings
+        self._smoothed = math.nan
+        self._low, self._high = math.inf, -math.inf
+        self._best = -math.inf
+        self._waited = 0
+
+    def reached(self, mean_return: float) -> bool:
+        """Add the mean return after one more rollout; whether the training has stopped to improve."""
+        keep = self._settings.smooth if math.isfinite(self._smoothed) else 0.0
+        self._smoothed = mean_return if keep == 0 else keep * self._smoothed + (1 - keep) * mean_return
+        self._low, self._high = min(self._low, self._smoothed), max(self._high, self._smoothed)
+        if self._smoothed > self._best + self._settings.least * (self._high - self._low):
+            self._best, self._waited = self._smoothed, 0
+        else:
+            self._waited += 1
+        return self._waited >= self._settings.patience
