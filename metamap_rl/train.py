@@ -306,7 +306,9 @@ def _continued(start: Mapper, base: BasePolicy, family: str, survey: Survey | No
         raise MetaMapError("start: the mapper was trained around another base policy than the one given")
     if survey is not None and survey.names != start.coordinates:
         raise MetaMapError(f"survey: expected the coordinates {start.coordinates} of start, got {survey.names}")
-    return copy.deepcopy(start)
+    mapper = copy.deepcopy(start)
+    mapper.check = None  # it judged the mapper that was
+    return mapper
 
 
 def _check_fit(base: BasePolicy, examples: Examples, what: str, feature_size: int | None = None) -> None:
