@@ -39,9 +39,11 @@ class Scales:
     def of(cls, examples: Examples, phi_0: Tensor, survey: Survey | None = None) -> Scales:
         """Take means and standard deviations over tasks.
 
-        Features are measured over the survey where there is one, since it has many more tasks. Where every ``phi*``
-        given is phi_0 itself (examples that say how a network must behave, not which weights do it), the unit of all
-        weights is the root mean square of phi_0.
+        The unit of a weight is the root mean square of ``phi* - phi_0``, what all tasks share included: experts
+        of one parent share almost all of it, and in units of what differs between them the common part would be many
+        units away from the untrained mapper. Where every ``phi*`` given is phi_0 itself (examples that say how a
+        network must behave, not which weights do it), it is the root mean square of phi_0, for all weights. Features
+        are measured over the survey where there is one, since it has many more tasks.
         """
         source = examples.features if survey is None else survey.features
         feature_mean, feature_std = _mean_and_std(source.flatten(0, 2))
@@ -52,7 +54,7 @@ class Scales:
         return cls(
             feature_mean=feature_mean,
             feature_std=feature_std,
-            weight_scale=change.std(dim=0, correction=0).clamp(min=floor),
+            weight_scale=change.square().mean(dim=0).sqrt().clamp(min=floor),
             coordinate_mean=coordinate_mean,
             coordinate_std=coordinate_std,
         )

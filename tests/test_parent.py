@@ -20,6 +20,7 @@ from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.training import train_base, train_expert, train_parent
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, Task, get_family
+from metamap_envs.family import list_families
 from metamap_rl.workflow import TaskCounts, fill_zoo
 
 CARTPOLE = "cartpole-swingup"
@@ -227,6 +228,13 @@ def test_a_parents_recipe_is_the_base_recipe_with_changes() -> None:
     assert (parent.start, parent.told) == ("random", "all")
     assert parent.model_copy(update={"start": base.start, "told": base.told}) == base
     assert load_recipe("reacher-goal", "parent").start == "base"
+
+
+@pytest.mark.parametrize("name", list_families())
+def test_recipes_tell_parameters_that_the_family_has(name: str) -> None:
+    family, recipe = get_family(name), load_recipe(name, "parent")
+    told = family.space.names if recipe.told == "all" else recipe.told
+    assert len(coordinate_columns(family, told)) >= len(told)
 
 
 def test_another_network_is_told(base: BasePolicy) -> None:
