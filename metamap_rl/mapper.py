@@ -38,7 +38,7 @@ class MapperConfig:
 
     encoder: str = "pooling"
     """Name of the encoder, D -> z."""
-    hypernetwork: str = "residual"
+    hypernetwork: str = "modulation"
     """Name of the hypernetwork, z -> change of the weights."""
     context_size: int = 32
     """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""

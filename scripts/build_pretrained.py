@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from metamap_envs.family import list_families
-from metamap_rl.mapper import MapperConfig
 from metamap_rl.pretrained import PRETRAINED, save_experts
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
@@ -29,9 +28,6 @@ COUNTS = {
     "cheetah-actuators": TaskCounts(train=40, validation=8, test_in=16),  # the 64 sign patterns, once each
     "cheetah-velocity-actuators": TaskCounts(train=40, validation=8, test_in=16),
 }
-SHAPE = MapperConfig(hypernetwork="modulation")
-"""Chosen on validation tasks: needed where effects of single actuators have to compose, as good as others elsewhere."""
-
 UPDATES = 2000
 
 
@@ -51,7 +47,7 @@ def build(family: str, zoo_root: Path, out: Path, seed: int) -> dict[str, Any]:
     )
     report(family, "training the mapper")
     checkpoint = zoo_root / f"{family}-mapper.safetensors"
-    mapper = train_mapper(zoo, config=TrainConfig(seed=seed, steps=UPDATES), mapper_config=SHAPE, checkpoint=checkpoint)
+    mapper = train_mapper(zoo, config=TrainConfig(seed=seed, steps=UPDATES), checkpoint=checkpoint)
     folder = out / family
     mapper.save(folder, overwrite=True, half=True)
     save_experts(folder, [zoo.get(task) for task in zoo.tasks("test-in", BUNDLED_EXPERTS)])

@@ -109,7 +109,7 @@ def sinusoid() -> Benchmark:
             validation_every=1000,
             weight_decay=0.0,
         ),
-        shape=MapperConfig(context_size=64, encoder_hidden=256, hypernetwork_hidden=256),
+        shape=MapperConfig(hypernetwork="residual", context_size=64, encoder_hidden=256, hypernetwork_hidden=256),
         maml={
             "MAML": {points: MAMLConfig(iterations=20_000) for points in (5, 10)},
             # Better per iteration, but an iteration is three times as dear: as long a training in all.
@@ -145,7 +145,7 @@ def linear() -> Benchmark:
             validation_every=1000,
             weight_decay=0.0,
         ),
-        shape=MapperConfig(context_size=64, encoder_hidden=256, hypernetwork_hidden=256),
+        shape=MapperConfig(hypernetwork="residual", context_size=64, encoder_hidden=256, hypernetwork_hidden=256),
         maml={
             "MAML": {
                 points: MAMLConfig(iterations=5000, inner_rate=rate)

@@ -33,19 +33,19 @@ FAMILY_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
 )
 
 
-def families_table(results: list[dict[str, Any]]) -> list[str]:
-    """All families: one row for each document and loss."""
+def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
+    """All families: one row for each document, by name, and loss."""
     lines = [
         "| gap closed, IQM [95 % interval] | seeds | tasks | base | expert | "
         + " | ".join(name for name, *_ in FAMILY_COLUMNS)
         + " |",
         "| --- | --- | --- | --- | --- |" + " --- |" * len(FAMILY_COLUMNS),
     ]
-    for result in results:
+    for document, result in results.items():
         for loss, entry in result["losses"].items():
             splits = entry["splits"]
             first = splits["test-in"]
-            name = result["family"] if len(result["losses"]) == 1 else f"{result['family']}, {loss} loss"
+            name = document if len(result["losses"]) == 1 else f"{document}, {loss} loss"
             cells = [cell(splits.get(split), method, steps) for _, split, method, steps in FAMILY_COLUMNS]
             lines.append(
                 f"| {name} | {first['seeds']} | {first['counted_tasks']} of {len(first['tasks'])} "
@@ -232,7 +232,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     documents = {path.stem: read_json(path) for path in sorted(arguments.results.glob("*.json"))}
-    print("\n".join(families_table([document for name, document in documents.items() if name not in TABLES])))
+    print("\n".join(families_table({name: document for name, document in documents.items() if name not in TABLES})))
     for name in TABLES:
         if name in documents:
             print("\n".join(TABLES[name](documents[name])))

@@ -22,7 +22,7 @@ from metamap_rl.scales import Scales
 
 FAMILY = "reacher-goal"
 SPEC = PolicySpec(get_family(FAMILY).observation_size, get_family(FAMILY).action_size, hidden=())
-SMALL = MapperConfig(context_size=8, encoder_hidden=32, hypernetwork_hidden=32)
+SMALL = MapperConfig(hypernetwork="residual", context_size=8, encoder_hidden=32, hypernetwork_hidden=32)
 STEPS = 40
 FEATURES = 2 * SPEC.observation_size + SPEC.action_size + 2  # observation, action, its energy, reward, change
 

@@ -347,4 +347,4 @@ def test_pairs_that_do_not_fit_together_are_refused(change: dict[str, Any], mess
 
 
 def test_the_default_mapper_has_the_size_that_was_meant() -> None:
-    assert MapperConfig() == MapperConfig("pooling", "residual", 32, 128, 128)
+    assert MapperConfig() == MapperConfig("pooling", "modulation", 32, 128, 128)

@@ -55,7 +55,7 @@ class MapperSettings(Settings):
     """Shape of the mapper; see `metamap_rl.mapper.MapperConfig`."""
 
     encoder: str = MapperConfig.encoder
-    hypernetwork: str = MapperConfig.hypernetwork
+    hypernetwork: str = "residual"
     context_size: Whole = MapperConfig.context_size
     encoder_hidden: Whole = MapperConfig.encoder_hidden
     hypernetwork_hidden: Whole = MapperConfig.hypernetwork_hidden

@@ -70,7 +70,7 @@ class TrainMapper(Command):
     encoder: str = "pooling"
     """Network that reads D."""
 
-    hypernetwork: str = "residual"
+    hypernetwork: str = "modulation"
     """Network that writes the weights."""
 
     survey_tasks: Annotated[int, arg(metavar="N")] = 2048
