@@ -26,7 +26,7 @@ from metamap_rl.stream.gradient import Step
 from metamap_rl.stream.learner import Experience, Learner, UpdateConfig, make_learner
 from metamap_rl.stream.memory import Item, Memory
 
-SHAPE = MapperConfig(context_size=8, encoder_hidden=24, hypernetwork_hidden=24)
+SHAPE = MapperConfig(hypernetwork="residual", context_size=8, encoder_hidden=24, hypernetwork_hidden=24)
 UPDATE = UpdateConfig(updates=60, batch=8, states=16, learning_rate=5e-3, warmup=5, lengths=(10, 20, 40))
 BRIEF = replace(UPDATE, updates=2)
 """For tests in which nothing need be learnt."""
