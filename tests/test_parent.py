@@ -12,6 +12,7 @@ import torch
 
 import tiny
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.evaluation import Episodes
 from metamap_agents.functional import forward
 from metamap_agents.parent import Parent, ToldVecEnv, coordinate_columns, coordinate_scales
 from metamap_agents.policy_spec import PolicySpec
@@ -165,6 +166,35 @@ def test_a_zoo_of_folded_experts(tmp_path: Path) -> None:
         assert expert.record["steps"] == 0
     with pytest.raises(MetaMapError, match="trained with told 'all', asked for is"):
         made(tmp_path / "zoo", told=[])
+
+
+@pytest.mark.parametrize("better", [True, False])
+def test_phi_0_is_the_parent_told_the_mean_where_that_is_better(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool
+) -> None:
+    seen: list[np.ndarray] = []
+
+    def returns(
+        tasks: Sequence[Task], spec: PolicySpec, phi: np.ndarray, *_: Any, episodes: int, **__: Any
+    ) -> Episodes:
+        seen.append(phi)
+        values = np.arange(len(tasks) * episodes, dtype=float).reshape(len(tasks), episodes)
+        return Episodes(values + (len(seen) == 2) * (1.0 if better else -1.0), np.full(values.shape, 50))
+
+    monkeypatch.setattr("metamap_agents.building.evaluate_policies", returns)
+    zoo = made(tmp_path / "zoo")
+    before, mean = seen  # once, though the zoo was then filled
+    assert not np.array_equal(before, mean)
+    middle = np.mean([zoo.parent.phi_for(task) for task in zoo.family.sample("train", 1024, zoo.seed)], axis=0)
+    np.testing.assert_allclose(mean, middle, atol=1e-4)
+    again = Zoo.open(tmp_path / "zoo").base
+    assert np.array_equal(again.phi, mean if better else before)
+    assert again.record["mean_parent"]["taken"] is better
+    values = zoo.parent.mean_critic() if better else again.critic
+    for name, array in again.critic.items():
+        assert np.array_equal(array, values[name])
+    made(tmp_path / "zoo")
+    assert len(seen) == 2, "settled once"
 
 
 def test_ppo_goes_on_from_the_parent(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.chaining import Link, chain
+from metamap_agents.evaluation import clearly_better, evaluate_policies
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
 from metamap_agents.parent import Parent
 from metamap_agents.recipes import Recipe, load_recipe
@@ -21,7 +22,11 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 
-__all__ = ["build_base", "build_experts", "build_parent", "lacks_parent", "parent_for"]
+__all__ = ["build_base", "build_experts", "build_parent", "lacks_parent", "parent_for", "settle_base"]
+
+_SETTLED = "mean_parent"
+_SETTLING_TASKS = 64
+_SETTLING_EPISODES = 2
 
 OnExpert = Callable[[int, int, Expert], None]
 """Called after each expert with (finished, in total, the expert)."""
@@ -76,6 +81,40 @@ def build_parent(
                     on_progress=on_progress,
                 )
             )
+
+
+def settle_base(zoo: Zoo, *, num_threads: int = 0) -> None:
+    """Let phi_0 be the parent's policy told the mean of the training tasks, if that is clearly better on such tasks.
+
+    A parent is trained longer, and knows more. Where its policy for the mean task is the better robust policy, what
+    an expert gains over the old phi_0 would be mere training, not adaptation. Done once, before the first expert;
+    then the record of the base policy has ``mean_parent``: the mean returns of both, and which was taken.
+
+    Args:
+        zoo: with a base policy and a parent policy.
+        num_threads: of the simulator; 0 takes all cores.
+
+    Raises:
+        MetaMapError: no base or parent policy, or another process is at it.
+    """
+    if _SETTLED in zoo.base.record or zoo.experts():
+        return
+    with _sole(zoo, "base"):
+        base, parent = zoo.base, zoo.parent
+        tasks = zoo.tasks("train", _SETTLING_TASKS)
+        returns = [
+            evaluate_policies(
+                tasks, base.spec, phi, base.normalizer, episodes=_SETTLING_EPISODES, num_threads=num_threads
+            ).returns.mean(axis=1)
+            for phi in (base.phi, parent.mean_phi())
+        ]
+        taken = clearly_better(returns[1], returns[0])
+        means = {"base_return": float(returns[0].mean()), "return": float(returns[1].mean())}
+        found = {**means, "tasks": len(tasks), "taken": taken}
+        record = {**base.record, _SETTLED: found}
+        if taken:
+            base = replace(base, phi=parent.mean_phi(), critic=parent.mean_critic())
+        zoo.put_base(replace(base, record=record))
 
 
 @contextmanager

@@ -77,6 +77,15 @@ class Parent:
         """Weights of the value network for one task, by name; empty if there is none."""
         return _folded(self.critic, self.coordinates([task])[0]) if self.critic else {}
 
+    def mean_phi(self) -> NDArray[np.float32]:
+        """Weights [P] of the policy that is told the mean of the training tasks, whatever the task."""
+        parts = _folded(self.spec.split(self.phi), np.zeros_like(self.mean))
+        return PolicySpec.infer(parts, self.spec.activation, "parent policy").join(parts)
+
+    def mean_critic(self) -> dict[str, NDArray[np.float32]]:
+        """Weights of its value network, by name; empty if there is none."""
+        return _folded(self.critic, np.zeros_like(self.mean)) if self.critic else {}
+
     def own_task(self, task: Task) -> Task:
         """The task with what it was not told at its default: what the policy can be expected to be good at."""
         return get_family(self.family).task({name: task[name] for name in self.told})

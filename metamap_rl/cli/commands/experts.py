@@ -78,7 +78,7 @@ class TrainExperts(Command):
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
-        from metamap_agents.building import build_base, build_parent, lacks_parent
+        from metamap_agents.building import build_base, build_parent, lacks_parent, settle_base
         from metamap_agents.executors import make_executor
         from metamap_agents.recipes import load_recipe
         from metamap_agents.zoo import Zoo
@@ -99,8 +99,11 @@ class TrainExperts(Command):
             check_settings(zoo, base_overrides=base, expert_overrides=expert)
             if not zoo.has_base:
                 _train_first(zoo, base, "base", build_base)
-            if lacks_parent(zoo, load_recipe(self.family, "expert", **expert)):
+            recipe = load_recipe(self.family, "expert", **expert)
+            if lacks_parent(zoo, recipe):
                 _train_first(zoo, base, "parent", build_parent)
+            if recipe.start == "parent":
+                settle_base(zoo)
             tasks = counts.tasks(zoo)
             _train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
