@@ -54,6 +54,56 @@ def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
     return [*lines, ""]
 
 
+TARGETS = {  # of the gap closed from 50 steps of D; what changes is the reward, the actuators or the dynamics
+    **dict.fromkeys(("ant-direction", "ant-goal", "cheetah-direction", "cheetah-velocity", "reacher-goal"), 0.97),
+    **dict.fromkeys(("cheetah-actuators", "cheetah-velocity-actuators"), 0.90),
+}
+DYNAMICS_TARGET, DYNAMICS_GAIN, ORACLE_DISTANCE = 0.90, 0.10, 0.03
+
+
+def number(summary: dict[str, Any], method: str, steps: int | None) -> float:
+    """Gap closed of one method, the IQM alone."""
+    found = [entry for entry in summary["methods"] if (entry["method"], entry["steps"]) == (method, steps)]
+    return float(found[0]["gap_closed"]["iqm"]) if found and found[0]["gap_closed"] else float("nan")
+
+
+def targets_table(results: dict[str, dict[str, Any]]) -> list[str]:
+    """Each family beside its target; dynamics families, in which the expert gains enough, as one average."""
+    lines = [
+        "| gap closed at 50 steps, test-in | target | found | | below the oracle | |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+
+    def row(name: str, target: float | None, found: float, distance: float) -> None:
+        reached = "–" if target is None else _verdict(round(found, 2) >= target)
+        near = _verdict(round(distance, 2) <= ORACLE_DISTANCE)
+        goal = "–" if target is None else f"{target:.2f}"
+        lines.append(f"| {name} | {goal} | {found:.2f} | {reached} | {distance:.2f} | {near} |")
+
+    dynamics = []
+    for name, result in results.items():
+        if result["family"] != name or "both" not in result["losses"]:
+            continue
+        summary = result["losses"]["both"]["splits"]["test-in"]
+        found, told = number(summary, "mapper", 50), number(summary, "oracle", None)
+        if name in TARGETS:
+            row(name, TARGETS[name], found, told - found)
+            continue
+        base, expert = (sum(summary[key]) / len(summary[key]) for key in ("base_returns", "expert_returns"))
+        gain = (expert - base) / abs(base)
+        row(f"{name} (expert {gain:+.0%})", None, found, told - found)
+        if gain > DYNAMICS_GAIN:
+            dynamics.append((found, told))
+    if dynamics:
+        found, told = (sum(values) / len(dynamics) for values in zip(*dynamics, strict=True))
+        row(f"mean of the {len(dynamics)} where the expert gains over 10 %", DYNAMICS_TARGET, found, told - found)
+    return [*lines, ""]
+
+
+def _verdict(reached: bool) -> str:
+    return "met" if reached else "**missed**"
+
+
 def mean(values: list[float]) -> str:
     return f"{sum(values) / len(values):.1f}"
 
@@ -232,7 +282,8 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
     arguments = parser.parse_args()
     documents = {path.stem: read_json(path) for path in sorted(arguments.results.glob("*.json"))}
-    print("\n".join(families_table({name: document for name, document in documents.items() if name not in TABLES})))
+    families = {name: document for name, document in documents.items() if name not in TABLES and "losses" in document}
+    print("\n".join([*families_table(families), *targets_table(families)]))
     for name in TABLES:
         if name in documents:
             print("\n".join(TABLES[name](documents[name])))
