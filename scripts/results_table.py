@@ -1,7 +1,8 @@
-"""Print the README's tables, as Markdown, from the documents in ``docs/results``.
+"""Print the tables of README and docs, as Markdown, from the documents in ``docs/results``, or bring pages up to date.
 
 python scripts/measure_adaptation.py FAMILY --out docs/results/FAMILY.json
 python scripts/results_table.py
+python scripts/results_table.py --into README.md docs/measurements.md
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.storage import read_json
+from metamap_agents.storage import read_json, write_bytes
+from metamap_envs.errors import unknown_name
 
 
 def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
@@ -82,7 +84,7 @@ def targets_table(results: dict[str, dict[str, Any]]) -> list[str]:
 
     dynamics = []
     for name, result in results.items():
-        if result["family"] != name or "both" not in result["losses"]:
+        if "both" not in result["losses"]:
             continue
         summary = result["losses"]["both"]["splits"]["test-in"]
         found, told = number(summary, "mapper", 50), number(summary, "oracle", None)
@@ -277,16 +279,49 @@ TABLES = {
 }
 
 
+def tables(folder: Path) -> dict[str, str]:
+    """Every table of a folder of documents by name.
+
+    Of the families, of their targets, of variants (measured with other settings: not named as their family is), and
+    those of `TABLES`.
+    """
+    documents = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    families = {name: document for name, document in documents.items() if name not in TABLES and "losses" in document}
+    named = {name: document for name, document in families.items() if document["family"] == name}
+    variants = {name: document for name, document in families.items() if document["family"] != name}
+    made = {"families": families_table(named), "targets": targets_table(named), "variants": families_table(variants)}
+    made |= {name: TABLES[name](documents[name]) for name in TABLES if name in documents}
+    return {name: "\n".join(lines).strip() for name, lines in made.items()}
+
+
+def filled(text: str, made: dict[str, str]) -> str:
+    """A page with each table that it has a place for: between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
+
+    Raises:
+        MetaMapError: a place for a table that there is not.
+    """
+
+    def table(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in made:
+            raise unknown_name("table", name, made)
+        return f"<!-- {name} -->\n\n{made[name]}\n\n<!-- /{name} -->"
+
+    return re.sub(r"<!-- ([a-z-]+) -->.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path("docs/results"))
+    parser.add_argument(
+        "--into", nargs="+", type=Path, default=[], help="pages to bring up to date, instead of printing"
+    )
     arguments = parser.parse_args()
-    documents = {path.stem: read_json(path) for path in sorted(arguments.results.glob("*.json"))}
-    families = {name: document for name, document in documents.items() if name not in TABLES and "losses" in document}
-    print("\n".join([*families_table(families), *targets_table(families)]))
-    for name in TABLES:
-        if name in documents:
-            print("\n".join(TABLES[name](documents[name])))
+    made = tables(arguments.results)
+    for page in arguments.into:
+        write_bytes(page, filled(page.read_text(encoding="utf-8"), made).encode())
+    if not arguments.into:
+        print("\n\n".join(made.values()))
 
 
 if __name__ == "__main__":
