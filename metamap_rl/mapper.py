@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from metamap_agents.base_policy import BasePolicy
@@ -18,6 +19,7 @@ from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.settings import STRICT, Whole
 from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
@@ -36,15 +38,17 @@ class MapperConfig:
         MetaMapError: an unknown encoder or hypernetwork, or a size that is not a whole number in range.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     encoder: str = "pooling"
     """Name of the encoder, D -> z."""
     hypernetwork: str = "modulation"
     """Name of the hypernetwork, z -> change of the weights."""
-    context_size: int = 32
+    context_size: Whole = 32
     """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""
-    encoder_hidden: int = 128
+    encoder_hidden: Whole = 128
     """Width of the encoder's hidden layers."""
-    hypernetwork_hidden: int = 128
+    hypernetwork_hidden: Whole = 128
     """Width of the hypernetwork's hidden layers."""
 
     def __post_init__(self) -> None:
@@ -52,7 +56,7 @@ class MapperConfig:
         HYPERNETWORKS.get(self.hypernetwork)
         for name, least in (("context_size", 2), ("encoder_hidden", 1), ("hypernetwork_hidden", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise MetaMapError(f"mapper config: {name}: expected a whole number >= {least}, got {value!r}")
 
     @classmethod

@@ -27,14 +27,13 @@ from metamap_agents.storage import claim_output, library_versions, read_json, wr
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
-from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.events import Doing, OnStream, StreamEvent
 from metamap_rl.stream.experts import ExpertCache, bases_of
 from metamap_rl.stream.kinds import Arrival, arrivals
-from metamap_rl.stream.learner import UpdateConfig, make_learner
+from metamap_rl.stream.learner import make_learner
 from metamap_rl.stream.loop import run_stream
 from metamap_rl.stream.memory import Memory
 from metamap_rl.stream.record import Record
@@ -361,13 +360,13 @@ def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_eve
         arrivals=coming,
         cache=cache,
         probe=probe_from_json(config.probe),
-        update=UpdateConfig(**config.update.model_dump()),
+        update=config.update,
         stream_board=boards[0],
         held_out_board=boards[1],
         record=run.record,
         store=ArtifactStore(run.root / "artifacts"),
         learner=learner,
-        mapper=EmbodiedMapper(MapperConfig(**config.mapper.model_dump()), seed=config.seeds.learner),
+        mapper=EmbodiedMapper(config.mapper, seed=config.seeds.learner),
         memory=Memory(learner.retention, config.memory_bytes),
         detector=ShiftDetector(),
         num_threads=num_threads,
