@@ -30,7 +30,8 @@ from metamap_rl.registry import Registry
 __all__ = ["COMBINATIONS", "Combination", "Ensemble", "mean_of_actions", "mean_of_weights"]
 
 FORMAT_VERSION = 1
-_MANIFEST = "ensemble.json"
+MANIFEST_FILE = "ensemble.json"
+"""By which a folder is known for an ensemble's."""
 
 Combination = Callable[[PolicySpec, Tensor], tuple[PolicySpec, Tensor]]
 """Networks [..., E, P] of one shape to one network [..., P'], perhaps of another shape."""
@@ -190,7 +191,7 @@ class Ensemble:
         for index, member in enumerate(self.members):
             member.save(directory / _member(index), overwrite=overwrite)
         document = {"format_version": FORMAT_VERSION, "members": len(self), "versions": library_versions()}
-        write_json(directory / _MANIFEST, document)  # last: a folder with it is whole
+        write_json(directory / MANIFEST_FILE, document)  # last: a folder with it is whole
 
     @classmethod
     def load(cls, directory: str | Path) -> Ensemble:
@@ -199,9 +200,9 @@ class Ensemble:
         Raises:
             MetaMapError: not an ensemble's folder, another format version, or a member that is missing or damaged.
         """
-        path = Path(directory) / _MANIFEST
+        path = Path(directory) / MANIFEST_FILE
         if not path.is_file():
-            raise MetaMapError(f"{directory}: not a saved ensemble, there is no {_MANIFEST} in it")
+            raise MetaMapError(f"{directory}: not a saved ensemble, there is no {MANIFEST_FILE} in it")
         document = read_json(path)
         found = document.get("format_version") if isinstance(document, dict) else None
         if found != FORMAT_VERSION:

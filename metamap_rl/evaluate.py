@@ -169,7 +169,8 @@ def evaluate_mappers(
     if rounds not in (1, 2):
         raise MetaMapError(f"rounds: expected 1 or 2, got {rounds}")
     _check_belonging(mappers, [*experts, *training_experts])
-    run = _Run(mappers, experts, tuple(lengths), episodes, num_threads, on_method)
+    lengths = tuple(dict.fromkeys(lengths))
+    run = _Run(mappers, experts, lengths, episodes, num_threads, on_method)
     evaluation = run.references()
     for steps in lengths:
         evaluation.methods.append(run.mapped("mapper", steps, shift=0))
@@ -262,7 +263,7 @@ class _Run:
         return Evaluation(
             tasks=self.tasks,
             episodes=self.episodes,
-            random=random_returns(self.tasks, episodes=self.episodes).mean(axis=1),
+            random=random_returns(self.tasks, episodes=self.episodes, num_threads=self.num_threads).mean(axis=1),
             base=self.returns(self.base.phi),
             expert=self.returns(np.stack([expert.phi for expert in self.experts])),
             rollouts=self.rollouts,

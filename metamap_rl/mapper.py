@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import check_arrays
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
-from metamap_envs.settings import STRICT, Whole
+from metamap_envs.settings import STRICT, Whole, parse
 from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
@@ -57,7 +57,7 @@ class MapperConfig:
         for name, least in (("context_size", 2), ("encoder_hidden", 1), ("hypernetwork_hidden", 1)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise MetaMapError(f"mapper config: {name}: expected a whole number >= {least}, got {value!r}")
+                raise MetaMapError(f"{name}: expected a whole number >= {least}, got {value!r}")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MapperConfig:
@@ -66,11 +66,7 @@ class MapperConfig:
         Raises:
             MetaMapError: a key that is no field, with the closest one, or a bad value.
         """
-        names = [item.name for item in fields(cls)]
-        for key in document:
-            if key not in names:
-                raise unknown_name("key of the mapper config", key, names)
-        return cls(**document)
+        return parse(cls, document, "mapper config")
 
 
 class Mapper(nn.Module):
@@ -356,10 +352,13 @@ def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[
     """Return name and shape of every array that a manifest promises, without allocating any of them."""
     base = BasePolicy.shapes(manifest["base"])
     features, coordinates = (manifest["feature_size"],), (len(manifest["coordinates"]),)
-    with torch.device("meta"):
-        spec = PolicySpec.from_json(manifest["base"]["spec"])
-        networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
-        parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
+    spec = PolicySpec.from_json(manifest["base"]["spec"])
+    try:
+        with torch.device("meta"):
+            networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
+    except (RuntimeError, TypeError) as error:  # torch's words for a number that is too large
+        raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of a size that there is not") from error
+    parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
     described = manifest.get("check")
     check = {} if described is None else SelfCheck.shapes(described, spec, config.context_size)
     return {

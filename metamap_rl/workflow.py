@@ -161,6 +161,8 @@ def check_recipes(zoo: Zoo, *, base: Recipe, parent: Recipe, expert: Recipe) -> 
 
 def _compare(zoo: Zoo, what: str, record: Mapping[str, Any], recipe: Recipe) -> None:
     before, now = record.get("recipe", {}), recipe.model_dump(mode="json")
+    if not isinstance(before, Mapping):
+        raise MetaMapError(f"{zoo.root}: its {what} has a damaged record: recipe: expected an object, got {before!r}")
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             raise MetaMapError(

@@ -61,6 +61,8 @@ def test_several_members_are_an_ensemble(tiny_zoo: Zoo, tmp_path: Path, capsys: 
     )
     assert finished.returncode == 0, finished.stderr
     assert [row["steps"] for row in json.loads(out.read_text())["lengths"]] == [5, 20]
+    assert app.main(["mapper", "show", str(tmp_path / "e")]) == 2
+    assert "an ensemble; name one of the mappers in it" in capsys.readouterr().err
 
 
 class StoppedError(Exception):

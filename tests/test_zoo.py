@@ -338,7 +338,9 @@ def test_damaged_experts_are_named(tiny_zoo: Zoo, tmp_path: Path) -> None:
         (good[:50], "truncated"),
         (json.dumps({**json.loads(good), "returns": "many"}), "expected returns, one number for each episode"),
         (json.dumps({**json.loads(good), "base_returns": []}), "expected returns, one number for each episode"),
+        (json.dumps({**json.loads(good), "base_returns": [1.0]}), "expected as many base_returns as returns"),
         (json.dumps({**json.loads(good), "record": 3}), "record: expected an object, got 3"),
+        (json.dumps({**json.loads(good), "record": {"seconds": None}}), "record: seconds: expected a number"),
         (json.dumps({**json.loads(good), "task": zoo.experts()[1].task.to_json()}), "expected the expert of"),
         (
             json.dumps({**json.loads(good), "task": get_family("cheetah-velocity").task().to_json()}),

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import reprlib
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from metamap_envs.errors import MetaMapError, unknown_name
 
@@ -43,14 +43,14 @@ Number = Annotated[float, BeforeValidator(_no_bool)]
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80  # Python 3.12 takes them as arguments
 
-Model = TypeVar("Model", bound=BaseModel)
+Model = TypeVar("Model")
 
 
-def parse(model: type[Model], document: Mapping[str, Any], what: str) -> Model:
+def parse(model: type[Model], document: object, what: str) -> Model:
     """Make settings from a document.
 
     Args:
-        model: their class.
+        model: their class, a pydantic model or a dataclass.
         document: plain values.
         what: the thing or file that the document is, put in front of the error.
 
@@ -58,7 +58,7 @@ def parse(model: type[Model], document: Mapping[str, Any], what: str) -> Model:
         MetaMapError: the first thing that is wrong, by its dotted place in the document.
     """
     try:
-        return model.model_validate(document)
+        return TypeAdapter(model).validate_python(document)
     except ValidationError as error:
         raise sentence(error, model, what) from None
 
