@@ -25,6 +25,7 @@ from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.spaces import action_space, observation_space
 from metamap_rl.mapper import Mapper
+from metamap_rl.probe import probe_identity
 from metamap_rl.registry import Registry
 
 __all__ = ["COMBINATIONS", "Combination", "Ensemble", "mean_of_actions", "mean_of_weights"]
@@ -97,7 +98,7 @@ class Ensemble:
         for index, member in enumerate(self.members[1:], start=1):
             for what, found, wanted in (
                 ("family", member.family, first.family),
-                ("probe", member.probe, first.probe),
+                ("probe", probe_identity(member.probe), probe_identity(first.probe)),
                 ("policy shape", member.base.spec, first.base.spec),
                 ("base policy", member.base.phi.tobytes(), first.base.phi.tobytes()),
             ):

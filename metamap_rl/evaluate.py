@@ -16,7 +16,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.pairs import task_coordinates
-from metamap_rl.probe import Transitions, collect, probe_from_json
+from metamap_rl.probe import Transitions, collect, probe_from_json, probe_identity
 from metamap_rl.rounds import collect_again
 from metamap_rl.statistics import bootstrap_interval
 
@@ -205,7 +205,7 @@ def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> No
             raise MetaMapError(f"the mappers are of different families, {first.family!r} and {mapper.family!r}")
         if mapper.base.spec != first.base.spec or not np.array_equal(mapper.base.phi, first.base.phi):
             raise MetaMapError("the mappers have different base policies: evaluate those of one zoo together")
-        if mapper.probe != first.probe:
+        if probe_identity(mapper.probe) != probe_identity(first.probe):
             raise MetaMapError(f"the mappers have different probes, {first.probe} and {mapper.probe}")
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policy_spec import PolicySpec
-from metamap_agents.storage import check_arrays
+from metamap_agents.storage import check_arrays, claim_output
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
@@ -24,6 +24,7 @@ from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
 from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
+from metamap_rl.probe import packed_probe, unpacked_probe
 from metamap_rl.scales import Scales
 from metamap_rl.selfcheck import SelfCheck, Verdict
 
@@ -268,6 +269,8 @@ class Mapper(nn.Module):
     def save(self, directory: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, which is made if needed.
 
+        A guide that the probe follows is copied into it: the folder can be moved.
+
         Args:
             directory: the folder.
             overwrite: replace what is there.
@@ -277,12 +280,13 @@ class Mapper(nn.Module):
         Raises:
             MetaMapError: the folder holds something already and ``overwrite`` is not set.
         """
+        directory = claim_output(directory, overwrite)
         manifest = {
             "family": self.family,
             "feature_size": self.feature_size,
             "coordinates": list(self.coordinates),
             "base": self.base.describe(),
-            "probe": self.probe,
+            "probe": packed_probe(self.probe, directory),
             "config": asdict(self.config),
             "record": self.record,
         }
@@ -291,7 +295,7 @@ class Mapper(nn.Module):
         arrays = self.arrays()
         if half:
             arrays |= {name: arrays[name].astype(np.float16) for name, _ in self.named_parameters()}
-        artifact.write(directory, manifest, arrays, overwrite=overwrite)
+        artifact.write(directory, manifest, arrays, overwrite=True)  # what is there is the guide
 
     @classmethod
     def load(cls, directory: str | Path) -> Mapper:
@@ -313,7 +317,7 @@ class Mapper(nn.Module):
             BasePolicy.from_arrays(base, manifest["base"], artifact.ARRAYS_FILE),
             family=manifest["family"],
             scales=Scales(**{item.name: state[item.name] for item in fields(Scales)}),
-            probe=manifest["probe"],
+            probe=unpacked_probe(manifest["probe"], Path(directory)),
             coordinates=manifest["coordinates"],
         )
         mapper.load_state_dict(state)

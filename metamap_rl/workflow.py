@@ -117,7 +117,7 @@ def fill_zoo(
     check_settings(zoo, base_overrides=base_overrides, expert_overrides=expert_overrides)
     if not zoo.has_base:
         build_base(zoo, overrides=base_overrides, on_progress=on_base)
-    recipe = load_recipe(family, "expert", **(expert_overrides or {}))
+    recipe = load_recipe(zoo.family.name, "expert", **(expert_overrides or {}))
     if lacks_parent(zoo, recipe):
         build_parent(zoo, overrides=base_overrides, on_progress=on_base)
     if recipe.start == "parent":

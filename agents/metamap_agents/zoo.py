@@ -64,15 +64,14 @@ class Zoo:
             MetaMapError: the directory holds something else, or a zoo of another family or seed; unknown family, or a
                 seed outside [0, 2^31).
         """
-        root = Path(root)
-        get_family(family)
+        root, name = Path(root), get_family(family).name
         if not 0 <= seed <= _LARGEST_SEED:
             raise MetaMapError(f"the seed of a zoo must lie in [0, {_LARGEST_SEED}], got {seed}")
         if (root / _MANIFEST).exists():
             zoo = cls.open(root)
-            if (zoo.family.name, zoo.seed) != (family, seed):
+            if (zoo.family.name, zoo.seed) != (name, seed):
                 raise MetaMapError(
-                    f"{root}: expected a zoo of {family!r} with seed {seed}, "
+                    f"{root}: expected a zoo of {name!r} with seed {seed}, "
                     f"it is one of {zoo.family.name!r} with seed {zoo.seed}; choose another directory"
                 )
             return zoo
@@ -80,8 +79,8 @@ class Zoo:
             raise MetaMapError(f"{root} exists and is not a zoo (it has no {_MANIFEST}); choose another directory")
         manifest = {
             "format_version": FORMAT_VERSION,
-            "family": get_family(family).name,
-            "family_version": get_family(family).version,
+            "family": name,
+            "family_version": get_family(name).version,
             "seed": seed,
             "versions": library_versions(),
         }
