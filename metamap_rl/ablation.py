@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-import yaml
 from pydantic import Field
 
 from metamap_agents.executors import Executor
@@ -24,12 +23,12 @@ from metamap_agents.storage import library_versions, read_json, write_json
 from metamap_agents.training import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.settings import Number, Settings, Whole, parse, read_yaml
 from metamap_rl.dataset import Pairs
 from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.pairs import on_policy
 from metamap_rl.probe import PROBES, probe_to_json
-from metamap_rl.settings import Number, Settings, Whole, parse
 from metamap_rl.statistics import bootstrap_interval
 from metamap_rl.survey import Survey
 from metamap_rl.train import TrainConfig, train
@@ -133,15 +132,9 @@ def load_ablation(path: str | Path) -> AblationConfig:
     """Read a config from a YAML file.
 
     Raises:
-        MetaMapError: no such file, not YAML, or an unknown key, factor or choice.
+        MetaMapError: no file that can be read, not YAML, or an unknown key, factor or choice.
     """
-    path = Path(path)
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MetaMapError(f"{path}: no such file") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MetaMapError(f"{path}: expected YAML ({error})") from error
+    document = read_yaml(path)
     if not isinstance(document, Mapping):
         raise MetaMapError(f"{path}: expected a mapping, got {document!r}")
     config = parse(AblationConfig, document, str(path))

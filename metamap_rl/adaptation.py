@@ -6,11 +6,12 @@ import json
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies
@@ -20,6 +21,7 @@ from metamap_agents.storage import check_arrays, load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.settings import STRICT, parse
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
@@ -48,6 +50,8 @@ class Adaptation:
         predicted_return: of the generated policy, whichever is served; None if D was not checked or is empty.
         predicted_base_return: of the base policy; None likewise.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     family: str
     steps: int
@@ -109,7 +113,7 @@ class AdaptedPolicy(WeightPolicy):
             raise MetaMapError(f"{path}: expected format {_FORMAT!r}, the file has {metadata.get('format')!r}")
         try:
             about = json.loads(metadata["about"])
-            description, adaptation = about["base"], Adaptation(**about["adaptation"])
+            description, adaptation = about["base"], parse(Adaptation, about["adaptation"], "adaptation")
             shapes = {f"base.{name}": shape for name, shape in BasePolicy.shapes(description).items()}
         except MetaMapError as error:
             raise MetaMapError(f"{path}: {error}") from None

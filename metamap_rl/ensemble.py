@@ -25,12 +25,14 @@ from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.spaces import action_space, observation_space
 from metamap_rl.mapper import Mapper
+from metamap_rl.probe import probe_identity
 from metamap_rl.registry import Registry
 
 __all__ = ["COMBINATIONS", "Combination", "Ensemble", "mean_of_actions", "mean_of_weights"]
 
 FORMAT_VERSION = 1
-_MANIFEST = "ensemble.json"
+MANIFEST_FILE = "ensemble.json"
+"""By which a folder is known for an ensemble's."""
 
 Combination = Callable[[PolicySpec, Tensor], tuple[PolicySpec, Tensor]]
 """Networks [..., E, P] of one shape to one network [..., P'], perhaps of another shape."""
@@ -96,7 +98,7 @@ class Ensemble:
         for index, member in enumerate(self.members[1:], start=1):
             for what, found, wanted in (
                 ("family", member.family, first.family),
-                ("probe", member.probe, first.probe),
+                ("probe", probe_identity(member.probe), probe_identity(first.probe)),
                 ("policy shape", member.base.spec, first.base.spec),
                 ("base policy", member.base.phi.tobytes(), first.base.phi.tobytes()),
             ):
@@ -190,7 +192,7 @@ class Ensemble:
         for index, member in enumerate(self.members):
             member.save(directory / _member(index), overwrite=overwrite)
         document = {"format_version": FORMAT_VERSION, "members": len(self), "versions": library_versions()}
-        write_json(directory / _MANIFEST, document)  # last: a folder with it is whole
+        write_json(directory / MANIFEST_FILE, document)  # last: a folder with it is whole
 
     @classmethod
     def load(cls, directory: str | Path) -> Ensemble:
@@ -199,9 +201,9 @@ class Ensemble:
         Raises:
             MetaMapError: not an ensemble's folder, another format version, or a member that is missing or damaged.
         """
-        path = Path(directory) / _MANIFEST
+        path = Path(directory) / MANIFEST_FILE
         if not path.is_file():
-            raise MetaMapError(f"{directory}: not a saved ensemble, there is no {_MANIFEST} in it")
+            raise MetaMapError(f"{directory}: not a saved ensemble, there is no {MANIFEST_FILE} in it")
         document = read_json(path)
         found = document.get("format_version") if isinstance(document, dict) else None
         if found != FORMAT_VERSION:

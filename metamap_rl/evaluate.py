@@ -16,7 +16,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.pairs import task_coordinates
-from metamap_rl.probe import Transitions, collect, probe_from_json
+from metamap_rl.probe import Transitions, collect, probe_from_json, probe_identity
 from metamap_rl.rounds import collect_again
 from metamap_rl.statistics import bootstrap_interval
 
@@ -169,7 +169,8 @@ def evaluate_mappers(
     if rounds not in (1, 2):
         raise MetaMapError(f"rounds: expected 1 or 2, got {rounds}")
     _check_belonging(mappers, [*experts, *training_experts])
-    run = _Run(mappers, experts, tuple(lengths), episodes, num_threads, on_method)
+    lengths = tuple(dict.fromkeys(lengths))
+    run = _Run(mappers, experts, lengths, episodes, num_threads, on_method)
     evaluation = run.references()
     for steps in lengths:
         evaluation.methods.append(run.mapped("mapper", steps, shift=0))
@@ -204,7 +205,7 @@ def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> No
             raise MetaMapError(f"the mappers are of different families, {first.family!r} and {mapper.family!r}")
         if mapper.base.spec != first.base.spec or not np.array_equal(mapper.base.phi, first.base.phi):
             raise MetaMapError("the mappers have different base policies: evaluate those of one zoo together")
-        if mapper.probe != first.probe:
+        if probe_identity(mapper.probe) != probe_identity(first.probe):
             raise MetaMapError(f"the mappers have different probes, {first.probe} and {mapper.probe}")
 
 
@@ -262,7 +263,7 @@ class _Run:
         return Evaluation(
             tasks=self.tasks,
             episodes=self.episodes,
-            random=random_returns(self.tasks, episodes=self.episodes).mean(axis=1),
+            random=random_returns(self.tasks, episodes=self.episodes, num_threads=self.num_threads).mean(axis=1),
             base=self.returns(self.base.phi),
             expert=self.returns(np.stack([expert.phi for expert in self.experts])),
             rollouts=self.rollouts,

@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 
@@ -29,6 +30,7 @@ from metamap_agents.storage import (
     write_json,
 )
 from metamap_envs.errors import MetaMapError
+from metamap_envs.settings import STRICT, Number, Settings, Whole, parse
 from metamap_rl.dataset import draw_rows, draw_windows, usable_lengths
 from metamap_rl.encoders.pooling import PoolingEncoder
 from metamap_rl.registry import Registry
@@ -39,7 +41,6 @@ __all__ = ["SCORES", "Guide", "GuideConfig", "Prediction", "train_guide"]
 
 FORMAT_VERSION = 1
 _ARRAYS, _MANIFEST = "guide.safetensors", "guide.json"
-_MANIFEST_KEYS = ("config", "family", "feature_size", "format_version", "names", "sizes", "versions")
 _FARTHEST = 5.0  # standard deviations that an imagined change may have
 _WARMUP = 100
 
@@ -52,29 +53,50 @@ class GuideConfig:
         MetaMapError: a number out of range.
     """
 
-    members: int = 3
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    members: Whole = 3
     """Models."""
-    updates: int = 2000
+    updates: Whole = 2000
     """Updates of each."""
-    batch_tasks: int = 32
+    batch_tasks: Whole = 32
     """Tasks of the survey in a batch."""
-    rows: int = 32
+    rows: Whole = 32
     """Transitions to predict for each of them."""
-    learning_rate: float = 1e-3
+    learning_rate: Number = 1e-3
     """Highest learning rate of Adam."""
-    context_size: int = 32
+    context_size: Whole = 32
     """Size of z."""
-    hidden: int = 128
+    hidden: Whole = 128
     """Width of hidden layers."""
-    lengths: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
+    lengths: tuple[Whole, ...] = (5, 10, 20, 50, 100, 200)
     """Lengths of D, one drawn per update; limited as those of `metamap_rl.train.TrainConfig`."""
-    seed: int = 0
+    seed: Whole = 0
     """Seed of the first member; the others count on."""
 
     def __post_init__(self) -> None:
-        for name, least in (("members", 1), ("updates", 0), ("batch_tasks", 1), ("rows", 1), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise MetaMapError(f"guide config: {name}: expected >= {least}, got {getattr(self, name)}")
+        least = {
+            "updates": 0,
+            "seed": 0,
+            **dict.fromkeys(("members", "batch_tasks", "rows", "context_size", "hidden"), 1),
+        }
+        for name, bound in least.items():
+            if getattr(self, name) < bound:
+                raise MetaMapError(f"guide config: {name}: expected >= {bound}, got {getattr(self, name)}")
+        if not self.learning_rate > 0 or not self.lengths or min(self.lengths) < 1:
+            raise MetaMapError("guide config: expected a learning_rate > 0 and lengths >= 1")
+
+
+class _Manifest(Settings):
+    """What ``guide.json`` holds."""
+
+    format_version: int
+    family: str
+    names: Annotated[tuple[str, ...], Field(min_length=1)]
+    sizes: tuple[Annotated[Whole, Field(ge=1)], Annotated[Whole, Field(ge=1)]]
+    feature_size: Whole
+    config: GuideConfig
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -262,16 +284,17 @@ class Guide(nn.Module):
         document = read_json(path)
         if not isinstance(document, Mapping) or document.get("format_version") != FORMAT_VERSION:
             raise MetaMapError(f"{path}: expected a guide of format version {FORMAT_VERSION}")
-        if set(document) != set(_MANIFEST_KEYS):
-            raise MetaMapError(f"{path}: expected the keys {', '.join(_MANIFEST_KEYS)}, got {', '.join(document)}")
-        settings: dict[str, Any] = document["config"]
-        guide = cls(
-            GuideConfig(**{**settings, "lengths": tuple(settings["lengths"])}),
-            family=document["family"],
-            names=document["names"],
-            sizes=(document["sizes"][0], document["sizes"][1]),
-            feature_size=document["feature_size"],
-        )
+        found = parse(_Manifest, document, str(path))
+        try:
+            guide = cls(
+                found.config,
+                family=found.family,
+                names=found.names,
+                sizes=found.sizes,
+                feature_size=found.feature_size,
+            )
+        except MetaMapError as error:
+            raise MetaMapError(f"{path}: {error}") from None
         arrays, _ = load_arrays(Path(directory) / _ARRAYS)
         expected = {name: tuple(tensor.shape) for name, tensor in guide.state_dict().items()}
         check_arrays(arrays, expected, str(Path(directory) / _ARRAYS))

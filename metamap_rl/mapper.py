@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policy_spec import PolicySpec
-from metamap_agents.storage import check_arrays
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_agents.storage import check_arrays, claim_output
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.settings import STRICT, Whole, parse
 from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
 from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
+from metamap_rl.probe import packed_probe, unpacked_probe
 from metamap_rl.scales import Scales
 from metamap_rl.selfcheck import SelfCheck, Verdict
 
@@ -36,15 +39,17 @@ class MapperConfig:
         MetaMapError: an unknown encoder or hypernetwork, or a size that is not a whole number in range.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
     encoder: str = "pooling"
     """Name of the encoder, D -> z."""
     hypernetwork: str = "modulation"
     """Name of the hypernetwork, z -> change of the weights."""
-    context_size: int = 32
+    context_size: Whole = 32
     """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""
-    encoder_hidden: int = 128
+    encoder_hidden: Whole = 128
     """Width of the encoder's hidden layers."""
-    hypernetwork_hidden: int = 128
+    hypernetwork_hidden: Whole = 128
     """Width of the hypernetwork's hidden layers."""
 
     def __post_init__(self) -> None:
@@ -52,8 +57,8 @@ class MapperConfig:
         HYPERNETWORKS.get(self.hypernetwork)
         for name, least in (("context_size", 2), ("encoder_hidden", 1), ("hypernetwork_hidden", 1)):
             value = getattr(self, name)
-            if not isinstance(value, int) or value < least:
-                raise MetaMapError(f"mapper config: {name}: expected a whole number >= {least}, got {value!r}")
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise MetaMapError(f"{name}: expected a whole number >= {least}, got {value!r}")
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> MapperConfig:
@@ -62,11 +67,7 @@ class MapperConfig:
         Raises:
             MetaMapError: a key that is no field, with the closest one, or a bad value.
         """
-        names = [item.name for item in fields(cls)]
-        for key in document:
-            if key not in names:
-                raise unknown_name("key of the mapper config", key, names)
-        return cls(**document)
+        return parse(cls, document, "mapper config")
 
 
 class Mapper(nn.Module):
@@ -268,6 +269,8 @@ class Mapper(nn.Module):
     def save(self, directory: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, which is made if needed.
 
+        A guide that the probe follows is copied into it: the folder can be moved.
+
         Args:
             directory: the folder.
             overwrite: replace what is there.
@@ -277,12 +280,13 @@ class Mapper(nn.Module):
         Raises:
             MetaMapError: the folder holds something already and ``overwrite`` is not set.
         """
+        directory = claim_output(directory, overwrite)
         manifest = {
             "family": self.family,
             "feature_size": self.feature_size,
             "coordinates": list(self.coordinates),
             "base": self.base.describe(),
-            "probe": self.probe,
+            "probe": packed_probe(self.probe, directory),
             "config": asdict(self.config),
             "record": self.record,
         }
@@ -291,7 +295,7 @@ class Mapper(nn.Module):
         arrays = self.arrays()
         if half:
             arrays |= {name: arrays[name].astype(np.float16) for name, _ in self.named_parameters()}
-        artifact.write(directory, manifest, arrays, overwrite=overwrite)
+        artifact.write(directory, manifest, arrays, overwrite=True)  # what is there is the guide
 
     @classmethod
     def load(cls, directory: str | Path) -> Mapper:
@@ -313,7 +317,7 @@ class Mapper(nn.Module):
             BasePolicy.from_arrays(base, manifest["base"], artifact.ARRAYS_FILE),
             family=manifest["family"],
             scales=Scales(**{item.name: state[item.name] for item in fields(Scales)}),
-            probe=manifest["probe"],
+            probe=unpacked_probe(manifest["probe"], Path(directory)),
             coordinates=manifest["coordinates"],
         )
         mapper.load_state_dict(state)
@@ -352,10 +356,13 @@ def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[
     """Return name and shape of every array that a manifest promises, without allocating any of them."""
     base = BasePolicy.shapes(manifest["base"])
     features, coordinates = (manifest["feature_size"],), (len(manifest["coordinates"]),)
-    with torch.device("meta"):
-        spec = PolicySpec.from_json(manifest["base"]["spec"])
-        networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
-        parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
+    spec = PolicySpec.from_json(manifest["base"]["spec"])
+    try:
+        with torch.device("meta"):
+            networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
+    except (RuntimeError, TypeError) as error:  # torch's words for a number that is too large
+        raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of a size that there is not") from error
+    parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
     described = manifest.get("check")
     check = {} if described is None else SelfCheck.shapes(described, spec, config.context_size)
     return {

@@ -13,17 +13,14 @@ import numpy as np
 
 from metamap_agents.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
 from metamap_agents.training import Expert
+from metamap_agents.zoo import expert_from_json, expert_to_json
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 
 __all__ = ["PRETRAINED", "bundled_families", "load_experts", "load_mapper", "pretrained_folder", "save_experts"]
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Folder of the bundled mappers."""
-
-
-_KEYS = ("task", "returns", "base_returns", "record")
 
 
 def bundled_families() -> tuple[str, ...]:
@@ -60,17 +57,8 @@ def save_experts(folder: Path, experts: Sequence[Expert]) -> None:
     if not experts:
         raise MetaMapError(f"{folder}: a bundle needs at least one expert to compare with")
     phis = np.stack([expert.phi for expert in experts])
-    documents = [
-        {
-            "task": expert.task.to_json(),
-            "returns": expert.returns.tolist(),
-            "base_returns": expert.base_returns.tolist(),
-            "record": expert.record,
-        }
-        for expert in experts
-    ]
     save_arrays(folder / "experts.safetensors", {"phi": phis}, {"family": experts[0].task.family})
-    write_json(folder / "experts.json", documents)
+    write_json(folder / "experts.json", [expert_to_json(expert) for expert in experts])
 
 
 def load_experts(family: str) -> list[Expert]:
@@ -80,23 +68,11 @@ def load_experts(family: str) -> list[Expert]:
         MetaMapError: no mapper is bundled for the family, or the files are damaged.
     """
     folder = pretrained_folder(family)
-    documents = read_json(folder / "experts.json")
-    if not isinstance(documents, list) or not documents or not all(map(_is_expert, documents)):
-        raise MetaMapError(f"{folder / 'experts.json'}: expected a list of experts, with the keys {', '.join(_KEYS)}")
+    path = folder / "experts.json"
+    documents = read_json(path)
+    if not isinstance(documents, list) or not documents:
+        raise MetaMapError(f"{path}: expected a list of experts, got {documents!r}")
     arrays, _ = load_arrays(folder / "experts.safetensors")
     size = arrays["phi"].shape[-1] if "phi" in arrays else 0
     check_arrays(arrays, {"phi": (len(documents), size)}, str(folder / "experts.safetensors"))
-    return [
-        Expert(
-            task=Task.from_json(document["task"]),
-            phi=phi,
-            returns=np.array(document["returns"]),
-            base_returns=np.array(document["base_returns"]),
-            record=document["record"],
-        )
-        for document, phi in zip(documents, arrays["phi"], strict=True)
-    ]
-
-
-def _is_expert(document: object) -> bool:
-    return isinstance(document, dict) and set(document) == set(_KEYS)
+    return [expert_from_json(document, phi, str(path)) for document, phi in zip(documents, arrays["phi"], strict=True)]

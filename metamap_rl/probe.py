@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import gymnasium as gym
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policies import BatchedPolicy
+from metamap_agents.storage import arrays_to_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.dataset import transition_features
+from metamap_rl.guide import Guide
 from metamap_rl.probes import PROBES, Plan, Probe, SteeredProbe
 from metamap_rl.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe, SinusoidProbe
 from metamap_rl.probes.seeking import SeekingProbe
@@ -34,12 +37,17 @@ __all__ = [
     "SinusoidProbe",
     "Transitions",
     "collect",
+    "packed_probe",
     "probe_env",
     "probe_from_json",
+    "probe_identity",
     "probe_to_json",
+    "unpacked_probe",
 ]
 
 Floats = NDArray[np.float32]
+
+_GUIDE = "guide"  # folder of a probe's guide, in the folder that keeps the probe
 
 
 def probe_to_json(probe: Probe) -> dict[str, Any]:
@@ -63,6 +71,34 @@ def probe_from_json(document: Mapping[str, Any]) -> Probe:
             raise unknown_name(f"setting of probe {cls.name!r}", key, known)
     probe: Probe = cls(**settings)
     return probe
+
+
+def packed_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A probe as it is kept in a folder: the guide that it follows, if it does, is copied there and named from there.
+
+    Raises:
+        MetaMapError: the guide is not there, or the folder cannot be written to.
+    """
+    if not document.get("guide"):
+        return dict(document)
+    Guide.load(document["guide"]).save(folder / _GUIDE, overwrite=True)
+    return {**document, "guide": _GUIDE}
+
+
+def unpacked_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Inverse of `packed_probe`, wherever the folder is now; a guide that is not in it is where the document says."""
+    guide = document.get("guide")
+    inside = isinstance(guide, str) and bool(guide) and (folder / guide).is_dir()
+    return {**document, "guide": str(folder / str(guide))} if inside else dict(document)
+
+
+def probe_identity(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What two probes that do the same have in common: of a guide its content, not its place."""
+    guide = document.get("guide")
+    if not guide:
+        return dict(document)
+    arrays = {name: tensor.numpy() for name, tensor in Guide.load(guide).state_dict().items()}
+    return {**document, "guide": hashlib.sha256(arrays_to_bytes(arrays)).hexdigest()}
 
 
 @dataclass(frozen=True)

@@ -42,13 +42,13 @@ class Registry(Generic[Entry]):
 
         return file_under_name
 
-    def get(self, name: str) -> Entry:
-        """Return the entry called ``name``.
+    def get(self, name: object) -> Entry:
+        """Return the entry called ``name``, which a document may have spoilt.
 
         Raises:
             MetaMapError: no such name; the message lists the choices, the closest first.
         """
-        if name not in self._entries:
+        if not isinstance(name, str) or name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]
 

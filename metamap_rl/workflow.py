@@ -117,7 +117,7 @@ def fill_zoo(
     check_settings(zoo, base_overrides=base_overrides, expert_overrides=expert_overrides)
     if not zoo.has_base:
         build_base(zoo, overrides=base_overrides, on_progress=on_base)
-    recipe = load_recipe(family, "expert", **(expert_overrides or {}))
+    recipe = load_recipe(zoo.family.name, "expert", **(expert_overrides or {}))
     if lacks_parent(zoo, recipe):
         build_parent(zoo, overrides=base_overrides, on_progress=on_base)
     if recipe.start == "parent":
@@ -161,6 +161,8 @@ def check_recipes(zoo: Zoo, *, base: Recipe, parent: Recipe, expert: Recipe) -> 
 
 def _compare(zoo: Zoo, what: str, record: Mapping[str, Any], recipe: Recipe) -> None:
     before, now = record.get("recipe", {}), recipe.model_dump(mode="json")
+    if not isinstance(before, Mapping):
+        raise MetaMapError(f"{zoo.root}: its {what} has a damaged record: recipe: expected an object, got {before!r}")
     for name in sorted({*before, *now}):
         if before.get(name) != now.get(name):
             raise MetaMapError(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from metamap_agents.zoo import Zoo
@@ -20,6 +22,13 @@ if ctypes.util.find_library("EGL"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shell starts what it runs in the background without Ctrl-C, which some tests send to processes of their own.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("tests", max_examples=50, deadline=None)  # a busy disk or core is no failure
+settings.load_profile("tests")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -94,7 +94,7 @@ def die(folder: str, number: int) -> int:
 class Contract:
     """Whoever subclasses it provides two fixtures.
 
-    executor: with two processes and two retries.
+    executor: with two processes and one retry.
     ahead: how many jobs may be drawn before any has finished.
     """
 
@@ -153,10 +153,10 @@ class Contract:
         assert all(len(attempts(folder, number)) == 1 for number in (0, 2, 3, 4, 5)), "only what was lost"
 
     def test_a_job_that_no_process_survives_is_named(self, executor: Executor, tmp_path: Path) -> None:
-        with pytest.raises(LostJobError, match=r"^job 1, die\(.*, 1\): the process died each of 3 times") as caught:
+        with pytest.raises(LostJobError, match=r"^job 1, die\(.*, 1\): the process died each of 2 times") as caught:
             list(executor.run(die, ((str(tmp_path), number) for number in range(50))))
         assert caught.value.index == 1
-        assert len(list(tmp_path.glob("1.*"))) == 3
+        assert len(list(tmp_path.glob("1.*"))) == 2
         assert list(executor.run(refuse, [(1,)])) == [(0, 1)], "the executor works on"
 
     def test_whoever_stops_asking_stops_what_is_under_way(self, executor: Executor, tmp_path: Path) -> None:

@@ -167,7 +167,9 @@ def test_damaged_and_foreign_policies_are_refused(policy: AdaptedPolicy, tmp_pat
     about = json.loads(metadata["about"])
     refused("its description is damaged", about="[")
     refused("its description is damaged", about="[]")
-    refused("its description is damaged", about=json.dumps({**about, "adaptation": {"steps": 3}}))
+    refused("adaptation: family: is missing", about=json.dumps({**about, "adaptation": {"steps": 3}}))
+    unsure = {**about, "adaptation": {**about["adaptation"], "confidence": "high"}}
+    refused("adaptation: confidence: .*got 'high'", about=json.dumps(unsure))
     refused("damaged|expected the keys", about=json.dumps({**about, "base": {}}))
     refused("damaged|expected", about=json.dumps({**about, "base": 3}))
     elsewhere = {**about, "adaptation": {**about["adaptation"], "family": "reacher-gaol"}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +22,7 @@ from metamap_rl.probe import SeekingProbe
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import train_ensemble, train_mapper
 
-QUICK = ("--updates", "12", "--survey-tasks", "8")
+QUICK = ("--updates", "12", "--survey-tasks", "8", "--calibration-tasks", "0")
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 
 
@@ -61,6 +62,8 @@ def test_several_members_are_an_ensemble(tiny_zoo: Zoo, tmp_path: Path, capsys: 
     )
     assert finished.returncode == 0, finished.stderr
     assert [row["steps"] for row in json.loads(out.read_text())["lengths"]] == [5, 20]
+    assert app.main(["mapper", "show", str(tmp_path / "e")]) == 2
+    assert "an ensemble; name one of the mappers in it" in capsys.readouterr().err
 
 
 class StoppedError(Exception):
@@ -83,7 +86,8 @@ def test_a_stopped_ensemble_goes_on_to_the_same(tiny_zoo: Zoo, tmp_path: Path) -
     assert done == list(range(1, 15))
     resumed = train_ensemble(tiny_zoo, 2, config=config, survey_tasks=0, checkpoints=files)
     for index, member in enumerate(resumed.members):
-        whole = train_mapper(tiny_zoo, config=TrainConfig(**{**vars(config), "seed": index}), survey_tasks=0).arrays()
+        alone = TrainConfig(**{**vars(config), "seed": index})
+        whole = train_mapper(tiny_zoo, config=alone, survey_tasks=0, calibration=None).arrays()
         assert all(np.array_equal(whole[name], array) for name, array in member.arrays().items())
     with pytest.raises(MetaMapError, match="number of members must be 1 or more, got 0"):
         train_ensemble(tiny_zoo, 0)
@@ -99,6 +103,18 @@ def test_a_mapper_keeps_the_guide_of_its_probe(
     assert trained(tiny_zoo, tmp_path / "m", *words) == 0
     probe = json.loads(capsys.readouterr().out)["probe"]
     assert (probe["name"], probe["block"], probe["guide"]) == ("seeking", 10, str(tmp_path / "guide"))
+    # The guide goes with the mapper, wherever that goes and whatever becomes of the first one.
+    shutil.copytree(tmp_path / "m", tmp_path / "n")
+    here, there = (Mapper.load(tmp_path / name) for name in "mn")
+    assert here.probe != there.probe
+    assert len(Ensemble([here, there])) == 2, "guides are alike if their content is"
+    for name in ("guide", "m"):
+        shutil.rmtree(tmp_path / name)
+    words = ("--parameters", "goal_radius=0.1", "--steps", "12", "--episodes", "0")
+    assert app.main(["adapt", str(tmp_path / "n"), *words]) == 0
+    shutil.rmtree(tmp_path / "n" / "guide")
+    assert app.main(["adapt", str(tmp_path / "n"), *words]) == 2
+    assert "guide: not a saved guide" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

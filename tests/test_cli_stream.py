@@ -179,10 +179,22 @@ def of_another_version(run: Path) -> None:
     write_json(run / "manifest.json", {**read_json(run / "manifest.json"), "format_version": 99})
 
 
+def without_a_boundary(run: Path) -> None:
+    manifest = read_json(run / "manifest.json")
+    del manifest["arrivals"][0]["boundary"]
+    write_json(run / "manifest.json", manifest)
+
+
+def without_references(run: Path) -> None:
+    write_json(run / "manifest.json", {**read_json(run / "manifest.json"), "references": {"a": {"random": "x"}}})
+
+
 @pytest.mark.parametrize(
     ("damage", "part"),
     [
         (lambda run: shutil.rmtree(run), "not the directory of a stream"),
+        (without_a_boundary, "manifest.json: arrivals[0].boundary: is missing"),
+        (without_references, "manifest.json: references.a.random: "),
         (lambda run: (run / "manifest.json").unlink(), "no manifest.json"),
         (lambda run: (run / "record.sqlite").write_text("x" * 5000), "record.sqlite: not a SQLite file"),
         (lambda run: (run / "record.sqlite").unlink(), "record.sqlite: no such file"),

@@ -172,7 +172,8 @@ def test_without_controls_and_without_steps(mappers: list[Mapper], experts: list
 
 
 def test_the_same_again(evaluation: Evaluation, mappers: list[Mapper], experts: list[Expert]) -> None:
-    again = evaluate_mappers(mappers, experts, lengths=(30,), episodes=3, controls=False, num_threads=2)
+    again = evaluate_mappers(mappers, experts, lengths=(30, 30), episodes=3, controls=False, num_threads=2)
+    assert [scores.steps for scores in again.methods] == [30], "a length is measured once"
     np.testing.assert_array_equal(again.methods[0].returns, evaluation.methods[2].returns)
 
 

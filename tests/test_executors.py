@@ -18,13 +18,14 @@ import torch
 
 from executor_contract import Contract, noted, refuse, shifted
 from metamap_agents.executors import LocalExecutor, LostJobError, RayExecutor, make_executor
+from metamap_agents.executors.protocol import RETRIES
 from metamap_envs import MetaMapError
 
 
 @pytest.fixture(scope="module")
 def executor() -> Iterator[LocalExecutor]:
     before = set(multiprocessing.active_children())
-    with LocalExecutor(2) as executor:
+    with LocalExecutor(2, retries=1) as executor:
         yield executor
     assert set(multiprocessing.active_children()) == before
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, []), "Ctrl-C works"
@@ -115,7 +116,7 @@ def test_scripts_without_a_guard_are_told_and_forgotten_executors_do_not_hang(
 def test_executors_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = make_executor("local", 3)
     assert isinstance(chosen, LocalExecutor)
-    assert chosen.workers == 3
+    assert (chosen.workers, chosen.retries) == (3, RETRIES)
     assert LocalExecutor().workers == len(os.sched_getaffinity(0))
     with pytest.raises(MetaMapError, match="unknown executor 'rya': did you mean 'ray'"):
         make_executor("rya")

@@ -134,7 +134,7 @@ def test_a_zoo_without_a_parent_is_told(tiny_zoo: Zoo) -> None:
     ("change", "message"),
     [
         ({"elite": 9}, "elite = 9 must be at most population = 4"),
-        ({"popluation": 9}, r"unknown setting of the expert recipe 'gain_search.popluation': did you mean"),
+        ({"popluation": 9}, r"unknown key 'gain_search.popluation': did you mean"),
         ({"restarts": 0}, "gain_search.restarts"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +17,7 @@ import torch
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.storage import read_json, write_json
 from metamap_envs import FamilyEnv, MetaMapError, get_family
 from metamap_rl.guide import SCORES, Guide, GuideConfig, Prediction, train_guide
 from metamap_rl.pairs import build_survey
@@ -172,6 +174,25 @@ def test_what_does_not_fit_is_told(folder: Path, tmp_path: Path) -> None:
         GuideConfig(members=0)
     with pytest.raises(MetaMapError, match="reads 6 numbers per transition, these have 5"):
         Guide(SMALL, family="x", names=("c",), sizes=(1, 2), feature_size=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"format_version": 2}, "expected a guide of format version 1"),
+        ({"sizes": [8]}, "sizes"),
+        ({"feature_size": 3}, "reads 20 numbers per transition, these have 3"),
+        ({"config": {"hiden": 3}}, "'config.hiden': did you mean 'config.hidden'"),
+        ({"config": {"hidden": 0}}, "hidden: expected >= 1"),
+        ({"config": {"hidden": 3}}, r"members\.0\..*: expected"),
+    ],
+)
+def test_a_damaged_guide_is_told(folder: Path, tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    guide = tmp_path / "guide"
+    shutil.copytree(folder, guide)
+    write_json(guide / "guide.json", {**read_json(guide / "guide.json"), **change})
+    with pytest.raises(MetaMapError, match=message):
+        Guide.load(guide)
 
 
 def test_the_scripts_from_survey_to_figures(tiny_zoo: Any, tmp_path: Path) -> None:

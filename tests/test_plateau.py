@@ -67,7 +67,7 @@ def test_an_expert_ends_on_a_plateau(tiny_zoo: Zoo) -> None:
     [
         ({"patience": 0}, "plateau.patience: .*greater than or equal to 1, got 0"),
         ({"patience": 3, "last": 0.1}, "'plateau.last': did you mean 'plateau.least'"),
-        ({}, "plateau.patience: Field required"),
+        ({}, "plateau.patience: is missing"),
     ],
 )
 def test_settings_that_are_not_admitted(plateau: dict[str, Any], message: str) -> None:

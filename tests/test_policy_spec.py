@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from metamap_agents.policy_spec import ACTIVATIONS, PolicySpec
@@ -47,7 +47,6 @@ def test_the_size_and_table_of_the_half_cheetah_policy() -> None:
     ]
 
 
-@settings(deadline=None)  # a busy disk or core is no failure
 @given(SPECS)
 def test_phi_lies_in_the_order_of_pytorchs_parameters(spec: PolicySpec) -> None:
     parameters = list(network(spec).parameters())
@@ -58,7 +57,6 @@ def test_phi_lies_in_the_order_of_pytorchs_parameters(spec: PolicySpec) -> None:
         assert torch.equal(part, parameter)
 
 
-@settings(deadline=None)  # a busy disk or core is no failure
 @given(SPECS, LEADS)
 def test_split_and_join_are_inverse_for_both_libraries(spec: PolicySpec, lead: tuple[int, ...]) -> None:
     phi = np.arange(np.prod(lead, dtype=int) * spec.size, dtype=np.float32).reshape(*lead, spec.size)
@@ -83,7 +81,6 @@ def test_parts_are_views_and_let_gradients_through() -> None:
     assert gradient.sum() == 4
 
 
-@settings(deadline=None)  # a busy disk or core is no failure
 @given(SPECS)
 def test_json_comes_back_through_text(spec: PolicySpec) -> None:
     again = PolicySpec.from_json(json.loads(json.dumps(spec.to_json())))
@@ -91,7 +88,6 @@ def test_json_comes_back_through_text(spec: PolicySpec) -> None:
     assert hash(again) == hash(spec)
 
 
-@settings(deadline=None)  # a busy disk or core is no failure
 @given(SPECS)
 def test_the_shape_can_be_inferred_from_the_parts(spec: PolicySpec) -> None:
     parts = spec.split(np.zeros(spec.size))

@@ -43,7 +43,7 @@ def descendants(parent: int) -> dict[int, str]:
 @pytest.fixture(scope="module")
 def executor() -> Iterator[RayExecutor]:
     before, terminate = set(descendants(os.getpid())), signal.getsignal(signal.SIGTERM)
-    with RayExecutor(workers=2) as executor:
+    with RayExecutor(workers=2, retries=1) as executor:
         started = set(descendants(os.getpid())) - before
         assert started
         yield executor

@@ -51,10 +51,10 @@ def test_learning_rates_in_the_notation_of_rl_zoo(given: Any, falls: bool, start
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"n_step": 3}, "unknown setting of the expert recipe 'n_step': did you mean 'n_steps'"),
+        ({"n_step": 3}, "expert recipe of 'reacher-goal': unknown key 'n_step': did you mean 'n_steps'"),
         ({"policy_kwargs": {"activation": "relu"}}, "did you mean 'policy_kwargs.activation_fn'"),
         ({"policy_kwargs": {"net_arch": {"pie": [1]}}}, "did you mean 'policy_kwargs.net_arch.pi'"),
-        ({"policy_kwargs": {"net_arch": {"pi": [0]}}}, "policy_kwargs.net_arch.pi.0: .*greater than 0, got 0"),
+        ({"policy_kwargs": {"net_arch": {"pi": [0]}}}, r"policy_kwargs.net_arch.pi\[0\]: .*greater than 0, got 0"),
         (
             {"n_envs": 2, "n_steps": 50, "batch_size": 64},
             r"n_steps \* n_envs = 50 \* 2 = 100 must be a multiple of batch_size = 64",
@@ -66,7 +66,7 @@ def test_learning_rates_in_the_notation_of_rl_zoo(given: Any, falls: bool, start
         ({"gamma": 1.5}, "gamma: .*less than or equal to 1, got 1.5"),
         ({"ent_coef": float("nan")}, "ent_coef: .*finite"),
         ({"n_timesteps": 0}, "n_timesteps: .*got 0"),
-        ({"algorithm": "dqn"}, "algorithm: .*'ppo', 'sac' or 'tqc', got 'dqn'"),
+        ({"algorithm": "dqn"}, "algorithm: unknown choice 'dqn': .*'ppo', 'sac', 'tqc'"),
         (
             {"algorithm": "sac", "start": "parent"},
             "algorithm 'sac' goes with start 'base' or 'nearest', got start 'parent'",
@@ -77,7 +77,7 @@ def test_learning_rates_in_the_notation_of_rl_zoo(given: Any, falls: bool, start
             "off_policy.learning_starts = 2000 must be below n_timesteps = 50",
         ),
         ({"off_policy": {"tao": 0.1}}, "'off_policy.tao': did you mean 'off_policy.tau'"),
-        ({"off_policy": {"net_arch": {"vf": [8]}}}, "unknown setting of the expert recipe 'off_policy.net_arch.vf'"),
+        ({"off_policy": {"net_arch": {"vf": [8]}}}, "unknown key 'off_policy.net_arch.vf'"),
         ({"off_policy": {"ent_coef": "car"}}, "off_policy.ent_coef: expected a positive number, 'auto' or"),
         ({"distillation": {"round": 1}}, "did you mean 'distillation.rounds'"),
         ({"distillation": {"learning_rate": 0}}, "distillation.learning_rate: .*greater than 0, got 0"),

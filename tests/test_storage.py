@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.numpy import load_file
@@ -36,7 +36,6 @@ def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
 
-@settings(deadline=None)  # a busy disk or core is no failure
 @given(ARRAYS, st.dictionaries(st.text(), st.text(), max_size=4))
 def test_arrays_come_back(
     tmp_path_factory: pytest.TempPathFactory, arrays: dict[str, np.ndarray], metadata: dict[str, str]
@@ -123,7 +122,6 @@ def test_check_arrays_names_the_leaf_that_fails() -> None:
         storage.check_arrays({**good, "layers.0.bais": np.zeros(64)}, expected, "m")
 
 
-@settings(deadline=None)  # a busy disk or core is no failure
 @given(JSON)
 def test_json_comes_back(tmp_path_factory: pytest.TempPathFactory, value: object) -> None:
     path = tmp_path_factory.getbasetemp() / "round_trip.json"

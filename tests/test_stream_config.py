@@ -38,8 +38,9 @@ def test_a_config_survives_yaml(tmp_path: Path) -> None:
 
 def test_defaults_are_those_of_what_they_configure() -> None:
     config = load_config(SMALLEST)
-    assert UpdateConfig(**config.update.model_dump()) == UpdateConfig()
-    assert MapperConfig(**config.mapper.model_dump()) == MapperConfig(hypernetwork="residual")
+    assert config.update == UpdateConfig()
+    assert config.mapper == MapperConfig(hypernetwork="residual")
+    assert load_config(SMALLEST, {"mapper.context_size": 7}).mapper == MapperConfig("pooling", "residual", 7)
     assert config.learner == {"name": "replay"}
 
 

@@ -11,16 +11,33 @@ from pathlib import Path
 
 import pytest
 
+from metamap_agents.executors import LocalExecutor
 from metamap_envs import MetaMapError
+from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.record import Record
 from metamap_rl.stream.run import open_run, resume, start
 from tiny_stream import tiny_config
+
+IN_THIS_PROCESS = LocalExecutor(1)
 
 WORKER = """
 import sys
 from metamap_rl.stream.run import resume
 resume(sys.argv[1], num_threads=1)
 """
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An expert cache that the tests of this module fill and share."""
+    return tmp_path_factory.mktemp("kill") / "zoo"
+
+
+def begun(config: StreamConfig, out: Path, zoo: Path, stages: int) -> None:
+    """Make a run that was stopped on request after so many stages."""
+    asked = iter([False] * stages + [True])
+    run = start(config, out, zoo=zoo, executor=IN_THIS_PROCESS, num_threads=1, stop_requested=lambda: next(asked))
+    run.record.close()
 
 
 def spawn(directory: Path) -> subprocess.Popen[bytes]:
@@ -40,11 +57,11 @@ def kill_at(process: subprocess.Popen[bytes], directory: Path, stage: int, delay
     return process.wait() == -signal.SIGKILL
 
 
-def kill_and_resume(tmp_path: Path, stages: int, delays: list[float]) -> None:
+def kill_and_resume(tmp_path: Path, zoo: Path, stages: int, delays: list[float]) -> None:
     config = tiny_config(stream__tasks=stages)
-    whole = start(config, tmp_path / "whole", zoo=tmp_path / "zoo", num_threads=1)
+    whole = start(config, tmp_path / "whole", zoo=zoo, executor=IN_THIS_PROCESS, num_threads=1)
     part = tmp_path / "part"
-    start(config, part, zoo=tmp_path / "zoo", num_threads=1, stop_requested=lambda: True).record.close()
+    begun(config, part, zoo, 0)
     kills = 0
     for delay in delays:
         with Record.open(part / "record.sqlite", read_only=True) as record:
@@ -63,20 +80,20 @@ def kill_and_resume(tmp_path: Path, stages: int, delays: list[float]) -> None:
     assert names == {path.name for path in (tmp_path / "whole" / "artifacts").iterdir()}, "no half-written files"
 
 
-def test_killed_and_resumed(tmp_path: Path) -> None:
+def test_killed_and_resumed(zoo: Path, tmp_path: Path) -> None:
     # Negative: so long after one more stage is recorded; positive: so long after the process was started.
-    kill_and_resume(tmp_path, 5, [-0.02, -0.2, 1.5])
+    kill_and_resume(tmp_path, zoo, 4, [-0.02, -0.2])
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_at_full_length(tmp_path: Path) -> None:
-    kill_and_resume(tmp_path, 20, [-0.001, -0.01, -0.03, -0.1, -0.2, -0.3, -0.4, -0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5])
+def test_killed_and_resumed_at_full_length(zoo: Path, tmp_path: Path) -> None:
+    kill_and_resume(
+        tmp_path, zoo, 20, [-0.001, -0.01, -0.03, -0.1, -0.2, -0.3, -0.4, -0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5]
+    )
 
 
-def test_a_stream_is_run_by_one_process_at_a_time(tmp_path: Path) -> None:
-    start(
-        tiny_config(), tmp_path / "run", zoo=tmp_path / "zoo", num_threads=1, stop_requested=lambda: True
-    ).record.close()
+def test_a_stream_is_run_by_one_process_at_a_time(zoo: Path, tmp_path: Path) -> None:
+    begun(tiny_config(), tmp_path / "run", zoo, 0)
     with (
         Record.open(tmp_path / "run" / "record.sqlite"),
         pytest.raises(MetaMapError, match="another process is running this stream"),
@@ -100,12 +117,10 @@ except MetaMapError as error:
 """
 
 
-def test_a_full_disk_ends_the_run_with_what_is_finished_kept(tmp_path: Path) -> None:
+def test_a_full_disk_ends_the_run_with_what_is_finished_kept(zoo: Path, tmp_path: Path) -> None:
     config = tiny_config(experts__start="phi-0")
-    asked = iter([False, True])
-    whole = start(config, tmp_path / "whole", zoo=tmp_path / "zoo", num_threads=1)
-    run = start(config, tmp_path / "run", zoo=tmp_path / "zoo", num_threads=1, stop_requested=lambda: next(asked))
-    run.record.close()
+    whole = start(config, tmp_path / "whole", zoo=zoo, executor=IN_THIS_PROCESS, num_threads=1)
+    begun(config, tmp_path / "run", zoo, 1)
     # No file may grow beyond 8 kB: what a disk that is full does to the next checkpoint.
     full = subprocess.run(
         [sys.executable, "-c", FULL_DISK, str(tmp_path / "run"), "8192"],

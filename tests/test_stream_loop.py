@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 import tiny
+from metamap_agents.executors import LocalExecutor
 from metamap_agents.storage import read_json, write_json
 from metamap_envs import MetaMapError, Task, get_family
 from metamap_rl.mapper import Mapper
 from metamap_rl.stream import loop
-from metamap_rl.stream.events import Doing, StageDone, StreamEvent
+from metamap_rl.stream.events import Doing, OnStream, StageDone, StreamEvent
 from metamap_rl.stream.learner import list_learners
 from metamap_rl.stream.run import StreamRun, open_run, resume, start
 from metamap_rl.stream.store import ArtifactStore
@@ -27,17 +28,46 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("stream") / "zoo"
 
 
-def run(out: Path, zoo: Path, tasks: list[Task] | None = None, **overrides: Any) -> StreamRun:
-    return start(tiny_config(**overrides), out, tasks=tasks, zoo=zoo, num_threads=1)
+def run(
+    out: Path,
+    zoo: Path,
+    tasks: list[Task] | None = None,
+    *,
+    stages: int | None = None,
+    on_event: OnStream | None = None,
+    **overrides: Any,
+) -> StreamRun:
+    """Run a stream in this process, to its end or until it is stopped on request after so many stages."""
+    asked = iter([False] * (stages or 0) + [True])
+    return start(
+        tiny_config(**overrides),
+        out,
+        tasks=tasks,
+        zoo=zoo,
+        executor=LocalExecutor(1),
+        num_threads=1,
+        on_event=on_event,
+        stop_requested=None if stages is None else lambda: next(asked),
+    )
+
+
+@pytest.fixture(scope="module")
+def events() -> list[StreamEvent]:
+    """What `done` told while it ran."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def done(zoo: Path, tmp_path_factory: pytest.TempPathFactory, events: list[StreamEvent]) -> StreamRun:
+    """The tiny stream as it is, finished. Read only."""
+    return run(tmp_path_factory.mktemp("stream") / "run", zoo, on_event=events.append)
 
 
 def tasks(count: int, seed: int = 0) -> list[Task]:
     return get_family(tiny.FAMILY).sample("train", count, seed)
 
 
-def test_every_stage_is_recorded_with_all_of_its_parts(zoo: Path, tmp_path: Path) -> None:
-    events: list[StreamEvent] = []
-    done = start(tiny_config(), tmp_path / "run", zoo=zoo, num_threads=1, on_event=events.append)
+def test_every_stage_is_recorded_with_all_of_its_parts(done: StreamRun, events: list[StreamEvent]) -> None:
     rows = done.record.stages()
     assert done.finished
     assert [row.stage for row in rows] == [1, 2, 3, 4]
@@ -54,8 +84,7 @@ def test_every_stage_is_recorded_with_all_of_its_parts(zoo: Path, tmp_path: Path
     assert [event.row for event in events if isinstance(event, StageDone)] == rows
 
 
-def test_the_first_answer_is_phi_0_and_scores_are_against_experts_and_random_actions(zoo: Path, tmp_path: Path) -> None:
-    done = run(tmp_path / "run", zoo)
+def test_the_first_answer_is_phi_0_and_scores_are_against_experts_and_random_actions(done: StreamRun) -> None:
     first = done.record.evaluations(0)[0]
     reference = done.manifest["references"][first.task_id]
     assert first.mean_return == pytest.approx(reference["base"])
@@ -65,34 +94,28 @@ def test_the_first_answer_is_phi_0_and_scores_are_against_experts_and_random_act
     assert done.record.stages()[0].generated_return == pytest.approx(done.record.stages()[0].base_return)
 
 
-def test_a_stopped_run_goes_on_to_the_same_record(zoo: Path, tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole", zoo)
-    asked = iter([False, False, True])
-    part = start(tiny_config(), tmp_path / "part", zoo=zoo, num_threads=2, stop_requested=lambda: next(asked))
+def test_a_stopped_run_goes_on_to_the_same_record(done: StreamRun, zoo: Path, tmp_path: Path) -> None:
+    part = run(tmp_path / "part", zoo, stages=2)
     assert not part.finished
     assert part.record.last_stage == 2
-    gone_on = resume(tmp_path / "part", num_threads=1)
+    gone_on = resume(tmp_path / "part", num_threads=2)
     assert gone_on.finished
-    assert gone_on.record.comparable() == whole.record.comparable()
-    assert resume(tmp_path / "part").record.comparable() == whole.record.comparable(), "nothing is left to do"
+    assert gone_on.record.comparable() == done.record.comparable()
+    assert resume(tmp_path / "part").record.comparable() == done.record.comparable(), "nothing is left to do"
 
 
 @pytest.mark.parametrize("name", list_learners())
 def test_every_learner_streams_and_resumes_to_the_bit(name: str, zoo: Path, tmp_path: Path) -> None:
-    whole = run(tmp_path / "whole", zoo, learner={"name": name}, evaluation__every=2)
-    asked = iter([False, False, False, True])
-    start(
-        tiny_config(learner={"name": name}, evaluation__every=2),
-        tmp_path / "part",
-        zoo=zoo,
-        num_threads=1,
-        stop_requested=lambda: next(asked),
-    )
+    settings = {"learner": {"name": name}, "evaluation__every": 2, "experts__start": "phi-0", "stream__tasks": 3}
+    whole = run(tmp_path / "whole", zoo, **settings)
+    run(tmp_path / "part", zoo, stages=2, **settings)
     assert resume(tmp_path / "part", num_threads=1).record.comparable() == whole.record.comparable()
 
 
-def test_the_same_seeds_give_the_same_stream_and_another_learner_seed_another_mapper(zoo: Path, tmp_path: Path) -> None:
-    first, second = (run(tmp_path / name, zoo).record.comparable() for name in ("first", "second"))
+def test_the_same_seeds_give_the_same_stream_and_another_learner_seed_another_mapper(
+    done: StreamRun, zoo: Path, tmp_path: Path
+) -> None:
+    first, second = done.record.comparable(), run(tmp_path / "second", zoo).record.comparable()
     assert first == second
     other = run(tmp_path / "other", zoo, seeds__learner=1).record.comparable()
     assert [row["task"] for row in other["stages"]] == [row["task"] for row in first["stages"]]
@@ -153,21 +176,12 @@ def test_an_expert_is_used_again_while_the_task_stays(zoo: Path, tmp_path: Path)
 
 def test_hidden_boundaries_are_told_by_the_detector_alone(zoo: Path, tmp_path: Path) -> None:
     first, second = tasks(2)
-    done = run(tmp_path / "run", zoo, [first, first, second], boundaries="hidden")
-    rows = done.record.stages()
+    hidden = run(tmp_path / "run", zoo, [first, first, second], boundaries="hidden")
+    rows = hidden.record.stages()
     assert [row.true_boundary for row in rows] == [True, False, True]
     assert rows[0].boundary
-    whole = done.record.comparable()
-    asked = iter([False, True])
-    part = tiny_config(boundaries="hidden")
-    start(
-        part,
-        tmp_path / "part",
-        tasks=[first, first, second],
-        zoo=zoo,
-        num_threads=1,
-        stop_requested=lambda: next(asked),
-    )
+    whole = hidden.record.comparable()
+    run(tmp_path / "part", zoo, [first, first, second], stages=1, boundaries="hidden")
     assert resume(tmp_path / "part", num_threads=1).record.comparable() == whole, "the detector's state is kept"
 
 
@@ -224,6 +238,7 @@ def test_real_divergence_is_named(zoo: Path, tmp_path: Path) -> None:
     done = run(
         tmp_path / "run",
         tmp_path / "zoo",
+        tasks(2),
         experts__start="phi-hat",
         experts__overrides=wild,
         evaluation__reference=False,
@@ -234,9 +249,7 @@ def test_real_divergence_is_named(zoo: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("on_error", ["stop", "continue"])
 def test_a_damaged_memory_file_is_named_or_dropped(on_error: str, zoo: Path, tmp_path: Path) -> None:
-    asked = iter([False, False, True])
-    config = tiny_config(on_error=on_error)
-    start(config, tmp_path / "run", zoo=zoo, num_threads=1, stop_requested=lambda: next(asked)).record.close()
+    run(tmp_path / "run", zoo, stages=2, stream__tasks=3, on_error=on_error).record.close()
     store = ArtifactStore(tmp_path / "run" / "artifacts")
     item = next(path for path in sorted(store.root.glob("*.safetensors")) if "features" in store.get(path.stem)[0])
     item.write_bytes(item.read_bytes()[:-4] + b"\0\1\2\3")
@@ -250,9 +263,8 @@ def test_a_damaged_memory_file_is_named_or_dropped(on_error: str, zoo: Path, tmp
         assert any("dropped" in entry.text for entry in done.record.entries())
 
 
-def test_artifacts_that_nothing_needs_any_more_are_removed(zoo: Path, tmp_path: Path) -> None:
-    done = run(tmp_path / "run", zoo)
-    store = ArtifactStore(tmp_path / "run" / "artifacts")
+def test_artifacts_that_nothing_needs_any_more_are_removed(done: StreamRun) -> None:
+    store = ArtifactStore(done.root / "artifacts")
     names = {path.stem for path in store.root.glob("*.safetensors")}
     generated = {row.phi_hat for row in done.record.stages()}
     assert generated <= names
@@ -260,9 +272,8 @@ def test_artifacts_that_nothing_needs_any_more_are_removed(zoo: Path, tmp_path: 
     assert len(names) == 2 + done.record.stages()[-1].memory_items + len(generated)
 
 
-def test_the_mappers_of_a_finished_stream_are_ordinary_mappers(zoo: Path, tmp_path: Path) -> None:
-    done = run(tmp_path / "run", zoo)
-    mapper = Mapper.load(tmp_path / "run" / "mappers" / tiny.FAMILY)
+def test_the_mappers_of_a_finished_stream_are_ordinary_mappers(done: StreamRun, zoo: Path) -> None:
+    mapper = Mapper.load(done.root / "mappers" / tiny.FAMILY)
     assert mapper.family == tiny.FAMILY
     assert mapper.record["stream"] == "tiny"
     # It does what the record says: R[T, 0] again, from the same D on the same episodes.
@@ -280,12 +291,12 @@ def loop_board(done: StreamRun, zoo: Path) -> Any:
 
 def test_tensorboard_on_request(zoo: Path, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
-    run(tmp_path / "run", zoo, tensorboard=True)
+    run(tmp_path / "run", zoo, tasks(1), tensorboard=True)
     assert any((tmp_path / "run" / "tensorboard").iterdir())
 
 
 def test_a_stream_without_references_has_returns_but_no_scores(zoo: Path, tmp_path: Path) -> None:
-    done = run(tmp_path / "run", zoo, evaluation__reference=False)
+    done = run(tmp_path / "run", zoo, tasks(2), evaluation__reference=False)
     assert done.manifest["references"] == {}
     assert np.isnan(done.record.matrix("stream")).all()
     assert not np.isnan(done.record.matrix("stream", value="mean_return")).any()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import tiny
+from metamap_agents.storage import read_json, write_json
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError
 from metamap_rl.mapper import Mapper
@@ -63,9 +64,10 @@ def test_a_damaged_bundle_is_refused(tmp_path: Path, tiny_bundle: Path, monkeypa
     for path in (tiny_bundle / tiny.FAMILY).iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     monkeypatch.setattr("metamap_rl.pretrained.PRETRAINED", tmp_path)
-    for text in ("[]", "[1]", "{}", '[{"task": 1}]'):
-        (folder / "experts.json").write_text(text)
-        with pytest.raises(MetaMapError, match="expected a list of experts"):
+    whole = read_json(folder / "experts.json")
+    for document in ([], [1], {}, [{"task": 1}], whole[:1], [{**whole[0], "returns": [[1.0]]}, *whole[1:]]):
+        write_json(folder / "experts.json", document)
+        with pytest.raises(MetaMapError, match=r"expected (a list of experts|an expert|returns)|phi: expected"):
             load_experts(tiny.FAMILY)
     with pytest.raises(MetaMapError, match="at least one expert"):
         save_experts(tmp_path, [])

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import metamap_envs
 import tiny
 from metamap_agents import zoo as zoo_module
 from metamap_agents.building import build_base, build_experts
@@ -195,8 +196,9 @@ def test_an_expert_whose_worker_is_killed_is_trained_again(tiny_zoo: Zoo, tmp_pa
     tasks = tiny_zoo.tasks("train", 3)
 
     def kill(done: int, total: int, expert: Expert) -> None:
-        for process in set(multiprocessing.active_children()) - others:
-            process.kill()
+        if done == 1:
+            for process in set(multiprocessing.active_children()) - others:
+                process.kill()
 
     build_experts(Zoo.open(root), tasks, overrides=tiny.SETTINGS, workers=2, on_expert=kill)
     assert all(np.array_equal(Zoo.open(root).get(task).phi, tiny_zoo.get(task).phi) for task in tasks)
@@ -283,6 +285,13 @@ def test_another_zoo_is_not_mixed_in(tiny_zoo: Zoo, family: str, seed: int, mess
         Zoo.create(tiny_zoo.root, family, seed)
 
 
+def test_a_declared_family_is_known_by_its_file_and_by_its_name(tmp_path: Path) -> None:
+    file = Path(metamap_envs.__file__).parent / "from_gymnasium" / "examples" / "pendulum-torque.yml"
+    zoo = Zoo.create(tmp_path / "zoo", str(file), 3)
+    for name in (str(file), "pendulum-torque"):
+        assert Zoo.create(tmp_path / "zoo", name, 3).manifest == zoo.manifest
+
+
 def test_folders_of_somebody_else_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").write_text("years of work")
     for path in (tmp_path, tmp_path / "thesis.txt"):
@@ -338,7 +347,9 @@ def test_damaged_experts_are_named(tiny_zoo: Zoo, tmp_path: Path) -> None:
         (good[:50], "truncated"),
         (json.dumps({**json.loads(good), "returns": "many"}), "expected returns, one number for each episode"),
         (json.dumps({**json.loads(good), "base_returns": []}), "expected returns, one number for each episode"),
+        (json.dumps({**json.loads(good), "base_returns": [1.0]}), "expected as many base_returns as returns"),
         (json.dumps({**json.loads(good), "record": 3}), "record: expected an object, got 3"),
+        (json.dumps({**json.loads(good), "record": {"seconds": None}}), "record: seconds: expected a number"),
         (json.dumps({**json.loads(good), "task": zoo.experts()[1].task.to_json()}), "expected the expert of"),
         (
             json.dumps({**json.loads(good), "task": get_family("cheetah-velocity").task().to_json()}),

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from torch import Tensor
 
 from metamap_agents.base_policy import BasePolicy
@@ -24,6 +24,7 @@ from metamap_agents.functional import forward
 from metamap_agents.policies import BatchedPolicy
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
 __all__ = ["Distillation", "Distilled", "Teacher", "distil"]
@@ -39,7 +40,7 @@ _CHOICE_EPISODES = 10
 class Distillation(BaseModel):
     """Settings of a distillation."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = STRICT
 
     rounds: int = Field(default=4, ge=0)
     """Of DAgger, after the cloning; each adds states that the student comes to."""

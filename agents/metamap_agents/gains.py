@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.policy_spec import PolicySpec
+from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
 __all__ = ["Found", "GainSearch", "search_gains", "with_gains"]
@@ -33,7 +34,7 @@ _Returns = Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]
 class GainSearch(BaseModel):
     """Settings of the cross-entropy method over gains (Rubinstein & Kroese 2004)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = STRICT
 
     population: int = Field(default=48, ge=2)
     """Gains tried in an iteration, an episode each."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from metamap_envs.settings import STRICT
 
 __all__ = ["Plateau", "PlateauRule"]
 
@@ -12,7 +14,7 @@ __all__ = ["Plateau", "PlateauRule"]
 class Plateau(BaseModel):
     """Settings: PPO ends when its smoothed return has not improved for a while."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = STRICT
 
     patience: int = Field(ge=1)
     """Rollouts in a row without an improvement, after which the training ends."""

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from importlib import resources
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, PositiveInt, field_validator, model_validator
 
 from metamap_agents.distillation import Distillation
 from metamap_agents.gains import GainSearch
@@ -16,6 +15,7 @@ from metamap_agents.plateau import Plateau
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Split
+from metamap_envs.settings import STRICT, parse, parse_yaml
 
 __all__ = ["NetArch", "OffPolicy", "OffPolicyNetArch", "PolicyKwargs", "Recipe", "Stage", "load_recipe", "read_recipes"]
 
@@ -27,7 +27,7 @@ _DEFAULT = "default"
 class NetArch(BaseModel):
     """Hidden layers of actor (pi) and critic (vf)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     pi: tuple[PositiveInt, ...] = (64, 64)
     vf: tuple[PositiveInt, ...] = (64, 64)
@@ -36,7 +36,7 @@ class NetArch(BaseModel):
 class PolicyKwargs(BaseModel):
     """What SB3 takes as ``policy_kwargs``; the activation by name, as no file of ours holds code."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = STRICT
 
     net_arch: NetArch = NetArch()
     activation_fn: Literal["tanh", "relu", "elu"] = "tanh"
@@ -46,7 +46,7 @@ class PolicyKwargs(BaseModel):
 class OffPolicyNetArch(BaseModel):
     """Hidden layers of actor (pi) and critics (qf)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = STRICT
 
     pi: tuple[PositiveInt, ...] = (256, 256)
     qf: tuple[PositiveInt, ...] = (256, 256)
@@ -55,7 +55,7 @@ class OffPolicyNetArch(BaseModel):
 class OffPolicy(BaseModel):
     """Settings of SAC and TQC by SB3's and rl-zoo's names; steps and ``gamma`` are the recipe's own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = STRICT
 
     n_envs: int = Field(default=4, ge=1)
     learning_rate: float | str = 7.3e-4
@@ -104,7 +104,7 @@ class Recipe(BaseModel):
     The n_steps * n_envs transitions of an update are dealt into mini-batches of ``batch_size`` without a rest.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = STRICT
 
     algorithm: Literal["ppo", "sac", "tqc"] = "ppo"
     """Experts only: SAC or TQC (extra ``contrib``) trains a teacher of another shape with ``off_policy``, and the
@@ -199,18 +199,6 @@ class Recipe(BaseModel):
         return _schedule(self.learning_rate)
 
 
-_MODELS: dict[tuple[str, ...], type[BaseModel]] = {
-    (): Recipe,
-    ("policy_kwargs",): PolicyKwargs,
-    ("policy_kwargs", "net_arch"): NetArch,
-    ("gain_search",): GainSearch,
-    ("plateau",): Plateau,
-    ("off_policy",): OffPolicy,
-    ("off_policy", "net_arch"): OffPolicyNetArch,
-    ("distillation",): Distillation,
-}
-
-
 def _learning_rate(value: float | str) -> tuple[bool, float]:
     """Whether the rate falls to zero, and where it starts; NaN if ``value`` is text of another form."""
     falls = isinstance(value, str) and value.startswith("lin_")
@@ -240,8 +228,9 @@ def read_recipes(stage: Stage) -> dict[str, dict[str, Any]]:
     """
     if stage not in _STAGES:
         raise unknown_name("recipe stage", stage, _STAGES)
-    text = resources.files("metamap_agents").joinpath("hyperparams", f"ppo-{stage}.yml").read_text(encoding="utf-8")
-    document: dict[str, dict[str, Any]] = yaml.safe_load(text)
+    name = f"ppo-{stage}.yml"
+    text = resources.files("metamap_agents").joinpath("hyperparams", name).read_text(encoding="utf-8")
+    document: dict[str, dict[str, Any]] = parse_yaml(text, name)
     return document
 
 
@@ -264,25 +253,9 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
         document = read_recipes(file)
         settings |= {**document.get(_DEFAULT, {}), **document.get(family, {})}
     settings |= overrides
-    try:
-        recipe = Recipe(**settings)
-    except ValidationError as error:
-        raise _told(error, stage, family) from None
+    recipe = parse(Recipe, settings, f"{stage} recipe of {family!r}")
     if stage != "expert" and recipe.algorithm != "ppo":
         raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: only experts may have another than 'ppo'")
     if stage != "expert" and recipe.start == "nearest":
         raise MetaMapError(f"{stage} recipe of {family!r}: start: only experts may start from the 'nearest'")
     return recipe
-
-
-def _told(error: ValidationError, stage: Stage, family: str) -> MetaMapError:
-    """The first of pydantic's complaints as a sentence."""
-    first = error.errors()[0]
-    *owners, name = [str(part) for part in first["loc"]] or [""]
-    if first["type"] == "extra_forbidden":
-        known = [".".join([*owners, field]) for field in _MODELS[tuple(owners)].model_fields]
-        return unknown_name(f"setting of the {stage} recipe", ".".join([*owners, name]), known)
-    message = first["msg"].removeprefix("Value error, ")
-    if not name:  # about several settings at once
-        return MetaMapError(f"{stage} recipe of {family!r}: {message}")
-    return MetaMapError(f"{stage} recipe of {family!r}: {'.'.join([*owners, name])}: {message}, got {first['input']!r}")

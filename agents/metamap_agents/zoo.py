@@ -21,12 +21,13 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, get_family
 from metamap_envs.task import Task
 
-__all__ = ["FORMAT_VERSION", "Zoo"]
+__all__ = ["FORMAT_VERSION", "Zoo", "expert_from_json", "expert_to_json"]
 
 FORMAT_VERSION = 1
 _MANIFEST = "zoo.json"
 _MANIFEST_TYPES = {"format_version": int, "family": str, "family_version": int, "seed": int, "versions": dict}
 _EXPERT_KEYS = ("task", "returns", "base_returns", "record")
+_NUMBERS_OF_RECORD = ("seconds", "steps")  # of those that everybody reads
 _LARGEST_SEED = 2**31 - 1
 _LOCK_SECONDS = 0.2
 
@@ -63,15 +64,14 @@ class Zoo:
             MetaMapError: the directory holds something else, or a zoo of another family or seed; unknown family, or a
                 seed outside [0, 2^31).
         """
-        root = Path(root)
-        get_family(family)
+        root, name = Path(root), get_family(family).name
         if not 0 <= seed <= _LARGEST_SEED:
             raise MetaMapError(f"the seed of a zoo must lie in [0, {_LARGEST_SEED}], got {seed}")
         if (root / _MANIFEST).exists():
             zoo = cls.open(root)
-            if (zoo.family.name, zoo.seed) != (family, seed):
+            if (zoo.family.name, zoo.seed) != (name, seed):
                 raise MetaMapError(
-                    f"{root}: expected a zoo of {family!r} with seed {seed}, "
+                    f"{root}: expected a zoo of {name!r} with seed {seed}, "
                     f"it is one of {zoo.family.name!r} with seed {zoo.seed}; choose another directory"
                 )
             return zoo
@@ -79,8 +79,8 @@ class Zoo:
             raise MetaMapError(f"{root} exists and is not a zoo (it has no {_MANIFEST}); choose another directory")
         manifest = {
             "format_version": FORMAT_VERSION,
-            "family": get_family(family).name,
-            "family_version": get_family(family).version,
+            "family": name,
+            "family_version": get_family(name).version,
             "seed": seed,
             "versions": library_versions(),
         }
@@ -195,15 +195,10 @@ class Zoo:
         self._write(expert, self._document(expert.task))
 
     def _write(self, expert: Expert, path: Path) -> None:
-        document = {
-            "task": self.family.check_task(expert.task).to_json(),
-            "returns": expert.returns.tolist(),
-            "base_returns": expert.base_returns.tolist(),
-            "record": expert.record,
-        }
+        self.family.check_task(expert.task)
         path.parent.mkdir(exist_ok=True)
         save_arrays(path.with_suffix(".safetensors"), {"phi": expert.phi}, {"task": expert.task.id})
-        write_json(path, document)
+        write_json(path, expert_to_json(expert))
 
     def get(self, task: Task) -> Expert:
         """Read a task's expert.
@@ -226,25 +221,13 @@ class Zoo:
 
     def _read(self, path: Path) -> Expert:
         document = read_json(path)
-        if not isinstance(document, dict) or set(document) != set(_EXPERT_KEYS):
-            raise MetaMapError(f"{path}: expected an expert, with the keys {', '.join(_EXPERT_KEYS)}")
-        task = self.family.check_task(Task.from_json(document["task"]))
-        if task.id != path.stem:
-            raise MetaMapError(f"{path}: expected the expert of {path.stem}, it is of {task.id}")
         weights = path.with_suffix(".safetensors")
         arrays, _ = load_arrays(weights)
         check_arrays(arrays, {"phi": (self.base.spec.size,)}, str(weights))
-        if not np.isfinite(arrays["phi"]).all():
-            raise MetaMapError(f"{weights}: phi holds values that are not finite")
-        if not isinstance(document["record"], dict):
-            raise MetaMapError(f"{path}: record: expected an object, got {document['record']!r}")
-        return Expert(
-            task=task,
-            phi=arrays["phi"],
-            returns=_returns(document["returns"], path),
-            base_returns=_returns(document["base_returns"], path),
-            record=document["record"],
-        )
+        expert = expert_from_json(document, arrays["phi"], str(path))
+        if self.family.check_task(expert.task).id != path.stem:
+            raise MetaMapError(f"{path}: expected the expert of {path.stem}, it is of {expert.task.id}")
+        return expert
 
     # several processes --------------------------------------------------------------------------------------------
 
@@ -269,11 +252,48 @@ class Zoo:
             lock.release()
 
 
-def _returns(numbers: object, path: Path) -> NDArray[np.float64]:
-    """Returns as a document holds them."""
-    if not isinstance(numbers, list) or not numbers or not all(isinstance(number, float | int) for number in numbers):
-        raise MetaMapError(f"{path}: expected returns, one number for each episode, got {numbers!r}")
-    return np.array(numbers, dtype=np.float64)
+def expert_to_json(expert: Expert) -> dict[str, Any]:
+    """All of an expert but its weights, as plain JSON values; `expert_from_json` is the inverse."""
+    return {
+        "task": expert.task.to_json(),
+        "returns": expert.returns.tolist(),
+        "base_returns": expert.base_returns.tolist(),
+        "record": expert.record,
+    }
+
+
+def expert_from_json(document: object, phi: NDArray[np.float32], what: str) -> Expert:
+    """Build an expert from what `expert_to_json` gave.
+
+    Args:
+        document: that.
+        phi: its weights [P].
+        what: the file that the document is from, put in front of the error.
+
+    Raises:
+        MetaMapError: a key is missing or left over, a value is of another type, or a weight is not finite.
+    """
+    if not isinstance(document, dict) or set(document) != set(_EXPERT_KEYS):
+        raise MetaMapError(f"{what}: expected an expert, with the keys {', '.join(_EXPERT_KEYS)}")
+    record, returns, base_returns = document["record"], document["returns"], document["base_returns"]
+    if not isinstance(record, dict):
+        raise MetaMapError(f"{what}: record: expected an object, got {record!r}")
+    for name in _NUMBERS_OF_RECORD:
+        if not _is_number(record.get(name, 0)):
+            raise MetaMapError(f"{what}: record: {name}: expected a number, got {record[name]!r}")
+    for numbers in (returns, base_returns):
+        if not isinstance(numbers, list) or not numbers or not all(map(_is_number, numbers)):
+            raise MetaMapError(f"{what}: expected returns, one number for each episode, got {numbers!r}")
+    if len(returns) != len(base_returns):
+        raise MetaMapError(f"{what}: expected as many base_returns as returns, got {len(base_returns)}, {len(returns)}")
+    if not np.isfinite(phi).all():
+        raise MetaMapError(f"{what}: phi holds values that are not finite")
+    task = Task.from_json(document["task"])
+    return Expert(task, phi, np.array(returns, np.float64), np.array(base_returns, np.float64), record)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool)
 
 
 def _is_free(root: Path) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl import artifact
+from metamap_rl.ensemble import MANIFEST_FILE as ENSEMBLE_FILE
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import bundled_families, pretrained_folder
 
@@ -20,6 +21,8 @@ def find_mapper(reference: str) -> tuple[Mapper, Path]:
         MetaMapError: neither a mapper's folder nor the name of a bundled mapper, or a damaged mapper.
     """
     folder = Path(reference)
+    if (folder / ENSEMBLE_FILE).is_file():
+        raise MetaMapError(f"{reference}: an ensemble; name one of the mappers in it, such as {folder / 'member-0'}")
     if not (folder / artifact.MANIFEST_FILE).is_file():
         if reference in bundled_families():
             folder = pretrained_folder(reference)

@@ -13,10 +13,10 @@ from pydantic import Field, SerializeAsAny, field_validator
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family, list_families
+from metamap_envs.settings import Number, Settings, Whole, parse, parse_yaml, read_yaml
 from metamap_envs.task import Task
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import BasePolicyProbe, probe_from_json, probe_to_json
-from metamap_rl.settings import Number, Settings, Whole, parse
 from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
 from metamap_rl.stream.learner import UpdateConfig, make_learner
@@ -30,39 +30,7 @@ Positive = Annotated[Whole, Field(ge=1)]
 Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
-
-class UpdateSettings(Settings):
-    """How the mapper is updated after a task; see `metamap_rl.stream.learner.UpdateConfig`."""
-
-    updates: Whole = UpdateConfig.updates
-    batch: Whole = UpdateConfig.batch
-    states: Whole = UpdateConfig.states
-    learning_rate: Number = UpdateConfig.learning_rate
-    warmup: Whole = UpdateConfig.warmup
-    weight_decay: Number = UpdateConfig.weight_decay
-    gradient_clip: Number = UpdateConfig.gradient_clip
-    loss: str = UpdateConfig.loss
-    weights_coefficient: Number = UpdateConfig.weights_coefficient
-    lengths: tuple[Whole, ...] = UpdateConfig.lengths
-    from_start: Number = UpdateConfig.from_start
-
-    def model_post_init(self, context: Any) -> None:
-        """Check by what it is for."""
-        UpdateConfig(**self.model_dump())
-
-
-class MapperSettings(Settings):
-    """Shape of the mapper; see `metamap_rl.mapper.MapperConfig`."""
-
-    encoder: str = MapperConfig.encoder
-    hypernetwork: str = "residual"
-    context_size: Whole = MapperConfig.context_size
-    encoder_hidden: Whole = MapperConfig.encoder_hidden
-    hypernetwork_hidden: Whole = MapperConfig.hypernetwork_hidden
-
-    def model_post_init(self, context: Any) -> None:
-        """Check by what it is for."""
-        MapperConfig(**self.model_dump())
+_HYPERNETWORK = "residual"  # what streams are measured with
 
 
 class ExpertSettings(Settings):
@@ -156,8 +124,10 @@ class StreamConfig(Settings):
     """Rollouts of each arrival; one of them is held out to validate on, and hidden boundaries need two."""
     map_steps: Positive = 50
     """Transitions of D that phi_hat is generated from, at most `probe_steps`."""
-    update: UpdateSettings = UpdateSettings()
-    mapper: MapperSettings = MapperSettings()
+    update: UpdateConfig = UpdateConfig()
+    """How the mapper is updated after a task."""
+    mapper: MapperConfig = MapperConfig(hypernetwork=_HYPERNETWORK)
+    """Shape of the mapper."""
     experts: ExpertSettings = ExpertSettings()
     serve: ServeSettings = ServeSettings()
     accept: AcceptSettings = AcceptSettings()
@@ -177,6 +147,11 @@ class StreamConfig(Settings):
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
             raise MetaMapError(f"expected a mapping with a kind, one of {', '.join(STREAMS.names())}; got {value!r}")
         return parse(STREAMS.get(value["kind"]), value, f"kind {value['kind']!r}")
+
+    @field_validator("mapper", mode="before")
+    @classmethod
+    def _complete_mapper(cls, value: object) -> object:
+        return {"hypernetwork": _HYPERNETWORK, **value} if isinstance(value, Mapping) else value
 
     @field_validator("learner")
     @classmethod
@@ -234,7 +209,7 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
     """
     document, what = (dict(source), "stream config") if isinstance(source, Mapping) else _read(source)
     for key, value in (overrides or {}).items():
-        given = _yaml(value, f"{what}: {key}") if isinstance(value, str) else value
+        given = parse_yaml(value, f"{what}: {key}") if isinstance(value, str) else value
         document = _replaced(document, str(key).split("."), given, str(key))
     if document.get("format", FORMAT) != FORMAT:
         raise MetaMapError(f"{what}: format {document['format']!r}, this metamap_rl reads {FORMAT!r}")
@@ -251,25 +226,18 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
     """A file's or preset's document, and what to call it in an error."""
     path = Path(source)
     if path.is_file():
-        text, what = _text(path), str(path)
+        document, what = read_yaml(path), str(path)
     elif str(source) in list_presets():
         text = resources.files("metamap_rl.stream").joinpath("presets", f"{source}.yaml").read_text(encoding="utf-8")
         what = f"preset {str(source)!r}"
+        document = parse_yaml(text, what)
     elif path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise MetaMapError(f"{path}: no such file; presets are {', '.join(list_presets())}")
     else:
         raise unknown_name("stream config or preset", str(source), list_presets())
-    document = _yaml(text, what)
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise MetaMapError(f"{what}: expected a mapping of settings, got {type(document).__name__}")
     return document, what
-
-
-def _yaml(text: str, what: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise MetaMapError(f"{what}: not YAML ({' '.join(str(error).split())})") from None
 
 
 def _number(value: object) -> object:
@@ -297,13 +265,6 @@ def _check_experts(settings: ExpertSettings, families: tuple[str, ...]) -> None:
         load_recipe(name, "expert", **settings.overrides)
     for name in bases_of(families, settings.bases).values():
         load_recipe(name, "base", **settings.base_overrides)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MetaMapError(f"{path}: cannot be read ({error})") from None
 
 
 def _replaced(document: Mapping[str, Any], keys: list[str], value: Any, name: str) -> dict[str, Any]:

@@ -15,9 +15,11 @@ from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 from torch import Tensor
 
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.settings import STRICT, Number, Whole
 from metamap_rl.losses import LOSSES
 from metamap_rl.registry import Registry, load_modules
 from metamap_rl.stream.embodied import EmbodiedMapper
@@ -42,27 +44,29 @@ class UpdateConfig:
         MetaMapError: an unknown loss, or a number out of range.
     """
 
-    updates: int = 300
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    updates: Whole = 300
     """Gradient steps per task, at least 0."""
-    batch: int = 16
+    batch: Whole = 16
     """Rollouts in a batch, new and replayed together; at least 2."""
-    states: int = 64
+    states: Whole = 64
     """The expert's states per rollout in a batch, for the behaviour loss."""
-    learning_rate: float = 2e-3
+    learning_rate: Number = 2e-3
     """Highest rate of AdamW; in each update it rises over the warm-up and falls to 0 along a cosine."""
-    warmup: int = 10
+    warmup: Whole = 10
     """Gradient steps over which the rate rises."""
-    weight_decay: float = 1e-4
+    weight_decay: Number = 1e-4
     """Decoupled weight decay, per unit of learning rate."""
-    gradient_clip: float = 1.0
+    gradient_clip: Number = 1.0
     """Largest norm of the gradient."""
     loss: str = "both"
     """What is minimised: behaviour, weights, or both."""
-    weights_coefficient: float = 1.0
+    weights_coefficient: Number = 1.0
     """Share of the weight loss in "both"."""
-    lengths: tuple[int, ...] = (10, 20, 50, 100, 200)
+    lengths: tuple[Whole, ...] = (10, 20, 50, 100, 200)
     """Lengths of D, one drawn for each gradient step; those longer than the rollouts are left out."""
-    from_start: float = 0.5
+    from_start: Number = 0.5
     """Share of the D that begin at a rollout's first step; the others begin anywhere."""
 
     def __post_init__(self) -> None:
@@ -70,12 +74,12 @@ class UpdateConfig:
         least = {"updates": 0, "batch": 2, "states": 1, "warmup": 0, "weight_decay": 0, "weights_coefficient": 0}
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
-                raise MetaMapError(f"update: {name}: expected >= {bound}, got {getattr(self, name)}")
+                raise MetaMapError(f"{name}: expected >= {bound}, got {getattr(self, name)}")
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
-                raise MetaMapError(f"update: {name}: expected > 0, got {getattr(self, name)}")
+                raise MetaMapError(f"{name}: expected > 0, got {getattr(self, name)}")
         if not self.lengths or min(self.lengths) < 1 or not 0 <= self.from_start <= 1:
-            raise MetaMapError("update: expected lengths >= 1 and a share from_start in [0, 1]")
+            raise MetaMapError("expected lengths >= 1 and a share from_start in [0, 1]")
 
 
 @dataclass(frozen=True)

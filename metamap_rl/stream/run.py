@@ -18,7 +18,9 @@ from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.executors import Executor, LocalExecutor
@@ -26,15 +28,15 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.settings import Settings, parse
 from metamap_envs.task import Task
-from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.events import Doing, OnStream, StreamEvent
 from metamap_rl.stream.experts import ExpertCache, bases_of
 from metamap_rl.stream.kinds import Arrival, arrivals
-from metamap_rl.stream.learner import UpdateConfig, make_learner
+from metamap_rl.stream.learner import make_learner
 from metamap_rl.stream.loop import run_stream
 from metamap_rl.stream.memory import Memory
 from metamap_rl.stream.record import Record
@@ -54,7 +56,33 @@ _CONFIG, _MANIFEST, _RECORD = "config.yaml", "manifest.json", "record.sqlite"
 _BEFORE_MANIFEST = ("experts", _CONFIG, _RECORD, _MANIFEST)
 """Beginnings of the names of all that is there before the manifest is."""
 
-_MANIFEST_KEYS = ("format_version", "versions", "machine", "arrivals", "held_out", "references", "zoo")
+
+class _Task(Settings):
+    """A task as `Task.to_json` gives it."""
+
+    family: str
+    parameters: dict[str, Any]
+    split: str
+
+
+class _Arrival(_Task):
+    """One that arrives."""
+
+    boundary: bool
+
+
+class _Manifest(Settings):
+    """What ``manifest.json`` must hold; it may hold more."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    format_version: int
+    versions: dict[str, Any]
+    machine: dict[str, Any]
+    arrivals: Annotated[list[_Arrival], Field(min_length=1)]
+    held_out: list[_Task]
+    references: dict[str, Reference]
+    zoo: str | None
 
 
 @dataclass(frozen=True)
@@ -194,9 +222,7 @@ def open_run(directory: str | Path) -> StreamRun:
             f"{root}: a stream of format version {manifest['format_version']!r}, this metamap_rl goes on with "
             f"version {FORMAT_VERSION}"
         )
-    for key in _MANIFEST_KEYS:
-        if key not in manifest:
-            raise MetaMapError(f"{root / _MANIFEST}: expected the key {key!r}, there are {', '.join(sorted(manifest))}")
+    parse(_Manifest, manifest, str(root / _MANIFEST))
     return StreamRun(root, load_config(root / _CONFIG), manifest, Record.open(root / _RECORD, read_only=True))
 
 
@@ -361,13 +387,13 @@ def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_eve
         arrivals=coming,
         cache=cache,
         probe=probe_from_json(config.probe),
-        update=UpdateConfig(**config.update.model_dump()),
+        update=config.update,
         stream_board=boards[0],
         held_out_board=boards[1],
         record=run.record,
         store=ArtifactStore(run.root / "artifacts"),
         learner=learner,
-        mapper=EmbodiedMapper(MapperConfig(**config.mapper.model_dump()), seed=config.seeds.learner),
+        mapper=EmbodiedMapper(config.mapper, seed=config.seeds.learner),
         memory=Memory(learner.retention, config.memory_bytes),
         detector=ShiftDetector(),
         num_threads=num_threads,

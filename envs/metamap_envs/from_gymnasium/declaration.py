@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Interval
+from metamap_envs.settings import STRICT, parse, read_yaml
 
 __all__ = ["TARGETS", "Declaration", "ParameterEntry", "read_declaration", "read_file"]
 
 TARGETS = ("body", "joint", "geom", "actuator", "option", "argument", "attribute")
 _NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ParameterEntry(BaseModel):
     """One parameter: what it writes, and which values it takes. Exactly one of `TARGETS` says what it writes."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     body: str | None = None
     joint: str | None = None
@@ -85,7 +84,7 @@ class Declaration(BaseModel):
         arguments: of the environment's constructor, the same for all tasks.
     """
 
-    model_config = _STRICT
+    model_config = STRICT
 
     name: str = Field(pattern=_NAME)
     environment: str
@@ -109,10 +108,7 @@ def read_declaration(document: object, owner: str) -> Declaration:
     """
     if not isinstance(document, Mapping):
         raise MetaMapError(f"{owner}: expected a mapping with name, environment and parameters, got {document!r}")
-    try:
-        return Declaration.model_validate(dict(document))
-    except ValidationError as error:
-        raise _told(error, owner) from None
+    return parse(Declaration, document, owner)
 
 
 def read_file(path: Path) -> Declaration:
@@ -122,25 +118,4 @@ def read_file(path: Path) -> Declaration:
         MetaMapError: there is no such file, it is not YAML, or as `read_declaration`.
     """
     owner = f"family file {str(path)!r}"
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MetaMapError(f"{owner}: {error.strerror or error}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MetaMapError(f"{owner} is not YAML: {' '.join(str(error).split())}") from None
-    return read_declaration(document, owner)
-
-
-def _told(error: ValidationError, owner: str) -> MetaMapError:
-    """The first of pydantic's complaints as a sentence; a key that is unknown comes before one that is missing."""
-    first = min(error.errors(), key=lambda found: found["type"] != "extra_forbidden")
-    place = [str(part) for part in first["loc"]]
-    if first["type"] == "extra_forbidden":
-        inside = len(place) > 1
-        kind = f"key of parameter {place[1]!r}" if inside else "key of a family"
-        model: type[BaseModel] = ParameterEntry if inside else Declaration
-        return MetaMapError(f"{owner}: {unknown_name(kind, place[-1], model.model_fields)}")
-    where = f"{'.'.join(place)}: " if place else ""
-    message = first["msg"].removeprefix("Value error, ")
-    got = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
-    return MetaMapError(f"{owner}: {where}{message[0].lower()}{message[1:]}{got}")
+    return read_declaration(read_yaml(path, owner), owner)

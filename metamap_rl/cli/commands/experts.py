@@ -99,7 +99,7 @@ class TrainExperts(Command):
             check_settings(zoo, base_overrides=base, expert_overrides=expert)
             if not zoo.has_base:
                 _train_first(zoo, base, "base", build_base)
-            recipe = load_recipe(self.family, "expert", **expert)
+            recipe = load_recipe(zoo.family.name, "expert", **expert)
             if lacks_parent(zoo, recipe):
                 _train_first(zoo, base, "parent", build_parent)
             if recipe.start == "parent":

@@ -367,16 +367,27 @@ def _document(mapper: Mapper, folder: Path) -> dict[str, Any]:
         "config": manifest["config"],
         "record": record,
         "check": None if mapper.check is None else mapper.check.describe(),
-        "validation": min((entry["validation"] for entry in history), default=None),
+        "validation": _least_validation(history, folder / artifact.MANIFEST_FILE),
         "versions": manifest["versions"],
     }
+
+
+def _least_validation(history: Any, path: Path) -> float | None:
+    """The least validation loss of a training; None if nothing was validated."""
+    from metamap_envs.errors import MetaMapError
+
+    try:
+        return min((float(entry["validation"]) for entry in history), default=None)
+    except (KeyError, TypeError, ValueError):
+        raise MetaMapError(f"{path}: record: history: expected a validation loss in each entry") from None
 
 
 def _print_mapper(mapper: Mapper, folder: Path) -> None:
     """Print a mapper for people."""
     document = _document(mapper, folder)
     record, spec = document["record"], mapper.base.spec
-    training = record.get("config", {})
+    training = record.get("config")
+    training = training if isinstance(training, dict) else {}
     layers = " -> ".join(str(size) for size in (spec.observation_size, *spec.hidden, spec.action_size))
     lines = {
         "folder": str(folder),
