@@ -72,7 +72,7 @@ def test_recovery_by_hand() -> None:
 
 
 def test_performance_recovery_is_minus_the_theil_sen_slope_averaged_over_tasks() -> None:
-    # Slopes of pairs of the first: -10, -20, -30, median -20; of the second: 5. A task that came back once tells nothing.
+    # Slopes of pairs of the first: -10, -20, -30, median -20; of the second: 5. Coming back once tells nothing.
     assert pr([[50, 40, 10], [10, 15], [7]]) == pytest.approx(-(-20 + 5) / 2)
     with pytest.raises(MetaMapError, match="at least twice"):
         pr([[3], []])

@@ -1,8 +1,8 @@
 """Metrics made of learning curves: scores on each task while it is learnt, beside those of a baseline.
 
-``x`` is float64 [K], rising: the experience after which the K points were measured (environment steps, or steps of D).
-``C`` is float64 [T, K]: ``C[j, k]`` is the score on task j after x_k of it; ``B`` is the same for a learner that has not
-seen the tasks before it.
+``x`` is float64 [K], rising: the experience after which the K points were measured (environment steps, or steps of
+D). ``C`` is float64 [T, K]: ``C[j, k]`` is the score on task j after x_k of it; ``B`` is the same for a learner
+that has not seen the tasks before it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def area(x: ArrayLike, curves: ArrayLike) -> NDArray[np.float64]:
 
 
 def ft_auc(x: ArrayLike, curves: ArrayLike, baseline: ArrayLike) -> float:
-    """``FT_auc = mean_j (AUC_j - AUCb_j) / (1 - AUCb_j)``: of what the baseline leaves to gain, the share that is gained.
+    """``FT_auc = mean_j (AUC_j - AUCb_j) / (1 - AUCb_j)``: of what the baseline leaves to gain, the share gained.
 
     "Forward transfer" of Wolczyk et al. 2021, "Continual World", whose scores are success rates; where a baseline comes
     near the expert (score 1) the quotient explodes: see `abc`.
@@ -106,7 +106,7 @@ def recovery_time(x: ArrayLike, curve: ArrayLike, before: float) -> float:
 
 
 def pr(times: Sequence[ArrayLike]) -> float:
-    """``PR = mean over tasks of -(Theil-Sen slope of r_1, r_2, ...)``: whether a task that comes back recovers ever faster.
+    """``PR = mean over tasks of -(Theil-Sen slope of r_1, r_2, ...)``: whether a task that returns recovers faster.
 
     r_n is the `recovery_time` at the n-th time that the task comes back. "Performance recovery" of l2metrics.
 

@@ -198,7 +198,7 @@ def regret(R: ArrayLike) -> float:
 
 
 def plasticity(R: ArrayLike) -> float:
-    """``PLA = slope of R[i, i] over i``: by least squares, how the score just after learning changes from stage to stage.
+    """``PLA = slope of R[i, i] over i``: by least squares, how the score just after learning changes over the stages.
 
     Negative where a learner loses the ability to learn (Dohare et al. 2024, "Loss of plasticity in deep continual
     learning", who show the curve itself); it says something only where tasks are alike in difficulty.
