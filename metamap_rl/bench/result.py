@@ -17,7 +17,7 @@ from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, ge
 from metamap_rl.stream.run import StreamRun, open_run
 from metamap_rl.stream.scoreboard import Reference
 
-__all__ = ["CELL", "CellResult", "find_results", "metrics_of", "of_run", "read_cell", "write_cell"]
+__all__ = ["CELL", "RUN_PARTS", "CellResult", "find_results", "metrics_of", "of_run", "read_cell", "write_cell"]
 
 CELL = "cell.json"
 """The file; where it is, the cell is finished."""
@@ -252,7 +252,7 @@ def find_results(roots: Iterable[Path]) -> list[CellResult]:
         if not root.is_dir():
             raise MetaMapError(f"{root}: no such folder")
         for folder, folders, files in os.walk(root):
-            folders[:] = sorted(name for name in folders if name not in _PARTS)
+            folders[:] = sorted(name for name in folders if name not in RUN_PARTS)
             place = Path(folder)
             if CELL in files:
                 found.setdefault(str(place.resolve()), read_cell(place))
@@ -268,5 +268,5 @@ def _with_place(cell: CellResult, place: Path) -> CellResult:
     return CellResult(**{**{item.name: getattr(cell, item.name) for item in fields(cell)}, "place": str(place)})
 
 
-_PARTS = ("artifacts", "experts", "zoo", "mappers", "tensorboard")
+RUN_PARTS = ("artifacts", "experts", "zoo", "mappers", "tensorboard")
 """Folders of a run that hold no runs."""
