@@ -9,6 +9,7 @@ import argparse
 import json
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,11 @@ LEARNERS = ("replay", "joint", "finetune", "reservoir", "agem", "ewc", "l2", "pa
 FAMILIES = ("reacher-goal", "cartpole-swingup", "cheetah-velocity")
 STREAMS, ORDERS = 2, 2
 TASKS, HELD_OUT, LENGTHS = 20, 12, (5, 10, 25, 50, 100, 200)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return library_versions()
 
 
 def made_up(
@@ -45,7 +51,7 @@ def made_up(
         order=order,
         seed=seed,
         config={"name": stream, "learner": {"name": learner}, "stream": {"kind": "families", "tasks": tasks}},
-        versions=library_versions(),
+        versions=dict(_versions()),
         environments=dict.fromkeys(FAMILIES, "MetaMap/MadeUp-v0"),
         machine={"cpu": "made up", "cores": 2},
         tasks=[f"task-{order}-{seed}-{index}" for index in range(tasks)],

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.bench.result import CELL, RUN_PARTS, CellResult, find_results, metrics_of, read_cell
+from metamap_rl.bench.result import CELL, RUN_PARTS, CellResult, find_results, read_cell
 from metamap_rl.bench.summary import Estimate, check_versions, estimate, refuse_versions
 from metamap_rl.stream.run import open_run
 from metamap_rl.stream.status import read_status
@@ -58,7 +58,7 @@ def list_runs(roots: Iterable[Path]) -> list[Listed]:
             if CELL in files:
                 cell = read_cell(place)
                 stages = len(cell.tasks)
-                score = metrics_of(cell)["AP_final"]
+                score = cell.metrics["AP_final"]
                 found.append(Listed(folder, cell.stream, cell.learner, cell.seed, stages, stages, score))
             elif "record.sqlite" in files and "manifest.json" in files:
                 found.append(_of_stream(place))
@@ -122,7 +122,7 @@ Values = dict[str, dict[Key, list[float]]]
 def _values(cells: Sequence[CellResult]) -> Values:
     found: Values = {}
     for cell in cells:
-        for name, value in metrics_of(cell).items():
+        for name, value in cell.metrics.items():
             if value is not None:
                 found.setdefault(name, {}).setdefault((cell.stream, cell.order, cell.seed), []).append(value)
     return found

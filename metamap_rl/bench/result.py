@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from metamap_agents.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
+from metamap_rl.stream.config import read_document
 from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gen, pr, recovery_time
 from metamap_rl.stream.run import StreamRun, open_run
 from metamap_rl.stream.scoreboard import Reference
 
-__all__ = ["CELL", "RUN_PARTS", "CellResult", "find_results", "metrics_of", "of_run", "read_cell", "write_cell"]
+__all__ = ["CELL", "RUN_PARTS", "CellResult", "find_results", "matrix", "of_run", "plain", "read_cell", "write_cell"]
 
 CELL = "cell.json"
 """The file; where it is, the cell is finished."""
@@ -86,6 +88,11 @@ class CellResult:
         """What it is a result of."""
         return self.stream, self.learner, self.order, self.seed
 
+    @cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """Every metric by name; None where it cannot be told from what was measured."""
+        return _metrics(self)
+
     def comparable(self) -> dict[str, Any]:
         """Everything that two runs of one cell must agree on."""
         left_out = ("update_seconds", "map_seconds", "seconds", "place", "machine")
@@ -97,8 +104,7 @@ def matrix(rows: ArrayLike | list[Curve]) -> NDArray[np.float64]:
     return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64)  # type: ignore[union-attr]
 
 
-def metrics_of(cell: CellResult) -> dict[str, float | None]:
-    """Every metric by name; None where it cannot be told from what was measured."""
+def _metrics(cell: CellResult) -> dict[str, float | None]:
     R, H = matrix(cell.R), matrix(cell.H) if cell.H and cell.H[0] else None
     found: dict[str, float | None] = {name: _or_none(metric, R) for name, metric in METRICS.items()}
     found["BWT_families"] = None if H is None else _or_none(bwt_families, H, cell.held_out, cell.families)
@@ -261,7 +267,18 @@ def find_results(roots: Iterable[Path]) -> list[CellResult]:
                 if run.finished:
                     found.setdefault(str(place.resolve()), _with_place(of_run(run), place))
                 run.record.close()
+        order = _order(root)
+        of_root = {place: cell for place, cell in found.items() if place.startswith(f"{root.resolve()}{os.sep}")}
+        for place in sorted(of_root, key=lambda name: order.get(of_root[name].learner, len(order))):
+            found[place] = found.pop(place)
     return list(found.values())
+
+
+def _order(root: Path) -> dict[str, int]:
+    """Place of each learner in the benchmark of a folder; empty if there is none."""
+    path = root / "bench.yaml"
+    document = read_document(path) if path.is_file() else {}
+    return {str(name): place for place, name in enumerate(document.get("learners") or {})}
 
 
 def _with_place(cell: CellResult, place: Path) -> CellResult:

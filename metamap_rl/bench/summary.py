@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.bench.result import CellResult, matrix, metrics_of
+from metamap_rl.bench.result import CellResult, matrix
 from metamap_rl.statistics import bootstrap_interval
 from metamap_rl.stream.metrics import ap, gen, kept
 
@@ -46,7 +46,7 @@ class Group:
         """Each metric by (seed, order), where it could be told."""
         found: dict[str, dict[tuple[int, int], float]] = {}
         for cell in self.cells:
-            for name, value in metrics_of(cell).items():
+            for name, value in cell.metrics.items():
                 by_cell = found.setdefault(name, {})
                 if value is not None:
                     by_cell[cell.seed, cell.order] = value

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from metamap_agents.storage import read_json, write_bytes
 from metamap_rl.bench.report.figures import PALETTE, Drawn, as_inline_svg, draw_families, draw_stream
 from metamap_rl.bench.report.tables import HEADLINE, METRIC_NAMES, cells_csv, in_words, number, text
-from metamap_rl.bench.result import CellResult, matrix, metrics_of
+from metamap_rl.bench.result import CellResult, matrix
 from metamap_rl.bench.summary import Estimate, Group, Summary, estimate
 from metamap_rl.stream.metrics import COSTS, FORMULAS
 
@@ -27,6 +27,9 @@ __all__ = ["Video", "find_videos", "write_report"]
 
 _VIDEO_BYTES = 8_000_000
 """Most bytes of videos in a page; the others are left out by name."""
+
+_WIDE = 6.5
+"""Inches from which a figure takes a whole row."""
 
 _MOST_SPREAD = 12  # machines or versions listed one by one
 
@@ -158,6 +161,7 @@ def _figure(drawn: Drawn) -> dict[str, Any]:
         "name": drawn.name,
         "title": drawn.title,
         "caption": drawn.caption,
+        "wide": drawn.figure.get_figwidth() > _WIDE,
         "svg": Markup(as_inline_svg(drawn)),
     }
 
@@ -237,7 +241,7 @@ def _data(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _cell_data(cell: CellResult) -> dict[str, Any]:
-    found = metrics_of(cell)
+    found = cell.metrics
     return {
         "s": cell.stream,
         "l": cell.learner,

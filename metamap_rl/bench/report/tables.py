@@ -6,7 +6,6 @@ import csv
 import io
 from collections.abc import Sequence
 
-from metamap_rl.bench.result import metrics_of
 from metamap_rl.bench.summary import Estimate, Group, Summary
 from metamap_rl.stream.metrics import COSTS, FORMULAS
 
@@ -80,7 +79,7 @@ def cells_csv(summary: Summary) -> str:
     """Every metric of every cell."""
     rows: list[Sequence[object]] = [("stream", "learner", "order", "seed", *METRIC_NAMES)]
     for cell in summary.cells:
-        found = metrics_of(cell)
+        found = cell.metrics
         values = ["" if found.get(name) is None else repr(found[name]) for name in METRIC_NAMES]
         rows.append((cell.stream, cell.learner, cell.order, cell.seed, *values))
     return _csv(rows)

@@ -200,7 +200,6 @@ def typed() -> str:
 def _print_results(out: Path, results: list[CellResult], *, as_json: bool) -> None:
     """The headline of a benchmark."""
     from metamap_rl.bench.report.tables import HEADLINE, in_words, text
-    from metamap_rl.bench.result import metrics_of
     from metamap_rl.bench.summary import summarise
     from metamap_rl.cli.console import print_json, print_table
 
@@ -212,7 +211,7 @@ def _print_results(out: Path, results: list[CellResult], *, as_json: bool) -> No
                 "learner": cell.learner,
                 "order": cell.order,
                 "seed": cell.seed,
-                "metrics": metrics_of(cell),
+                "metrics": cell.metrics,
             }
             for cell in results
         ]

@@ -66,12 +66,11 @@ class ShowRun(Command):
 
         from metamap_rl.bench.listing import one_result
         from metamap_rl.bench.report.tables import METRIC_NAMES, number
-        from metamap_rl.bench.result import metrics_of
         from metamap_rl.cli.console import print_json, print_table
         from metamap_rl.stream.metrics import FORMULAS
 
         cell = one_result(self.directory)
-        metrics = metrics_of(cell)
+        metrics = cell.metrics
         if self.json:
             print_json({"metrics": metrics, "cell": cell})
             return 0
