@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -248,30 +248,34 @@ def read_cell(folder: Path) -> CellResult:
 
 
 def find_results(roots: Iterable[Path]) -> list[CellResult]:
-    """All finished cells and runs of streams at or below some folders, in the order of their places.
+    """All finished cells and runs of streams at or below some folders, each once.
+
+    Those of a benchmark come in the order of its learners, others in that of their places.
 
     Raises:
         MetaMapError: a folder that is not there, or a file that is damaged.
     """
-    found: dict[str, CellResult] = {}
+    found: dict[Path, CellResult] = {}
     for root in roots:
         if not root.is_dir():
             raise MetaMapError(f"{root}: no such folder")
-        for folder, folders, files in os.walk(root):
-            folders[:] = sorted(name for name in folders if name not in RUN_PARTS)
-            place = Path(folder)
-            if CELL in files:
-                found.setdefault(str(place.resolve()), read_cell(place))
-            elif "manifest.json" in files and "record.sqlite" in files:
-                run = open_run(place)
-                if run.finished:
-                    found.setdefault(str(place.resolve()), _with_place(of_run(run), place))
-                run.record.close()
         order = _order(root)
-        of_root = {place: cell for place, cell in found.items() if place.startswith(f"{root.resolve()}{os.sep}")}
-        for place in sorted(of_root, key=lambda name: order.get(of_root[name].learner, len(order))):
-            found[place] = found.pop(place)
+        for cell in sorted(_below(root), key=lambda cell: order.get(cell.learner, len(order))):
+            found.setdefault(Path(cell.place).resolve(), cell)
     return list(found.values())
+
+
+def _below(root: Path) -> Iterator[CellResult]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in RUN_PARTS)
+        place = Path(folder)
+        if CELL in files:
+            yield read_cell(place)
+        elif "manifest.json" in files and "record.sqlite" in files:
+            run = open_run(place)
+            with run.record:
+                if run.finished:
+                    yield replace(of_run(run), place=folder)
 
 
 def _order(root: Path) -> dict[str, int]:
@@ -279,10 +283,6 @@ def _order(root: Path) -> dict[str, int]:
     path = root / "bench.yaml"
     document = read_document(path) if path.is_file() else {}
     return {str(name): place for place, name in enumerate(document.get("learners") or {})}
-
-
-def _with_place(cell: CellResult, place: Path) -> CellResult:
-    return CellResult(**{**{item.name: getattr(cell, item.name) for item in fields(cell)}, "place": str(place)})
 
 
 RUN_PARTS = ("artifacts", "experts", "zoo", "mappers", "tensorboard")
