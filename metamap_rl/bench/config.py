@@ -80,13 +80,14 @@ class BenchConfig(Settings):
 
     def cells(self) -> list[Cell]:
         """All cells; those that tell most together come first."""
+        orders = {stream: self.orders if self.has_orders(stream) else 1 for stream in self.streams}
         return [
             Cell(stream, learner, order, seed)
             for seed in range(self.seeds)
             for order in range(self.orders)
             for stream in self.streams
             for learner in self.learners
-            if order == 0 or self.has_orders(stream)
+            if order < orders[stream]
         ]
 
     def has_orders(self, stream: str) -> bool:

@@ -80,7 +80,9 @@ class Pen:
             line.set_gid(self._id(axes))
 
     def _id(self, axes: Axes) -> str:
-        return f"L{self.number}-{id(axes)}-{len(axes.get_children())}"
+        figure = axes.get_figure(root=True)
+        assert figure is not None
+        return f"L{self.number}-{figure.axes.index(axes)}-{len(axes.get_children())}"
 
 
 def pens(learners: Sequence[str]) -> dict[str, Pen]:
@@ -384,11 +386,13 @@ def as_svg(drawn: Drawn) -> bytes:
 
 
 def as_inline_svg(drawn: Drawn) -> str:
-    """For inside a page: the page's own colour of text, its width, and its own ids."""
+    """For inside a page: the page's own colour of text, its width, and learners as classes."""
     text = _svg(drawn)
     text = text[text.index("<svg") :]
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
+    text = re.sub(r'id="L(\d+)-[\d-]+"', r'class="learner-\1"', text)  # ids would repeat from figure to figure
+    text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
     text = re.sub(r"\n\s*", "\n", text)
     return text.replace(_INK, "currentColor").replace(_FAINT, "var(--faint)")
 

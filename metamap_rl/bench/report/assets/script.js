@@ -40,10 +40,8 @@
       shown += !row.hidden;
     }
     byId("count").textContent = `${shown} of ${body.rows.length} rows`;
-    document.querySelectorAll('figure svg [id^="L"]').forEach((part) => {
-      const found = /^L(\d+)-/.exec(part.id);
-      if (found) part.classList.toggle("off", off.has(found[1]));
-    });
+    for (const { value } of boxes)
+      document.querySelectorAll(`figure svg .learner-${value}`).forEach((part) => part.classList.toggle("off", off.has(value)));
   };
   byId("filters").addEventListener("input", filter);
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
