@@ -19,7 +19,18 @@ from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, ge
 from metamap_rl.stream.run import StreamRun, open_run
 from metamap_rl.stream.scoreboard import Reference
 
-__all__ = ["CELL", "RUN_PARTS", "CellResult", "find_results", "matrix", "of_run", "plain", "read_cell", "write_cell"]
+__all__ = [
+    "CELL",
+    "RUN_PARTS",
+    "CellResult",
+    "find_results",
+    "gaps",
+    "matrix",
+    "of_run",
+    "plain",
+    "read_cell",
+    "write_cell",
+]
 
 CELL = "cell.json"
 """The file; where it is, the cell is finished."""
