@@ -161,6 +161,17 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
         run_bench(bench(), tmp_path, LocalExecutor(1))
 
 
+def test_a_cell_that_fails_does_not_keep_the_others_from_being_run(out: Path, tmp_path: Path) -> None:
+    broken = {"broken": {"sb3": "ppo", "steps": 20, "points": 1, "settings": {"learning_tempo": 1}}}
+    learners = {**broken, "a2c": {**BENCH["learners"]["a2c"], "alone": False}}
+    sentence = "1 of 2 cells failed, such as reach/broken-order0-seed0: PPO: cannot be made"
+    with pytest.raises(MetaMapError, match=sentence):
+        run_bench(bench(learners=learners), tmp_path, LocalExecutor(1), zoo=out / "zoo")
+    alone = cell_of(tmp_path, "a2c")
+    assert alone.R == cell_of(out, "a2c").R
+    assert alone.metrics["FT_auc"] is alone.metrics["ABC"] is None
+
+
 def test_both_kinds_of_learners_are_measured_on_the_same_tasks_and_scale(out: Path) -> None:
     ours, theirs = cell_of(out, "replay"), cell_of(out, "a2c")
     assert ours.tasks == theirs.tasks

@@ -151,6 +151,28 @@ def test_metrics_of_one_family_agree(R: Matrix) -> None:
     assert f_iso(R) * T * (T - 1) / 2 == pytest.approx(f_last(R) * (T - 1), abs=1e-9)
 
 
+@given(matrices())
+def test_they_are_the_published_formulas(R: Matrix) -> None:
+    N = R.shape[1]
+    # Continual World: p_i(t) is the score on task i at time t, which is measured at the ends of tasks, t = i D.
+    p = [lambda t, i=i: R[t, i - 1] for i in range(1, N + 1)]
+    assert f_cw(R) == pytest.approx(sum(p[i - 1](i) - p[i - 1](N) for i in range(1, N + 1)) / N, abs=1e-9)
+    # l2metrics: blocks of training (task) and evaluation (all tasks) by turns; reference is the evaluation that follows
+    # the task's training, and each later evaluation counts its difference from it.
+    blocks = [(kind, stage) for stage in range(1, N + 1) for kind in ("train", "test")]
+    maintained = []
+    for task in range(1, N + 1):
+        tests = [number for number, (kind, _) in enumerate(blocks) if kind == "test"]
+        training = blocks.index(("train", task))
+        reference = next(number for number in tests if number > training)
+        values = [R[blocks[n][1], task - 1] - R[blocks[reference][1], task - 1] for n in tests if n > reference]
+        maintained += [np.mean(values)] if values else []
+    assert pm(R) == pytest.approx(np.mean(maintained), abs=1e-9)
+    # CORA: F_{i,j} = r_{i,j-1,end} - r_{i,j,end} for i < j, what learning task j takes from task i.
+    isolated = [R[j - 1, i - 1] - R[j, i - 1] for i in range(1, N + 1) for j in range(i + 1, N + 1)]
+    assert f_iso(R) == pytest.approx(np.mean(isolated), abs=1e-9)
+
+
 @given(matrices(), st.floats(-5, 5))
 def test_a_mapper_that_never_changes_neither_forgets_nor_transfers(R: Matrix, shift: float) -> None:
     frozen = np.tile(R[0] + shift, (len(R), 1))

@@ -78,7 +78,8 @@ def run_bench(
         The results of all cells of ``config``, in its order.
 
     Raises:
-        MetaMapError: the folder holds something else, or a cell of it was made with other settings; or a cell failed.
+        MetaMapError: the folder holds something else, or a cell of it was made with other settings; or, when all others
+            are finished, that a cell failed.
     """
     out = out.resolve()
     _claim(out)
@@ -101,22 +102,36 @@ def run_bench(
             next(streams[cell] for cell in left if (cell.stream, cell.seed) == key), cache, executor, on_event=on_event
         )
     jobs = [(cell, streams[cell], externals[cell], str(cell_folder(out, cell))) for cell in left]
-    for number, (index, _) in enumerate(executor.run(run_cell, jobs, share=(str(cache),)), start=len(done) + 1):
+    failed: dict[Cell, str] = {}
+    for index, error in executor.run(run_cell, jobs, share=(str(cache),)):
+        if error:
+            failed[left[index]] = error
+            continue
+        done.append(left[index])
         if on_cell is not None:
-            on_cell(left[index], number, len(cells))
+            on_cell(left[index], len(done), len(cells))
+    if failed:
+        cell, error = next(iter(failed.items()))
+        raise MetaMapError(f"{len(failed)} of {len(cells)} cells failed, such as {cell.name}: {error}")
     return [read_cell(cell_folder(out, cell)) for cell in cells]
 
 
 def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, out: str) -> str:
-    """Run or go on with one cell, unless it is finished; returns its folder."""
-    folder = Path(out)
-    if (folder / CELL).is_file():
-        return out
+    """Run or go on with one cell, unless it is finished; returns why it failed, "" if it did not."""
+    try:
+        if not Path(out, CELL).is_file():
+            _run_cell(zoo, cell, config, external, Path(out))
+    except MetaMapError as error:
+        return str(error)
+    return ""
+
+
+def _run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, folder: Path) -> None:
     if external is not None:
         shutil.rmtree(folder, ignore_errors=True)  # what a run that was killed has left: they start anew
         result = run_external(config, external, Path(zoo), stream=cell.stream, learner=cell.learner, order=cell.order)
         write_cell(folder, result)
-        return out
+        return
     if (folder / _MANIFEST).is_file():
         run = open_run(folder)
         run.record.close()
@@ -125,8 +140,7 @@ def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSetti
     else:
         run = start(config, folder, zoo=zoo, num_threads=1)
     with run.record:
-        write_cell(folder, of_run(open_run(folder), stream=cell.stream, learner=cell.learner, order=cell.order))
-    return out
+        write_cell(folder, of_run(run, stream=cell.stream, learner=cell.learner, order=cell.order))
 
 
 def _claim(out: Path) -> None:
