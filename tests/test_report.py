@@ -18,7 +18,7 @@ import made_up_cells
 from metamap_rl.bench.report import write_files, write_report
 from metamap_rl.bench.report.figures import as_inline_svg, as_svg, draw_stream
 from metamap_rl.bench.report.page import Video
-from metamap_rl.bench.report.tables import HEADLINE, cells_csv, latex, markdown, summary_csv
+from metamap_rl.bench.report.tables import HEADLINE, cells_csv, latex, markdown, number, summary_csv
 from metamap_rl.bench.summary import Summary, summarise
 from metamap_rl.cli import main
 
@@ -197,3 +197,19 @@ def test_the_command_needs_results(tmp_path: Path, capsys: Output) -> None:
     ):
         assert main(["report", *arguments]) == 2
         assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("F_last", -0.0001, "0.000"),
+        ("MEM", 2_500_000, "2.5 MB"),
+        ("MEM", 272, "272 B"),
+        ("MEM", 0, "0 B"),
+        ("UPD", -0.33, "-330 ms"),
+        ("LAT", 0.0008, "0.8 ms"),
+        ("ENV", 86_720, "86.7 k"),
+    ],
+)
+def test_numbers_are_short_and_have_units(name: str, value: float, words: str) -> None:
+    assert number(name, value) == words

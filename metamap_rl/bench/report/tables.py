@@ -16,16 +16,21 @@ HEADLINE = ("AP_final", "AP_anytime", "F_last", "FWT_zs", "FT_auc", "GEN_k", "RE
 
 METRIC_NAMES = (*HEADLINE, *(name for name in FORMULAS if name not in HEADLINE))
 
-_UNITS = {"MEM": (1e6, "MB"), "UPD": (1.0, "s"), "LAT": (1e-3, "ms"), "ENV": (1e3, "k")}
-"""What a cost is divided by, and what is written behind it."""
+_UNITS: dict[str, tuple[tuple[float, str], ...]] = {
+    "MEM": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+    "UPD": ((1.0, "s"), (1e-3, "ms")),
+    "LAT": ((1.0, "s"), (1e-3, "ms")),
+    "ENV": ((1e6, "M"), (1e3, "k"), (1.0, "")),
+}
+"""What a cost is divided by and what is written behind it, largest first; the first that it reaches is taken."""
 
 
 def number(name: str, value: float) -> str:
     """A value of a metric as text, with its unit."""
     if name not in COSTS:
         return f"{round(value, 3) + 0.0:.3f}"
-    scale, unit = _UNITS[name]
-    return f"{value / scale:.3g} {unit}"
+    scale, unit = next((pair for pair in _UNITS[name] if abs(value) >= pair[0]), _UNITS[name][-1])
+    return f"{value / scale:.3g} {unit}".rstrip()
 
 
 def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
