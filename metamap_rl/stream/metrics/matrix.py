@@ -9,6 +9,7 @@ Words like "forgetting" mean several formulas in the literature, so none of them
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -334,8 +335,8 @@ def _tasks(matrix: NDArray[np.float64]) -> range:
 
 def _at(matrix: NDArray[np.float64], name: str, i: int, j: int) -> float:
     """``R[i, j]``, tasks counted from 1."""
-    value = float(matrix[i, j - 1])
-    if not np.isfinite(value):
-        measured = "was not measured" if np.isnan(value) else f"is {value}"
+    value: float = matrix.item(i, j - 1)
+    if not math.isfinite(value):
+        measured = "was not measured" if math.isnan(value) else f"is {value}"
         raise MetaMapError(f"{name} needs the score on task {j} after stage {i}, which {measured}")
     return value
