@@ -16,17 +16,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metamap_agents.executors import make_executor
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_envs.errors import MetaMapError
+from metamap_rl.bench.result import gaps
 from metamap_rl.statistics import bootstrap_interval
 from metamap_rl.stream.config import StreamConfig, load_config
 from metamap_rl.stream.metrics import ap_final, bwt_families, f_last, f_max, fwt_zs, gen
 from metamap_rl.stream.run import StreamRun, open_run, prepare, resume, start
-from metamap_rl.stream.scoreboard import Reference
 
 LEARNERS = ("replay", "joint", "finetune")
 SETTINGS: dict[str, dict[str, Any]] = {"joint": {"every": 5}}
@@ -69,7 +68,7 @@ def measure(run: StreamRun) -> dict[str, Any]:
     tenth = max(1, min(10, len(stages) // 2))
     update = np.array([times.get("update", 0.0) for times in seconds])
     memory = np.array([row.memory_bytes for row in stages], dtype=float)
-    closed = gaps(run)
+    closed = {split: np.array(values) for split, values in gaps(run).items()}
     return {
         "AP_final": ap_final(R),
         "AP_initial": float(R[0].mean()),
@@ -80,7 +79,7 @@ def measure(run: StreamRun) -> dict[str, Any]:
         "GEN": [None if np.isnan(value) else float(value) for value in curve],
         "GEN_first": float(curve[0]),
         "GEN_final": float(curve[-1]),
-        "gap_closed_final": {split: float(np.mean(values)) for split, values in closed.items()},
+        "gap_closed_final": {split: float(values.mean()) for split, values in closed.items()},
         "rejected_updates": sum(row.accepted is False for row in stages),
         "decisions": {
             name: sum(row.decision == name for row in stages) for name in sorted({r.decision for r in stages})
@@ -92,16 +91,6 @@ def measure(run: StreamRun) -> dict[str, Any]:
         "final": R[-1].tolist(),
         "held_out_final": H[-1].tolist(),
     }
-
-
-def gaps(run: StreamRun) -> dict[str, NDArray[np.float64]]:
-    """Gap closed after the last stage, on tasks where the expert has a lead over the base policy."""
-    found: dict[str, list[float]] = {"stream": [], "held-out": []}
-    for row in run.record.evaluations(run.record.last_stage):
-        gap = Reference(**run.manifest["references"][row.task_id]).gap_closed(row.mean_return)
-        if gap is not None:
-            found[row.split].append(gap)
-    return {split: np.array(values) for split, values in found.items()}
 
 
 def interval(values: Sequence[float]) -> dict[str, float]:

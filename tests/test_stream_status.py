@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from metamap_rl.stream.metrics import METRICS
 from metamap_rl.stream.record import Record
-from metamap_rl.stream.status import formula, read_status
+from metamap_rl.stream.status import read_status
 from stream_rows import SHA, add_stages, evaluation, stage_row
 
 R = [[0.1, 0.2, 0.3], [0.8, 0.4, 0.2], [0.9, 1.0, 0.5], [0.5, 0.7, 0.9]]
@@ -107,9 +106,3 @@ def test_whether_it_is_alive(record: Record) -> None:
     record.close()
     with Record.open(path, read_only=True) as reader:
         assert not read_status(reader, 1).alive
-
-
-def test_every_metric_has_a_formula() -> None:
-    for name in (*METRICS, "BWT_families"):
-        assert formula(name)
-    assert formula("AP_final") == "mean_j R[T, j]"

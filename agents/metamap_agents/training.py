@@ -43,7 +43,16 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
 
-__all__ = ["Expert", "OnPolicy", "OnProgress", "torch_threads", "train_base", "train_expert", "train_parent"]
+__all__ = [
+    "Expert",
+    "OnPolicy",
+    "OnProgress",
+    "global_generators_kept",
+    "torch_threads",
+    "train_base",
+    "train_expert",
+    "train_parent",
+]
 
 OnProgress = Callable[[int, int, dict[str, float]], None]
 """Called after each update of PPO with (steps done, steps in total, metrics)."""
@@ -94,7 +103,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _global_generators_kept() -> Iterator[None]:
+def global_generators_kept() -> Iterator[None]:
     """SB3 seeds and draws from the global generators of Python, NumPy and torch: put them back afterwards."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (SB3's choice, not ours)
     with torch.random.fork_rng(devices=[]):
@@ -230,7 +239,7 @@ def train_base(
     fast = FamilyVecEnv(tasks, seed, num_threads=num_threads)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS), _global_generators_kept():
+    with torch_threads(_TORCH_THREADS), global_generators_kept():
         model = _make_ppo(recipe, envs, seed)
         ended = _learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
     seconds = time.perf_counter() - started
@@ -297,7 +306,7 @@ def train_expert(
     if ours is not None:
         fast = FamilyVecEnv([task] * ours.n_envs, seed, base.normalizer, num_threads)
         envs = VecNormalize(fast, norm_obs=False, gamma=ours.gamma)
-        with torch_threads(_TORCH_THREADS), _global_generators_kept():
+        with torch_threads(_TORCH_THREADS), global_generators_kept():
             model = _make_ppo(ours, envs, seed)
             if spec_from_sb3(model.policy) != base.spec:
                 raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
@@ -323,7 +332,7 @@ def _train_student(
 ) -> Expert:
     """An expert that learnt from a teacher of another shape."""
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS), _global_generators_kept():
+    with torch_threads(_TORCH_THREADS), global_generators_kept():
         teacher = train_teacher(
             task, base.normalizer, recipe, seed=seed, num_threads=num_threads, on_progress=on_progress
         )
@@ -416,7 +425,7 @@ def train_parent(
     fast = FamilyVecEnv(tasks, seed, base.normalizer, num_threads)
     envs = VecNormalize(ToldVecEnv(fast, blank.coordinates(tasks)), norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS), _global_generators_kept():
+    with torch_threads(_TORCH_THREADS), global_generators_kept():
         model = _make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != spec:
             raise MetaMapError(f"the parent's network must be the base policy's {base.spec}, but for what it is told")

@@ -21,7 +21,7 @@ from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
 from metamap_rl.stream.learner import UpdateConfig, make_learner
 
-__all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "to_yaml"]
+__all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "read_document", "replaced", "to_yaml"]
 
 FORMAT = "metamap-stream-1"
 """What a config calls itself; another meaning of a key is another format."""
@@ -83,6 +83,9 @@ class EvaluationSettings(Settings):
     """Episodes of each task and measurement."""
     every: Positive = 1
     """Stages between measurements of all tasks; in between the current and the next task are measured."""
+    lengths: tuple[Positive, ...] = ()
+    """Steps of D besides `map_steps`: the next task is measured from each before it arrives, the held-out tasks after
+    the last stage."""
     reference: bool = True
     """Whether experts of all these tasks are trained, so that returns become scores."""
 
@@ -209,8 +212,7 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
     """
     document, what = (dict(source), "stream config") if isinstance(source, Mapping) else _read(source)
     for key, value in (overrides or {}).items():
-        given = parse_yaml(value, f"{what}: {key}") if isinstance(value, str) else value
-        document = _replaced(document, str(key).split("."), given, str(key))
+        document = replaced(document, str(key), value, what)
     if document.get("format", FORMAT) != FORMAT:
         raise MetaMapError(f"{what}: format {document['format']!r}, this metamap_rl reads {FORMAT!r}")
     return parse(StreamConfig, document, what)
@@ -235,9 +237,22 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         raise MetaMapError(f"{path}: no such file; presets are {', '.join(list_presets())}")
     else:
         raise unknown_name("stream config or preset", str(source), list_presets())
+    return _mapping(document, what), what
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """A YAML file of settings.
+
+    Raises:
+        MetaMapError: it cannot be read, or is not a mapping in YAML.
+    """
+    return _mapping(read_yaml(path), str(path))
+
+
+def _mapping(document: object, what: str) -> dict[str, Any]:
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise MetaMapError(f"{what}: expected a mapping of settings, got {type(document).__name__}")
-    return document, what
+    return document
 
 
 def _number(value: object) -> object:
@@ -265,6 +280,16 @@ def _check_experts(settings: ExpertSettings, families: tuple[str, ...]) -> None:
         load_recipe(name, "expert", **settings.overrides)
     for name in bases_of(families, settings.bases).values():
         load_recipe(name, "base", **settings.base_overrides)
+
+
+def replaced(document: Mapping[str, Any], key: str, value: Any, what: str) -> dict[str, Any]:
+    """A document with the value of a dotted key replaced, text being read as YAML; ``what`` is what errors call it.
+
+    Raises:
+        MetaMapError: the text is not YAML, or a key before the last is no mapping.
+    """
+    given = parse_yaml(value, f"{what}: {key}") if isinstance(value, str) else value
+    return _replaced(document, key.split("."), given, key)
 
 
 def _replaced(document: Mapping[str, Any], keys: list[str], value: Any, name: str) -> dict[str, Any]:

@@ -338,6 +338,22 @@ def _evaluate(session: Session, stage: int) -> list[EvaluationRow]:
 
     All is measured every so many stages, and after the last task of each family, where BWT_families starts from.
     """
+    return _evaluate_tasks(session, stage) + _evaluate_lengths(session, stage)
+
+
+def _evaluate_lengths(session: Session, stage: int) -> list[EvaluationRow]:
+    """The next task, and in the end the held-out ones, from D of other lengths, where the config asks for it."""
+    total = len(session.arrivals)
+    rows: list[EvaluationRow] = []
+    if session.config.evaluation.lengths and stage < total:
+        rows += session.stream_board.measure_lengths(session.map, stage, [stage])
+    if session.config.evaluation.lengths and stage == total and session.held_out_board is not None:
+        rows += session.held_out_board.measure_lengths(session.map, stage)
+    return rows
+
+
+def _evaluate_tasks(session: Session, stage: int) -> list[EvaluationRow]:
+    """The tasks of the stream and the held-out ones, or only those around this stage."""
     every, total = session.config.evaluation.every, len(session.arrivals)
     if stage % every == 0 or _last_of_its_family(session, stage):
         rows = session.stream_board.measure(session.map, stage)

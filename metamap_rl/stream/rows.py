@@ -78,9 +78,11 @@ class EvaluationRow:
     stage: int
     """0 before the first."""
     split: str
-    """"stream" or "held-out"."""
+    """"stream" or "held-out", measured from D of the config's ``map_steps``; or, from D of other lengths, "next", the
+    stream's task that arrives at the next stage, and "lengths", the held-out tasks after the last stage."""
     position: int
-    """Place of the task in its split, from 0: task ``position`` of the stream arrives at stage ``position + 1``."""
+    """Place of the task among the stream's or the held-out ones, from 0: task ``position`` of the stream arrives at
+    stage ``position + 1``."""
     task_id: str
     family: str
     steps: int

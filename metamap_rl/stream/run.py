@@ -47,7 +47,17 @@ from metamap_rl.stream.shift import ShiftDetector
 from metamap_rl.stream.store import ArtifactStore
 from metamap_rl.stream.tensorboard import tensorboard
 
-__all__ = ["FORMAT_VERSION", "StreamRun", "open_run", "prepare", "read_base", "resume", "start"]
+__all__ = [
+    "FORMAT_VERSION",
+    "StreamRun",
+    "boards",
+    "environments",
+    "open_run",
+    "prepare",
+    "read_base",
+    "resume",
+    "start",
+]
 
 FORMAT_VERSION = 1
 """Version of the run directory; any change of what it holds is a new one."""
@@ -149,6 +159,7 @@ def start(
         "format_version": FORMAT_VERSION,
         "versions": library_versions(),
         "machine": describe_machine(),
+        "environments": environments([arrival.task for arrival in coming] + held_out),
         "arrivals": [{**arrival.task.to_json(), "boundary": arrival.boundary} for arrival in coming],
         "held_out": [task.to_json() for task in held_out],
         "references": references,
@@ -252,6 +263,19 @@ def prepare(
     _prepare(config, _cache(config, Path(zoo), coming, held_out), coming, held_out, executor, say)
 
 
+def boards(config: StreamConfig, zoo: Path) -> tuple[list[Task], list[Task], tuple[Scoreboard, Scoreboard | None]]:
+    """The tasks of a stream, its held-out tasks, and the scoreboards of both, for learners that need nothing else.
+
+    Args:
+        config: the stream.
+        zoo: an expert cache that was prepared for it.
+    """
+    coming = _coming(config, None)
+    tasks = [arrival.task for arrival in coming]
+    held_out = _held_out(config, tasks)
+    return tasks, held_out, _boards(config, _cache(config, zoo, coming, held_out), coming, held_out, 1)
+
+
 def read_base(run: StreamRun, embodiment: str) -> BasePolicy:
     """The base policy of an embodiment in a run."""
     return _cache_of(run).base(embodiment)
@@ -296,6 +320,11 @@ def _all(watchers: list[OnStream]) -> OnStream:
             watcher(event)
 
     return tell
+
+
+def environments(tasks: Iterable[Task]) -> dict[str, str]:
+    """The Gymnasium id of each family of some tasks, which ends in its version."""
+    return {name: get_family(name).gym_id for name in sorted({task.family for task in tasks})}
 
 
 def _held_out(config: StreamConfig, tasks: list[Task]) -> list[Task]:
@@ -362,6 +391,7 @@ def _boards(
         probe=probe_from_json(config.probe),
         steps=config.map_steps,
         episodes=config.evaluation.episodes,
+        lengths=config.evaluation.lengths,
         seed=config.seeds.evaluation,
         num_threads=num_threads,
         with_experts=config.evaluation.reference,

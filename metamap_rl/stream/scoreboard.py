@@ -6,7 +6,7 @@ The mapper and its learner never see any of this.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -18,16 +18,20 @@ from torch import Tensor
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
 from metamap_envs.family import get_family
+from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.evaluate import SMALLEST_MARGIN
-from metamap_rl.probe import Probe, collect
+from metamap_rl.probe import Probe, Transitions, collect
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
 
-__all__ = ["Generate", "Reference", "Scoreboard", "embodiment_of"]
+__all__ = ["Generate", "Reference", "Returns", "Scoreboard", "embodiment_of"]
 
 Generate = Callable[[str, Tensor], NDArray[np.float32]]
 """(embodiment, feature rows [B, k, F]) to weights [B, P]."""
+
+Returns = Callable[[str, Sequence[Task]], NDArray[np.float64]]
+"""(family, B tasks) to the mean returns [B] of the policies for them."""
 
 _PROBE_SEED = 5_000_000  # far from the seeds of training and of other evaluations
 _SEED_STRIDE = 10_000  # evaluation seeds reset their episodes apart
@@ -74,6 +78,8 @@ class Scoreboard:
     episodes: int
     seed: int
     num_threads: int = 0
+    lengths: tuple[int, ...] = ()
+    """Other k to measure from, where `measure_lengths` is asked to."""
     with_experts: bool = True
     """Whether to measure experts and so to give scores; else returns only."""
 
@@ -88,15 +94,28 @@ class Scoreboard:
     @cached_property
     def _features(self) -> dict[str, Tensor]:
         """D of each family's tasks [B, k, F], collected once: the probe does not depend on the mapper."""
-        return {
-            family: self._collect(tasks, self.cache.base(get_family(family).embodiment))
-            for family, tasks in self._distinct.items()
-        }
+        return _features(self._collect(self.steps))
 
-    def _collect(self, tasks: Sequence[Task], base: BasePolicy) -> Tensor:
-        seed = _PROBE_SEED + _SEED_STRIDE * self.seed
-        seen = collect(self.probe, tasks, base, steps=self.steps, seed=seed, num_threads=self.num_threads)
-        return torch.from_numpy(seen.features()[:, 0])
+    @cached_property
+    def _longest(self) -> dict[str, Tensor]:
+        """The same, of the longest of `lengths`; a shorter D is its head."""
+        return _features(self._collect(max(self.lengths)))
+
+    def _collect(self, steps: int) -> dict[str, Transitions]:
+        seed, found = _PROBE_SEED + _SEED_STRIDE * self.seed, {}
+        for family, tasks in self._distinct.items():
+            base = self.cache.base(get_family(family).embodiment)
+            seen = collect(self.probe, tasks, base, steps=steps, seed=seed, num_threads=self.num_threads)
+            found[family] = seen
+        return found
+
+    def rollouts(self, steps: int) -> dict[Task, Rollout]:
+        """D of each task, of so many transitions; whose task it is is not told."""
+        found = {}
+        for transitions in self._collect(steps).values():
+            for index, task in enumerate(transitions.tasks):
+                found[task] = replace(transitions.rollout(index), task=None)
+        return found
 
     @cached_property
     def references(self) -> dict[str, Reference]:
@@ -108,7 +127,7 @@ class Scoreboard:
             expert, start = self._returns(tasks, base, experts), self._returns(tasks, base, base.phi)
             for index, task in enumerate(tasks):
                 # One task at a time: the random actions of a task must not depend on which others are measured.
-                zero = random_returns([task], episodes=self.episodes, seed=self._episode_seed).mean()
+                zero = random_returns([task], episodes=self.episodes, seed=self.episode_seed).mean()
                 found[task.id] = Reference(float(zero), float(start[index]), float(expert[index]))
         return found
 
@@ -117,7 +136,8 @@ class Scoreboard:
         self.__dict__["references"] = dict(references)
 
     @property
-    def _episode_seed(self) -> int:
+    def episode_seed(self) -> int:
+        """First reset seed of the episodes, the same for whatever is measured."""
         return EVALUATION_SEED + _SEED_STRIDE * self.seed
 
     def _returns(self, tasks: Sequence[Task], base: BasePolicy, phis: NDArray[Any]) -> NDArray[np.float64]:
@@ -128,7 +148,7 @@ class Scoreboard:
             phis,
             base.normalizer,
             episodes=self.episodes,
-            seed=self._episode_seed,
+            seed=self.episode_seed,
             num_threads=self.num_threads,
         )
         means: NDArray[np.float64] = episodes.returns.mean(axis=1)
@@ -146,27 +166,76 @@ class Scoreboard:
             One row for each place, in the order of ``tasks``.
         """
         wanted = range(len(self.tasks)) if positions is None else positions
+        return self._measure(self._generated(generate, self._features), stage, wanted, self.steps, self.split)
+
+    def measure_lengths(
+        self, generate: Generate, stage: int, positions: Sequence[int] | None = None
+    ) -> list[EvaluationRow]:
+        """`measure` from D of each of `lengths`; the rows are of the split "next" or "lengths"."""
+        wanted = range(len(self.tasks)) if positions is None else positions
+        split = "next" if self.split == "stream" else "lengths"
+        rows = []
+        for steps in self.lengths:
+            heads = {family: longest[:, :steps] for family, longest in self._longest.items()}
+            rows += self._measure(self._generated(generate, heads), stage, wanted, steps, split)
+        return rows
+
+    def measure_returns(
+        self, returns: Returns, stage: int, positions: Sequence[int] | None = None, *, steps: int, split: str
+    ) -> list[EvaluationRow]:
+        """`measure` of policies that are not a mapper's.
+
+        Args:
+            returns: gives the mean returns, on the episodes of `episode_seed`.
+            stage: as in `measure`.
+            positions: as in `measure`.
+            steps: transitions of D that they were made from.
+            split: name of the rows' split.
+        """
+        return self._measure(returns, stage, range(len(self.tasks)) if positions is None else positions, steps, split)
+
+    def _generated(self, generate: Generate, features: Mapping[str, Tensor]) -> Returns:
+        """Returns of the policies that a mapper generates from D by family."""
+
+        def returns(family: str, tasks: Sequence[Task]) -> NDArray[np.float64]:
+            rows = [self._distinct[family].index(task) for task in tasks]
+            embodiment = get_family(family).embodiment
+            return self._returns(tasks, self.cache.base(embodiment), generate(embodiment, features[family][rows]))
+
+        return returns
+
+    def _measure(
+        self,
+        returns: Returns,
+        stage: int,
+        wanted: Sequence[int],
+        steps: int,
+        split: str,
+    ) -> list[EvaluationRow]:
         chosen = {self.tasks[position] for position in wanted}
         means: dict[str, float] = {}
         for family, tasks in self._distinct.items():
-            rows = [index for index, task in enumerate(tasks) if task in chosen]
-            if rows:
-                embodiment = get_family(family).embodiment
-                phis = generate(embodiment, self._features[family][rows])
-                measured = self._returns([tasks[row] for row in rows], self.cache.base(embodiment), phis)
-                means |= {tasks[row].id: float(mean) for row, mean in zip(rows, measured, strict=True)}
-        return [self._row(stage, position, means[self.tasks[position].id]) for position in sorted(wanted)]
+            some = [task for task in tasks if task in chosen]
+            if some:
+                measured = returns(family, some)
+                means |= {task.id: float(mean) for task, mean in zip(some, measured, strict=True)}
+        return [self._row(stage, split, position, steps, means[self.tasks[position].id]) for position in sorted(wanted)]
 
-    def _row(self, stage: int, position: int, mean_return: float) -> EvaluationRow:
+    def _row(self, stage: int, split: str, position: int, steps: int, mean_return: float) -> EvaluationRow:
         task = self.tasks[position]
         reference = self.references.get(task.id)
         return EvaluationRow(
             stage=stage,
-            split=self.split,
+            split=split,
             position=position,
             task_id=task.id,
             family=task.family,
-            steps=self.steps,
+            steps=steps,
             mean_return=mean_return,
             score=reference.score(mean_return) if reference is not None else None,
         )
+
+
+def _features(seen: Mapping[str, Transitions]) -> dict[str, Tensor]:
+    """Feature rows [B, k, F] of the first rollout of each task, by family."""
+    return {family: torch.from_numpy(transitions.features()[:, 0]) for family, transitions in seen.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +13,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.metrics import METRICS, ap, bwt_families, gen, so_far
 from metamap_rl.stream.record import DECISIONS, EvaluationRow, Record, StageRow
 
-__all__ = ["Status", "formula", "read_status"]
+__all__ = ["Status", "read_status"]
 
 
 @dataclass(frozen=True)
@@ -82,13 +81,6 @@ def _read(record: Record, total: int) -> Status:
         notes=[(stage, text) for stage, texts in record.notes().items() for text in texts],
         log=[(_time(entry.time), entry.text) for entry in record.entries()],
     )
-
-
-def formula(name: str) -> str:
-    """The formula of a metric that `Status.metrics` names, as its docstring gives it."""
-    function = {**METRICS, "BWT_families": bwt_families}[name]
-    found = re.match(r"``\w+ = (.*?)``", function.__doc__ or "")
-    return found[1] if found else ""
 
 
 def _matrix(record: Record, evaluations: list[EvaluationRow], done: int) -> NDArray[np.float64]:

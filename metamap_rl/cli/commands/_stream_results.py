@@ -7,8 +7,9 @@ from typing import Any
 
 from metamap_rl.cli.console import note, print_json, print_table
 from metamap_rl.stream.events import Scores
+from metamap_rl.stream.metrics import FORMULAS
 from metamap_rl.stream.run import StreamRun
-from metamap_rl.stream.status import Status, formula, read_status
+from metamap_rl.stream.status import Status, read_status
 from metamap_rl.stream.watched import COLUMNS, cells, duration, megabytes
 
 __all__ = ["finish", "print_run"]
@@ -72,7 +73,7 @@ def _print_stages(run: StreamRun) -> None:
 def _print_scores(status: Status) -> None:
     """Metrics by formula, and curves."""
     when = "" if status.done == status.total else f", as if the stream ended after stage {status.done}"
-    rows = [(name, _number(value), formula(name)) for name, value in status.metrics.items()]
+    rows = [(name, _number(value), FORMULAS[name]) for name, value in status.metrics.items()]
     print_table(("metric", "value", f"formula{when}"), rows, right=("value",))
     print()
     columns = ("after stage", "AP(i)", *(f"GEN_{steps}(i)" for steps in status.gen))

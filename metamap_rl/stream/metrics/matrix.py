@@ -1,4 +1,4 @@
-"""Metrics of a stream, each by the name of its formula.
+"""Metrics made of the scores R on the stream's tasks, and H on held-out ones.
 
 ``R`` is float64 [T+1, T]: ``R[i, j]`` is the score on task j after stage i; row 0 is the initial mapper, and task j
 (1..T) is column ``j - 1``. `H` is float64 [T+1, N]: the same for N tasks that the stream does not train on. NaN stands
@@ -9,14 +9,34 @@ Words like "forgetting" mean several formulas in the literature, so none of them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["METRICS", "ap", "ap_final", "bwt", "bwt_families", "f_last", "f_max", "fwt_zs", "gen", "growth", "so_far"]
+__all__ = [
+    "METRICS",
+    "ap",
+    "ap_anytime",
+    "ap_final",
+    "bwt",
+    "bwt_families",
+    "f_cw",
+    "f_iso",
+    "f_last",
+    "f_max",
+    "fwt_zs",
+    "gen",
+    "kept",
+    "nbt",
+    "plasticity",
+    "pm",
+    "regret",
+    "so_far",
+]
 
 
 def ap_final(R: ArrayLike) -> float:
@@ -31,11 +51,24 @@ def ap_final(R: ArrayLike) -> float:
     return float(np.mean([_at(matrix, "AP_final", len(matrix) - 1, j) for j in _tasks(matrix)]))
 
 
+def ap_anytime(R: ArrayLike) -> float:
+    """``AP_anytime = mean_i mean_{j<=i} R[i, j]``: AP(i), averaged over all stages i = 1..T.
+
+    "Average anytime accuracy" of Caccia et al. 2020, "Online Fast Adaptation and Knowledge Accumulation".
+
+    Raises:
+        MetaMapError: R has another shape, or an entry that is needed was not measured.
+    """
+    matrix = _checked(R, "AP_anytime", least=1)
+    means = [np.mean([_at(matrix, "AP_anytime", i, j) for j in range(1, i + 1)]) for i in range(1, len(matrix))]
+    return float(np.mean(means))
+
+
 def f_last(R: ArrayLike) -> float:
     """``F_last = mean_{j<T} (R[j, j] - R[T, j])``: what was lost since each task was learnt; negative is a gain.
 
-    ``-BWT`` of Lopez-Paz and Ranzato 2017, "Gradient Episodic Memory for Continual Learning"; "forgetting" of
-    Wolczyk et al. 2021, "Continual World", who average over all tasks, the last of which adds 0.
+    ``-BWT`` of Lopez-Paz and Ranzato 2017, "Gradient Episodic Memory for Continual Learning". Continual World averages
+    over one task more: `f_cw`.
 
     Raises:
         MetaMapError: R has another shape, fewer than 2 tasks, or an entry that is needed was not measured.
@@ -44,6 +77,19 @@ def f_last(R: ArrayLike) -> float:
     last = len(matrix) - 1
     drops = [_at(matrix, "F_last", j, j) - _at(matrix, "F_last", last, j) for j in range(1, last)]
     return float(np.mean(drops))
+
+
+def f_cw(R: ArrayLike) -> float:
+    """``F_cw = mean_{j<=T} (R[j, j] - R[T, j]) = F_last (T - 1) / T``: the last task counts as well, and adds 0.
+
+    "Forgetting" of Wolczyk et al. 2021, "Continual World", F = 1/N sum_i (p_i(i D) - p_i(N D)) with D steps per task.
+
+    Raises:
+        MetaMapError: R has another shape, or an entry that is needed was not measured.
+    """
+    matrix = _checked(R, "F_cw", least=1)
+    last = len(matrix) - 1
+    return float(np.mean([_at(matrix, "F_cw", j, j) - _at(matrix, "F_cw", last, j) for j in _tasks(matrix)]))
 
 
 def bwt(R: ArrayLike) -> float:
@@ -74,6 +120,57 @@ def f_max(R: ArrayLike) -> float:
     return float(np.mean(drops))
 
 
+def f_iso(R: ArrayLike) -> float:
+    """``F_iso = mean_{j<i} (R[i-1, j] - R[i, j])``: what one stage takes from each task that was learnt before it.
+
+    "Isolated forgetting" of Powers et al. 2021, "CORA", averaged over all pairs of a stage i and an earlier task j, and
+    not divided by a task's largest return, as scores have a unit already.
+
+    Raises:
+        MetaMapError: R has another shape, fewer than 2 tasks, or an entry that is needed was not measured.
+    """
+    matrix = _checked(R, "F_iso", least=2)
+    drops = [
+        _at(matrix, "F_iso", i - 1, j) - _at(matrix, "F_iso", i, j) for i in range(2, len(matrix)) for j in range(1, i)
+    ]
+    return float(np.mean(drops))
+
+
+def nbt(R: ArrayLike) -> float:
+    """``NBT = mean_{j<T} mean_{j<i<=T} (R[j, j] - R[i, j])``: what is lost of a task, averaged over all later stages.
+
+    "Negative backward transfer" of Liu et al. 2023, "LIBERO". Its sum over tasks has no term for the last one, which we
+    leave out of the average as well.
+
+    Raises:
+        MetaMapError: R has another shape, fewer than 2 tasks, or an entry that is needed was not measured.
+    """
+    return -_maintained(R, "NBT")
+
+
+def pm(R: ArrayLike) -> float:
+    """``PM = mean_{j<T} mean_{j<i<=T} (R[i, j] - R[j, j]) = -NBT``: how the score of a task is kept up.
+
+    "Performance maintenance" of l2metrics (New et al. 2022, "Lifelong Learning Metrics") against the most recent
+    evaluation after learning, "mrlep", averaged over tasks; in scores, where l2metrics scales to 0-100. A task that
+    comes back counts anew each time.
+
+    Raises:
+        MetaMapError: R has another shape, fewer than 2 tasks, or an entry that is needed was not measured.
+    """
+    return _maintained(R, "PM")
+
+
+def _maintained(R: ArrayLike, name: str) -> float:
+    matrix = _checked(R, name, least=2)
+    last = len(matrix) - 1
+    kept_up = [
+        np.mean([_at(matrix, name, i, j) - _at(matrix, name, j, j) for i in range(j + 1, last + 1)])
+        for j in range(1, last)
+    ]
+    return float(np.mean(kept_up))
+
+
 def fwt_zs(R: ArrayLike) -> float:
     """``FWT_zs = mean_{j>=2} (R[j-1, j] - R[0, j])``: what the tasks before gave a task, without training on it.
 
@@ -86,6 +183,49 @@ def fwt_zs(R: ArrayLike) -> float:
     matrix = _checked(R, "FWT_zs", least=2)
     gains = [_at(matrix, "FWT_zs", j - 1, j) - _at(matrix, "FWT_zs", 0, j) for j in range(2, len(matrix))]
     return float(np.mean(gains))
+
+
+def regret(R: ArrayLike) -> float:
+    """``REG_dyn = mean_i (1 - R[i-1, i])``: how far from its expert (score 1) each task is when it arrives.
+
+    Dynamic regret (Zinkevich 2003, "Online Convex Programming"; the comparator is the best answer to each round's own
+    task), here per stage, so that streams of different length compare.
+
+    Raises:
+        MetaMapError: R has another shape, or an entry that is needed was not measured.
+    """
+    matrix = _checked(R, "REG_dyn", least=1)
+    return float(np.mean([1.0 - _at(matrix, "REG_dyn", i - 1, i) for i in _tasks(matrix)]))
+
+
+def plasticity(R: ArrayLike) -> float:
+    """``PLA = slope of R[i, i] over i``: by least squares, how the score just after learning changes over the stages.
+
+    Negative where a learner loses the ability to learn (Dohare et al. 2024, "Loss of plasticity in deep continual
+    learning", who show the curve itself); it says something only where tasks are alike in difficulty.
+
+    Raises:
+        MetaMapError: R has another shape, fewer than 2 tasks, or an entry that is needed was not measured.
+    """
+    matrix = _checked(R, "PLA", least=2)
+    learnt = np.array([_at(matrix, "PLA", i, i) for i in _tasks(matrix)])
+    steps = np.arange(len(learnt)) - (len(learnt) - 1) / 2
+    return float(steps @ learnt / (steps @ steps))
+
+
+def kept(R: ArrayLike) -> NDArray[np.float64]:
+    """``K(d) = mean_{j<=T-d} (R[j+d, j] - R[j, j])``: what became of a task d stages after it was learnt, d = 0..T-1.
+
+    Returns:
+        float64 [T], the first of which is 0; NaN at distances at which some task was not measured.
+
+    Raises:
+        MetaMapError: R has another shape.
+    """
+    matrix = _checked(R, "K", least=1)
+    learnt = np.diagonal(matrix, offset=-1)
+    last = len(learnt)
+    return np.array([np.mean(np.diagonal(matrix, offset=-1 - d) - learnt[: last - d]) for d in range(last)])
 
 
 def ap(R: ArrayLike) -> NDArray[np.float64]:
@@ -148,10 +288,17 @@ def bwt_families(H: ArrayLike, families: Sequence[str], stream: Sequence[str]) -
 
 METRICS: Mapping[str, Callable[[ArrayLike], float]] = {
     "AP_final": ap_final,
+    "AP_anytime": ap_anytime,
     "F_last": f_last,
     "F_max": f_max,
+    "F_cw": f_cw,
+    "F_iso": f_iso,
     "BWT": bwt,
+    "NBT": nbt,
+    "PM": pm,
     "FWT_zs": fwt_zs,
+    "REG_dyn": regret,
+    "PLA": plasticity,
 }
 """The metrics that are one number made of R, by the names under which they are printed."""
 
@@ -172,21 +319,6 @@ def so_far(R: ArrayLike, stage: int) -> NDArray[np.float64]:
     return matrix[: stage + 1, :stage]
 
 
-def growth(values: Iterable[float], count: int = 10) -> float:
-    """How a cost per stage grew: the mean of the last ``count`` stages over that of the first ``count``.
-
-    Raises:
-        MetaMapError: fewer than ``2 * count`` values, or a first mean that is not positive.
-    """
-    series = np.array(list(values), dtype=np.float64)
-    if count < 1 or len(series) < 2 * count:
-        raise MetaMapError(f"growth: expected at least {2 * count} stages, got {len(series)}")
-    first = float(series[:count].mean())
-    if not first > 0:
-        raise MetaMapError(f"growth: expected a positive mean of the first {count} stages, got {first}")
-    return float(series[-count:].mean()) / first
-
-
 def _checked(R: ArrayLike, name: str, *, least: int) -> NDArray[np.float64]:
     """R as float64 [T+1, T] with at least ``least`` tasks."""
     matrix = np.asarray(R, dtype=np.float64)
@@ -203,8 +335,8 @@ def _tasks(matrix: NDArray[np.float64]) -> range:
 
 def _at(matrix: NDArray[np.float64], name: str, i: int, j: int) -> float:
     """``R[i, j]``, tasks counted from 1."""
-    value = float(matrix[i, j - 1])
-    if not np.isfinite(value):
-        measured = "was not measured" if np.isnan(value) else f"is {value}"
+    value: float = matrix.item(i, j - 1)
+    if not math.isfinite(value):
+        measured = "was not measured" if math.isnan(value) else f"is {value}"
         raise MetaMapError(f"{name} needs the score on task {j} after stage {i}, which {measured}")
     return value

@@ -1,0 +1,196 @@
+"""Learners that are not ours: what a benchmark asks of one, and how it gets hold of it.
+
+A user's own learner is a folder with ``learner.yaml`` and Python beside it::
+
+    format: metamap-learner-1
+    name: mine                      # letters, digits, - and _
+    entry: my_module:MyLearner      # a class with the three methods of `StreamLearner`
+    steps: 20000                    # environment steps that it may take on each task
+    settings: {size: 64}            # arguments of the class, beside seed
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.rollout import Rollout
+from metamap_envs.settings import Settings, Whole, parse
+from metamap_rl.stream.config import read_document
+
+__all__ = [
+    "METHODS",
+    "ExternalSettings",
+    "LearnerFolder",
+    "Policy",
+    "StreamLearner",
+    "is_external",
+    "make_external",
+    "read_folder",
+]
+
+METHODS = ("learn", "policy", "save")
+"""What a class must have."""
+
+
+class Policy(Protocol):
+    """Stable-Baselines3's ``predict``, for several observations at once."""
+
+    def predict(self, observation: NDArray[np.float32], /) -> tuple[NDArray[Any], Any]:
+        """Actions [n, A] of observations [n, O], and a state that is not used."""
+        ...
+
+
+@runtime_checkable
+class StreamLearner(Protocol):
+    """A learner that goes through a stream; made with ``seed=``, from which all that it draws comes, and settings."""
+
+    def learn(self, env: gym.Env[Any, Any], steps: int) -> None:
+        """Learn on the task that has arrived, taking at most so many environment steps.
+
+        It is called several times for one task, so that its learning curve can be measured; ``env`` is then the same
+        object. Another object is another arrival.
+
+        Args:
+            env: a Gymnasium environment with the family's horizon, to be reset before the first step. Robots may differ
+                from task to task, and with them the sizes of observations and actions.
+            steps: at most.
+        """
+        ...
+
+    def policy(self, env: gym.Env[Any, Any], rollout: Rollout) -> Policy:
+        """A policy for some task, seen before or not, given a few transitions D of it.
+
+        Args:
+            env: tells the spaces, and nothing else: its task is hidden.
+            rollout: D, of 0 or more transitions; most learners from elsewhere ignore it.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything that is kept from task to task into an empty folder: its bytes are the learner's MEM."""
+        ...
+
+
+class ExternalSettings(Settings):
+    """A learner that is not the mapper's: ``sb3`` or ``entry``."""
+
+    sb3: str | None = None
+    """Name of an algorithm of Stable-Baselines3 (ppo, a2c, sac, td3, ddpg) or sb3-contrib (tqc, trpo, crossq, ars)."""
+    entry: str | None = None
+    """``module:Class``."""
+    folder: str | None = None
+    """Where the module is; without it, it is imported."""
+    steps: Annotated[Whole, Field(ge=1)] = 20_000
+    """Environment steps on each task."""
+    points: Annotated[Whole, Field(ge=1)] = 5
+    """Points of each learning curve after the first."""
+    alone: bool = True
+    """Whether a new learner is trained on each task besides, as the baseline of FT_auc and ABC. Doubles the time."""
+    settings: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the class, or of the algorithm, with ``n_envs`` for how many environments run at once."""
+
+    def model_post_init(self, context: Any) -> None:
+        """Check what concerns several keys."""
+        if (self.sb3 is None) == (self.entry is None):
+            raise MetaMapError("expected either sb3 or entry")
+        if self.points > self.steps:
+            raise MetaMapError(f"points: expected at most steps = {self.steps}, got {self.points}")
+
+
+class LearnerFolder(Settings):
+    """What ``learner.yaml`` says."""
+
+    format: Literal["metamap-learner-1"] = "metamap-learner-1"
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    entry: Annotated[str, Field(pattern=r"^[\w.]+:\w+$")]
+    steps: Annotated[Whole, Field(ge=1)] = 20_000
+    points: Annotated[Whole, Field(ge=1)] = 5
+    alone: bool = True
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    module: str
+    name: str
+
+
+def is_external(settings: Mapping[str, Any]) -> bool:
+    """Whether a learner's settings are those of one that is not the mapper's."""
+    return "sb3" in settings or "entry" in settings
+
+
+def read_folder(folder: Path) -> LearnerFolder:
+    """Read ``learner.yaml`` of a user's learner.
+
+    Raises:
+        MetaMapError: there is none, or it says something that is not admitted.
+    """
+    path = folder / "learner.yaml"
+    if not path.is_file():
+        raise MetaMapError(f"{folder}: not the folder of a learner: there is no learner.yaml in it")
+    return parse(LearnerFolder, read_document(path), str(path))
+
+
+def make_external(settings: ExternalSettings, seed: int) -> StreamLearner:
+    """Make a learner that is not the mapper's.
+
+    Raises:
+        MetaMapError: no such algorithm, module or class, a class without the three methods, or settings refused.
+    """
+    if settings.sb3 is not None:
+        from metamap_rl.bench.sb3 import SB3Learner
+
+        return SB3Learner(settings.sb3, seed=seed, **settings.settings)
+    assert settings.entry is not None  # checked by ExternalSettings
+    module, _, name = settings.entry.partition(":")
+    kind = _load(_Entry(module, name), None if settings.folder is None else Path(settings.folder))
+    missing = [method for method in METHODS if not callable(getattr(kind, method, None))]
+    if missing:
+        raise MetaMapError(f"{settings.entry}: expected a class with {', '.join(METHODS)}; it has no {missing[0]}")
+    try:
+        learner: StreamLearner = kind(seed=seed, **settings.settings)
+    except TypeError as error:
+        raise MetaMapError(f"{settings.entry}: cannot be made with these settings ({error})") from error
+    return learner
+
+
+def _load(entry: _Entry, folder: Path | None) -> Any:
+    """The class, from a file of the folder or from wherever Python finds the module.
+
+    Raises:
+        MetaMapError: it is not there, or fails to import.
+    """
+    try:
+        if folder is None:
+            module = importlib.import_module(entry.module)
+        else:
+            path = folder.joinpath(*entry.module.split(".")).with_suffix(".py")
+            # A name of its own: two learners may both have a `learner.py`.
+            name = f"metamap_bench_{abs(hash(str(path.resolve())))}"
+            spec = importlib.util.spec_from_file_location(name, path)
+            if not path.is_file() or spec is None or spec.loader is None:
+                raise MetaMapError(f"{path}: no such file")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[name] = module
+            sys.path.insert(0, str(folder))  # for what it imports from beside it
+            try:
+                spec.loader.exec_module(module)
+            finally:
+                sys.path.remove(str(folder))
+    except (ImportError, SyntaxError) as error:
+        raise MetaMapError(f"{entry.module}: cannot be imported ({error})") from error
+    if not hasattr(module, entry.name):
+        raise MetaMapError(f"{entry.module}: there is no {entry.name} in it")
+    return getattr(module, entry.name)

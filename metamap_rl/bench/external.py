@@ -1,0 +1,246 @@
+"""A learner that is not the mapper's goes through a stream: tasks, probes, episodes and scores are the mapper's."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.wrappers import TimeLimit
+from numpy.typing import NDArray
+
+from metamap_agents.evaluation import run_episodes
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import library_versions
+from metamap_agents.training import torch_threads
+from metamap_envs.env import FamilyEnv
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.rollout import Rollout
+from metamap_envs.task import Task
+from metamap_rl.bench.entry import ExternalSettings, StreamLearner, make_external
+from metamap_rl.bench.result import CellResult
+from metamap_rl.stream.config import StreamConfig
+from metamap_rl.stream.record import EvaluationRow
+from metamap_rl.stream.run import boards, environments
+from metamap_rl.stream.scoreboard import Scoreboard
+
+__all__ = ["CountedEnv", "run_external"]
+
+Scores = list[float | None]
+
+
+class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
+    """An environment of a task that counts the steps taken in it."""
+
+    def __init__(self, task: Task) -> None:
+        super().__init__(TimeLimit(FamilyEnv(task.family, task=task), get_family(task.family).horizon))
+        self.steps = 0
+
+    def step(self, action: Any) -> Any:
+        """One step more."""
+        self.steps += 1
+        return super().step(action)
+
+
+@dataclass
+class _Way:
+    """A learner on its way, and how it is measured."""
+
+    learner: StreamLearner
+    stream: Scoreboard
+    held_out: Scoreboard | None
+    rollouts: dict[Task, Rollout]
+    """D of each task, as long as the longest that is asked for."""
+    map_steps: int
+    seconds: list[float]
+    """From D to a policy, of each time that one was asked for."""
+
+    def returns(self, steps: int) -> Any:
+        """Mean returns of the learner's policies from D of so many steps; see `Scoreboard.measure_returns`."""
+
+        def measured(family: str, tasks: Sequence[Task]) -> NDArray[np.float64]:
+            return np.array([self._return(task, steps) for task in tasks])
+
+        return measured
+
+    def _return(self, task: Task, steps: int) -> float:
+        env = TimeLimit(FamilyEnv(task.family), get_family(task.family).horizon)  # the family's defaults: not the task
+        started = time.perf_counter()
+        policy = self.learner.policy(env, _head(self.rollouts[task], steps))
+        self.seconds.append(time.perf_counter() - started)
+
+        def act(seen: NDArray[np.float64]) -> NDArray[Any]:
+            actions, _ = policy.predict(seen[0].astype(np.float32))
+            return _checked(actions, seen.shape[1], env)[None]
+
+        board = self.stream
+        return float(run_episodes([task], act, board.episodes, board.episode_seed, num_threads=1).returns.mean())
+
+    def own(self, stage: int) -> float | None:
+        """Score on the stage's own task."""
+        return self._rows(self.stream, stage, [stage - 1], self.map_steps)[0].score
+
+    def all(self, stage: int) -> tuple[list[EvaluationRow], list[EvaluationRow]]:
+        """Rows of all tasks of the stream, and of the held-out ones."""
+        held_out = self._rows(self.held_out, stage, None, self.map_steps) if self.held_out is not None else []
+        return self._rows(self.stream, stage, None, self.map_steps), held_out
+
+    def lengths(self, stage: int) -> list[Scores]:
+        """Scores [K][N] on the held-out tasks from D of each of the other lengths."""
+        if self.held_out is None:
+            return []
+        return [[row.score for row in self._rows(self.held_out, stage, None, steps)] for steps in self.held_out.lengths]
+
+    def _rows(self, board: Scoreboard, stage: int, positions: Sequence[int] | None, steps: int) -> list[EvaluationRow]:
+        return board.measure_returns(self.returns(steps), stage, positions, steps=steps, split=board.split)
+
+
+def run_external(
+    config: StreamConfig, settings: ExternalSettings, zoo: Path, *, stream: str, learner: str, order: int
+) -> CellResult:
+    """Go through a whole stream.
+
+    Args:
+        config: the stream; what it says of mapper, memory and updates is not used.
+        settings: the learner.
+        zoo: the expert cache, which the scores come from.
+        stream: what to call the stream.
+        learner: what to call the learner.
+        order: number of the order of its tasks.
+
+    Raises:
+        MetaMapError: the learner cannot be made, or gives actions of another shape or that are not finite.
+    """
+    if not config.evaluation.reference:
+        raise MetaMapError("evaluation.reference: a benchmark needs scores, so it must be true")
+    started = time.perf_counter()
+    tasks, held_out_tasks, (own, held_out) = boards(config, zoo)
+    longest = max(config.map_steps, *config.evaluation.lengths, 1)
+    rollouts = own.rollouts(longest) | (held_out.rollouts(longest) if held_out is not None else {})
+    seed = config.seeds.learner
+    with torch_threads(1):
+        way = _Way(make_external(settings, seed), own, held_out, rollouts, config.map_steps, [])
+        seen = _go(way, tasks, settings)
+        alone = _alone(way, tasks, settings, seed) if settings.alone else []
+        by_length = way.lengths(len(tasks))
+    points = settings.points
+    return CellResult(
+        stream=stream,
+        learner=learner,
+        order=order,
+        seed=config.seeds.stream,
+        config={**config.resolved(), "learner": settings.model_dump(mode="json")},
+        versions=library_versions(),
+        environments=environments(tasks + held_out_tasks),
+        machine=describe_machine(),
+        tasks=[task.id for task in tasks],
+        families=[task.family for task in tasks],
+        held_out=[task.family for task in held_out_tasks],
+        R=seen.R,
+        H=seen.H,
+        map_steps=config.map_steps,
+        lengths=list(config.evaluation.lengths),
+        by_length=by_length,
+        curve_x=[settings.steps * point / points for point in range(points + 1)],
+        curve_unit="environment steps",
+        curves=seen.curves,
+        baselines=alone,
+        gap_closed=_gaps(seen.last, own, held_out),
+        memory_bytes=seen.memory,
+        environment_steps=[settings.steps] * len(tasks),
+        decisions={"trained": len(tasks)},
+        update_seconds=seen.seconds,
+        map_seconds=[float(np.median(way.seconds))] * len(tasks),
+        seconds=time.perf_counter() - started,
+    )
+
+
+@dataclass(frozen=True)
+class _Seen:
+    R: list[Scores]
+    H: list[Scores]
+    curves: list[Scores]
+    memory: list[int]
+    seconds: list[float]
+    last: list[EvaluationRow]
+
+
+def _go(way: _Way, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
+    """Learn task after task, and measure after each."""
+    rows, held_out = way.all(0)
+    seen = _Seen([_scores(rows)], [_scores(held_out)], [], [], [], [])
+    for stage, task in enumerate(tasks, start=1):
+        curve, seconds = _learn(way, task, stage, settings)
+        rows, held_out = way.all(stage)
+        seen.R.append(_scores(rows))
+        seen.H.append(_scores(held_out))
+        seen.curves.append(curve)
+        seen.seconds.append(seconds)
+        seen.memory.append(_size(way.learner))
+    seen.last.extend(rows + held_out)
+    return seen
+
+
+def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tuple[Scores, float]:
+    """Learn one task; its learning curve, and the seconds that learning took."""
+    env, curve, seconds, points = CountedEnv(task), [way.own(stage)], 0.0, settings.points
+    for point in range(1, points + 1):
+        budget = settings.steps * point // points
+        started = time.perf_counter()
+        way.learner.learn(env, budget - settings.steps * (point - 1) // points)
+        seconds += time.perf_counter() - started
+        if env.steps > budget:
+            raise MetaMapError(f"stage {stage}: the learner took {env.steps} environment steps of {budget}")
+        curve.append(way.own(stage))
+    env.close()
+    return curve, seconds
+
+
+def _alone(way: _Way, tasks: Sequence[Task], settings: ExternalSettings, seed: int) -> list[Scores]:
+    """Learning curves of learners that have seen no other task."""
+    curves: dict[Task, Scores] = {}
+    for stage, task in enumerate(tasks, start=1):
+        if task not in curves:
+            fresh = _Way(make_external(settings, seed), way.stream, None, way.rollouts, way.map_steps, [])
+            curves[task] = _learn(fresh, task, stage, settings)[0]
+    return [curves[task] for task in tasks]
+
+
+def _gaps(rows: Sequence[EvaluationRow], stream: Scoreboard, held_out: Scoreboard | None) -> dict[str, list[float]]:
+    """Gap closed by split, on tasks whose expert has a lead over the base policy."""
+    references = stream.references | (held_out.references if held_out is not None else {})
+    found: dict[str, list[float]] = {"stream": [], "held-out": []}
+    for row in rows:
+        gap = references[row.task_id].gap_closed(row.mean_return)
+        found[row.split] += [] if gap is None else [gap]
+    return found
+
+
+def _head(rollout: Rollout, steps: int) -> Rollout:
+    arrays: dict[str, Any] = {name: array[:steps] for name, array in rollout.arrays().items()}
+    return Rollout(rollout.family, **arrays)
+
+
+def _checked(actions: Any, count: int, env: gym.Env[Any, Any]) -> NDArray[Any]:
+    """The learner's actions, if they are actions."""
+    array, shape = np.asarray(actions, dtype=np.float64), (count, *(env.action_space.shape or ()))
+    if array.shape != shape or not np.isfinite(array).all():
+        raise MetaMapError(f"predict: expected finite actions {list(shape)}, got shape {list(array.shape)}")
+    return array
+
+
+def _scores(rows: Sequence[EvaluationRow]) -> Scores:
+    return [row.score for row in rows]
+
+
+def _size(learner: StreamLearner) -> int:
+    """Bytes of what a learner keeps."""
+    with tempfile.TemporaryDirectory() as folder:
+        learner.save(Path(folder))
+        return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

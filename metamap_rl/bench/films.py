@@ -1,0 +1,69 @@
+"""Films of a benchmark: the base policy beside the one that a learner's mapper generates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gymnasium.wrappers import TimeLimit
+
+from metamap_agents.storage import write_json
+from metamap_envs.env import FamilyEnv
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
+from metamap_envs.task import Task
+from metamap_rl.adaptation import adapt
+from metamap_rl.bench.result import CellResult, find_results
+from metamap_rl.mapper import Mapper
+from metamap_rl.stream.run import open_run
+from metamap_rl.video import Side, compare
+
+__all__ = ["film"]
+
+
+def film(bench: Path, learner: str, *, on_film: Callable[[str], None] | None = None) -> list[Path]:
+    """Film a held-out task of each family, by the mappers of a learner's first cell on each stream.
+
+    Args:
+        bench: the benchmark's folder.
+        learner: whose.
+        on_film: told of each film that is begun.
+
+    Returns:
+        The files, ``videos/<stream>-<family>.mp4`` with a ``.json`` beside each.
+
+    Raises:
+        MetaMapError: no finished cell of that learner that has a mapper.
+    """
+    made: list[Path] = []
+    seen: set[str] = set()
+    for cell in find_results([bench]):
+        if cell.learner == learner and cell.stream not in seen and (Path(cell.place) / "mappers").is_dir():
+            seen.add(cell.stream)
+            made += _of_cell(bench, cell, on_film or (lambda what: None))
+    if not made:
+        raise MetaMapError(f"{bench}: no finished cell of a learner {learner!r} that has a mapper")
+    return made
+
+
+def _of_cell(bench: Path, cell: CellResult, on_film: Callable[[str], None]) -> list[Path]:
+    run = open_run(cell.place)
+    run.record.close()
+    held_out = [Task.from_json(entry) for entry in run.manifest["held_out"]]
+    tasks = {task.family: task for task in reversed(held_out)}
+    made = []
+    for folder in sorted((Path(cell.place) / "mappers").iterdir()):
+        mapper = Mapper.load(folder)
+        for family, task in sorted(tasks.items()):
+            if family != mapper.family:
+                continue
+            on_film(f"{cell.stream}: {family}")
+            env = TimeLimit(FamilyEnv(family, task=task), get_family(family).horizon)
+            base, policy = (adapt(mapper, env, steps=steps, seed=cell.seed) for steps in (0, cell.map_steps))
+            path = bench / "videos" / f"{cell.stream}-{family}.mp4"
+            caption = f"{task.describe()}: base policy, and the policy that {cell.learner} generates, on {cell.stream}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            compare(path, task, Side("base policy", base), Side("generated policy", policy))
+            write_json(path.with_suffix(".json"), {"family": family, "caption": caption})
+            made.append(path)
+    return made

@@ -1,0 +1,150 @@
+"""Runs on disk, finished or not, and how finished ones compare."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from metamap_envs.errors import MetaMapError
+from metamap_rl.bench.result import CELL, RUN_PARTS, CellResult, find_results, read_cell
+from metamap_rl.bench.summary import Estimate, check_versions, estimate, refuse_versions
+from metamap_rl.stream.run import open_run
+from metamap_rl.stream.status import read_status
+
+__all__ = ["Comparison", "Listed", "compare", "list_runs", "one_result"]
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A run, in a line."""
+
+    place: str
+    stream: str
+    learner: str
+    seed: int
+    done: int
+    """Stages."""
+    total: int
+    ap_final: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Columns of metrics, and their changes against the first."""
+
+    columns: dict[str, dict[str, Estimate | None]]
+    """Metrics by folder."""
+    changes: dict[str, dict[str, Estimate | None]]
+    """The mean difference to the first folder, over the cells that both have, by folder; the first is left out."""
+    differences: list[str]
+    """Of versions, as sentences."""
+
+
+def list_runs(roots: Iterable[Path]) -> list[Listed]:
+    """All cells and runs of streams below some folders.
+
+    Raises:
+        MetaMapError: a folder that is not there, or a file that is damaged.
+    """
+    found: list[Listed] = []
+    for root in roots:
+        if not root.is_dir():
+            raise MetaMapError(f"{root}: no such folder")
+        for folder, folders, files in os.walk(root):
+            folders[:] = sorted(name for name in folders if name not in RUN_PARTS)
+            place = Path(folder)
+            if CELL in files:
+                cell = read_cell(place)
+                stages = len(cell.tasks)
+                score = cell.metrics["AP_final"]
+                found.append(Listed(folder, cell.stream, cell.learner, cell.seed, stages, stages, score))
+            elif "record.sqlite" in files and "manifest.json" in files:
+                found.append(_of_stream(place))
+    return found
+
+
+def _of_stream(place: Path) -> Listed:
+    run = open_run(place)
+    with run.record as record:
+        status = read_status(record, run.total)
+        score = status.metrics["AP_final"] if run.finished else None
+        name, learner, seed = run.config.name, str(run.config.learner["name"]), run.config.seeds.stream
+        return Listed(str(place), name, learner, seed, status.done, status.total, score)
+
+
+def one_result(folder: Path) -> CellResult:
+    """The one finished run at or below a folder.
+
+    Raises:
+        MetaMapError: there is none, or there are several.
+    """
+    found = find_results([folder])
+    if not found:
+        raise MetaMapError(f"{folder}: nothing finished in it; `metamap runs list` shows what there is")
+    if len(found) > 1:
+        raise MetaMapError(f"{folder}: holds {len(found)} finished runs, such as {found[0].place}: name one of them")
+    return found[0]
+
+
+def compare(folders: Sequence[Path], *, across_versions: bool = False) -> Comparison:
+    """Compare what is in some folders.
+
+    Args:
+        folders: at least two.
+        across_versions: whether different versions of environments may be compared.
+
+    Raises:
+        MetaMapError: fewer than two folders, one without results, or results of different versions.
+    """
+    if len(folders) < 2:
+        raise MetaMapError(f"expected at least two folders to compare, got {len(folders)}")
+    if len(set(folders)) < len(folders):
+        raise MetaMapError("expected different folders, one is named twice")
+    cells = {str(folder): find_results([folder]) for folder in folders}
+    for folder, results in cells.items():
+        if not results:
+            raise MetaMapError(f"{folder}: no finished cell or run of a stream in it")
+    differences = check_versions([cell for results in cells.values() for cell in results])
+    refuse_versions(differences, across_versions)
+    values = {folder: _values(results) for folder, results in cells.items()}
+    first, *others = values
+    changes = {other: _mean(_paired(values[first], values[other])) for other in others}
+    return Comparison({folder: _mean(found) for folder, found in values.items()}, changes, differences)
+
+
+Key = tuple[str, int, int]
+Values = dict[str, dict[Key, list[float]]]
+"""Each metric by (stream, order, seed): of all learners there."""
+
+
+def _values(cells: Sequence[CellResult]) -> Values:
+    found: Values = {}
+    for cell in cells:
+        for name, value in cell.metrics.items():
+            if value is not None:
+                found.setdefault(name, {}).setdefault((cell.stream, cell.order, cell.seed), []).append(value)
+    return found
+
+
+def _paired(first: Values, other: Values) -> Values:
+    """Differences where both have a value; of several learners, of their means."""
+    return {
+        name: {
+            key: [sum(values) / len(values) - sum(first[name][key]) / len(first[name][key])]
+            for key, values in by_key.items()
+            if key in first[name]
+        }
+        for name, by_key in other.items()
+        if name in first
+    }
+
+
+def _mean(values: Values) -> dict[str, Estimate | None]:
+    """Estimates over seeds; streams and orders are strata."""
+    found: dict[str, Estimate | None] = {}
+    for name, by_key in values.items():
+        strata = {place: index for index, place in enumerate(sorted({key[:2] for key in by_key}))}
+        found[name] = estimate({(key[2], strata[key[:2]]): sum(row) / len(row) for key, row in by_key.items()})
+    return found

@@ -1,0 +1,8 @@
+"""The report of a benchmark: one page with everything in it, and the same as tables and figures in files."""
+
+from __future__ import annotations
+
+from metamap_rl.bench.report.files import write_files
+from metamap_rl.bench.report.page import write_report
+
+__all__ = ["write_files", "write_report"]

@@ -1,0 +1,262 @@
+"""The report as one HTML file: no address outside it, no library."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import yaml
+from markupsafe import Markup
+
+from metamap_agents.storage import read_json, write_bytes
+from metamap_rl.bench.report.figures import PALETTE, Drawn, as_inline_svg, draw_families, draw_stream
+from metamap_rl.bench.report.tables import HEADLINE, METRIC_NAMES, cells_csv, in_words, number, text
+from metamap_rl.bench.result import CellResult, matrix
+from metamap_rl.bench.summary import Estimate, Group, Summary, estimate
+from metamap_rl.stream.metrics import COSTS, FORMULAS
+
+__all__ = ["Video", "find_videos", "write_report"]
+
+_VIDEO_BYTES = 8_000_000
+"""Most bytes of videos in a page; the others are left out by name."""
+
+_WIDE = 6.5
+"""Inches from which a figure takes a whole row."""
+
+_MOST_SPREAD = 12  # machines or versions listed one by one
+
+
+@dataclass(frozen=True)
+class Video:
+    """A film of a family, beside which its ``.json`` says what it shows."""
+
+    path: Path
+    family: str
+    caption: str
+
+
+def find_videos(roots: Iterable[Path]) -> list[Video]:
+    """Films that `metamap bench film` has made, below some folders."""
+    found = []
+    for root in roots:
+        for path in sorted(root.glob("**/videos/*.mp4")):
+            about = path.with_suffix(".json")
+            document = read_json(about) if about.is_file() else {}
+            found.append(Video(path, str(document.get("family", path.stem)), str(document.get("caption", path.stem))))
+    return found
+
+
+def write_report(
+    summary: Summary,
+    out: Path,
+    *,
+    title: str,
+    command: str,
+    videos: Iterable[Video] = (),
+    commands: Mapping[str, str] | None = None,
+    differences: Iterable[str] = (),
+) -> int:
+    """Write the page.
+
+    Args:
+        summary: what to report.
+        out: the file.
+        title: its heading.
+        command: that made the page.
+        videos: films to put in, as far as they fit.
+        commands: that made the results, by folder.
+        differences: of versions between the results, as sentences.
+
+    Returns:
+        Bytes written.
+
+    Raises:
+        MetaMapError: the file cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("metamap_rl.bench.report", "assets"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    shown, left_out = _fitting(videos)
+    page = environment.get_template("report.html.j2").render(
+        title=title,
+        style=Markup(_asset("style.css")),
+        script=Markup(_asset("script.js")),
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        command=command,
+        commands=commands or {},
+        differences=list(differences),
+        summary=summary,
+        cells=len(summary.cells),
+        headline=HEADLINE,
+        names=METRIC_NAMES,
+        formulas=FORMULAS,
+        costs=tuple(COSTS),
+        rows=[_row(group, summary) for group in summary.groups],
+        learners=[
+            {"number": index, "name": name, "colour": PALETTE[index % len(PALETTE)]}
+            for index, name in enumerate(summary.learners)
+        ],
+        sections=[_section(summary, stream) for stream in summary.streams],
+        families=[_family(summary, family, shown) for family in summary.families],
+        left_out=left_out,
+        configs=_configs(summary),
+        versions=_spread(cell.versions for cell in summary.cells),
+        environments=_spread(cell.environments for cell in summary.cells),
+        machines=_spread(
+            {"cpu": str(cell.machine.get("cpu")), "cores": str(cell.machine.get("cores"))} for cell in summary.cells
+        ),
+        data=Markup(_json(_data(summary))),
+        csv=base64.b64encode(cells_csv(summary).encode()).decode(),
+    )
+    content = page.encode()
+    write_bytes(out, content)
+    return len(content)
+
+
+def _asset(name: str) -> str:
+    return resources.files("metamap_rl.bench.report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _row(group: Group, summary: Summary) -> dict[str, Any]:
+    """A row of the headline table."""
+    cells = []
+    for name in METRIC_NAMES:
+        found = group.metrics.get(name)
+        value, interval = text(name, found)
+        cells.append(
+            {"name": name, "sort": "" if found is None else repr(found.value), "value": value, "interval": interval}
+        )
+    return {
+        "stream": group.stream,
+        "learner": group.learner,
+        "number": summary.learners.index(group.learner),
+        "of": in_words(group),
+        "cells": cells,
+    }
+
+
+def _section(summary: Summary, stream: str) -> dict[str, Any]:
+    groups = summary.of_stream(stream)
+    return {
+        "stream": stream,
+        "id": _slug(stream),
+        "figures": [_figure(drawn) for drawn in draw_stream(groups, summary.learners)],
+    }
+
+
+def _figure(drawn: Drawn) -> dict[str, Any]:
+    return {
+        "name": drawn.name,
+        "title": drawn.title,
+        "caption": drawn.caption,
+        "wide": drawn.figure.get_figwidth() > _WIDE,
+        "svg": Markup(as_inline_svg(drawn)),
+    }
+
+
+def _family(summary: Summary, family: str, videos: list[Video]) -> dict[str, Any]:
+    """What there is on one family: a table, a figure for each stream, films."""
+    figures = [draw_families(summary.of_stream(stream), summary.learners, family) for stream in summary.streams]
+    rows = []
+    for group in summary.groups:
+        found = {name: _family_score(group, family, name) for name in ("learnt", "final", "held-out")}
+        if any(value is not None for value in found.values()):
+            scores = [text("AP_final", value) for value in found.values()]
+            rows.append({"stream": group.stream, "learner": group.learner, "scores": scores})
+    return {
+        "name": family,
+        "id": _slug(family),
+        "rows": rows,
+        "figures": [_figure(drawn) for drawn in figures if drawn is not None],
+        "videos": [
+            {"caption": video.caption, "data": base64.b64encode(video.path.read_bytes()).decode()}
+            for video in videos
+            if video.family == family
+        ],
+    }
+
+
+def _family_score(group: Group, family: str, what: str) -> Estimate | None:
+    """Mean score on a family's tasks: just after each was learnt, after the last stage, or on held-out ones."""
+    values: dict[tuple[int, int], float] = {}
+    for cell in group.cells:
+        families = cell.held_out if what == "held-out" else cell.families
+        chosen = [index for index, name in enumerate(families) if name == family]
+        if not chosen:
+            continue
+        scores = matrix(cell.H if what == "held-out" else cell.R)
+        mean = np.mean([scores[index + 1 if what == "learnt" else -1, index] for index in chosen])
+        if np.isfinite(mean):
+            values[cell.seed, cell.order] = float(mean)
+    return estimate(values)
+
+
+def _fitting(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
+    """Films that fit into the page, and the names of those that do not."""
+    shown, left_out, size = [], [], 0
+    for video in videos:
+        size += video.path.stat().st_size
+        if size <= _VIDEO_BYTES:
+            shown.append(video)
+        else:
+            left_out.append(video.path.name)
+    return shown, left_out
+
+
+def _configs(summary: Summary) -> list[dict[str, str]]:
+    """The config of the first cell of each group, as YAML."""
+    return [
+        {
+            "name": f"{group.learner} on {group.stream}",
+            "yaml": yaml.safe_dump(group.cells[0].config, sort_keys=False, allow_unicode=True, width=100),
+        }
+        for group in summary.groups
+    ]
+
+
+def _spread(documents: Iterable[Mapping[str, str]]) -> dict[str, str]:
+    """The values that occur of each key."""
+    found: dict[str, dict[str, None]] = {}
+    for document in documents:
+        for key, value in document.items():
+            found.setdefault(key, {})[str(value)] = None
+    return {key: ", ".join(list(values)[:_MOST_SPREAD]) for key, values in sorted(found.items())}
+
+
+def _data(summary: Summary) -> list[dict[str, Any]]:
+    """What the page's own heat maps are drawn from."""
+    return [_cell_data(cell) for cell in summary.cells]
+
+
+def _cell_data(cell: CellResult) -> dict[str, Any]:
+    found = cell.metrics
+    return {
+        "s": cell.stream,
+        "l": cell.learner,
+        "o": cell.order,
+        "e": cell.seed,
+        "f": cell.families,
+        "R": [[None if value is None else round(value, 3) for value in row] for row in cell.R],
+        "m": {name: number(name, value) for name in HEADLINE if (value := found.get(name)) is not None},
+    }
+
+
+def _json(document: object) -> str:
+    """JSON that may stand inside a script element."""
+    return json.dumps(document, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _slug(words: str) -> str:
+    return "".join(sign if sign.isalnum() else "-" for sign in words.lower())

@@ -1,0 +1,110 @@
+"""The tables of a report: what the columns are, and how numbers are written."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+
+from metamap_rl.bench.summary import Estimate, Group, Summary
+from metamap_rl.stream.metrics import COSTS, FORMULAS
+
+__all__ = ["HEADLINE", "METRIC_NAMES", "cells_csv", "in_words", "latex", "markdown", "number", "summary_csv", "text"]
+
+HEADLINE = ("AP_final", "AP_anytime", "F_last", "FWT_zs", "FT_auc", "GEN_k", "REG_dyn", "MEM", "UPD", "ENV")
+"""Metrics that are shown first."""
+
+METRIC_NAMES = (*HEADLINE, *(name for name in FORMULAS if name not in HEADLINE))
+
+_UNITS: dict[str, tuple[tuple[float, str], ...]] = {
+    "MEM": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
+    "UPD": ((1.0, "s"), (1e-3, "ms")),
+    "LAT": ((1.0, "s"), (1e-3, "ms")),
+    "ENV": ((1e6, "M"), (1e3, "k"), (1.0, "")),
+}
+"""What a cost is divided by and what is written behind it, largest first; the first that it reaches is taken."""
+
+
+def number(name: str, value: float) -> str:
+    """A value of a metric as text, with its unit."""
+    if name not in COSTS:
+        return f"{round(value, 3) + 0.0:.3f}"
+    scale, unit = next((pair for pair in _UNITS[name] if abs(value) >= pair[0]), _UNITS[name][-1])
+    return f"{value / scale:.3g} {unit}".rstrip()
+
+
+def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
+    """(value, interval) as text; a dash where it could not be told."""
+    if estimate is None:
+        return "–", ""
+    if estimate.low is None or estimate.high is None:
+        return number(name, estimate.value), ""
+    return number(name, estimate.value), f"[{number(name, estimate.low)}, {number(name, estimate.high)}]"
+
+
+def in_words(group: Group) -> str:
+    """How many seeds and orders a row is made of."""
+    seeds, orders = {cell.seed for cell in group.cells}, {cell.order for cell in group.cells}
+    return f"{len(seeds)} x {len(orders)}"
+
+
+def _rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
+    columns = ["stream", "learner", "seeds x orders", *HEADLINE]
+    rows = []
+    for group in summary.groups:
+        cells = [" ".join(text(name, group.metrics.get(name))).strip() for name in HEADLINE]
+        rows.append([group.stream, group.learner, in_words(group), *cells])
+    return columns, rows
+
+
+def markdown(summary: Summary) -> str:
+    """The headline table in Markdown, with the formulas below it."""
+    columns, rows = _rows(summary)
+    lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join([*lines, "", *(f"- {name} = `{FORMULAS[name]}`" for name in HEADLINE), ""])
+
+
+def latex(summary: Summary) -> str:
+    """The headline table in LaTeX (booktabs)."""
+    columns, rows = _rows(summary)
+    body = "\n".join(" & ".join(map(_escaped, row)) + r" \\" for row in rows)
+    head = " & ".join(map(_escaped, columns)) + r" \\"
+    layout = "ll" + "r" * (len(columns) - 2)
+    return f"\\begin{{tabular}}{{{layout}}}\n\\toprule\n{head}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+
+
+def _escaped(words: str) -> str:
+    for sign, instead in (("_", r"\_"), ("%", r"\%"), ("&", r"\&"), ("–", "--"), (" x ", r" $\times$ ")):
+        words = words.replace(sign, instead)
+    return words
+
+
+def cells_csv(summary: Summary) -> str:
+    """Every metric of every cell."""
+    rows: list[Sequence[object]] = [("stream", "learner", "order", "seed", *METRIC_NAMES)]
+    for cell in summary.cells:
+        found = cell.metrics
+        values = ["" if found.get(name) is None else repr(found[name]) for name in METRIC_NAMES]
+        rows.append((cell.stream, cell.learner, cell.order, cell.seed, *values))
+    return _csv(rows)
+
+
+def summary_csv(summary: Summary) -> str:
+    """Every metric of every learner on every stream, with its interval."""
+    rows: list[Sequence[object]] = [("stream", "learner", "metric", "value", "low", "high", "seeds", "orders")]
+    for group in summary.groups:
+        for name in METRIC_NAMES:
+            found = group.metrics.get(name)
+            if found is not None:
+                low, high = ("" if bound is None else repr(bound) for bound in (found.low, found.high))
+                rows.append(
+                    (group.stream, group.learner, name, repr(found.value), low, high, found.seeds, found.orders)
+                )
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows(rows)
+    return content.getvalue()

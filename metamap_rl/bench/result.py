@@ -1,0 +1,300 @@
+"""What a finished cell tells: everything that a report needs, in one JSON file beside its run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from metamap_agents.storage import read_json, write_json
+from metamap_envs.errors import MetaMapError
+from metamap_rl.stream.config import read_document
+from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gen, pr, recovery_time
+from metamap_rl.stream.run import StreamRun, open_run
+from metamap_rl.stream.scoreboard import Reference
+
+__all__ = [
+    "CELL",
+    "RUN_PARTS",
+    "CellResult",
+    "find_results",
+    "gaps",
+    "matrix",
+    "of_run",
+    "plain",
+    "read_cell",
+    "write_cell",
+]
+
+CELL = "cell.json"
+"""The file; where it is, the cell is finished."""
+
+_FORMAT = "metamap-cell-1"
+
+Curve = list[float | None]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """A learner's way through a stream. Scores are expert-normalised; None stands for "not measured"."""
+
+    stream: str
+    learner: str
+    order: int
+    seed: int
+    config: dict[str, Any]
+    """Everything that decides the result."""
+    versions: dict[str, str]
+    environments: dict[str, str]
+    """Gymnasium id by family."""
+    machine: dict[str, Any]
+    tasks: list[str]
+    """Ids, in the order of arrival."""
+    families: list[str]
+    """Of the tasks."""
+    held_out: list[str]
+    """Families of the held-out tasks."""
+    R: list[Curve]
+    """[T+1][T]."""
+    H: list[Curve]
+    """[T+1][N]."""
+    map_steps: int
+    """Steps of D that R and H were measured from."""
+    lengths: list[int]
+    """K other lengths of D."""
+    by_length: list[Curve]
+    """[K][N], held-out tasks after the last stage."""
+    curve_x: list[float]
+    """Experience at the points of the learning curves: steps of D, or environment steps."""
+    curve_unit: str
+    """"steps of D" or "environment steps"; "" without curves."""
+    curves: list[Curve]
+    """[T][points], each task while it is learnt."""
+    baselines: list[Curve]
+    """[T][points], of a learner that has not seen the tasks before."""
+    gap_closed: dict[str, list[float]]
+    """After the last stage, by split ("stream", "held-out"), of tasks whose expert has a lead over the base policy."""
+    memory_bytes: list[int]
+    """After each stage."""
+    environment_steps: list[int]
+    """Of each stage."""
+    decisions: dict[str, int]
+    """How many stages ended how."""
+    update_seconds: list[float] = field(default_factory=list)
+    """Of each stage; with the two below, what two runs of one cell need not agree on."""
+    map_seconds: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    """Of the whole cell."""
+    place: str = ""
+    """Where it was read from; not stored."""
+
+    @property
+    def key(self) -> tuple[str, str, int, int]:
+        """What it is a result of."""
+        return self.stream, self.learner, self.order, self.seed
+
+    @cached_property
+    def metrics(self) -> dict[str, float | None]:
+        """Every metric by name; None where it cannot be told from what was measured."""
+        return _metrics(self)
+
+    def comparable(self) -> dict[str, Any]:
+        """Everything that two runs of one cell must agree on."""
+        left_out = ("update_seconds", "map_seconds", "seconds", "place", "machine")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}
+
+
+def matrix(rows: ArrayLike | list[Curve]) -> NDArray[np.float64]:
+    """Rows of scores as float64, None as NaN."""
+    return np.array([[np.nan if value is None else value for value in row] for row in rows], dtype=np.float64)  # type: ignore[union-attr]
+
+
+def _metrics(cell: CellResult) -> dict[str, float | None]:
+    R, H = matrix(cell.R), matrix(cell.H) if cell.H and cell.H[0] else None
+    found: dict[str, float | None] = {name: _or_none(metric, R) for name, metric in METRICS.items()}
+    found["BWT_families"] = None if H is None else _or_none(bwt_families, H, cell.held_out, cell.families)
+    curve = np.full(1, np.nan) if H is None else gen(H)
+    found["GEN_k"] = float(curve[-1]) if np.isfinite(curve[-1]) else None
+    for name, transfer in TRANSFER.items():
+        has = len(cell.curve_x) > 1 and cell.baselines
+        found[name] = _or_none(transfer, cell.curve_x, matrix(cell.curves), matrix(cell.baselines)) if has else None
+    found["PR"] = _recovery(cell, R) if len(cell.curve_x) > 1 else None
+    series = {
+        "MEM": cell.memory_bytes,
+        "UPD": cell.update_seconds,
+        "LAT": cell.map_seconds,
+        "ENV": cell.environment_steps,
+    }
+    return found | {name: _or_none(cost, series[name]) for name, cost in COSTS.items()}
+
+
+def _or_none(metric: Any, *arguments: Any) -> float | None:
+    try:
+        return float(metric(*arguments))
+    except MetaMapError:
+        return None
+
+
+def _recovery(cell: CellResult, R: NDArray[np.float64]) -> float | None:
+    """PR of the tasks that come back."""
+    last: dict[str, int] = {}
+    times: dict[str, list[float]] = {}
+    for position, task in enumerate(cell.tasks):
+        if task in last:
+            before = R[last[task] + 1, position]
+            found = _or_none(recovery_time, cell.curve_x, matrix([cell.curves[position]])[0], before)
+            times.setdefault(task, []).append(np.nan if found is None else found)
+        last[task] = position
+    return _or_none(pr, [series for series in times.values() if np.isfinite(series).all()])
+
+
+# of a stream's run ----------------------------------------------------------------------------------------------------
+
+
+def of_run(run: StreamRun, *, stream: str | None = None, learner: str | None = None, order: int = 0) -> CellResult:
+    """The result of a finished run of a stream.
+
+    Args:
+        run: open for reading.
+        stream: what to call its stream; by default the config's name.
+        learner: what to call its learner; by default its name.
+        order: number of the order of its tasks.
+
+    Raises:
+        MetaMapError: it is not finished.
+    """
+    record, config, manifest = run.record, run.config, run.manifest
+    if not run.finished:
+        raise MetaMapError(f"{run.root}: stopped after stage {record.last_stage} of {run.total}")
+    stages, timings, evaluations = record.stages(), record.timings(), record.evaluations()
+    lengths = sorted({row.steps for row in evaluations if row.split == "next"})
+    R = record.matrix("stream")
+    after_last = {(row.steps, row.position): row.score for row in evaluations if row.split == "lengths"}
+    following = {(row.position, row.steps): row.score for row in evaluations if row.split == "next"}
+    held_out = [task["family"] for task in manifest["held_out"]]
+    curves = [[following.get((j, steps)) for steps in lengths] for j in range(run.total)] if lengths else []
+    return CellResult(
+        stream=config.name if stream is None else stream,
+        learner=str(config.learner["name"]) if learner is None else learner,
+        order=order,
+        seed=config.seeds.stream,
+        config=config.resolved(),
+        versions=manifest["versions"],
+        environments=manifest.get("environments", {}),
+        machine=manifest["machine"],
+        tasks=_ids(evaluations, run.total),
+        families=[row.family for row in stages],
+        held_out=held_out,
+        R=plain(R),
+        H=plain(record.matrix("held-out")),
+        map_steps=config.map_steps,
+        lengths=lengths,
+        by_length=[[after_last.get((steps, j)) for j in range(len(held_out))] for steps in lengths],
+        curve_x=[float(steps) for steps in lengths],
+        curve_unit="steps of D" if lengths else "",
+        curves=curves,
+        baselines=plain(np.tile(R[0][:, None], len(lengths))) if lengths else [],
+        gap_closed=gaps(run),
+        memory_bytes=[row.memory_bytes for row in stages],
+        environment_steps=[row.expert_steps + row.environment_steps for row in stages],
+        decisions={name: sum(row.decision == name for row in stages) for name in sorted({r.decision for r in stages})},
+        update_seconds=[timings[row.stage].get("update", 0.0) for row in stages],
+        map_seconds=[timings[row.stage].get("map", 0.0) for row in stages],
+        seconds=float(sum(sum(parts.values()) for parts in timings.values())),
+    )
+
+
+def gaps(run: StreamRun) -> dict[str, list[float]]:
+    """Gap closed after the last stage by split, on tasks whose expert has a lead over the base policy."""
+    found: dict[str, list[float]] = {"stream": [], "held-out": []}
+    for row in run.record.evaluations(run.record.last_stage):
+        reference = run.manifest["references"].get(row.task_id)
+        if row.split in found and reference is not None:
+            gap = Reference(**reference).gap_closed(row.mean_return)
+            found[row.split] += [] if gap is None else [gap]
+    return found
+
+
+def plain(array: NDArray[np.float64]) -> list[Curve]:
+    """A matrix as lists, NaN as None."""
+    return [[None if np.isnan(value) else float(value) for value in row] for row in array]
+
+
+def _ids(evaluations: Iterable[Any], total: int) -> list[str]:
+    by_position = {row.position: row.task_id for row in evaluations if row.split == "stream"}
+    return [by_position.get(position, "") for position in range(total)]
+
+
+# on disk --------------------------------------------------------------------------------------------------------------
+
+
+def write_cell(folder: Path, cell: CellResult) -> None:
+    """Write a finished cell; with this file it is finished."""
+    document = {name: value for name, value in asdict(cell).items() if name != "place"}
+    write_json(folder / CELL, {"format": _FORMAT, **document})
+
+
+def read_cell(folder: Path) -> CellResult:
+    """Read what `write_cell` wrote.
+
+    Raises:
+        MetaMapError: no such file, or another one.
+    """
+    path = folder / CELL
+    document = read_json(path)
+    if not isinstance(document, Mapping) or document.get("format") != _FORMAT:
+        raise MetaMapError(f"{path}: not the result of a cell ({_FORMAT})")
+    values = {name: value for name, value in document.items() if name != "format"}
+    known = {item.name for item in fields(CellResult)}
+    needed = known - {"place", "update_seconds", "map_seconds", "seconds"}
+    if unknown := sorted((set(values) - known) | (needed - set(values))):
+        raise MetaMapError(f"{path}: damaged: the key {unknown[0]!r} is missing or unknown")
+    return CellResult(**{**values, "place": str(folder)})
+
+
+def find_results(roots: Iterable[Path]) -> list[CellResult]:
+    """All finished cells and runs of streams at or below some folders, each once.
+
+    Those of a benchmark come in the order of its learners, others in that of their places.
+
+    Raises:
+        MetaMapError: a folder that is not there, or a file that is damaged.
+    """
+    found: dict[Path, CellResult] = {}
+    for root in roots:
+        if not root.is_dir():
+            raise MetaMapError(f"{root}: no such folder")
+        order = _order(root)
+        for cell in sorted(_below(root), key=lambda cell: order.get(cell.learner, len(order))):
+            found.setdefault(Path(cell.place).resolve(), cell)
+    return list(found.values())
+
+
+def _below(root: Path) -> Iterator[CellResult]:
+    for folder, folders, files in os.walk(root):
+        folders[:] = sorted(name for name in folders if name not in RUN_PARTS)
+        place = Path(folder)
+        if CELL in files:
+            yield read_cell(place)
+        elif "manifest.json" in files and "record.sqlite" in files:
+            run = open_run(place)
+            with run.record:
+                if run.finished:
+                    yield replace(of_run(run), place=folder)
+
+
+def _order(root: Path) -> dict[str, int]:
+    """Place of each learner in the benchmark of a folder; empty if there is none."""
+    path = root / "bench.yaml"
+    document = read_document(path) if path.is_file() else {}
+    return {str(name): place for place, name in enumerate(document.get("learners") or {})}
+
+
+RUN_PARTS = ("artifacts", "experts", "zoo", "mappers", "tensorboard")
+"""Folders of a run that hold no runs."""

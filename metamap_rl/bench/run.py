@@ -1,0 +1,188 @@
+"""Run a benchmark: every cell that is not finished yet, several at a time.
+
+::
+
+    bench.yaml                          the benchmark, every setting in it
+    manifest.json                       versions, machine, the command that ran it
+    zoo/                                the expert cache of all cells
+    learners/<name>/                    users' own learners, as `metamap bench add` copied them
+    cells/<stream>/<learner>-order0-seed0/
+        cell.json                       the result; where it is, the cell is finished
+        ...                             a mapper's run directory, as `metamap stream run` makes it
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from metamap_agents.executors import Executor
+from metamap_agents.machine import describe_machine
+from metamap_agents.storage import library_versions, read_json, write_bytes, write_json
+from metamap_envs.errors import MetaMapError
+from metamap_rl.bench.config import BenchConfig, Cell, bench_to_yaml, load_bench
+from metamap_rl.bench.entry import ExternalSettings
+from metamap_rl.bench.external import run_external
+from metamap_rl.bench.result import CELL, CellResult, of_run, read_cell, write_cell
+from metamap_rl.stream.config import StreamConfig
+from metamap_rl.stream.events import OnStream
+from metamap_rl.stream.run import open_run, prepare, resume, start
+
+__all__ = ["CELLS", "OnCell", "cell_folder", "open_bench", "run_bench"]
+
+CELLS, _CONFIG, _MANIFEST, _ZOO, _LEARNERS = "cells", "bench.yaml", "manifest.json", "zoo", "learners"
+
+OnCell = Callable[[Cell, int, int], None]
+"""Told (cell, cells finished, cells in all) whenever one is finished, those found finished included."""
+
+
+def cell_folder(out: Path, cell: Cell) -> Path:
+    """Where a cell lies."""
+    return out / CELLS / cell.name
+
+
+def open_bench(out: Path) -> BenchConfig:
+    """The benchmark of a folder.
+
+    Raises:
+        MetaMapError: there is none in it.
+    """
+    if not (out / _CONFIG).is_file():
+        raise MetaMapError(f"{out}: not the folder of a benchmark: there is no {_CONFIG} in it")
+    return load_bench(out / _CONFIG)
+
+
+def run_bench(
+    config: BenchConfig,
+    out: Path,
+    executor: Executor,
+    *,
+    zoo: Path | None = None,
+    command: str = "",
+    on_cell: OnCell | None = None,
+    on_event: OnStream | None = None,
+) -> list[CellResult]:
+    """Run all cells that are not finished yet.
+
+    Args:
+        config: the benchmark.
+        out: its folder; cells of an earlier call are kept if they were made with the same settings.
+        executor: where cells and experts run.
+        zoo: another expert cache than the folder's own.
+        command: what was typed, for the record.
+        on_cell: told of finished cells.
+        on_event: told how the experts come on.
+
+    Returns:
+        The results of all cells of ``config``, in its order.
+
+    Raises:
+        MetaMapError: the folder holds something else, or a cell of it was made with other settings; or, when all others
+            are finished, that a cell failed.
+    """
+    out = out.resolve()
+    _claim(out)
+    cells = config.cells()
+    streams = {cell: config.cell_config(cell) for cell in cells}
+    externals = {cell: _absolute(config.external(cell.learner), out) for cell in cells}
+    done = [cell for cell in cells if _is_finished(cell_folder(out, cell), streams[cell], externals[cell])]
+    write_bytes(out / _CONFIG, bench_to_yaml(config).encode())
+    write_json(
+        out / _MANIFEST,
+        {"versions": library_versions(), "machine": describe_machine(), "command": command, "name": config.name},
+    )
+    for number, cell in enumerate(done, start=1):
+        if on_cell is not None:
+            on_cell(cell, number, len(cells))
+    left = [cell for cell in cells if cell not in done]
+    cache = out / _ZOO if zoo is None else zoo.resolve()
+    for key in dict.fromkeys((cell.stream, cell.seed) for cell in left):  # all orders have the same tasks
+        prepare(
+            next(streams[cell] for cell in left if (cell.stream, cell.seed) == key), cache, executor, on_event=on_event
+        )
+    jobs = [(cell, streams[cell], externals[cell], str(cell_folder(out, cell))) for cell in left]
+    failed: dict[Cell, str] = {}
+    for index, error in executor.run(run_cell, jobs, share=(str(cache),)):
+        if error:
+            failed[left[index]] = error
+            continue
+        done.append(left[index])
+        if on_cell is not None:
+            on_cell(left[index], len(done), len(cells))
+    if failed:
+        cell, error = next(iter(failed.items()))
+        raise MetaMapError(f"{len(failed)} of {len(cells)} cells failed, such as {cell.name}: {error}")
+    return [read_cell(cell_folder(out, cell)) for cell in cells]
+
+
+def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, out: str) -> str:
+    """Run or go on with one cell, unless it is finished; returns why it failed, "" if it did not."""
+    try:
+        if not Path(out, CELL).is_file():
+            _run_cell(zoo, cell, config, external, Path(out))
+    except MetaMapError as error:
+        return str(error)
+    return ""
+
+
+def _run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, folder: Path) -> None:
+    if external is not None:
+        shutil.rmtree(folder, ignore_errors=True)  # what a run that was killed has left: they start anew
+        result = run_external(config, external, Path(zoo), stream=cell.stream, learner=cell.learner, order=cell.order)
+        write_cell(folder, result)
+        return
+    if (folder / _MANIFEST).is_file():
+        run = open_run(folder)
+        run.record.close()
+        if not run.finished:
+            run = resume(folder, num_threads=1)
+    else:
+        run = start(config, folder, zoo=zoo, num_threads=1)
+    with run.record:
+        write_cell(folder, of_run(run, stream=cell.stream, learner=cell.learner, order=cell.order))
+
+
+def _claim(out: Path) -> None:
+    """Refuse a folder that holds something else.
+
+    Raises:
+        MetaMapError: it does.
+    """
+    if out.is_dir() and not (out / _CONFIG).is_file() and any(out.iterdir()):
+        raise MetaMapError(f"{out}: holds something else than a benchmark; name an empty or a new folder")
+
+
+def _is_finished(folder: Path, config: StreamConfig, external: ExternalSettings | None) -> bool:
+    """Whether a cell is finished with these settings.
+
+    Raises:
+        MetaMapError: it is, or has begun, with others.
+    """
+    finished = (folder / CELL).is_file()
+    if not finished and not (folder / _MANIFEST).is_file():
+        return False
+    expected = config.resolved()
+    if external is not None:
+        expected["learner"] = external.model_dump(mode="json")
+    found = read_json(folder / CELL)["config"] if finished else _config_of(folder)
+    other = next((key for key in expected if expected[key] != found.get(key)), None)
+    if other is not None:
+        raise MetaMapError(
+            f"{folder}: was made with {other} = {found.get(other)!r}, not {expected[other]!r}: name another folder, "
+            "or remove this cell"
+        )
+    return finished
+
+
+def _config_of(folder: Path) -> dict[str, object]:
+    run = open_run(folder)
+    run.record.close()
+    return run.config.resolved()
+
+
+def _absolute(external: ExternalSettings | None, out: Path) -> ExternalSettings | None:
+    """Settings of a learner whose folder is told from the benchmark's folder on."""
+    if external is None or external.folder is None or Path(external.folder).is_absolute():
+        return external
+    return external.model_copy(update={"folder": str(out / external.folder)})

@@ -1,0 +1,224 @@
+"""What cells add up to: every metric of every learner on every stream, with its interval."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_rl.bench.result import CellResult, matrix
+from metamap_rl.statistics import bootstrap_interval
+from metamap_rl.stream.metrics import ap, gen, kept
+
+__all__ = ["Estimate", "Group", "Summary", "bands", "check_versions", "estimate", "refuse_versions", "summarise"]
+
+RESAMPLES = 1000
+_SEED = 0
+_PHYSICS = ("gymnasium", "mujoco")
+"""Libraries whose version may change what an environment does."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An interquartile mean over seeds and orders, with a 95 % interval where there are several seeds."""
+
+    value: float
+    low: float | None
+    high: float | None
+    seeds: int
+    orders: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """All cells of one learner on one stream."""
+
+    stream: str
+    learner: str
+    cells: tuple[CellResult, ...]
+
+    @cached_property
+    def values(self) -> dict[str, dict[tuple[int, int], float]]:
+        """Each metric by (seed, order), where it could be told."""
+        found: dict[str, dict[tuple[int, int], float]] = {}
+        for cell in self.cells:
+            for name, value in cell.metrics.items():
+                by_cell = found.setdefault(name, {})
+                if value is not None:
+                    by_cell[cell.seed, cell.order] = value
+        return found
+
+    @cached_property
+    def metrics(self) -> dict[str, Estimate | None]:
+        """Each metric over seeds and orders; None where no cell could tell it."""
+        return {name: estimate(values) for name, values in self.values.items()}
+
+    @cached_property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores [cells, T+1, T], NaN where not measured; cells of other lengths than the first are left out."""
+        return _stacked([matrix(cell.R) for cell in self.cells])
+
+    @cached_property
+    def held_out(self) -> NDArray[np.float64]:
+        """Scores on held-out tasks [cells, T+1, N]; N may be 0."""
+        return _stacked([matrix(cell.H) if cell.H and cell.H[0] else np.empty((len(cell.H), 0)) for cell in self.cells])
+
+    @cached_property
+    def ap(self) -> NDArray[np.float64]:
+        """AP(i) [cells, T]."""
+        return np.array([ap(R) for R in self.scores])
+
+    @cached_property
+    def gen(self) -> NDArray[np.float64]:
+        """GEN_k(i) [cells, T+1]; without columns if there are no held-out tasks."""
+        return (
+            np.array([gen(H) for H in self.held_out]) if self.held_out.shape[2] else np.empty((len(self.held_out), 0))
+        )
+
+    @cached_property
+    def kept(self) -> NDArray[np.float64]:
+        """K(d) [cells, T]."""
+        return np.array([kept(R) for R in self.scores])
+
+    @cached_property
+    def by_length(self) -> dict[int, NDArray[np.float64]]:
+        """Mean score on held-out tasks [cells] by steps of D, those of H included."""
+        found: dict[int, list[float]] = {}
+        for cell in self.cells:
+            rows = dict(zip(cell.lengths, cell.by_length, strict=False))
+            if cell.H and cell.H[-1]:
+                rows.setdefault(cell.map_steps, cell.H[-1])
+            for steps, row in rows.items():
+                if row:
+                    found.setdefault(steps, []).append(float(matrix([row]).mean()))
+        return {steps: np.array(values) for steps, values in sorted(found.items())}
+
+    def learning(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], str]:
+        """Learning curves, averaged over tasks: x [K], ours and the baseline's [cells, K], and the unit of x."""
+        first = self.cells[0]
+        alike = [cell for cell in self.cells if cell.curve_x == first.curve_x and cell.curves]
+        x = np.array(first.curve_x)
+        ours = np.array([matrix(cell.curves).mean(axis=0) for cell in alike]).reshape(len(alike), len(x))
+        theirs = np.array([matrix(cell.baselines).mean(axis=0) for cell in alike if cell.baselines])
+        return x, ours, theirs.reshape(-1, len(x)), first.curve_unit
+
+    @cached_property
+    def final(self) -> NDArray[np.float64]:
+        """Scores after the last stage [cells, T]."""
+        return np.asarray(self.scores[:, -1, :])
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All groups, by stream and then by learner, in the order in which they first appear."""
+
+    groups: tuple[Group, ...]
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Names of the streams."""
+        return tuple(dict.fromkeys(group.stream for group in self.groups))
+
+    @property
+    def learners(self) -> tuple[str, ...]:
+        """Names of the learners."""
+        return tuple(dict.fromkeys(group.learner for group in self.groups))
+
+    @property
+    def cells(self) -> tuple[CellResult, ...]:
+        """All cells."""
+        return tuple(cell for group in self.groups for cell in group.cells)
+
+    @property
+    def families(self) -> tuple[str, ...]:
+        """Families of all tasks."""
+        return tuple(sorted({family for cell in self.cells for family in {*cell.families, *cell.held_out}}))
+
+    def of_stream(self, stream: str) -> tuple[Group, ...]:
+        """The learners on one stream."""
+        return tuple(group for group in self.groups if group.stream == stream)
+
+
+def summarise(cells: Iterable[CellResult]) -> Summary:
+    """Sort cells into groups.
+
+    Raises:
+        MetaMapError: none, or two results of the same cell.
+    """
+    groups: dict[tuple[str, str], list[CellResult]] = {}
+    seen: dict[tuple[str, str, int, int], CellResult] = {}
+    for cell in cells:
+        if cell.key in seen:
+            raise MetaMapError(
+                f"{cell.place} and {seen[cell.key].place}: two results of learner {cell.learner!r} on stream "
+                f"{cell.stream!r} with order {cell.order} and seed {cell.seed}: leave one out"
+            )
+        seen[cell.key] = cell
+        groups.setdefault((cell.stream, cell.learner), []).append(cell)
+    if not groups:
+        raise MetaMapError("no finished cell or run of a stream found")
+    return Summary(tuple(Group(stream, learner, tuple(found)) for (stream, learner), found in groups.items()))
+
+
+def estimate(values: Mapping[tuple[int, int], float]) -> Estimate | None:
+    """Interquartile mean of values by (seed, order), orders as strata of the bootstrap; None without values.
+
+    Where some seed misses an order, cells are drawn as if they were all of one order.
+    """
+    if not values:
+        return None
+    seeds, orders = sorted({seed for seed, _ in values}), sorted({order for _, order in values})
+    complete = len(values) == len(seeds) * len(orders)
+    if complete:
+        scores = np.array([[values[seed, order] for order in orders] for seed in seeds])
+    else:
+        scores = np.array(list(values.values()))[:, None]
+    generator = np.random.default_rng(_SEED)
+    if len(scores) < 2:
+        return Estimate(float(scores.mean()), None, None, len(seeds), len(orders))
+    found = bootstrap_interval(scores, generator, resampled="seeds", resamples=RESAMPLES)
+    return Estimate(found.estimate, found.low, found.high, len(seeds), len(orders))
+
+
+def bands(curves: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of curves [cells, K] with its 95 % bootstrap interval over cells: three arrays [K]."""
+    generator = np.random.default_rng(_SEED)
+    drawn = generator.integers(len(curves), size=(RESAMPLES // 4, len(curves)))
+    means = curves[drawn].mean(axis=1)
+    return curves.mean(axis=0), np.quantile(means, 0.025, axis=0), np.quantile(means, 0.975, axis=0)
+
+
+def check_versions(cells: Sequence[CellResult]) -> list[str]:
+    """Where cells differ in the version of an environment, or of a library that decides what it does, as sentences."""
+    found: dict[str, dict[str, str]] = {}
+    for cell in cells:
+        for family, gym_id in cell.environments.items():
+            found.setdefault(f"environment {family}", {}).setdefault(gym_id, cell.place)
+        for library in _PHYSICS:
+            if library in cell.versions:
+                found.setdefault(library, {}).setdefault(cell.versions[library], cell.place)
+    return [
+        f"{what}: " + ", ".join(f"{version} in {place}" for version, place in by_version.items())
+        for what, by_version in found.items()
+        if len(by_version) > 1
+    ]
+
+
+def refuse_versions(differences: Sequence[str], across_versions: bool) -> None:
+    """Refuse what `check_versions` found, unless it is asked for.
+
+    Raises:
+        MetaMapError: the versions differ.
+    """
+    if differences and not across_versions:
+        raise MetaMapError(
+            f"results of different versions do not compare ({differences[0]}); name --across-versions to do it anyway"
+        )
+
+
+def _stacked(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.stack([array for array in arrays if array.shape == arrays[0].shape])

@@ -1,0 +1,86 @@
+"""A page of results."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from tyro.conf import Positional, arg
+
+from metamap_rl.cli.command import Command, OutPath
+
+__all__ = ["COMMANDS", "ORDER", "MakeReport"]
+
+ORDER = 51
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeReport(Command):
+    """Make one HTML page of all finished cells and runs in some folders; it needs nothing else, and no network."""
+
+    name: ClassVar[str] = "report"
+
+    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR")]
+    """Folders of benchmarks, of cells or of streams' runs."""
+
+    out: Annotated[Path, arg(metavar="FILE")] = Path("report.html")
+    """The page."""
+
+    files: OutPath = None
+    """Folder for the tables as CSV, Markdown and LaTeX, and each figure as PNG and SVG; not written by default."""
+
+    title: str | None = None
+    """Heading of the page; by default the names of the folders."""
+
+    across_versions: bool = False
+    """Report results of different versions of environments together, with a warning on the page."""
+
+    def run(self) -> int:
+        """Write it."""
+        from metamap_agents.storage import read_json
+        from metamap_envs.errors import MetaMapError
+        from metamap_rl.bench.report import write_files, write_report
+        from metamap_rl.bench.report.page import find_videos
+        from metamap_rl.bench.result import find_results
+        from metamap_rl.bench.summary import check_versions, summarise
+        from metamap_rl.cli.commands.bench import typed
+        from metamap_rl.cli.console import print_json
+
+        if not self.directories:
+            raise MetaMapError("expected at least one folder with results")
+        if self.out.is_dir():
+            raise MetaMapError(f"{self.out}: is a folder, expected the name of a file")
+        cells = find_results(self.directories)
+        differences = check_versions(cells)
+        if differences and not self.across_versions:
+            raise MetaMapError(
+                f"results of different versions do not compare ({differences[0]}); --across-versions does"
+            )
+        summary = summarise(cells)
+        manifests = {folder: folder / "manifest.json" for folder in self.directories}
+        commands = {
+            str(folder): str(document["command"])
+            for folder, path in manifests.items()
+            if path.is_file() and (document := read_json(path)).get("command")
+        }
+        size = write_report(
+            summary,
+            self.out,
+            title=self.title or ", ".join(folder.resolve().name for folder in self.directories),
+            command=typed(),
+            videos=find_videos(self.directories),
+            commands=commands,
+            differences=differences,
+        )
+        written = write_files(summary, self.files) if self.files is not None else []
+        if self.json:
+            print_json({"out": self.out, "bytes": size, "cells": len(cells), "files": written})
+        else:
+            print(f"{self.out}: {len(cells)} cells, {size / 1e6:.1f} MB")
+            if written:
+                print(f"{self.files}: {len(written)} tables and figures")
+        return 0
+
+
+COMMANDS = (MakeReport,)

@@ -1,0 +1,87 @@
+"""Metrics of a stream, each by the name of its formula, which is the first thing that its docstring says.
+
+`matrix` has those made of scores after each stage, `curves` those made of learning curves, `costs` memory, time and
+steps.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from metamap_rl.stream.metrics.costs import COSTS, env, growth, lat, mem, upd
+from metamap_rl.stream.metrics.curves import TRANSFER, abc, area, ft_auc, jump_start, pr, recovery_time
+from metamap_rl.stream.metrics.matrix import (
+    METRICS,
+    ap,
+    ap_anytime,
+    ap_final,
+    bwt,
+    bwt_families,
+    f_cw,
+    f_iso,
+    f_last,
+    f_max,
+    fwt_zs,
+    gen,
+    kept,
+    nbt,
+    plasticity,
+    pm,
+    regret,
+    so_far,
+)
+
+__all__ = [
+    "COSTS",
+    "FORMULAS",
+    "METRICS",
+    "TRANSFER",
+    "abc",
+    "ap",
+    "ap_anytime",
+    "ap_final",
+    "area",
+    "bwt",
+    "bwt_families",
+    "env",
+    "f_cw",
+    "f_iso",
+    "f_last",
+    "f_max",
+    "ft_auc",
+    "fwt_zs",
+    "gen",
+    "growth",
+    "jump_start",
+    "kept",
+    "lat",
+    "mem",
+    "nbt",
+    "plasticity",
+    "pm",
+    "pr",
+    "recovery_time",
+    "regret",
+    "so_far",
+    "upd",
+]
+
+
+def _formula(function: Callable[..., object]) -> str:
+    """What stands behind the name in the first sentence of the docstring."""
+    found = re.match(r"``[\w()]+ = (.*?)``", function.__doc__ or "")
+    return found[1] if found else ""
+
+
+_NAMED: Mapping[str, Callable[..., object]] = {
+    **METRICS,
+    "BWT_families": bwt_families,
+    **TRANSFER,
+    "PR": pr,
+    "GEN_k": gen,
+    **COSTS,
+}
+
+FORMULAS: Mapping[str, str] = {name: _formula(function) for name, function in _NAMED.items()}
+"""The formula of each metric, by the name under which it is printed."""

@@ -1,0 +1,347 @@
+"""Benchmarks: cells, resuming, learners from elsewhere, and what a folder of results says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+import tiny
+from metamap_agents.executors import LocalExecutor
+from metamap_envs.errors import MetaMapError
+from metamap_envs.settings import parse
+from metamap_rl.bench.adding import add_learner, try_learner
+from metamap_rl.bench.config import BenchConfig, list_benches, load_bench
+from metamap_rl.bench.entry import ExternalSettings, make_external
+from metamap_rl.bench.listing import compare
+from metamap_rl.bench.result import CELL, CellResult, find_results, read_cell
+from metamap_rl.bench.run import open_bench, run_bench
+from metamap_rl.bench.summary import estimate, summarise
+from metamap_rl.cli import main
+from tiny_stream import SETTINGS
+
+Output = pytest.CaptureFixture[str]
+
+EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "my-learner"
+
+BENCH: dict[str, Any] = {
+    "format": "metamap-bench-1",
+    "name": "tiny",
+    "streams": {
+        "reach": {
+            "config": {
+                **SETTINGS,
+                "stream": {"kind": "cycles", "family": tiny.FAMILY, "tasks": 2, "repeats": 3},
+                "experts": {**SETTINGS["experts"], "start": "phi-0"},
+            },
+            "set": {"evaluation.lengths": [5, 10]},
+        }
+    },
+    "learners": {
+        "replay": {},
+        "a2c": {"sb3": "a2c", "steps": 400, "points": 2, "settings": {"n_envs": 4, "n_steps": 10}},
+    },
+}
+
+
+def bench(**changes: Any) -> BenchConfig:
+    return parse(BenchConfig, {**BENCH, **changes}, "test")
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a finished benchmark. Read only."""
+    folder = tmp_path_factory.mktemp("bench") / "tiny"
+    run_bench(bench(), folder, LocalExecutor(1), command="metamap bench run tiny.yaml")
+    return folder
+
+
+def cell_of(out: Path, learner: str) -> CellResult:
+    return read_cell(out / "cells" / "reach" / f"{learner}-order0-seed0")
+
+
+class _Stops(LocalExecutor):
+    """Ends after so many cells, as Ctrl-C would."""
+
+    def __init__(self, cells: int) -> None:
+        super().__init__(1)
+        self.left = cells
+
+    def run(self, function: Callable[..., Any], jobs: Any, *, share: tuple[Any, ...] = ()) -> Iterator[Any]:
+        for result in super().run(function, jobs, share=share):
+            if function.__name__ == "run_cell" and not self.left:
+                raise KeyboardInterrupt
+            self.left -= function.__name__ == "run_cell"
+            yield result
+
+
+# config ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", list_benches())
+def test_every_preset_is_whole(name: str) -> None:
+    config = load_bench(name)
+    assert config.name == name
+    assert config.description
+    cells = config.cells()
+    assert len({cell.name for cell in cells}) == len(cells)
+
+
+def test_a_cell_is_a_learner_a_stream_an_order_and_a_seed() -> None:
+    several = {"kind": "families", "families": ["reacher-goal", "cartpole-swingup"], "tasks": 2}
+    streams = {
+        "one": {"config": {**SETTINGS, "stream": {"kind": "sequential", "family": "reacher-goal", "tasks": 2}}},
+        "two": {"config": {**SETTINGS, "stream": several}},
+    }
+    config = bench(streams=streams, learners={"replay": {}, "often": {"name": "joint", "every": 1}}, seeds=3, orders=2)
+    assert len(config.cells()) == 2 * 3 * (1 + 2)  # one family has one order
+    chosen = next(cell for cell in config.cells() if cell.name == "two/often-order1-seed2")
+    cell = config.cell_config(chosen)
+    assert cell.learner == {"name": "joint", "every": 1}
+    assert cell.resolved()["stream"]["order"] == 1
+    assert (cell.seeds.stream, cell.seeds.learner, cell.seeds.evaluation) == (2, 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"learner": {}}, "did you mean 'learners'"),
+        ({"learners": {"x": {"sb3": "ppo", "step": 3}}}, "did you mean 'steps'"),
+        ({"learners": {"a/b": {}}}, "a/b"),
+        ({"streams": {}}, "at least 1"),
+    ],
+)
+def test_what_a_benchmark_does_not_admit_is_named(changes: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(MetaMapError, match=sentence):
+        bench(**changes)
+
+
+# cells ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_finished_cell_is_never_run_again(out: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    before = {path: path.stat().st_mtime_ns for path in out.rglob(CELL)}
+    assert len(before) == 2
+    run_bench(bench(), out, LocalExecutor(1), on_cell=lambda cell, done, of: told.append((cell.learner, done, of)))
+    assert told == [("replay", 1, 2), ("a2c", 2, 2)]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob(CELL)} == before
+
+
+def test_a_benchmark_that_was_stopped_goes_on_and_two_runs_of_a_cell_are_equal(out: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "again"
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(bench(), folder, _Stops(0), zoo=out / "zoo")
+    first = folder / "cells" / "reach" / "replay-order0-seed0" / CELL
+    before = first.stat().st_mtime_ns
+    results = run_bench(bench(), folder, LocalExecutor(1), zoo=out / "zoo")
+    assert first.stat().st_mtime_ns == before
+    for result in results:
+        assert result.comparable() == cell_of(out, result.learner).comparable()
+
+
+def test_cells_of_other_settings_are_refused(out: Path) -> None:
+    with pytest.raises(MetaMapError, match="was made with memory_bytes = 200000, not 100000"):
+        run_bench(bench(settings={"memory_bytes": 100_000}), out, LocalExecutor(1))
+    changed = {**BENCH["learners"], "a2c": {**BENCH["learners"]["a2c"], "steps": 200}}
+    with pytest.raises(MetaMapError, match=r"a2c-order0-seed0: was made with learner = .*'steps': 400"):
+        run_bench(bench(learners=changed), out, LocalExecutor(1))
+    assert open_bench(out) == bench()
+
+
+def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(MetaMapError, match="holds something else"):
+        run_bench(bench(), tmp_path, LocalExecutor(1))
+
+
+def test_a_cell_that_fails_does_not_keep_the_others_from_being_run(out: Path, tmp_path: Path) -> None:
+    broken = {"broken": {"sb3": "ppo", "steps": 20, "points": 1, "settings": {"learning_tempo": 1}}}
+    learners = {**broken, "a2c": {**BENCH["learners"]["a2c"], "alone": False}}
+    sentence = "1 of 2 cells failed, such as reach/broken-order0-seed0: PPO: cannot be made"
+    with pytest.raises(MetaMapError, match=sentence):
+        run_bench(bench(learners=learners), tmp_path, LocalExecutor(1), zoo=out / "zoo")
+    alone = cell_of(tmp_path, "a2c")
+    assert alone.R == cell_of(out, "a2c").R
+    assert alone.metrics["FT_auc"] is alone.metrics["ABC"] is None
+
+
+def test_both_kinds_of_learners_are_measured_on_the_same_tasks_and_scale(out: Path) -> None:
+    ours, theirs = cell_of(out, "replay"), cell_of(out, "a2c")
+    assert ours.tasks == theirs.tasks
+    assert ours.environments == theirs.environments == {tiny.FAMILY: "MetaMap/ReacherGoal-v0"}
+    for cell in (ours, theirs):
+        assert np.array(cell.R, dtype=float).shape == (7, 6)
+        assert np.array(cell.H, dtype=float).shape == (7, 1)
+        assert np.array(cell.by_length, dtype=float).shape == (2, 1)
+        missing = {name for name, value in cell.metrics.items() if value is None}
+        assert missing <= {"BWT_families", "FT_auc"}  # one family; and a baseline may be as good as the expert
+    assert ours.curve_x == [5, 10]
+    assert theirs.curve_x == [0, 200, 400]
+    assert np.array(theirs.baselines, dtype=float)[:2].tolist() == np.array(theirs.baselines, dtype=float)[2:4].tolist()
+    assert theirs.metrics["ENV"] == 6 * 400
+    assert all(value > 0 for value in theirs.memory_bytes)
+
+
+def test_the_first_row_of_the_mapper_is_its_base_policy_for_any_length_of_d(out: Path) -> None:
+    cell = cell_of(out, "replay")
+    assert cell.curves[0] == [cell.R[0][0]] * 2  # before anything was learnt
+    assert cell.baselines[3] == [cell.R[0][3]] * 2
+
+
+def test_results_are_found_in_the_benchmarks_order_and_add_up(out: Path) -> None:
+    cells = find_results([out])
+    assert [cell.learner for cell in cells] == ["replay", "a2c"]
+    summary = summarise(cells)
+    assert summary.learners == ("replay", "a2c")
+    found = summary.groups[0].metrics["AP_final"]
+    assert found is not None
+    assert (found.value, found.low) == (cells[0].metrics["AP_final"], None)
+    with pytest.raises(MetaMapError, match="two results of learner 'replay'"):
+        summarise([*cells, cells[0]])
+
+
+def test_estimates_have_an_interval_where_there_are_seeds() -> None:
+    scores = {(seed, order): float(seed + 10 * order) for seed in range(5) for order in range(2)}
+    found = estimate(scores)
+    assert found is not None
+    assert found.low is not None
+    assert found.high is not None
+    assert found.low < found.value < found.high
+    assert (found.seeds, found.orders) == (5, 2)
+    # Orders are strata: each resample has as many cells of either, so the interval does not span their difference.
+    assert found.high - found.low < 10
+    assert estimate(scores) == found
+    assert estimate({}) is None
+    one = estimate({(0, 0): 1.0, (0, 1): 3.0})
+    assert one is not None
+    assert (one.value, one.low) == (2.0, None)
+
+
+# learners from elsewhere ----------------------------------------------------------------------------------------------
+
+
+def test_a_learner_of_ones_own_is_tried_and_taken_in(tmp_path: Path) -> None:
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(bench().model_dump(mode="json")))
+    assert add_learner(EXAMPLE, tmp_path) == "random-search"
+    config = open_bench(tmp_path)
+    assert config.external("random-search") == ExternalSettings(
+        entry="random_search:RandomSearch",
+        folder="learners/random-search",
+        steps=4000,
+        points=2,
+        settings={"noise": 0.3},
+    )
+    assert (tmp_path / "learners" / "random-search" / "random_search.py").is_file()
+    with pytest.raises(MetaMapError, match="has a learner 'random-search' already"):
+        add_learner(EXAMPLE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("def save", "def store", "it has no save"),
+        ("np.tanh(padded @ self.weights.T)", "padded", r"expected finite actions \[2, 2\] on reacher-goal"),
+        ("np.tanh(padded @ self.weights.T)", "np.log(-np.ones((2, self.weights.shape[0])))", "expected finite actions"),
+        ("steps // horizon", "2 + steps", "learn took .* environment steps of 64"),
+        ("noise=0.3", "loudness=0.3", "cannot be made with these settings"),
+        ("class RandomSearch", "class Other", "there is no RandomSearch in it"),
+        ("import numpy as np", "import nunpy as np", "cannot be imported"),
+    ],
+)
+def test_a_learner_that_does_not_do_what_is_asked_is_told_so(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+    text = (EXAMPLE / "random_search.py").read_text()
+    assert old in text
+    (tmp_path / "random_search.py").write_text(text.replace(old, new))
+    settings = ExternalSettings(
+        entry="random_search:RandomSearch", folder=str(tmp_path), settings={"noise": 0.3}, steps=64, points=1
+    )
+    with np.errstate(invalid="ignore"), pytest.raises(MetaMapError, match=sentence):
+        try_learner(settings)
+
+
+def test_an_unknown_algorithm_teaches() -> None:
+    with pytest.raises(MetaMapError, match="did you mean 'ppo'"):
+        make_external(ExternalSettings(sb3="ppi"), 0)
+    with pytest.raises(MetaMapError, match="PPO: cannot be made with these settings"):
+        try_learner(ExternalSettings(sb3="ppo", settings={"learning_tempo": 1}))
+    with pytest.raises(MetaMapError, match="either sb3 or entry"):
+        parse(ExternalSettings, {"steps": 3}, "learner")
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "sac"])
+def test_sb3_learners_pass_the_trial(algorithm: str) -> None:
+    settings = {"n_steps": 16, "batch_size": 16} if algorithm == "ppo" else {"learning_starts": 8, "batch_size": 8}
+    try_learner(ExternalSettings(sb3=algorithm, settings={"n_envs": 2, **settings}))
+
+
+# command line ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_command_runs_prints_and_resumes(out: Path, tmp_path: Path, capsys: Output) -> None:
+    assert main(["bench", "run", str(out), "--workers", "1"]) == 0
+    text, said = capsys.readouterr()
+    assert "AP_final" in text
+    assert "cell 2 of 2 finished: reach/a2c-order0-seed0" in said
+    assert main(["bench", "run", str(out), "--workers", "1", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [cell["learner"] for cell in document["cells"]] == ["replay", "a2c"]
+
+
+def test_runs_are_listed_and_shown(out: Path, capsys: Output) -> None:
+    assert main(["runs", "list", str(out), "--json"]) == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert {(run["learner"], run["done"], run["total"]) for run in listed} == {("replay", 6, 6), ("a2c", 6, 6)}
+    assert main(["runs", "show", listed[0]["place"]]) == 0
+    text = capsys.readouterr().out
+    for part in ("AP_final", "mean_j R[T, j]", "MetaMap/ReacherGoal-v0", "mujoco"):
+        assert part in text
+    assert main(["runs", "show", str(out)]) == 2
+    assert "holds 2 finished runs" in capsys.readouterr().err
+
+
+def test_a_plain_run_of_a_stream_is_a_result_too(out: Path, tmp_path: Path, capsys: Output) -> None:
+    run = tmp_path / "run"
+    run.symlink_to(out / "cells" / "reach" / "replay-order0-seed0")
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    for name in ("config.yaml", "manifest.json", "record.sqlite"):
+        (alone / name).write_bytes((run / name).read_bytes())
+    (cell,) = find_results([alone])
+    assert (cell.stream, cell.learner) == ("tiny", "replay")
+    assert cell.metrics == cell_of(out, "replay").metrics
+
+
+def test_results_compare_over_the_cells_that_both_have(out: Path) -> None:
+    ours, theirs = (out / "cells" / "reach" / f"{name}-order0-seed0" for name in ("replay", "a2c"))
+    found = compare([ours, theirs])
+    values = [column["AP_final"] for column in found.columns.values()]
+    change = found.changes[str(theirs)]["AP_final"]
+    assert values[0] is not None
+    assert values[1] is not None
+    assert change is not None
+    assert change.value == pytest.approx(values[1].value - values[0].value)
+
+
+def test_other_versions_of_an_environment_are_refused_without_the_flag(
+    out: Path, tmp_path: Path, capsys: Output
+) -> None:
+    from metamap_rl.bench.result import write_cell
+
+    newer = replace(cell_of(out, "replay"), environments={tiny.FAMILY: "MetaMap/ReacherGoal-v1"}, seed=1)
+    write_cell(tmp_path / "newer", newer)
+    for command in (["runs", "compare"], ["report", "--out", str(tmp_path / "page.html")]):
+        arguments = [*command, str(out), str(tmp_path / "newer")]
+        assert main(arguments) == 2
+        said = capsys.readouterr().err
+        assert "results of different versions do not compare" in said
+        assert "MetaMap/ReacherGoal-v1" in said
+        assert main([*arguments, "--across-versions"]) == 0
+        capsys.readouterr()
+    assert "Versions differ" in (tmp_path / "page.html").read_text()

@@ -1,0 +1,215 @@
+"""The report: what is on the page and in the files, that they agree, and that nothing outside is asked for."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import made_up_cells
+from metamap_rl.bench.report import write_files, write_report
+from metamap_rl.bench.report.figures import as_inline_svg, as_svg, draw_stream
+from metamap_rl.bench.report.page import Video
+from metamap_rl.bench.report.tables import HEADLINE, cells_csv, latex, markdown, number, summary_csv
+from metamap_rl.bench.summary import Summary, summarise
+from metamap_rl.cli import main
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def summary() -> Summary:
+    return summarise(made_up_cells.cells())
+
+
+@pytest.fixture(scope="module")
+def page(summary: Summary, tmp_path_factory: pytest.TempPathFactory) -> str:
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    film = out.with_name("film.mp4")
+    film.write_bytes(b"a film")
+    videos = [Video(film, "reacher-goal", "base policy beside generated")]
+    size = write_report(
+        summary, out, title="A <b>title", command="metamap report", videos=videos, commands={"a": "metamap bench run a"}
+    )
+    assert size == out.stat().st_size
+    return out.read_text()
+
+
+class _Seen(HTMLParser):
+    """Ids, addresses and the nesting of a page."""
+
+    VOID = ("meta", "link", "input", "br", "img")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "xlink:href", "action", "poster"):
+                self.addresses.append(value or "")
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attributes)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_asks_for_nothing_outside(page: str) -> None:
+    seen = _Seen()
+    seen.feed(page)
+    assert not seen.open
+    assert all(address.startswith(("#", "data:")) for address in seen.addresses)
+    assert "url(http" not in page
+    assert "@import" not in page
+    for section in ("headline", "stream-one", "stream-two", "cells", "families", "formulas", "reproduce"):
+        assert section in seen.ids
+    assert {address[1:] for address in seen.addresses if address.startswith("#")} <= {*seen.ids}
+    assert len(seen.ids) == len(set(seen.ids))
+
+
+def test_what_comes_from_outside_is_escaped(page: str) -> None:
+    assert "A &lt;b&gt;title" in page
+    assert "<b>title" not in page
+
+
+def test_the_headline_is_what_was_computed(page: str, summary: Summary) -> None:
+    group = summary.groups[0]
+    found = group.metrics["AP_final"]
+    assert found is not None
+    assert f'data-sort="{found.value!r}"' in page
+    assert f"[{found.low:.3f}, {found.high:.3f}]" in page
+
+
+def test_the_page_says_how_to_make_its_results_again(page: str) -> None:
+    for part in ("metamap bench run a", "MetaMap/MadeUp-v0", "stable_baselines3", "kind: families", "data:video/mp4"):
+        assert part in page
+
+
+def test_the_data_of_the_page_is_every_cell(page: str, summary: Summary) -> None:
+    document = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
+    assert document is not None
+    data = json.loads(document[1])
+    assert [(cell["s"], cell["l"], cell["e"]) for cell in data] == [
+        (c.stream, c.learner, c.seed) for c in summary.cells
+    ]
+    np.testing.assert_allclose(data[0]["R"], summary.cells[0].R, atol=5e-4)
+
+
+def test_videos_that_do_not_fit_are_named(summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("metamap_rl.bench.report.page._VIDEO_BYTES", 5)
+    (tmp_path / "long.mp4").write_bytes(b"too long")
+    small = summarise(summary.groups[0].cells)
+    write_report(
+        small, tmp_path / "r.html", title="t", command="c", videos=[Video(tmp_path / "long.mp4", "reacher-goal", "x")]
+    )
+    text = (tmp_path / "r.html").read_text()
+    assert "left out to keep the page small: long.mp4" in text
+    assert "data:video" not in text
+
+
+def test_files_hold_the_tables_and_every_figure_twice(summary: Summary, tmp_path: Path) -> None:
+    small = summarise(summary.groups[0].cells)
+    written = write_files(small, tmp_path)
+    names = {path.name for path in written}
+    assert {"cells.csv", "summary.csv", "summary.md", "summary.tex"} <= names
+    for figure in ("scores", "forgetting", "learning", "frontier", "steps-of-d", "profile", "matrices"):
+        for suffix in (".png", ".svg"):
+            assert (tmp_path / f"one-{figure}{suffix}").stat().st_size > 1000
+    assert (tmp_path / "one-scores.png").read_bytes()[:4] == b"\x89PNG"
+    before = {path: path.read_bytes() for path in written if path.suffix != ".png"}
+    write_files(small, tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_tables_agree(summary: Summary) -> None:
+    rows = list(csv.DictReader(io.StringIO(cells_csv(summary))))
+    assert len(rows) == len(summary.cells)
+    assert float(rows[0]["AP_final"]) == summary.cells[0].metrics["AP_final"]
+    assert rows[0]["PR"] == ""  # no task comes back
+    sums = list(csv.DictReader(io.StringIO(summary_csv(summary))))
+    by_key = {(row["stream"], row["learner"], row["metric"]): row for row in sums}
+    found = summary.groups[0].metrics["F_last"]
+    assert found is not None
+    assert float(by_key["one", "replay", "F_last"]["value"]) == found.value
+    assert float(by_key["one", "replay", "F_last"]["low"]) == found.low
+    assert ("one", "replay", "PR") not in by_key
+    assert len(markdown(summary).splitlines()) == 2 + 6 + 1 + len(HEADLINE)
+    assert latex(summary).count(r" \\") == 1 + 6
+    assert r"AP\_final" in latex(summary)
+
+
+def test_figures_take_the_pages_colours_and_name_the_learners_curves(summary: Summary) -> None:
+    drawn = {figure.name: figure for figure in draw_stream(summary.of_stream("one"), summary.learners)}
+    svg = as_inline_svg(drawn["one-scores"])
+    ET.fromstring(svg)
+    assert "currentColor" in svg
+    assert "#000000" not in svg.replace("fill: #000000; stroke", "")
+    assert len(set(re.findall(r'class="learner-(\d)"', svg))) == 3
+    assert b"currentColor" not in as_svg(drawn["one-scores"])
+    axes = drawn["one-forgetting"].figure.axes[0]
+    ends = {line.get_label(): float(np.asarray(line.get_ydata())[-1]) for line in axes.lines}
+    assert ends["replay"] > ends["joint"] > ends["finetune"]  # as they were made up
+
+
+def test_cells_with_little_in_them_are_reported_too(summary: Summary, tmp_path: Path) -> None:
+    bare = replace(
+        made_up_cells.cells(("replay",), streams=("one",), seeds=1, tasks=1)[0],
+        H=[[], []],
+        held_out=[],
+        lengths=[],
+        by_length=[],
+        curve_x=[],
+        curves=[],
+        baselines=[],
+        R=[[None], [0.5]],
+    )
+    write_report(summarise([bare]), tmp_path / "bare.html", title="bare", command="c")
+    text = (tmp_path / "bare.html").read_text()
+    assert "–" in text
+    assert "NaN" not in text
+    assert "nan" not in re.sub(r"base64,[^\"]*", "", text)
+
+
+def test_the_command_needs_results(tmp_path: Path, capsys: Output) -> None:
+    for arguments, sentence in (
+        ([], "at least one folder"),
+        ([str(tmp_path / "none")], "no such folder"),
+        ([str(tmp_path)], "no finished cell"),
+        ([str(tmp_path), "--out", str(tmp_path)], "is a folder"),
+    ):
+        assert main(["report", *arguments]) == 2
+        assert sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("F_last", -0.0001, "0.000"),
+        ("MEM", 2_500_000, "2.5 MB"),
+        ("MEM", 272, "272 B"),
+        ("MEM", 0, "0 B"),
+        ("UPD", -0.33, "-330 ms"),
+        ("LAT", 0.0008, "0.8 ms"),
+        ("ENV", 86_720, "86.7 k"),
+    ],
+)
+def test_numbers_are_short_and_have_units(name: str, value: float, words: str) -> None:
+    assert number(name, value) == words
