@@ -22,6 +22,9 @@ from metamap_rl.workflow import PROBE_STEPS, SURVEY_TASKS
 
 __all__ = ["LearningConfig", "MapperSettings", "ProtocolConfig", "load_protocol"]
 
+SHARED = ("lengths", "episodes", "splits", "probe", "mapper")
+"""Settings that all families, methods and seeds of a run have in common."""
+
 STARTS = ("phi-0", "scratch", "phi-hat")
 """What PPO starts from, where learning is compared with adaptation."""
 

@@ -36,7 +36,7 @@ _LOWEST = -0.6
 
 
 def plot_family(title: str, entry: Mapping[str, Any], steps: int) -> Figure:
-    """Draw one family of `metamap_rl.protocol.report.summarise_run`: test-in tasks, and learning where there is some.
+    """Draw one family of `metamap_rl.protocol.report.summarise_runs`: test-in tasks, and learning where there is some.
 
     Args:
         title: of the figure.
@@ -69,6 +69,7 @@ def plot_pooled(rows: Sequence[Mapping[str, Any]], steps: int) -> Figure:
     Raises:
         MetaMapError: no rows.
     """
+    rows = [row for row in rows if row["normalised"]]
     if not rows:
         raise MetaMapError("there is nothing to plot over several families")
     figure = Figure(figsize=(_PANEL[0] * 2, _PANEL[1] + 0.6), layout="constrained")

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamap_envs.errors import MetaMapError
 from metamap_rl.evaluate import Evaluation, MethodScores
-from metamap_rl.protocol.config import LearningConfig
+from metamap_rl.protocol.config import SHARED, LearningConfig
 from metamap_rl.protocol.learning import steps_to
 from metamap_rl.protocol.record import FamilyRecord, RunRecord
 from metamap_rl.statistics import bootstrap_interval, performance_profile, probability_of_improvement
 
-__all__ = ["HEADLINE", "THRESHOLDS", "headline", "learning_summary", "pooled", "summarise_run"]
+__all__ = ["HEADLINE", "THRESHOLDS", "headline", "learning_summary", "pooled", "summarise_runs"]
 
 HEADLINE = 50
 """Steps of D at which methods are compared in a single number, where that was measured."""
@@ -26,17 +27,32 @@ _SEED = 0
 _RESAMPLES = 5000
 
 
-def summarise_run(run: RunRecord) -> dict[str, Any]:
-    """Everything about a run as plain JSON values, raw returns included."""
-    families = run.families()
+def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Everything about one run, or several of different families, as plain JSON values, raw returns included.
+
+    Raises:
+        MetaMapError: no run, runs with different settings of what they share, or a family in two of them.
+    """
+    if not runs:
+        raise MetaMapError("there is no run to summarise")
+    families: dict[str, tuple[FamilyRecord, RunRecord]] = {}
+    for run in runs:
+        for key in SHARED:
+            if getattr(run.config, key) != getattr(runs[0].config, key):
+                raise MetaMapError(f"{run.root} and {runs[0].root} were run with different {key}")
+        for family in run.families():
+            if family.name in families:
+                raise MetaMapError(f"{family.name!r} is in {families[family.name][1].root} and in {run.root}")
+            families[family.name] = (family, run)
+    steps = headline(runs[0].config.lengths)
     return {
-        "config": run.config.model_dump(mode="json"),
-        "headline_steps": headline(run.config.lengths),
-        "families": {family.name: _family(family, run) for family in families},
-        "pooled": pooled(families, headline(run.config.lengths)),
-        "zoos": run.manifest["zoos"],
-        "machine": run.manifest["machine"],
-        "versions": run.manifest["versions"],
+        "configs": [run.config.model_dump(mode="json") for run in runs],
+        "headline_steps": steps,
+        "families": {name: _family(family, run) for name, (family, run) in families.items()},
+        "pooled": pooled([family for family, _ in families.values()], steps),
+        "zoos": {name: run.manifest["zoos"][name] for name, (_, run) in families.items()},
+        "machines": [run.manifest["machine"] for run in runs],
+        "versions": [run.manifest["versions"] for run in runs],
     }
 
 
@@ -108,10 +124,12 @@ def pooled(families: Sequence[FamilyRecord], steps: int) -> list[dict[str, Any]]
         row: dict[str, Any] = {"method": name, "seeds": seeds, "families": len(both)}
         for score in ("normalised", "gap_closed"):
             values = np.concatenate([getattr(one, score)(scores.returns[:seeds]) for one, scores in both], axis=1)
-            interval = bootstrap_interval(values, np.random.default_rng(_SEED))
-            row[score] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
             row["tasks" if score == "normalised" else "counted_tasks"] = values.shape[1]
-            if score == "normalised":
+            row[score] = None
+            if values.size:
+                interval = bootstrap_interval(values, np.random.default_rng(_SEED))
+                row[score] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
+            if score == "normalised" and values.size:
                 profile = performance_profile(values, THRESHOLDS, np.random.default_rng(_SEED))
                 row["profile"] = {
                     "share": profile.share.tolist(),

@@ -26,7 +26,7 @@ from metamap_agents.training import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
-from metamap_rl.protocol.config import ProtocolConfig
+from metamap_rl.protocol.config import SHARED, ProtocolConfig
 from metamap_rl.protocol.learning import Lesson, lessons, take
 from metamap_rl.protocol.methods.mapped import train_protocol_mapper
 from metamap_rl.protocol.problem import Problem, fingerprint
@@ -34,7 +34,6 @@ from metamap_rl.protocol.record import FORMAT, MANIFEST, evaluation_of, open_run
 
 __all__ = ["open_run", "run_protocol"]
 
-_SHARED = ("lengths", "episodes", "splits", "probe", "mapper")
 
 OnCell = Callable[[str, int, int], None]
 """Called after each new cell with (its name, cells done of this run, cells in all)."""
@@ -243,7 +242,7 @@ def _write_manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[st
     known: dict[str, Any] = {}
     if path.exists():
         before = open_run(out)
-        for key in _SHARED:
+        for key in SHARED:
             if getattr(before.config, key) != getattr(config, key):
                 raise MetaMapError(
                     f"{out} was run with {key} {_shown(before.config, key)}, asked for is {_shown(config, key)}: "

@@ -7,7 +7,7 @@ from typing import Any
 
 from metamap_rl.protocol.methods import METHODS
 
-__all__ = ["family_tables", "learning_table", "methods_table", "pooled_table"]
+__all__ = ["family_tables", "headline_table", "learning_table", "methods_table", "pooled_table"]
 
 _SHOWN = (5, 50, 200)
 """Steps of D that have a column, where they were measured."""
@@ -15,8 +15,48 @@ _SHOWN = (5, 50, 200)
 Summary = Mapping[str, Any]
 
 
+_TOLD = ("oracle", "shuffled")
+"""Not rivals: one is told the task, the other is given another one."""
+
+TARGET_RATIO = 100
+"""Environment steps of PPO from phi_0 over those of D, for the same return, that the project aims at."""
+
+
+def headline_table(families: Mapping[str, Summary], steps: int) -> list[str]:
+    """One row for each family: the mapper, the best other method, and how much longer PPO takes."""
+    lines = [
+        f"| test-in | gap closed, {steps} steps | normalised | best other method | its gap closed "
+        "| P(it is better) | PPO from phi_0: steps to the same return / steps of D |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, entry in families.items():
+        summary = entry["splits"].get("test-in")
+        if summary is None:
+            continue
+        rows = {row["method"]: row for row in summary["methods"] if row["steps"] in (steps, None)}
+        mapper = rows.get("mapper")
+        others = [row for row in rows.values() if row["method"] not in ("mapper", *_TOLD) and row["normalised"]]
+        best = max(others, key=lambda row: float(row["normalised"]["iqm"]), default=None)
+        lines.append(
+            f"| {name} | {_interval(mapper and mapper['gap_closed'])} | {_interval(mapper and mapper['normalised'])} "
+            f"| {best['method'] if best else '–'} | {_interval(best and best['gap_closed'])} "
+            f"| {_probability(best and best['better_than_mapper'])} | {_times(entry.get('learning', {}))} |"
+        )
+    return lines
+
+
+def _times(learning: Summary) -> str:
+    """The ratio that is compared, and whether it is what is aimed at."""
+    found = learning.get("ratios", {}).get(learning.get("compared"))
+    if found is None:
+        return "–"
+    least = "at least " if 2 * found["reached"] <= found["tasks"] else ""
+    verdict = "met" if found["median"] >= TARGET_RATIO else "missed" if not least else "not known"
+    return f"{least}{found['median']:,.0f} [{found['low']:,.0f}, {found['high']:,.0f}] (100: {verdict})"
+
+
 def family_tables(name: str, entry: Summary, steps: int) -> list[str]:
-    """The tables of one family of `metamap_rl.protocol.report.summarise_run`: one for each split."""
+    """The tables of one family of `metamap_rl.protocol.report.summarise_runs`: one for each split."""
     lines = []
     for split, summary in entry["splits"].items():
         lines += [*_split_table(name, split, summary, entry, steps), ""]
