@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from metamap_agents.functional import forward
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_rl.baselines import PolicyMAMLConfig, train_policy_maml
-from metamap_rl.baselines.policy_gradient import Steps, policy_gradient_loss, returns_to_go
+from metamap_rl.baselines.policy_gradient import ADVANTAGES, Steps, policy_gradient_loss, returns_to_go
 from metamap_rl.dataset import Examples, transition_features
 
 SPEC = PolicySpec(2, 1, hidden=(8,))
@@ -70,10 +71,20 @@ def start() -> torch.Tensor:
     return 0.3 * torch.randn(SPEC.size, generator=torch.Generator().manual_seed(1))
 
 
-def test_meta_learning_makes_the_policy_gradient_find_the_task() -> None:
-    from metamap_agents.functional import forward
-
-    config = PolicyMAMLConfig(iterations=150, tasks=8, states=16, inner_steps=2, discount=0.0, rate=1e-2, warmup=5)
+@pytest.mark.parametrize("advantage", ADVANTAGES)
+def test_meta_learning_makes_the_policy_gradient_find_the_task(advantage: str) -> None:
+    config = PolicyMAMLConfig(
+        iterations=160,
+        tasks=8,
+        states=16,
+        loss="behaviour",
+        advantage=advantage,
+        inner_steps=2,
+        discount=0.0,
+        rate=1e-2,
+        warmup=5,
+        validation_every=25,
+    )
     adapter = train_policy_maml(SPEC, NORMALIZER, start(), told_by_reward(16, 0), told_by_reward(8, 1), config)
     fresh = told_by_reward(10, 2)
     adapted = adapter(fresh.features[:, 0])
@@ -89,6 +100,11 @@ def test_the_same_seed_gives_the_same_start() -> None:
     first, second = (train_policy_maml(SPEC, NORMALIZER, start(), *data, config) for _ in range(2))
     assert torch.equal(first.phi, second.phi)
     assert torch.equal(first.rates, second.rates)
+
+
+def test_an_unknown_kind_of_advantage_teaches() -> None:
+    with pytest.raises(MetaMapError, match="unknown kind of advantage 'learnt': did you mean 'learned'"):
+        PolicyMAMLConfig(advantage="learnt")
 
 
 def test_divergence_is_told() -> None:

@@ -40,7 +40,7 @@ SMALL: dict[str, Any] = {
     "episodes": 2,
     "mapper": {"updates": 12, "survey_tasks": 8, "context_size": 8, "hidden": 16},
     "settings": {
-        "maml": {"iterations": 2, "discounts": [0.9]},
+        "maml": {"iterations": 2, "advantages": ["learned"]},
         "reptile": {"iterations": 2, "learning_rates": [1e-3]},
         "fine-tuning": {"learning_rates": [1e-3]},
         "rl2": {"n_timesteps": 80, "n_envs": 4, "n_steps": 20, "batch_size": 40, "n_epochs": 1, "lstm_hidden_size": 8},
@@ -215,7 +215,7 @@ def test_each_seed_has_its_own_d_whatever_else_is_measured(finished: Path, zoo: 
 
 
 def test_maml_adapts_to_the_d_it_is_given(finished: Path, zoo: Zoo) -> None:
-    measured = MAML(iterations=1, discounts=(0.9,), inner_rate=3.0).measure(given(zoo, finished), 0)
+    measured = MAML(iterations=1, advantages=("returns",), inner_rate=3.0).measure(given(zoo, finished), 0)
     returns = {score.steps: score.returns for score in measured.scores if score.split == "test-in"}
     assert not np.array_equal(returns[0], returns[5])
     assert not np.array_equal(returns[5], returns[20])

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
+from metamap_agents.policies import BatchedPolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
@@ -18,7 +20,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
 from metamap_envs.task import Task
 from metamap_rl.checkpoint import digest
-from metamap_rl.dataset import Pairs
+from metamap_rl.dataset import Examples, Pairs
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import PROBES, Probe, Transitions, collect, probe_to_json
 from metamap_rl.survey import Survey
@@ -104,6 +106,20 @@ class Problem:
     def validation_pairs(self) -> Pairs:
         """Pairs of the validation experts."""
         return training_pairs(self.zoo, "validation", self.probe)
+
+    def examples(self, split: str) -> Examples:
+        """What cloning an expert of "train" or "validation" has to go by.
+
+        Beside the states that experts visit these are as many that the probe visits, with what the expert would do
+        there: on its own states alone an expert's actions often tell nothing of the task, since where it is tells it.
+        """
+        pairs = self.training_pairs if split == "train" else self.validation_pairs
+        seen = pairs.observations.reshape(len(pairs), -1, pairs.observations.shape[-1])
+        count = min(pairs.states.shape[1], seen.shape[1])
+        chosen = seen[:, np.linspace(0, seen.shape[1] - 1, count).astype(np.int64)]
+        actions = BatchedPolicy(self.base.spec, pairs.phi, self.base.normalizer).means(chosen)
+        inputs = self.base.normalizer.apply(chosen).astype(np.float32)
+        return pairs.examples(self.base).widened(torch.from_numpy(inputs), torch.from_numpy(actions))
 
     @cached_property
     def survey(self) -> Survey | None:

@@ -25,7 +25,9 @@ _SHORTEST = 2  # steps that PPO can make a batch of
 class _OnOwnSteps(Method):
     """PPO on k steps that the policy itself takes on the task: one rollout, one update."""
 
-    learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(default=(3e-4, 1e-3, 3e-3), min_length=1)
+    learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(
+        default=(3e-5, 1e-4, 3e-4, 1e-3, 3e-3), min_length=1
+    )
     """For each k the one is taken that does best on validation tasks."""
     epochs: Annotated[Whole, Field(ge=1)] = 10
     """Passes over the k steps."""
@@ -129,7 +131,7 @@ class Reptile(_OnOwnSteps):
 
     def start(self, problem: Problem, seed: int) -> NDArray[np.float32]:
         """The weights that Reptile finds [P], from phi_0."""
-        examples = problem.training_pairs.examples(problem.base)
+        examples = problem.examples("train")
         count = examples.inputs.shape[1]
 
         def draw(generator: torch.Generator, tasks: int) -> Episodes:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from metamap_rl.baselines import PolicyMAMLConfig, train_policy_maml
-from metamap_rl.baselines.policy_gradient import Adapter
+from metamap_rl.baselines.policy_gradient import ADVANTAGES, Adapter
 from metamap_rl.probe import Transitions
 from metamap_rl.protocol.methods.base import METHODS, Measured, Method, at_lengths
 from metamap_rl.protocol.problem import Problem
@@ -32,20 +32,23 @@ class MAML(Method):
     """Gradient steps on D."""
     inner_rate: Annotated[Number, Field(gt=0)] = 0.1
     """Where step sizes start."""
-    discounts: tuple[Annotated[Number, Field(ge=0, le=1)], ...] = Field(default=(0.0, 0.9), min_length=1)
-    """Of the rewards that follow an action; the one is taken that does best on validation tasks."""
+    advantages: tuple[str, ...] = Field(default=ADVANTAGES, min_length=1)
+    """Kinds of advantage, see `PolicyMAMLConfig`; the one is taken that does best on validation tasks."""
+    discount: Annotated[Number, Field(ge=0, le=1)] = PolicyMAMLConfig().discount
+    """Of the rewards that follow an action."""
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
         base = problem.base
-        examples, validation = (pairs.examples(base) for pairs in (problem.training_pairs, problem.validation_pairs))
-        found: dict[float, tuple[float, Adapter]] = {}
-        for discount in self.discounts:
+        examples, validation = problem.examples("train"), problem.examples("validation")
+        found: dict[str, tuple[float, Adapter]] = {}
+        for advantage in self.advantages:
             config = PolicyMAMLConfig(
                 iterations=self.iterations,
                 inner_steps=self.inner_steps,
                 inner_rate=self.inner_rate,
-                discount=discount,
+                advantage=advantage,
+                discount=self.discount,
                 seed=seed,
             )
             adapter = train_policy_maml(
@@ -57,15 +60,15 @@ class MAML(Method):
                     for k in problem.positive_lengths
                 ]
             )
-            found[discount] = (float(score), adapter)
-        best = max(found, key=lambda discount: found[discount][0])
+            found[advantage] = (float(score), adapter)
+        best = max(found, key=lambda advantage: found[advantage][0])
         adapter = found[best][1]
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
             return problem.returns(split, self._phis(problem, adapter, split, seed, length))
 
         steps = problem.zoo_steps + problem.pair_steps
-        return Measured(at_lengths(problem, problem.lengths, returns), steps, {"discount": best})
+        return Measured(at_lengths(problem, problem.lengths, returns), steps, {"advantage": best})
 
     def _phis(self, problem: Problem, adapter: Adapter, split: str, seed: int, length: int) -> NDArray[np.float32]:
         """Adapted weights [T, P]; the start itself from no D."""

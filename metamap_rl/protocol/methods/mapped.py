@@ -126,12 +126,7 @@ class ContextPolicy(Method):
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
-        policy = _train_contextual(
-            problem,
-            seed,
-            problem.training_pairs.examples(problem.base),
-            problem.validation_pairs.examples(problem.base),
-        )
+        policy = _train_contextual(problem, seed, problem.examples("train"), problem.examples("validation"))
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
             return problem.returns(split, _generated(problem, policy, split, seed, length))
@@ -157,8 +152,8 @@ class WideContextPolicy(Method):
         policy = _train_contextual(
             problem,
             seed,
-            _of_another_shape(problem.training_pairs.examples(problem.base), base),
-            _of_another_shape(problem.validation_pairs.examples(problem.base), base),
+            _of_another_shape(problem.examples("train"), base),
+            _of_another_shape(problem.examples("validation"), base),
             base,
         )
 
