@@ -184,6 +184,7 @@ def test_another_zoo_or_a_foreign_folder_is_refused(finished: Path, zoo: Zoo, tm
         ({"splits": ["train"]}, "expected test-in or test-out, got 'train'"),
         ({"lengths": [500]}, "lengths"),
         ({"learning": {"starts": ["phi_0"]}}, "starts: expected some of"),
+        ({"seeds_of": {"rl": 1}}, "unknown method 'rl': did you mean 'rl2'"),
         ({"sedes": 3}, "did you mean 'seeds'"),
         ({"families": []}, "at least one family"),
     ],
@@ -193,6 +194,14 @@ def test_a_slip_in_a_config_is_told(tmp_path: Path, change: dict[str, Any], mess
     path.write_text(yaml.safe_dump({**SMALL, **change}))
     with pytest.raises(MetaMapError, match=message):
         load_protocol(path)
+
+
+def test_methods_may_have_fewer_seeds() -> None:
+    found = config(seeds=3, first_seed=7, seeds_of={"rl2": 2, "maml": 9})
+    assert list(found.seeds_for("mapper")) == [7, 8, 9]
+    assert list(found.seeds_for("rl2")) == [7, 8]
+    assert list(found.seeds_for("maml")) == [7, 8, 9]
+    assert list(found.seeds_for("base-policy")) == [7]
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

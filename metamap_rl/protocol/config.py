@@ -88,6 +88,8 @@ class ProtocolConfig(Settings):
     """Names; all of them if left out."""
     seeds: Annotated[Whole, Field(ge=1)] = 5
     """Times that whatever is learned is learned anew."""
+    seeds_of: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
+    """Fewer of them for some methods, by name: what takes long."""
     first_seed: Annotated[Whole, Field(ge=0)] = 0
     """The seeds count on from it."""
     lengths: tuple[Annotated[Whole, Field(ge=0, le=PROBE_STEPS)], ...] = LENGTHS
@@ -118,7 +120,7 @@ class ProtocolConfig(Settings):
             if parse_split(split) not in (Split.TEST_IN, Split.TEST_OUT):
                 raise MetaMapError(f"splits: expected test-in or test-out, got {split!r}: the others choose and train")
         PROBES.get(self.probe)
-        for name in (*self.methods, *self.settings):
+        for name in (*self.methods, *self.settings, *self.seeds_of):
             self.method(name)
         self.mapper.shape(), self.mapper.training(0)
         if self.learning is not None and not set(self.learning.starts) <= set(STARTS):
@@ -135,6 +137,11 @@ class ProtocolConfig(Settings):
     def all_seeds(self) -> range:
         """The seeds."""
         return range(self.first_seed, self.first_seed + self.seeds)
+
+    def seeds_for(self, name: str) -> range:
+        """The seeds of a method: one where it depends on none."""
+        count = self.seeds_of.get(name, self.seeds) if self.method(name).seeded else 1
+        return self.all_seeds()[:count]
 
 
 def load_protocol(path: str | Path, **changes: Any) -> ProtocolConfig:

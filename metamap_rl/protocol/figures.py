@@ -59,6 +59,7 @@ def plot_family(title: str, entry: Mapping[str, Any], steps: int) -> Figure:
         _learning(panels[2], learning)
     figure.suptitle(title, fontsize=12, fontweight="bold")
     handles = {text: line for axes in panels[:2] for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    handles = {name: handles[name] for name in sorted(handles, key=lambda name: name != "mapper")}
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=6, frameon=False, fontsize=8)
     return figure
 
@@ -81,7 +82,7 @@ def plot_pooled(rows: Sequence[Mapping[str, Any]], steps: int) -> Figure:
         found = row["normalised"]
         errors = [[found["iqm"] - found["low"]], [found["high"] - found["iqm"]]]
         right.errorbar(found["iqm"], place, xerr=errors, fmt="o", color=_colour(row["method"]), capsize=2)
-    right.set_yticks(range(len(ordered)), [_label(row["method"]) for row in ordered], fontsize=8)
+    right.set_yticks(range(len(ordered)), [row["method"] for row in ordered], fontsize=8)
     right.set_xlabel(f"expert-normalised return, IQM and 95 % interval\n{rows[0]['families']} families, {steps} steps")
     right.set_xlim(left=max(_LOWEST, right.get_xlim()[0]))
     _dress(right, "x")
@@ -98,7 +99,7 @@ def _curves(axes: Axes, summary: Mapping[str, Any]) -> None:
         if not rows or name == "base-policy":
             continue
         if rows[0]["steps"] is None:
-            axes.axhline(rows[0]["gap_closed"]["iqm"], color=_colour(name), lw=1.3, ls="--", label=_label(name))
+            axes.axhline(rows[0]["gap_closed"]["iqm"], color=_colour(name), lw=1.3, ls="--", label=name)
             continue
         rows.sort(key=lambda row: int(row["steps"]))
         places = [lengths.index(row["steps"]) for row in rows]
@@ -112,10 +113,11 @@ def _curves(axes: Axes, summary: Mapping[str, Any]) -> None:
             ms=4,
             lw=2.4 if ours else 1.2,
             zorder=3 if ours else 2,
-            label=_label(name),
+            label=name,
         )
-        bottom, top = ([row["gap_closed"][side] for row in rows] for side in ("low", "high"))
-        axes.fill_between(places, bottom, top, color=_colour(name), alpha=0.2 if ours else 0.07, lw=0)
+        if ours:  # those of the others are in the tables: a dozen bands hide one another
+            bottom, top = ([row["gap_closed"][side] for row in rows] for side in ("low", "high"))
+            axes.fill_between(places, bottom, top, color=_colour(name), alpha=0.2, lw=0)
         low = min(low, *middle)
     axes.axhline(0, color="0.6", lw=0.8)
     axes.axhline(1, color="0.6", lw=0.8)
@@ -131,17 +133,16 @@ def _profiles(axes: Axes, rows: Sequence[Mapping[str, Any]], steps: int) -> None
     for row in rows:
         name = row["method"]
         ours = name == "mapper"
-        axes.plot(THRESHOLDS, row["profile"]["share"], color=_colour(name), lw=2.4 if ours else 1.2, label=_label(name))
-        axes.fill_between(
-            THRESHOLDS,
-            row["profile"]["low"],
-            row["profile"]["high"],
-            color=_colour(name),
-            alpha=0.2 if ours else 0.06,
-            lw=0,
-        )
+        axes.plot(THRESHOLDS, row["profile"]["share"], color=_colour(name), lw=2.4 if ours else 1.2, label=name)
+        if ours:
+            bounds = row["profile"]["low"], row["profile"]["high"]
+            axes.fill_between(THRESHOLDS, bounds[0], bounds[1], color=_colour(name), alpha=0.2, lw=0)
     axes.set_xlabel(f"expert-normalised return, {steps} steps of the task")
     axes.set_ylabel("share of runs above it")
+    shares = np.array([row["profile"]["share"] for row in rows])
+    telling = THRESHOLDS[((shares > 0) & (shares < 1)).any(axis=0)]
+    if telling.size:
+        axes.set_xlim(telling.min() - 0.05, telling.max() + 0.05)
     axes.set_ylim(-0.02, 1.02)
     _dress(axes, "both")
 
@@ -174,10 +175,6 @@ def _learning(axes: Axes, learning: Mapping[str, Any]) -> None:
 
 def _colour(name: str) -> str:
     return _STYLES.get(name, ("#343a40", "o"))[0]
-
-
-def _label(name: str) -> str:
-    return name.replace("-", " ")
 
 
 def _dress(axes: Axes, grid: Any) -> None:

@@ -20,7 +20,7 @@ __all__ = ["HEADLINE", "THRESHOLDS", "headline", "learning_summary", "pooled", "
 HEADLINE = 50
 """Steps of D at which methods are compared in a single number, where that was measured."""
 
-THRESHOLDS = np.linspace(-0.5, 1.2, 69)
+THRESHOLDS = np.linspace(-0.5, 1.2, 171)
 """Scores of performance profiles."""
 
 _SEED = 0

@@ -118,7 +118,7 @@ class _Family:
                 **self.config.model_dump(mode="json", include={"lengths"}),
                 "method": method.model_dump(mode="json"),
             }
-            for seed in self.config.all_seeds() if method.seeded else [self.config.first_seed]:
+            for seed in self.config.seeds_for(name):
                 path = self.folder / "methods" / f"{name}+seed={seed}.json"
                 cells.append(_Cell("method", name, seed, path, settings))
         return cells
