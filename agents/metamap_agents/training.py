@@ -311,6 +311,8 @@ def train_expert(
             start, steps = found.phi, found.steps
             more = {"gains": found.gains.tolist(), "search_steps": found.steps}
     phi = base.phi if start is None else start
+    if phi.shape != base.phi.shape:
+        raise MetaMapError(f"phi: expected shape {base.phi.shape}, got {phi.shape}")
     if ours is not None:
         tuned = tune(
             task,
