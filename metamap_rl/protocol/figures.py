@@ -33,6 +33,7 @@ _STARTS = {"phi-0": "#495057", "scratch": "#c92a2a", "phi-hat": "#74b3e0"}
 _DASHES = ("-", "--", ":")
 _PANEL = (4.6, 3.6)  # inches
 _LOWEST = -0.6
+_FIRST_STEP = 10.0  # where "no steps" stands on a logarithmic axis
 
 
 def plot_family(title: str, entry: Mapping[str, Any], steps: int) -> Figure:
@@ -157,7 +158,7 @@ def _learning(axes: Axes, learning: Mapping[str, Any]) -> None:
         style = _DASHES[seen.get(start, 0) % len(_DASHES)]
         seen[start] = seen.get(start, 0) + 1
         middle = [iqm(column) for column in scores.T]
-        shown = np.maximum(steps + before[0], 1.0)
+        shown = np.maximum(steps + before[0], _FIRST_STEP)
         axes.plot(shown, middle, color=_STARTS[start], ls=style, lw=1.4, label=f"PPO from {name}")
         entries = found
     if entries and "level_normalised" in entries[0]:
