@@ -23,17 +23,12 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.zoo import Zoo
 from metamap_envs.family import list_families
-from metamap_rl.dataset import Examples, Pairs
 from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.pairs import told_examples
 from metamap_rl.probe import PROBES, probe_to_json
 from metamap_rl.train import TrainConfig, train
 from metamap_rl.workflow import SURVEY_TASKS, survey_of, training_pairs
-
-
-def oracle_examples(pairs: Pairs, zoo: Zoo) -> Examples:
-    """The same pairs with the true parameters in place of D: one row per task."""
-    return replace(pairs.examples(zoo.base), features=torch.from_numpy(pairs.parameters)[:, None, None, :])
 
 
 def train_seeds(
@@ -51,7 +46,7 @@ def train_seeds(
         started = time.perf_counter()
         mappers.append(train(pairs, zoo.base, validation=held_out, survey=survey, mapper_config=mapper, **about))
         seconds.append(time.perf_counter() - started)
-        told, told_held_out = oracle_examples(pairs, zoo), oracle_examples(held_out, zoo)
+        told, told_held_out = told_examples(pairs, zoo.base), told_examples(held_out, zoo.base)
         oracles.append(train(told, zoo.base, validation=told_held_out, mapper_config=mapper, **about))
         print(f"{zoo.family.name}: {config.loss}, seed {seed}: {seconds[-1]:.0f} s", file=sys.stderr, flush=True)
     return {"mappers": mappers, "oracles": oracles, "seconds": seconds}

@@ -19,14 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies
 from metamap_agents.executors import make_executor
+from metamap_agents.initial import random_actor
 from metamap_agents.machine import describe_machine
-from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.training import train_expert
@@ -40,21 +39,6 @@ from metamap_rl.stream.store import ArtifactStore
 LEVEL = 0.95
 STARTS = ("scratch", "phi-0", "phi-hat")
 _EPISODES = 10
-
-
-def random_actor(spec: PolicySpec, seed: int) -> NDArray[np.float32]:
-    """Weights as SB3 draws them for a new actor: orthogonal, gain sqrt(2), and 0.01 for the output layer."""
-    generator = torch.Generator().manual_seed(seed)
-    parts = {}
-    weights = [layer for layer in spec.layers if layer.name.endswith("weight")]
-    for layer in spec.layers:
-        tensor = torch.zeros(layer.shape)
-        if layer.name.endswith("weight"):
-            gain = 0.01 if layer == weights[-1] else np.sqrt(2.0)
-            torch.nn.init.orthogonal_(tensor, gain=gain, generator=generator)
-        parts[layer.name] = tensor
-    phi: NDArray[np.float32] = spec.join(parts).numpy()
-    return phi
 
 
 def steps_to_level(

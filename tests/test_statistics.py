@@ -1,12 +1,20 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.statistics import Interval, bootstrap_interval, iqm
+from metamap_rl.statistics import (
+    Interval,
+    bootstrap_interval,
+    iqm,
+    performance_profile,
+    probability_of_improvement,
+)
 
 finite = st.floats(-1e6, 1e6)
 
@@ -108,3 +116,53 @@ def test_same_generator_same_interval() -> None:
 def test_bad_input_is_told(scores: object, options: dict[str, object], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         bootstrap_interval(scores, generator(), **options)  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------- improvement and performance profiles
+
+
+def test_probability_of_improvement_by_hand() -> None:
+    # First task: 2 > {1, 3} half of the time, 4 always: 3/4. Second task: all ties: 1/2.
+    found = probability_of_improvement([[2.0, 5.0], [4.0, 5.0]], [[1.0, 5.0], [3.0, 5.0]], generator())
+    assert found.estimate == pytest.approx((0.75 + 0.5) / 2)
+    assert found.low <= found.estimate <= found.high
+
+
+def test_improvement_has_two_sides_and_may_have_other_numbers_of_seeds() -> None:
+    ours, theirs = generator(1).normal(size=(3, 8)), generator(2).normal(size=(5, 8))
+    there = probability_of_improvement(ours, theirs, generator())
+    back = probability_of_improvement(theirs, ours, generator())
+    assert there.estimate + back.estimate == pytest.approx(1.0)
+    surely = probability_of_improvement(ours + 100, theirs, generator())
+    assert (surely.estimate, surely.low, surely.high) == (1.0, 1.0, 1.0)
+
+
+def test_the_interval_of_an_improvement_covers_chance_where_there_is_none() -> None:
+    draws = generator(3)
+    intervals = [
+        probability_of_improvement(draws.normal(size=(3, 20)), draws.normal(size=(3, 20)), draws, resamples=300)
+        for _ in range(100)
+    ]
+    assert np.mean([interval.low <= 0.5 <= interval.high for interval in intervals]) >= 0.85
+
+
+def test_a_profile_is_the_share_of_runs_above() -> None:
+    found = performance_profile([[0.0, 1.0], [0.5, 2.0]], [-1.0, 0.0, 0.7, 2.0], generator())
+    assert found.share.tolist() == [1.0, 0.75, 0.5, 0.0]
+    assert (found.low <= found.share).all()
+    assert (found.share <= found.high).all()
+    assert (found.low[0], found.high[3]) == (1.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: probability_of_improvement([[1.0]], [[1.0, 2.0]], generator()), "of the same tasks"),
+        (lambda: probability_of_improvement([[np.nan]], [[1.0]], generator()), "are not finite"),
+        (lambda: probability_of_improvement([[1.0]], [[1.0]], generator(), resamples=0), "resamples be at least 1"),
+        (lambda: performance_profile([1.0], [0.0], generator()), "expected"),
+    ],
+)
+def test_what_cannot_be_compared_is_told(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(MetaMapError, match=message):
+        call()

@@ -70,6 +70,7 @@ def run_episodes(
     *,
     num_threads: int = 0,
     record: bool = False,
+    on_rewards: Callable[[NDArray[np.float64]], None] | None = None,
 ) -> Episodes:
     """Run E episodes on each task, all T x E environments in lockstep.
 
@@ -80,6 +81,7 @@ def run_episodes(
         seed: first reset seed.
         num_threads: threads of the simulator; 0 takes all cores.
         record: keep the observations.
+        on_rewards: called with the rewards [T, E] of each step, for policies that remember them.
 
     Raises:
         MetaMapError: no tasks, or ``episodes`` below 1.
@@ -102,6 +104,8 @@ def run_episodes(
             recorded.append(per_task.astype(np.float32))
         actions = act(per_task)
         observations, rewards, terminated, truncated, _ = envs.step(actions.reshape(len(tasks) * episodes, -1))
+        if on_rewards is not None:
+            on_rewards(rewards.reshape(shape))
         returns += rewards.reshape(shape) * running
         lengths += running
         running &= ~(terminated | truncated).reshape(shape)

@@ -47,11 +47,13 @@ __all__ = [
     "Expert",
     "OnPolicy",
     "OnProgress",
+    "Tuned",
     "global_generators_kept",
     "torch_threads",
     "train_base",
     "train_expert",
     "train_parent",
+    "tune",
 ]
 
 OnProgress = Callable[[int, int, dict[str, float]], None]
@@ -103,10 +105,16 @@ def torch_threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def global_generators_kept() -> Iterator[None]:
-    """SB3 seeds and draws from the global generators of Python, NumPy and torch: put them back afterwards."""
+def global_generators_kept(seed: int | None = None) -> Iterator[None]:
+    """SB3 seeds and draws from the global generators of Python, NumPy and torch: put them back afterwards.
+
+    Args:
+        seed: of torch's in the meantime, for what draws from it without seeding it.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (SB3's choice, not ours)
     with torch.random.fork_rng(devices=[]):
+        if seed is not None:
+            torch.manual_seed(seed)
         try:
             yield
         finally:
@@ -303,22 +311,79 @@ def train_expert(
             start, steps = found.phi, found.steps
             more = {"gains": found.gains.tolist(), "search_steps": found.steps}
     phi = base.phi if start is None else start
+    if phi.shape != base.phi.shape:
+        raise MetaMapError(f"phi: expected shape {base.phi.shape}, got {phi.shape}")
     if ours is not None:
-        fast = FamilyVecEnv([task] * ours.n_envs, seed, base.normalizer, num_threads)
-        envs = VecNormalize(fast, norm_obs=False, gamma=ours.gamma)
-        with torch_threads(_TORCH_THREADS), global_generators_kept():
-            model = _make_ppo(ours, envs, seed)
-            if spec_from_sb3(model.policy) != base.spec:
-                raise MetaMapError(f"the expert's network must be the base policy's {base.spec}")
-            phi_into_sb3(model.policy, phi)
-            if critic:
-                critic_into_sb3(model.policy, critic)
-            log_std_into_sb3(model.policy, np.full_like(base.log_std, ours.policy_kwargs.log_std_init))
-            more |= _learn(model, ours, on_progress, f"on {task.id} ({task.describe()})", on_policy)
-            phi = phi_from_sb3(model.policy)
-            steps += model.num_timesteps
+        tuned = tune(
+            task,
+            replace(base, phi=phi, critic=critic),
+            ours,
+            seed=seed,
+            num_threads=num_threads,
+            on_progress=on_progress,
+            on_policy=on_policy,
+        )
+        phi = tuned.phi
+        steps += tuned.steps
+        more |= tuned.record
     record = _record(recipe, seed, steps, time.perf_counter() - started)
     return _evaluated(task, phi, base, num_threads, record | more)
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What PPO on one task came to.
+
+    Attributes:
+        phi: the actor's weights, float32 [P], on normalised observations.
+        steps: environment steps that it took.
+        record: whether it stopped on a plateau, where the recipe has one.
+    """
+
+    phi: NDArray[np.float32]
+    steps: int
+    record: dict[str, Any] = field(default_factory=dict)
+
+
+def tune(
+    task: Task,
+    start: BasePolicy,
+    recipe: Recipe,
+    *,
+    seed: int,
+    num_threads: int = 1,
+    on_progress: OnProgress | None = None,
+    on_policy: OnPolicy | None = None,
+) -> Tuned:
+    """Train a policy on one task with PPO; nothing is measured.
+
+    Args:
+        task: the task.
+        start: first weights of actor and critic, and the normaliser. Without a critic SB3 draws a new one. The action
+            noise starts at the recipe's ``log_std_init``.
+        recipe: settings of PPO; its network must be that of ``start``.
+        seed: of noise, episodes and, where there is none, the critic.
+        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
+        on_progress: see `OnProgress`.
+        on_policy: see `OnPolicy`.
+
+    Raises:
+        MetaMapError: the recipe's network is another, or training ended in weights that are not finite.
+    """
+    fast = FamilyVecEnv([task] * recipe.n_envs, seed, start.normalizer, num_threads)
+    envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
+    with torch_threads(_TORCH_THREADS), global_generators_kept():
+        model = _make_ppo(recipe, envs, seed)
+        if spec_from_sb3(model.policy) != start.spec:
+            raise MetaMapError(f"the expert's network must be the base policy's {start.spec}")
+        phi_into_sb3(model.policy, start.phi)
+        if start.critic:
+            critic_into_sb3(model.policy, start.critic)
+        log_std_into_sb3(model.policy, np.full_like(start.log_std, recipe.policy_kwargs.log_std_init))
+        ended = _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
+        phi = phi_from_sb3(model.policy)
+    envs.close()
+    return Tuned(phi, model.num_timesteps, ended)
 
 
 def _train_student(

@@ -1,15 +1,18 @@
-"""Meta-learners to compare the mapper with. They know networks and batches, nothing of functions or control."""
+"""Meta-learners to compare the mapper with. They know networks and batches; only `policy_gradient` knows of rewards."""
 
 from metamap_rl.baselines.adaptation import TASK_LOSSES, TaskLoss, cross_entropy, descend, squared_error
 from metamap_rl.baselines.episodes import Episodes
 from metamap_rl.baselines.maml import Draw, MAMLConfig, maml_loss, train_maml
+from metamap_rl.baselines.policy_gradient import Adapter, PolicyMAMLConfig, train_policy_maml
 from metamap_rl.baselines.reptile import ReptileConfig, reptile_update, train_reptile
 
 __all__ = [
     "TASK_LOSSES",
+    "Adapter",
     "Draw",
     "Episodes",
     "MAMLConfig",
+    "PolicyMAMLConfig",
     "ReptileConfig",
     "TaskLoss",
     "cross_entropy",
@@ -18,5 +21,6 @@ __all__ = [
     "reptile_update",
     "squared_error",
     "train_maml",
+    "train_policy_maml",
     "train_reptile",
 ]

@@ -37,7 +37,7 @@ def descend(
     targets: Tensor,
     *,
     loss: TaskLoss,
-    rate: float,
+    rate: float | Tensor,
     steps: int,
     create_graph: bool = False,
 ) -> Tensor:
@@ -47,9 +47,9 @@ def descend(
         spec: shape of the networks.
         phi: [B, P], where each task starts.
         inputs: [B, K, I].
-        targets: [B, K, A].
+        targets: [B, K, A], or whatever else the loss takes as targets, one row for each input.
         loss: of one task; tasks do not mix, so one backward pass gives the gradients of all of them.
-        rate: step size.
+        rate: step size, above 0; or one for each weight [P], of any sign.
         steps: how many, 0 or more.
         create_graph: whether gradients flow through the steps, second derivatives included. Otherwise the result
             holds no graph.
@@ -57,7 +57,7 @@ def descend(
     Returns:
         [B, P].
     """
-    if steps < 0 or rate <= 0:
+    if steps < 0 or (isinstance(rate, float | int) and rate <= 0):
         raise MetaMapError(f"gradient steps: expected steps >= 0 and a rate > 0, got {steps} and {rate}")
     with torch.enable_grad():
         if not create_graph:

@@ -1,0 +1,107 @@
+"""The whole protocol: families, methods, seeds and steps of D in one resumable run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+from tyro.conf import Positional, arg
+
+from metamap_rl.cli.command import Command
+
+if TYPE_CHECKING:
+    from metamap_rl.protocol import ProtocolConfig
+
+__all__ = ["COMMANDS", "ORDER", "Evaluate"]
+
+ORDER = 35
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Command):
+    """Run the whole protocol: families, methods, seeds, steps of D, beside PPO on single tasks.
+
+    Every finished cell is a file in the run's directory, so the same command goes on where a run was stopped, and one
+    with more families, methods or seeds adds to it. Tables and figures of all that is finished are written beside them.
+    """
+
+    name: ClassVar[str] = "evaluate"
+    if_stopped: ClassVar[str] = "finished cells are kept, the same command goes on from there"
+
+    config: Annotated[Positional[Path | None], arg(metavar="CONFIG")] = None
+    """A YAML file, as in scripts/protocol; without one everything is at its default and --families says of what."""
+
+    zoo: Annotated[Path, arg(metavar="ROOT")]
+    """Folder with a zoo for each family, by its name; or one zoo."""
+
+    out: Annotated[Path, arg(metavar="RUN")]
+    """The run's directory."""
+
+    families: Annotated[tuple[str, ...], arg(metavar="NAME")] = ()
+    """Families, in place of the config's."""
+
+    methods: Annotated[tuple[str, ...], arg(metavar="NAME")] = ()
+    """Methods, in place of the config's."""
+
+    seeds: Annotated[int | None, arg(metavar="N")] = None
+    """Times that whatever is learned is learned anew, in place of the config's."""
+
+    seed: int = 0
+    """First of these seeds."""
+
+    workers: Annotated[int, arg(metavar="N")] = 0
+    """Cells at a time; 0 takes all cores."""
+
+    executor: Literal["local", "ray"] = "local"
+    """Where cells run: processes on this machine, or Ray."""
+
+    ray_address: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    """Address of a Ray cluster that is there; without it Ray starts here."""
+
+    def run(self) -> int:
+        """Run what is missing, write and print the results."""
+        from metamap_agents.executors import make_executor
+        from metamap_rl.cli.console import print_json, progress
+        from metamap_rl.protocol import open_run, run_protocol
+        from metamap_rl.protocol.results import write_results
+
+        config = self._config()
+        with (
+            make_executor(self.executor, self.workers, self.ray_address) as executor,
+            progress("evaluating", None, unit="cells") as bar,
+        ):
+
+            def on_cell(name: str, done: int, total: int) -> None:
+                bar.advance()
+                bar.describe(f"{done} of {total} cells so far; {name}")
+
+            run_protocol(config, self.zoo, self.out, executor, on_cell)
+        summary, text = write_results(open_run(self.out))
+        if self.json:
+            print_json(summary)
+        else:
+            print(text, end="")
+            print(f"\nnumbers, tables and figures are in {self.out}")
+        return 0
+
+    def _config(self) -> ProtocolConfig:
+        from metamap_envs.errors import MetaMapError
+        from metamap_envs.settings import parse
+        from metamap_rl.protocol import ProtocolConfig, load_protocol
+
+        changes: dict[str, Any] = {}
+        changes |= {"families": self.families} if self.families else {}
+        changes |= {"methods": self.methods} if self.methods else {}
+        changes |= {"seeds": self.seeds} if self.seeds is not None else {}
+        changes |= {"first_seed": self.seed} if self.seed else {}
+        if self.config is not None:
+            return load_protocol(self.config, **changes)
+        if not self.families:
+            raise MetaMapError("evaluate needs a config, or --families")
+        config = parse(ProtocolConfig, changes, "metamap evaluate")
+        config.check()
+        return config
+
+
+COMMANDS = (Evaluate,)

@@ -1,0 +1,102 @@
+"""What a run's directory holds, read back: cells to tables of returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metamap_agents.storage import read_json
+from metamap_envs.errors import MetaMapError
+from metamap_envs.settings import parse
+from metamap_envs.task import Task
+from metamap_rl.evaluate import Evaluation, MethodScores
+from metamap_rl.protocol.config import ProtocolConfig
+
+__all__ = ["FORMAT", "MANIFEST", "FamilyRecord", "RunRecord", "evaluation_of", "open_run"]
+
+MANIFEST = "protocol.json"
+FORMAT = "metamap-protocol-1"
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FamilyRecord:
+    """What is finished of one family."""
+
+    name: str
+    references: Document
+    methods: dict[str, list[Document]]
+    """Cells of each method, by seed."""
+    learning: list[Document]
+    episodes: int
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that were measured."""
+        return tuple(self.references["splits"])
+
+    def evaluation(self, split: str) -> Evaluation:
+        """All methods on the tasks of a split: for each length of D the seeds that there are."""
+        evaluation = evaluation_of(self.references, split, self.episodes)
+        for name, cells in self.methods.items():
+            found: dict[int | None, list[list[float]]] = {}
+            for cell in cells:
+                for score in cell["scores"]:
+                    if score["split"] == split:
+                        found.setdefault(score["steps"], []).append(score["returns"])
+            evaluation.methods.extend(MethodScores(name, steps, np.array(rows)) for steps, rows in found.items())
+        return evaluation
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is finished of a run."""
+
+    root: Path
+    config: ProtocolConfig
+    manifest: Document
+
+    def families(self) -> list[FamilyRecord]:
+        """Families with references, in the order in which they were asked for."""
+        names = [name for name in self.manifest["zoos"] if (self.root / name / "references.json").is_file()]
+        return [self._family(name) for name in names]
+
+    def _family(self, name: str) -> FamilyRecord:
+        folder = self.root / name
+        methods: dict[str, list[Document]] = {}
+        for cell in sorted(map(read_json, (folder / "methods").glob("*.json")), key=lambda cell: int(cell["seed"])):
+            methods.setdefault(cell["name"], []).append(cell)
+        learning = [read_json(path) for path in sorted((folder / "learning").glob("*.json"))]
+        return FamilyRecord(name, read_json(folder / "references.json"), methods, learning, self.config.episodes)
+
+
+def open_run(root: str | Path) -> RunRecord:
+    """Open a run's directory.
+
+    Raises:
+        MetaMapError: it is none.
+    """
+    root = Path(root)
+    if not (root / MANIFEST).is_file():
+        raise MetaMapError(f"{root} is no run of the protocol: it has no {MANIFEST}; `metamap evaluate` makes one")
+    manifest = read_json(root / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise MetaMapError(f"{root / MANIFEST}: expected the manifest of a run of the protocol ({FORMAT})")
+    return RunRecord(root, parse(ProtocolConfig, manifest["config"], str(root / MANIFEST)), manifest)
+
+
+def evaluation_of(references: Document, split: str, episodes: int) -> Evaluation:
+    """Random actions, base policy and experts on the tasks of a split; no method yet."""
+    found = references["splits"][split]
+    return Evaluation(
+        tasks=tuple(Task.from_json(task) for task in found["tasks"]),
+        episodes=episodes,
+        random=np.array(found["random"]),
+        base=np.array(found["base"]),
+        expert=np.array(found["expert"]),
+    )

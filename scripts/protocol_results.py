@@ -1,0 +1,76 @@
+"""Make docs/results.md, its numbers and its figures from directories of runs of `metamap evaluate`.
+
+Several runs may hold different families; what they share (steps of D, episodes, probe, mapper) must be the same. Writes
+the page, and beside it a folder of the page's name with the JSON documents (all raw returns) and the figures.
+
+    metamap evaluate scripts/protocol/full.yml --zoo runs/zoo --out runs/protocol
+    python scripts/protocol_results.py runs/protocol --out docs/results.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from metamap_agents.storage import write_bytes, write_json
+from metamap_envs.errors import MetaMapError
+from metamap_rl.protocol import open_run
+from metamap_rl.protocol.report import summarise_runs
+from metamap_rl.protocol.results import draw, markdown
+
+HEAD = """# Results
+
+Made by `python scripts/protocol_results.py RUN ... --out docs/results.md` from runs of `metamap evaluate`; what the
+words mean and how each method is run is in [evaluate.md](evaluate.md). Checkpoints and settings were chosen on
+validation tasks. Gap closed is (J - J_phi_0) / (J_expert - J_phi_0), normalised (J - J_random) / (J_expert - J_random).
+All aggregates are interquartile means over seeds and tasks with 95 % stratified bootstrap intervals; a task whose
+expert beats phi_0 by less than 5 % of the way from random actions does not count in gap closed.
+
+"""
+
+
+def about(summary: dict[str, Any]) -> str:
+    """Machines and versions that the numbers come from."""
+    machines = list(dict.fromkeys(str(machine.get("cpu", machine)) for machine in summary["machines"]))
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"][0].items())
+    zoos = ", ".join(f"{name} {zoo['experts']['train']}" for name, zoo in summary["zoos"].items())
+    episodes = summary["configs"][0]["episodes"]
+    return (
+        f"{episodes} episodes for each task and policy. Training experts: {zoos}. Machine: {'; '.join(machines)}. "
+        f"Versions: {versions}.\n\n"
+    )
+
+
+def make(runs: Sequence[Path], out: Path) -> None:
+    """Write the page and what belongs to it."""
+    summary = summarise_runs([open_run(run) for run in runs])
+    folder = out.with_suffix("") / "protocol"
+    shared = {key: value for key, value in summary.items() if key != "families"}
+    write_json(folder / "shared.json", shared)
+    for name, entry in summary["families"].items():
+        write_json(folder / f"{name}.json", entry)
+    figures = draw(summary, folder)
+    text = HEAD + about(summary) + markdown(summary, [path.relative_to(out.parent) for path in figures])
+    write_bytes(out, text.encode())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", type=Path, help="directories of runs")
+    parser.add_argument("--out", type=Path, default=Path("docs/results.md"), help="the page")
+    arguments = parser.parse_args()
+    if arguments.out.suffix != ".md":
+        parser.error(f"--out expects a name that ends in .md, got {arguments.out}")
+    try:
+        make(arguments.runs, arguments.out)
+    except MetaMapError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+    print(arguments.out)
+
+
+if __name__ == "__main__":
+    main()
