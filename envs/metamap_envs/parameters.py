@@ -215,6 +215,10 @@ class ParameterSpace:
         """Whether any parameter declares values of its own for test-out."""
         return any(parameter.out or parameter.out_choices for parameter in self.parameters)
 
+    def unseen(self, split: str) -> bool:
+        """Whether training draws no task like those of a split: outside its range, or the rest of a grid."""
+        return split == Split.TEST_OUT or (self.training_share is not None and split == Split.TEST_IN)
+
     @cached_property
     def coordinate_names(self) -> tuple[str, ...]:
         """Names of the columns of `coordinates`, the parameters' one after the other."""

@@ -113,7 +113,7 @@ class Dmc(Family):
             mujoco.mj_setConst(model, mujoco.MjData(model))
         return model
 
-    def edit(self, spec: mujoco.MjSpec) -> None:  # noqa: B027  # not every family has something to change
+    def edit(self, spec: mujoco.MjSpec) -> None:
         """Change what dm_control changes for all tasks. Default: nothing."""
 
     @staticmethod

@@ -115,7 +115,8 @@ class DmcCheetahLength(DmcCheetah):
     """dm_control's cheetah with a torso of another length.
 
     Reward: dm_control's own, ``v / 10`` in [0, 1], v the speed of the centre of mass in m/s.
-    Source: HyperZero's `cheetah_run` with `dynamics: cheetah`, lengths of .3 to .7 m by .05. 20 % of the 9 settings train.
+    Source: HyperZero's `cheetah_run` with `dynamics: cheetah`, lengths of .3 to .7 m by .05. 20 % of the 9 settings
+    train.
     """
 
     name = "dmc-cheetah-length"
@@ -135,7 +136,8 @@ class DmcCheetahSpeedLength(DmcCheetah):
     """dm_control's cheetah with a hidden target speed and a torso of another length.
 
     Reward: as in `dmc-cheetah-speed`.
-    Source: HyperZero's grid of both: margins of 1 to 5 by 1, lengths of .3 to .7 m by .05. 20 % of the 45 settings train.
+    Source: HyperZero's grid of both: margins of 1 to 5 by 1, lengths of .3 to .7 m by .05. 20 % of the 45 settings
+    train.
     """
 
     name = "dmc-cheetah-speed-length"
