@@ -37,21 +37,23 @@ _PUBLISHED = {"HyperZero": 0.62, "HyPoGen": 0.713}
 """Means over the columns of HyPoGen's table, told the setting, checkpoints chosen on the settings of the table."""
 
 
-def share_of_expert(evaluation: Evaluation, returns: NDArray[np.float64]) -> dict[str, float]:
-    """Mean of J / J_expert over seeds and tasks, with its interval, and the mean return.
+def share_of_expert(evaluation: Evaluation, returns: NDArray[np.float64]) -> dict[str, float | None]:
+    """Mean of J / J_expert over seeds and settings, with its interval, and the mean return.
+
+    Settings whose expert is not better than random actions are not counted: a share of its return would mean nothing.
 
     Args:
         evaluation: gives J_expert of T tasks.
         returns: J, [seeds, T].
     """
-    whole = bootstrap_interval(returns / evaluation.expert, np.random.default_rng(0), trimmed=0.0)
-    return {
-        "return": float(returns.mean()),
-        "of_expert": whole.estimate,
-        "low": whole.low,
-        "high": whole.high,
-        "normalised": float(evaluation.normalised(returns).mean()),
-    }
+    entry: dict[str, float | None] = {"return": float(returns.mean())}
+    counted = evaluation.ranked
+    if not counted.any():
+        return entry | dict.fromkeys(("of_expert", "low", "high", "normalised"))
+    shares = returns[:, counted] / evaluation.expert[counted]
+    whole = bootstrap_interval(shares, np.random.default_rng(0), trimmed=0.0)
+    entry |= {"of_expert": whole.estimate, "low": whole.low, "high": whole.high}
+    return entry | {"normalised": float(evaluation.normalised(returns).mean())}
 
 
 def told_parent(zoo: Zoo, evaluation: Evaluation) -> NDArray[np.float64]:
@@ -78,13 +80,14 @@ def measure(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
         training_experts=zoo.experts("train"),
         oracles=trained["oracles"],
     )
-    returns = {f"{scores.method}": scores.returns for scores in evaluation.methods}
+    returns = {scores.method: scores.returns for scores in evaluation.methods}
     returns |= {"base": evaluation.base[None], "random": evaluation.random[None], "expert": evaluation.expert[None]}
     if zoo.has_parent:
         returns["parent, told"] = told_parent(zoo, evaluation)
     return {
         "training_settings": len(zoo.experts("train")),
         "test_settings": [dict(task.parameters) for task in evaluation.tasks],
+        "counted_settings": int(evaluation.ranked.sum()),
         "methods": {name: share_of_expert(evaluation, values) for name, values in returns.items()},
         "returns": {name: values.tolist() for name, values in returns.items()},
         "train_seconds": trained["seconds"],
@@ -94,10 +97,12 @@ def measure(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
 def print_table(families: dict[str, Any]) -> None:
     """Share of the expert's return for people, on standard error."""
     for family, result in families.items():
-        counts = f"{result['training_settings']} settings trained on, {len(result['test_settings'])} tested"
+        tested = f"{len(result['test_settings'])} tested, {result['counted_settings']} counted"
+        counts = f"{result['training_settings']} settings trained on, {tested}"
         print(f"{family}: {counts}", file=sys.stderr)
         for name, entry in result["methods"].items():
-            interval = f"{entry['of_expert']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
+            share = entry["of_expert"]
+            interval = "none" if share is None else f"{share:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
             print(f"  {name:<16} return {entry['return']:5.0f}  of expert {interval}", file=sys.stderr)
     print(f"published, mean over the table's columns: {_PUBLISHED}", file=sys.stderr)
 

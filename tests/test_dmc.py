@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import mujoco
 import numpy as np
 import pytest
 
+import tiny
 from metamap_agents.recipes import load_recipe
 from metamap_envs import FamilyEnv, State, get_family, list_families
 from metamap_envs.families._dmc import at_least, choice_grid, close_to_at_least
+from metamap_rl.evaluate import Evaluation
+from metamap_rl.probe import BasePolicyProbe
+from metamap_rl.workflow import TaskCounts, fill_zoo, training_pairs
 
 NAMES = tuple(name for name in list_families() if name.startswith("dmc-"))
 SPEEDS = np.linspace(-12.0, 12.0, 97)
@@ -109,3 +116,42 @@ def test_experts_of_settings_that_were_not_trained_on_get_a_training_of_their_ow
     recipe, family = load_recipe("dmc-cheetah-speed", "expert"), get_family("dmc-cheetah-speed")
     assert recipe.after_parent(family.sample("train", 1, 0)[0]) is None
     assert recipe.after_parent(family.sample("test-in", 1, 0)[0]) == recipe
+
+
+def test_a_zoo_of_a_grid_validates_on_other_rollouts_of_its_training_settings(tmp_path: Path) -> None:
+    base = {**tiny.SETTINGS, "n_timesteps": 200}
+    zoo = fill_zoo(
+        tmp_path / "zoo",
+        "dmc-finger-length",
+        TaskCounts(train=5, validation=3, test_in=1),
+        workers=1,
+        base_overrides=base,
+        expert_overrides={**base, "start": "parent"},
+    )
+    training, unseen = zoo.experts("train"), zoo.experts("test-in")
+    assert (len(training), len(zoo.experts("validation")), len(unseen)) == (2, 0, 1)
+    assert [expert.record["steps"] for expert in (*training, *unseen)] == [0, 0, 200]
+    pairs, held_out = (training_pairs(zoo, split, BasePolicyProbe(), repeats=1) for split in ("train", "validation"))
+    np.testing.assert_array_equal(pairs.parameters, held_out.parameters)
+    np.testing.assert_array_equal(pairs.phi, held_out.phi)
+    assert (pairs.observations != held_out.observations).any()
+
+
+@pytest.fixture
+def measure_dmc(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    return pytest.importorskip("measure_dmc")
+
+
+def test_shares_are_means_over_the_settings_whose_expert_is_better_than_random(measure_dmc: Any) -> None:
+    tasks = tuple(get_family("dmc-cheetah-speed").sample("test-in", 3, 0))
+    random, expert = np.array([100.0, 100.0, 100.0]), np.array([1000.0, 500.0, 90.0])
+    found = measure_dmc.share_of_expert(
+        Evaluation(tasks, 1, random=random, base=random, expert=expert), np.array([[500.0, 450.0, 900.0]])
+    )
+    assert found["of_expert"] == pytest.approx((0.5 + 0.9) / 2)
+    assert found["normalised"] == pytest.approx((400 / 900 + 350 / 400) / 2)
+    assert found["low"] <= found["of_expert"] <= found["high"]
+    assert found["return"] == pytest.approx(1850 / 3)
+    hopeless = Evaluation(tasks, 1, random=random, base=random, expert=np.zeros(3))
+    assert measure_dmc.share_of_expert(hopeless, np.ones((1, 3)))["of_expert"] is None
