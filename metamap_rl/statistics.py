@@ -31,10 +31,12 @@ Resampled = Literal["seeds and tasks", "seeds", "tasks"]
 CHUNK = 1000
 """Resamples held in memory at a time."""
 
+_QUARTER = 0.25
+
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate (of `bootstrap_interval`, an interquartile mean) with a percentile bootstrap interval."""
+    """An estimate (of `bootstrap_interval`, a trimmed mean, by default the interquartile one) with a percentile bootstrap interval."""
 
     estimate: float
     """Of the scores themselves, in their unit."""
@@ -63,7 +65,7 @@ def iqm(values: ArrayLike) -> float:
     Raises:
         MetaMapError: no values, or a value that is not finite.
     """
-    return float(trim_mean(_finite(values).ravel(), 0.25))
+    return float(trim_mean(_finite(values).ravel(), _QUARTER))
 
 
 def bootstrap_interval(
@@ -73,6 +75,7 @@ def bootstrap_interval(
     resampled: Resampled = "seeds and tasks",
     level: float = 0.95,
     resamples: int = 5000,
+    trimmed: float = _QUARTER,
 ) -> Interval:
     """Return the interquartile mean of ``scores`` with a stratified percentile bootstrap interval.
 
@@ -92,6 +95,8 @@ def bootstrap_interval(
         resampled: what is drawn anew.
         level: nominal coverage, in (0, 1).
         resamples: number of bootstrap resamples, at least 1.
+        trimmed: share of the values that is dropped at each end, in [0, 0.5); 0 for the plain mean, as of other
+            people's tables.
 
     Raises:
         MetaMapError: wrong shape, values that are not finite, a level outside (0, 1), no resamples, or ``"seeds"``
@@ -109,12 +114,12 @@ def bootstrap_interval(
         raise MetaMapError("resampled='seeds' needs at least 2 seeds; with one seed use 'tasks'")
     means = np.concatenate(
         [
-            _resampled_means(matrix, min(CHUNK, resamples - start), resampled, generator)
+            _resampled_means(matrix, min(CHUNK, resamples - start), resampled, generator, trimmed)
             for start in range(0, resamples, CHUNK)
         ]
     )
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(iqm(matrix), float(low), float(high), level, resampled, seeds, tasks)
+    return Interval(float(trim_mean(matrix.ravel(), trimmed)), float(low), float(high), level, resampled, seeds, tasks)
 
 
 def probability_of_improvement(
@@ -210,9 +215,9 @@ def performance_profile(
 
 
 def _resampled_means(
-    matrix: NDArray[np.float64], count: int, resampled: Resampled, generator: np.random.Generator
+    matrix: NDArray[np.float64], count: int, resampled: Resampled, generator: np.random.Generator, trimmed: float
 ) -> NDArray[np.float64]:
-    """Return the interquartile means [count] of ``count`` resamples of ``matrix`` [S, T]."""
+    """Return the trimmed means [count] of ``count`` resamples of ``matrix`` [S, T]."""
     seeds, tasks = matrix.shape
     task_index = np.broadcast_to(np.arange(tasks), (count, 1, tasks))
     if resampled != "seeds":
@@ -221,7 +226,7 @@ def _resampled_means(
     if resampled != "tasks":
         seed_index = generator.integers(seeds, size=(count, seeds, tasks))
     drawn = matrix[seed_index, task_index].reshape(count, seeds * tasks)
-    return np.asarray(trim_mean(drawn, 0.25, axis=1), dtype=np.float64)
+    return np.asarray(trim_mean(drawn, trimmed, axis=1), dtype=np.float64)
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

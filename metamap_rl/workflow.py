@@ -73,7 +73,7 @@ class TaskCounts:
         }
 
     def tasks(self, zoo: Zoo) -> list[Task]:
-        """All tasks, under the zoo's seed.
+        """All tasks, each once, under the zoo's seed; of a grid, validation tasks are training tasks.
 
         Raises:
             MetaMapError: a negative count.
@@ -81,7 +81,11 @@ class TaskCounts:
         for split, count in self.by_split().items():
             if count < 0:
                 raise MetaMapError(f"the number of {split} tasks must be 0 or more, got {count}")
-        return [task for split, count in self.by_split().items() if count for task in zoo.tasks(split, count)]
+        unique: dict[str, Task] = {}
+        for split, count in self.by_split().items():
+            for task in zoo.tasks(split, count) if count else []:
+                unique.setdefault(task.id, task)
+        return list(unique.values())
 
 
 def fill_zoo(
@@ -176,12 +180,14 @@ def training_pairs(
 ) -> Pairs:
     """Pairs (D, phi*) of all finished experts of "train" or "validation"; ``aligned`` as in `build_pairs`.
 
+    Where few settings are trained on (`ParameterSpace.training_share`), "validation" is other rollouts of those.
+
     Raises:
         MetaMapError: another split, or the zoo has no expert of it.
     """
     if split not in _PAIR_SEEDS:
         raise unknown_name("split to learn from", split, _PAIR_SEEDS)
-    experts = zoo.experts(split)
+    experts = zoo.experts("train" if zoo.family.space.training_share is not None else split)
     if not experts:
         raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")
     return build_pairs(zoo, experts, probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split], aligned=aligned)

@@ -1,7 +1,8 @@
-"""Compares the families with the Gymnasium environments that they come from, to the bit where both are MuJoCo's.
+"""Compares the families with the environments that they come from, to the bit where both are MuJoCo's.
 
-Runs random actions, with seeded resets in between, through Gymnasium's own environment, our single environment and one
-row of our vector environment, and prints JSON. Exit code 1 if anything differs that is not a named exception.
+Runs random actions, with seeded resets in between, through Gymnasium's own environment (dm_control's for the families
+of its suite), our single environment and one row of our vector environment, and prints JSON. Exit code 1 if anything
+differs that is not a named exception.
 
     python scripts/check_parity.py --steps 1000
 """
@@ -13,6 +14,7 @@ import json
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -95,8 +97,97 @@ def _to_goal(base: Any, _: float, info: dict[str, Any], action: Action) -> float
     return float(-(np.abs(x - 2.0) + np.abs(y)) - 0.1 * np.sum(np.square(action)))
 
 
+class DmControl:
+    """dm_control's own environment with the attributes of Gymnasium's MuJoCo environments that `check` uses.
+
+    dm_control 1.0.50 asks MuJoCo's structs for a few fields of flexible bodies that MuJoCo 4 has no longer; they are
+    taken from its table, since none of these models has a flexible body.
+    """
+
+    def __init__(self, base_id: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # GLFW's, where there is no display
+            from dm_control import suite
+            from dm_control.mujoco.wrapper.mjbindings import sizes
+        for name, struct in (("mjmodel", mujoco.MjModel), ("mjdata", mujoco.MjData)):
+            fields = sizes.array_sizes[name]
+            for field_name in [known for known in fields if not hasattr(struct, known)]:
+                del fields[field_name]
+        self.unwrapped = self
+        domain, task = base_id.removeprefix(DM_CONTROL).split("-")
+        self._env = suite.load(domain, task, environment_kwargs={"flat_observation": True})
+        self.model, self.data = self._env.physics.model.ptr, self._env.physics.data.ptr
+
+    def reset(self, seed: int) -> tuple[Array, dict[str, Any]]:
+        """Start an episode of dm_control's own."""
+        self._env.task.random.seed(seed)
+        return self._env.reset().observation["observations"], {}
+
+    def set_state(self, qpos: Array, qvel: Array) -> None:
+        """Start an episode where it is told to."""
+        with self._env.physics.reset_context() as physics:
+            physics.data.qpos[:], physics.data.qvel[:] = qpos, qvel
+
+    def _get_obs(self) -> Array:
+        observation = self._env.task.get_observation(self._env.physics)
+        return np.concatenate([np.ravel(part) for part in observation.values()])
+
+    def step(self, action: Action) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """Advance by one step; the info holds dm_control's physics."""
+        found = self._env.step(action)
+        return found.observation["observations"], found.reward, False, False, {"physics": self._env.physics}
+
+    def close(self) -> None:
+        """Release what dm_control holds."""
+        self._env.close()
+
+
+def _linear(speed: float, target: float, value_at_margin: float = 0.1) -> float:
+    """dm_control's own tolerance with HyperZero's arguments."""
+    from dm_control.utils import rewards
+
+    bounds, linear = (target, np.inf), {"sigmoid": "linear", "value_at_margin": value_at_margin}
+    return float(rewards.tolerance(speed, bounds, margin=target, **linear))
+
+
+def _cheetah_run(base: Any, _: float, info: dict[str, Any], action: Action) -> float:
+    return _linear(info["physics"].speed(), 10.0)
+
+
+def _cheetah_run_slowly(base: Any, _: float, info: dict[str, Any], action: Action) -> float:
+    return _linear(info["physics"].speed(), 5.0)
+
+
+def _walker_walk(base: Any, _: float, info: dict[str, Any], action: Action) -> float:
+    from dm_control.utils import rewards
+
+    physics = info["physics"]
+    standing = rewards.tolerance(physics.torso_height(), bounds=(1.2, np.inf), margin=0.6)
+    stand = (3 * standing + (1 + physics.torso_upright()) / 2) / 4
+    return float(stand * (5 * _linear(physics.horizontal_velocity(), 1.0) + 1) / 6)
+
+
+def _finger_spin(base: Any, _: float, info: dict[str, Any], action: Action) -> float:
+    return _linear(info["physics"].hinge_velocity(), 15.0)
+
+
+def _finger_spin_from_rest(base: Any, _: float, info: dict[str, Any], action: Action) -> float:
+    return _linear(info["physics"].hinge_velocity(), 15.0, value_at_margin=0.0)
+
+
 def _without_speed_limit(base: Any) -> None:
     base.max_speed = np.inf
+
+
+DM_CONTROL = "dm_control/"
+
+_OUR_START = "start: drawn from dm_control's distribution by our generator, and put into dm_control's state"
+_HYPERZERO = "reward: dm_control's own tolerance with HyperZero's arguments, of dm_control's own state"
+
+
+def _dmc(joints: int, **reward: Any) -> Expected:
+    exceptions = (_OUR_START, _HYPERZERO) if reward else (_OUR_START,)
+    return Expected(exceptions, placed=tuple(range(joints)), **reward)
 
 
 _NO_CONTACT = {"include_cfrc_ext_in_observation": False, "contact_cost_weight": 0.0}
@@ -154,6 +245,15 @@ EXPECTED = {
         reward=_to_goal,
         terminated=lambda terminated: False,
     ),
+    "dmc-cheetah-speed": _dmc(9, reward=_cheetah_run),
+    "dmc-cheetah-length": _dmc(9),
+    "dmc-cheetah-speed-length": _dmc(9, reward=_cheetah_run_slowly),
+    "dmc-walker-speed": _dmc(9, reward=_walker_walk),
+    "dmc-walker-length": _dmc(9),
+    "dmc-walker-speed-length": _dmc(9, reward=_walker_walk),
+    "dmc-finger-speed": _dmc(3, reward=_finger_spin),
+    "dmc-finger-length": _dmc(3, reward=_finger_spin_from_rest),
+    "dmc-finger-speed-length": _dmc(3, reward=_finger_spin),
     "pendulum-swingup": Expected(
         (
             "physics: Gymnasium's own Euler step in place of MuJoCo's: equal to 1e-6, not to the bit",
@@ -207,6 +307,11 @@ def _state(base: Any) -> Array:
     return np.concatenate([base.data.qpos, base.data.qvel]) if hasattr(base, "data") else np.array(base.state)
 
 
+def _make(base_id: str, options: Mapping[str, Any]) -> Any:
+    """The environment that a family comes from."""
+    return DmControl(base_id) if base_id.startswith(DM_CONTROL) else gymnasium.make(base_id, **options).unwrapped
+
+
 def _reset_base(base: Any, family: Family, placed: Sequence[int], seed: int) -> Array:
     """Reset Gymnasium's environment; coordinates that the family places are set through its state."""
     observation: Array = base.reset(seed=seed)[0]
@@ -233,7 +338,7 @@ def check(family_name: str, steps: int, episode: int = 200, seed: int = 0) -> Re
     """
     family, expected = get_family(family_name), EXPECTED.get(family_name, Expected())
     report = Report(family_name, family.base_id, steps, 0, expected.exceptions, expected.tolerance)
-    base: Any = gymnasium.make(family.base_id, **expected.options).unwrapped
+    base = _make(family.base_id, expected.options)
     expected.edit(base)
     single = FamilyEnv(family_name)
     vector = FamilyVectorEnv([*family.sample("train", 2, seed), family.task()], num_threads=2, horizon=steps + 1)

@@ -54,6 +54,10 @@ def test_samples_are_inside_their_splits_ranges(name: str, split: Split, count: 
 def test_splits_share_no_task(name: str, seed: int, count: int) -> None:
     family = get_family(name)
     splits = [split for split in Split if split is not Split.TEST_OUT or has_outside(name)]
+    if family.space.training_share is not None:  # of a grid, validation shares the training tasks, and few are many
+        seen, unseen = ({task.id for task in family.sample(split, count, seed)} for split in ("train", "test-in"))
+        assert not seen & unseen
+        return
     ids = [task.id for split in splits for task in family.sample(split, count, seed)]
     assert len(set(ids)) == len(ids)
 
@@ -67,7 +71,7 @@ def test_sampling_is_reproducible_and_a_shorter_sample_is_the_head_of_a_longer(
     assert family.sample("train", count, seed) == family.sample("train", 70, seed)[:count]
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", [name for name in FAMILIES if get_family(name).space.training_share is None])
 def test_another_seed_gives_other_tasks(name: str) -> None:
     family = get_family(name)
     first, second = ({task.id for task in family.sample("train", 8, seed)} for seed in (0, 1))
@@ -128,7 +132,7 @@ def test_choices_of_their_own_for_training_and_for_test_out() -> None:
 def test_a_parameter_admits_numbers_within_bounds_and_nothing_else(name: str, value: object) -> None:
     parameter = get_family(name).space.parameters[-1]
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if number and parameter.low <= value <= parameter.high:  # type: ignore[operator]
+    if number and parameter.low <= value <= parameter.high and value in (parameter.choices or (value,)):  # type: ignore[operator]
         assert parameter.check(value) == value
     else:
         with pytest.raises(MetaMapError, match=parameter.name):
@@ -194,3 +198,26 @@ def test_a_space_needs_distinct_parameters() -> None:
     for parameters in ((), (parameter, parameter)):
         with pytest.raises(MetaMapError, match="distinct"):
             ParameterSpace(parameters)
+
+
+def test_of_a_grid_a_share_is_trained_on_and_all_the_rest_is_test_in() -> None:
+    speed = Parameter("speed", "1", 1.0, 4.0, 1.0, choices=(1.0, 2.0, 3.0, 4.0))
+    length = Parameter("length", "1", 1.0, 5.0, 1.0, choices=(1.0, 2.0, 3.0, 4.0, 5.0))
+    space = ParameterSpace((speed, length), training_share=0.2)
+    seen, unseen = (set(space.combinations[split]) for split in (Split.TRAIN, Split.TEST_IN))
+    assert (len(seen), len(unseen), len(seen | unseen)) == (4, 16, 20)
+    assert set(space.combinations[Split.VALIDATION]) == seen
+    assert not space.has_outside
+    drawn = space.sample(Split.TEST_IN, 16, np.random.default_rng(0))
+    assert {tuple(row) for row in drawn} == unseen
+    assert [space.unseen(split) for split in Split] == [False, False, True, True]
+    assert [ParameterSpace((speed,)).unseen(split) for split in Split] == [False, False, False, True]
+
+
+def test_a_share_is_of_a_grid() -> None:
+    wide = Parameter("x", "1", 0.0, 1.0, 0.5, train=((0.0, 1.0),))
+    with pytest.raises(MetaMapError, match="all parameters must be discrete"):
+        ParameterSpace((wide,), training_share=0.2)
+    sign = Parameter("sign", "1", -1.0, 1.0, 1.0, choices=(-1.0, 1.0))
+    with pytest.raises(MetaMapError, match=r"must be between 0 and 1, got 1\.2"):
+        ParameterSpace((sign,), training_share=1.2)

@@ -101,6 +101,14 @@ def test_same_generator_same_interval() -> None:
     assert (first.seeds, first.tasks, first.level, first.resampled) == (3, 7, 0.95, "seeds and tasks")
 
 
+def test_nothing_trimmed_is_the_plain_mean_and_its_interval() -> None:
+    scores = generator(1).exponential(size=(3, 20)) ** 3
+    plain = bootstrap_interval(scores, generator(4), trimmed=0.0)
+    assert plain.estimate == pytest.approx(scores.mean())
+    assert plain.estimate > bootstrap_interval(scores, generator(4)).estimate
+    assert plain.low < plain.estimate < plain.high
+
+
 @pytest.mark.parametrize(
     ("scores", "options", "message"),
     [

@@ -14,8 +14,8 @@ from metamap_agents.gains import GainSearch
 from metamap_agents.plateau import Plateau
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
-from metamap_envs.parameters import Split
 from metamap_envs.settings import STRICT, parse, parse_yaml
+from metamap_envs.task import Task
 
 __all__ = ["NetArch", "OffPolicy", "OffPolicyNetArch", "PolicyKwargs", "Recipe", "Stage", "load_recipe", "read_recipes"]
 
@@ -130,7 +130,8 @@ class Recipe(BaseModel):
     ones."""
     parent_timesteps: int = Field(default=0, ge=0)
     """Experts only: steps of PPO that follow where an expert starts from what the parent policy is on its task; 0 for
-    none. On test-out tasks, where that is an extrapolation, ``n_timesteps`` follow as from any other start."""
+    none. On tasks like none that it saw in training, where that is an extrapolation, ``n_timesteps`` follow as from any
+    other start; see `ParameterSpace.unseen`."""
     told: Literal["all"] | tuple[str, ...] = ()
     """Parents only: the parameters that it is told; see `metamap_agents.parent`."""
     gain_search: GainSearch | None = None
@@ -188,9 +189,9 @@ class Recipe(BaseModel):
         rollout = self.n_steps * self.n_envs if self.algorithm == "ppo" else teacher.n_envs * teacher.train_freq
         return math.ceil(self.n_timesteps / rollout) * rollout
 
-    def after_parent(self, split: str) -> Recipe | None:
-        """The recipe of the PPO that follows on the parent's policy for a task of a split; None for none."""
-        if split == Split.TEST_OUT:
+    def after_parent(self, task: Task) -> Recipe | None:
+        """The recipe of the PPO that follows on the parent's policy for a task; None for none."""
+        if get_family(task.family).space.unseen(task.split):
             return self
         return self.model_copy(update={"n_timesteps": self.parent_timesteps}) if self.parent_timesteps else None
 

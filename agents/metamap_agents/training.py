@@ -305,7 +305,7 @@ def train_expert(
         parent = None
     if parent is not None:
         start, critic = parent.phi_for(task), parent.critic_for(task)
-        ours = recipe.after_parent(task.split)
+        ours = recipe.after_parent(task)
         if recipe.gain_search is not None:
             found = _search(task, start, base, recipe.gain_search, parent, seed, num_threads)
             start, steps = found.phi, found.steps

@@ -1,4 +1,4 @@
-"""MJCF files of the installed Gymnasium package, read through `MjSpec`."""
+"""MJCF files of the installed packages Gymnasium and dm_control, read through `MjSpec`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mujoco
 
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["gymnasium_asset"]
+__all__ = ["dm_control_asset", "gymnasium_asset"]
 
 
 def gymnasium_asset(file_name: str, *, settotalmass: float | None = None) -> mujoco.MjSpec:
@@ -23,12 +23,34 @@ def gymnasium_asset(file_name: str, *, settotalmass: float | None = None) -> muj
     Raises:
         MetaMapError: the installed Gymnasium has no such file.
     """
-    found = importlib.util.find_spec("gymnasium")
+    return _read(_folder("gymnasium", "envs", "mujoco", "assets"), "gymnasium", file_name, settotalmass)
+
+
+def dm_control_asset(file_name: str, *, settotalmass: float | None = None) -> mujoco.MjSpec:
+    """Read one of the models of dm_control's suite as an editable spec, without importing dm_control.
+
+    Args:
+        file_name: name in `dm_control/suite`, e.g. "cheetah.xml".
+        settotalmass: as for `gymnasium_asset`.
+
+    Raises:
+        MetaMapError: dm_control is not installed, or has no such file.
+    """
+    return _read(_folder("dm_control", "suite"), "dm_control", file_name, settotalmass)
+
+
+def _folder(package: str, *parts: str) -> Path:
+    """A folder inside an installed package, which is not imported."""
+    found = importlib.util.find_spec(package)
     if found is None or found.origin is None:
-        raise MetaMapError("gymnasium is not installed; install metamap-rl with its dependencies")
-    path = Path(found.origin).parent / "envs" / "mujoco" / "assets" / file_name
+        raise MetaMapError(f"{package} is not installed; install metamap-rl with its dependencies")
+    return Path(found.origin).parent.joinpath(*parts)
+
+
+def _read(folder: Path, package: str, file_name: str, settotalmass: float | None) -> mujoco.MjSpec:
+    path = folder / file_name
     if not path.is_file():
-        raise MetaMapError(f"the installed gymnasium has no MuJoCo model {file_name!r} (looked in {path.parent})")
+        raise MetaMapError(f"the installed {package} has no MuJoCo model {file_name!r} (looked in {folder})")
     spec = mujoco.MjSpec.from_file(str(path))
     if settotalmass is not None:
         spec.compiler.settotalmass = settotalmass

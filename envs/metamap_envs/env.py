@@ -78,8 +78,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
     def _state(self) -> State:
         readouts = {}
         for key, readout in self.family.readouts.items():
-            index = getattr(self.model, readout.object_type)(readout.name).id
-            readouts[key] = np.array(getattr(self.data, readout.field)[index])[None]
+            readouts[key] = np.array(getattr(self.data, readout.field)[readout.row(self.model)])[None]
         return State(np.array(self.data.qpos)[None], np.array(self.data.qvel)[None], readouts)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
@@ -119,6 +118,8 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         actions = read_action(self.family, action)[None]
         self.data.ctrl[:] = actions[0]
         mujoco.mj_step(self.model, self.data, nstep=self.family.frame_skip)
+        if self.family.current_readouts:
+            mujoco.mj_step1(self.model, self.data)
         after = self._state()
         rewards, terms = self.family.reward(self._before, after, actions, self._values)
         terminated = bool(self.family.terminated(after, self._values)[0])

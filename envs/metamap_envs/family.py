@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import pkgutil
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -39,13 +40,18 @@ class Readout:
 
     Attributes:
         field: `MjData` field, one row per object ("xpos").
-        object_type: named access of that field's objects ("body", "site", "geom").
-        name: the object.
+        object_type: named access of that field's objects ("body", "site", "geom", "sensor").
+        name: the object. Of a sensor in "sensordata" it is the first number.
     """
 
     field: str
     object_type: str
     name: str
+
+    def row(self, model: mujoco.MjModel) -> int:
+        """Row of the field that the object has in a model."""
+        index = int(getattr(model, self.object_type)(self.name).id)
+        return int(model.sensor_adr[index]) if self.object_type == "sensor" else index
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class State:
         qpos: generalised positions, float64 [N, nq].
         qvel: generalised velocities, float64 [N, nv].
         readouts: derived quantities by the family's key, float64 [N, ...]. As in Gymnasium they are those that
-            `mj_step` leaves behind, computed before its last integration.
+            `mj_step` leaves behind, computed before its last integration, unless the family has `current_readouts`.
     """
 
     qpos: Array
@@ -74,13 +80,17 @@ class Family(ABC):
     Attributes:
         name: name in the registry, e.g. "cheetah-velocity".
         version: number at the end of the Gymnasium id; a change of behaviour is a new version.
-        base_id: the Gymnasium environment whose physics it is.
+        base_id: the Gymnasium environment whose physics it is, or dm_control's, as "dm_control/cheetah-run".
         embodiment: the robot, e.g. "half-cheetah". Families of one embodiment have the same observation and action
             sizes and the same action range, so that one policy fits all of them.
         space: the parameters.
         horizon: steps after which an episode is truncated.
         frame_skip: MuJoCo steps per environment step.
         readouts: derived quantities to hand to observation and reward, by key.
+        current_readouts: whether those that depend on positions and velocities are of the state after the step, by a
+            `mj_step1` after it as in dm_control.
+        requires: module that has its model, which only an extra of this distribution installs, and that extra; None if
+            it is always there.
         camera: viewer settings, as Gymnasium's `default_camera_config`.
         description: one sentence for people.
     """
@@ -93,6 +103,8 @@ class Family(ABC):
     horizon: ClassVar[int]
     frame_skip: ClassVar[int]
     readouts: ClassVar[Mapping[str, Readout]] = {}
+    current_readouts: ClassVar[bool] = False
+    requires: ClassVar[tuple[str, str] | None] = None
     camera: ClassVar[Mapping[str, Any]] = {}
     description: ClassVar[str]
 
@@ -297,10 +309,21 @@ def _load_modules() -> None:
             importlib.import_module(f"{package.__name__}.{module.name}")
 
 
+@cache
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _lacking(name: str) -> tuple[str, str] | None:
+    """The module that a family requires and that is not installed, with its extra; None if nothing is lacking."""
+    requires = _REGISTRY[name].requires
+    return None if requires is None or _installed(requires[0]) else requires
+
+
 def list_families() -> tuple[str, ...]:
-    """Names of all families, sorted."""
+    """Names of all families whose models are installed, sorted."""
     _load_modules()
-    return tuple(sorted(_REGISTRY))
+    return tuple(sorted(name for name in _REGISTRY if not _lacking(name)))
 
 
 @cache
@@ -315,10 +338,13 @@ def get_family(name: str) -> Family:
         name: of a family of this package, or of one that is declared in YAML, whose file's path will do as well.
 
     Raises:
-        MetaMapError: no family of that name; the message names the closest one.
+        MetaMapError: no family of that name; the message names the closest one. Or its models are not installed.
     """
     if name in list_families():
         return _instance(_REGISTRY[name])
+    if name in _REGISTRY and (lacking := _lacking(name)):
+        module, extra = lacking
+        raise MetaMapError(f"family {name!r} needs {module}, which is not installed: pip install 'metamap-rl[{extra}]'")
     from metamap_envs.from_gymnasium.loading import declared_families, find_declared
 
     declared = find_declared(name)

@@ -163,15 +163,25 @@ class ParameterSpace:
     combination is never trained on; with fewer than 8 combinations all splits share them. Test-out has every
     combination, of its own choices where a parameter declares them. A sample goes through its split's combinations in
     random order, and repeats one only after all of them.
+
+    With a ``training_share`` all parameters are discrete, and the combinations are a grid of which that share, of the
+    same shuffle, is seen in training and all the rest is test-in. A small share leaves nothing to hold out for
+    validation: its tasks are the training ones.
     """
 
-    def __init__(self, parameters: tuple[Parameter, ...]) -> None:
+    def __init__(self, parameters: tuple[Parameter, ...], *, training_share: float | None = None) -> None:
         """Collect parameters.
 
         Raises:
-            MetaMapError: there are none, or two of the same name.
+            MetaMapError: there are none, or two of the same name; a training share that is not between 0 and 1, or
+                beside a continuous parameter.
         """
         self.parameters = parameters
+        self.training_share = training_share
+        if training_share is not None and not 0 < training_share < 1:
+            raise MetaMapError(f"the training share must be between 0 and 1, got {training_share}")
+        if training_share is not None and not all(parameter.choices for parameter in parameters):
+            raise MetaMapError("a training share is of combinations, so that all parameters must be discrete")
         self.names = tuple(parameter.name for parameter in parameters)
         if not parameters or len(set(self.names)) != len(self.names):
             raise MetaMapError(f"a parameter space needs distinct parameters, got {self.names}")
@@ -204,6 +214,10 @@ class ParameterSpace:
     def has_outside(self) -> bool:
         """Whether any parameter declares values of its own for test-out."""
         return any(parameter.out or parameter.out_choices for parameter in self.parameters)
+
+    def unseen(self, split: str) -> bool:
+        """Whether training draws no task like those of a split: outside its range, or the rest of a grid."""
+        return split == Split.TEST_OUT or (self.training_share is not None and split == Split.TEST_IN)
 
     @cached_property
     def coordinate_names(self) -> tuple[str, ...]:
@@ -244,6 +258,9 @@ class ParameterSpace:
         every = list(itertools.product(*(parameter.train_choices or parameter.choices for parameter in discrete)))
         order = np.random.default_rng(_PARTITION_SEED).permutation(len(every))
         shuffled = outside = [every[index] for index in order]
+        if self.training_share is not None:
+            seen = max(1, round(self.training_share * len(every)))
+            return dict.fromkeys(Split, shuffled[:seen]) | {Split.TEST_IN: shuffled[seen:], Split.TEST_OUT: outside}
         if any(parameter.train_choices or parameter.out_choices for parameter in discrete):
             outside = list(itertools.product(*(parameter.out_choices or parameter.choices for parameter in discrete)))
         if len(every) < _SMALLEST_PARTITION:

@@ -95,18 +95,15 @@ class Simulator:
         self._qvel: Array = self._batch.bind("qvel")
         self._control: Array = self._batch.bind("ctrl")
         self._readouts = {
-            key: self._bind(readout.field, readout.object_type, readout.name)
+            key: (self._batch.bind(readout.field), readout.row(family.base_model))
             for key, readout in family.readouts.items()
         }
+        stages = mujoco.mjtStage
+        self._stage = (stages.mjSTAGE_VEL if family.current_readouts else stages.mjSTAGE_NONE).value
         self._warnings: NDArray[Any] = self._batch.warning[..., 1]  # live counts, [N, kind of warning]
         self.models: list[mujoco.MjModel] = [family.base_model] * len(tasks)
         self.set_tasks(tasks)
         self._batch.reset()
-
-    def _bind(self, field: str, object_type: str, name: str) -> tuple[Array, int]:
-        """Live (N, objects, ...) array of a derived field, and the row of one object."""
-        index = getattr(self.family.base_model, object_type)(name).id
-        return self._batch.bind(field), index
 
     @property
     def num_threads(self) -> int:
@@ -135,7 +132,7 @@ class Simulator:
     def step(self, actions: NDArray[np.floating], indices: NDArray[np.intp] | None = None) -> None:
         """Advance the environments (all, or those of ``indices``) by one environment step."""
         self._control[...] = actions
-        self._batch.step(indices, nstep=self.family.frame_skip)
+        self._batch.step(indices, nstep=self.family.frame_skip, stage=self._stage)
 
     def state(self) -> State:
         """A copy of what the family's formulas may look at."""

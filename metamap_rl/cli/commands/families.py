@@ -146,6 +146,9 @@ def _combinations(family: Family) -> str:
     if not any(parameter.choices for parameter in family.space.parameters):
         return "no discrete parameters"
     dealt = {str(split): set(rows) for split, rows in family.space.combinations.items()}
+    if family.space.training_share is not None:
+        seen, unseen = (len(dealt[split]) for split in ("train", "test-in"))
+        return f"a grid of {seen + unseen}: {seen} train and validation, {unseen} test-in"
     if dealt["train"] == dealt["test-in"]:
         shared = f"{len(dealt['train'])} of the discrete parameters, shared by all splits"
         return shared if dealt["test-out"] == dealt["train"] else f"{shared} but test-out, which has others"
