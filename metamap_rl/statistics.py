@@ -36,7 +36,7 @@ _QUARTER = 0.25
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate (of `bootstrap_interval`, a trimmed mean, by default the interquartile one) with a percentile bootstrap interval."""
+    """An estimate (of `bootstrap_interval`, a trimmed mean) with a percentile bootstrap interval."""
 
     estimate: float
     """Of the scores themselves, in their unit."""
