@@ -342,7 +342,7 @@ def get_family(name: str) -> Family:
     """
     if name in list_families():
         return _instance(_REGISTRY[name])
-    if name in _REGISTRY and (lacking := _lacking(name)):
+    if name in list(_REGISTRY) and (lacking := _lacking(name)):  # documents may hold a name that cannot be hashed
         module, extra = lacking
         raise MetaMapError(f"family {name!r} needs {module}, which is not installed: pip install 'metamap-rl[{extra}]'")
     from metamap_envs.from_gymnasium.loading import declared_families, find_declared
