@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
 from metamap_rl.bench.result import matrix
@@ -247,6 +247,9 @@ def _frontier(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure:
         axes.plot(*zip(*front, strict=True), color=_FAINT, lw=1.2, drawstyle="steps-post", zorder=0) if front else None
         if max((x for x, _ in points), default=0.0) > 10 * min((x for x, _ in points), default=0.0):
             axes.set_xscale("symlog", linthresh=_smallest([x for x, _ in points]))
+        else:
+            axes.xaxis.set_major_locator(MaxNLocator(4))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
         axes.margins(x=0.15)
         _dress(axes, label, "AP_final" if axes is panels[0] else "", "")
     _legend(figure)
