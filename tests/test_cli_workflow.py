@@ -277,7 +277,7 @@ def test_a_mapper_stopped_by_ctrl_c_goes_on_to_the_same_mapper(
         "--survey-tasks",
         "20",
         "--calibration-tasks",
-        "8",
+        "0",
         "--out",
     )
     checkpoint = tmp_path / "a.checkpoint.safetensors"

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,14 @@ def test_a_claim_is_held_once(tiny_zoo: Zoo, tmp_path: Path) -> None:
         assert again
 
 
-def test_workers_give_the_same_experts_as_one_process(tiny_zoo: Zoo, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def executor() -> Iterator[LocalExecutor]:
+    """Two processes, for tests that do not kill any."""
+    with LocalExecutor(2) as executor:
+        yield executor
+
+
+def test_workers_give_the_same_experts_as_one_process(tiny_zoo: Zoo, executor: LocalExecutor, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
     shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts"))
     seen: list[tuple[int, int, str]] = []
@@ -167,7 +174,7 @@ def test_workers_give_the_same_experts_as_one_process(tiny_zoo: Zoo, tmp_path: P
         Zoo.open(root),
         tasks,
         overrides=tiny.SETTINGS,
-        workers=2,
+        executor=executor,
         on_expert=lambda done, total, expert: seen.append((done, total, expert.task.id)),
     )
     assert [entry[:2] for entry in seen] == [(1, 2), (2, 2)]
@@ -176,12 +183,14 @@ def test_workers_give_the_same_experts_as_one_process(tiny_zoo: Zoo, tmp_path: P
         assert np.array_equal(Zoo.open(root).get(task).phi, tiny_zoo.get(task).phi)
 
 
-def test_an_error_in_a_worker_ends_the_build_with_its_sentence(tiny_zoo: Zoo, tmp_path: Path) -> None:
+def test_an_error_in_a_worker_ends_the_build_with_its_sentence(
+    tiny_zoo: Zoo, executor: LocalExecutor, tmp_path: Path
+) -> None:
     root = tmp_path / "zoo"
     shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts"))
     wild = {**tiny.SETTINGS, "learning_rate": 1e30}
     with pytest.raises(MetaMapError, match="diverged"):
-        build_experts(Zoo.open(root), tiny_zoo.tasks("train", 3), overrides=wild, workers=2)
+        build_experts(Zoo.open(root), tiny_zoo.tasks("train", 3), overrides=wild, executor=executor)
     with pytest.raises(MetaMapError, match="did you mean 'n_envs'"):
         build_experts(Zoo.open(root), tiny_zoo.tasks("train", 3), overrides={"n_env": 2}, workers=2)
     with pytest.raises(MetaMapError, match="workers must be 0"):
