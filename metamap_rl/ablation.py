@@ -23,7 +23,7 @@ from metamap_agents.storage import library_versions, read_json, write_json
 from metamap_agents.training import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.settings import Number, Settings, Whole, parse, read_yaml
+from metamap_envs.settings import Number, Settings, Whole, parse, read_document
 from metamap_rl.dataset import Pairs
 from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
@@ -134,10 +134,7 @@ def load_ablation(path: str | Path) -> AblationConfig:
     Raises:
         MetaMapError: no file that can be read, not YAML, or an unknown key, factor or choice.
     """
-    document = read_yaml(path)
-    if not isinstance(document, Mapping):
-        raise MetaMapError(f"{path}: expected a mapping, got {document!r}")
-    config = parse(AblationConfig, document, str(path))
+    config = parse(AblationConfig, read_document(path), str(path))
     config.cells()
     return config
 

@@ -317,20 +317,18 @@ class _Run:
     def mean_expert(self, training: Sequence[Expert]) -> MethodScores:
         """One policy for all tasks: the mean phi* of the training experts."""
         self.on_method("mean expert")
-        mean = np.stack([expert.phi for expert in training]).mean(axis=0, dtype=np.float64)
-        return MethodScores("mean expert", None, self.returns(mean.astype(np.float32))[None])
+        return MethodScores("mean expert", None, self.returns(mean_phi(training))[None])
 
     def nearest_expert(self, training: Sequence[Expert]) -> MethodScores:
         """The phi* of the training task whose context z is nearest to the task's, from the longest D."""
         self.on_method("nearest expert")
         assert self.rollouts is not None, "needs a length above 0"
         stored = self._probe([expert.task for expert in training])
-        phis = np.stack([expert.phi for expert in training])
         rows = []
         for seed, mapper in enumerate(self.mappers):
             here = contexts(mapper, self.rollouts, seed, self.longest)
             there = contexts(mapper, stored, seed, self.longest)
-            rows.append(self.returns(phis[torch.cdist(here, there).argmin(dim=1).numpy()]))
+            rows.append(self.returns(nearest(here, there, training)))
         return MethodScores("nearest expert", self.longest, np.stack(rows))
 
     def oracle(self, oracles: Sequence[Mapper]) -> MethodScores:
@@ -362,6 +360,19 @@ def generate(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> 
 
 
 @torch.no_grad()
+def mean_phi(experts: Sequence[Expert]) -> NDArray[np.float32]:
+    """The mean phi* [P] of experts."""
+    mean: NDArray[np.float64] = np.stack([expert.phi for expert in experts]).mean(axis=0, dtype=np.float64)
+    return mean.astype(np.float32)
+
+
+def nearest(here: torch.Tensor, there: torch.Tensor, experts: Sequence[Expert]) -> NDArray[np.float32]:
+    """phi* [T, P] of the experts, of K tasks with contexts ``there`` [K, Z], that are nearest to ``here`` [T, Z]."""
+    phis = np.stack([expert.phi for expert in experts])
+    found: NDArray[np.float32] = phis[torch.cdist(here, there).argmin(dim=1).numpy()]
+    return found
+
+
 def contexts(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> torch.Tensor:
     """Contexts z [T, Z] of the same transitions."""
     return mapper.encode(_features(mapper, rollouts, repeat, steps))

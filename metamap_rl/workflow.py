@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.building import OnExpert, build_base, build_experts, build_parent, lacks_parent, settle_base
+from metamap_agents.building import OnExpert, build_experts, train_first
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import OnProgress, torch_threads
 from metamap_agents.zoo import Zoo
@@ -119,13 +119,8 @@ def fill_zoo(
     """
     zoo = Zoo.create(root, family, seed)
     check_settings(zoo, base_overrides=base_overrides, expert_overrides=expert_overrides)
-    if not zoo.has_base:
-        build_base(zoo, overrides=base_overrides, on_progress=on_base)
     recipe = load_recipe(zoo.family.name, "expert", **(expert_overrides or {}))
-    if lacks_parent(zoo, recipe):
-        build_parent(zoo, overrides=base_overrides, on_progress=on_base)
-    if recipe.start == "parent":
-        settle_base(zoo)
+    train_first(zoo, recipe, lambda _, build: build(zoo, overrides=base_overrides, on_progress=on_base))
     build_experts(zoo, counts.tasks(zoo), overrides=expert_overrides, workers=workers, on_expert=on_expert)
     return zoo
 

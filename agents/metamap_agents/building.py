@@ -15,14 +15,14 @@ from metamap_agents.chaining import Link, chain
 from metamap_agents.evaluation import clearly_better, evaluate_policies
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
 from metamap_agents.parent import Parent
-from metamap_agents.recipes import Recipe, load_recipe
+from metamap_agents.recipes import Recipe, Stage, load_recipe
 from metamap_agents.training import Expert, OnProgress, train_base, train_expert, train_parent
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 
-__all__ = ["build_base", "build_experts", "build_parent", "lacks_parent", "parent_for", "settle_base"]
+__all__ = ["build_base", "build_experts", "build_parent", "lacks_parent", "parent_for", "settle_base", "train_first"]
 
 _SETTLED = "mean_parent"
 _SETTLING_TASKS = 64
@@ -83,6 +83,22 @@ def build_parent(
             )
 
 
+def train_first(zoo: Zoo, recipe: Recipe, train: Callable[[Stage, Callable[..., None]], None]) -> None:
+    """Make what experts of a recipe need and the zoo has not: base policy, parent policy, the choice between them.
+
+    Args:
+        zoo: the zoo.
+        recipe: of the experts.
+        train: called with "base" and `build_base`, then with "parent" and `build_parent`, where that one is missing.
+    """
+    if not zoo.has_base:
+        train("base", build_base)
+    if lacks_parent(zoo, recipe):
+        train("parent", build_parent)
+    if recipe.start == "parent":
+        settle_base(zoo)
+
+
 def settle_base(zoo: Zoo, *, num_threads: int = 0) -> None:
     """Let phi_0 be the parent's policy told the mean of the training tasks, if that is clearly better on such tasks.
 
@@ -101,19 +117,20 @@ def settle_base(zoo: Zoo, *, num_threads: int = 0) -> None:
         return
     with _sole(zoo, "base"):
         base, parent = zoo.base, zoo.parent
+        mean = parent.mean_phi()
         tasks = zoo.tasks("train", _SETTLING_TASKS)
         returns = [
             evaluate_policies(
                 tasks, base.spec, phi, base.normalizer, episodes=_SETTLING_EPISODES, num_threads=num_threads
             ).returns.mean(axis=1)
-            for phi in (base.phi, parent.mean_phi())
+            for phi in (base.phi, mean)
         ]
         taken = clearly_better(returns[1], returns[0])
         means = {"base_return": float(returns[0].mean()), "return": float(returns[1].mean())}
         found = {**means, "tasks": len(tasks), "taken": taken}
         record = {**base.record, _SETTLED: found}
         if taken:
-            base = replace(base, phi=parent.mean_phi(), critic=parent.mean_critic())
+            base = replace(base, phi=mean, critic=parent.mean_critic())
         zoo.put_base(replace(base, record=record))
 
 

@@ -70,21 +70,26 @@ class Parent:
 
     def phi_for(self, task: Task) -> NDArray[np.float32]:
         """Weights [P] of the policy for one task, on normalised observations alone: the coordinates are in the bias."""
-        parts = _folded(self.spec.split(self.phi), self.coordinates([task])[0])
-        return PolicySpec.infer(parts, self.spec.activation, "parent policy").join(parts)
+        return self._phi_told(self.coordinates([task])[0])
 
     def critic_for(self, task: Task) -> dict[str, NDArray[np.float32]]:
         """Weights of the value network for one task, by name; empty if there is none."""
-        return _folded(self.critic, self.coordinates([task])[0]) if self.critic else {}
+        return self._critic_told(self.coordinates([task])[0])
 
     def mean_phi(self) -> NDArray[np.float32]:
         """Weights [P] of the policy that is told the mean of the training tasks, whatever the task."""
-        parts = _folded(self.spec.split(self.phi), np.zeros_like(self.mean))
-        return PolicySpec.infer(parts, self.spec.activation, "parent policy").join(parts)
+        return self._phi_told(np.zeros_like(self.mean))
 
     def mean_critic(self) -> dict[str, NDArray[np.float32]]:
         """Weights of its value network, by name; empty if there is none."""
-        return _folded(self.critic, np.zeros_like(self.mean)) if self.critic else {}
+        return self._critic_told(np.zeros_like(self.mean))
+
+    def _phi_told(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
+        parts = _folded(self.spec.split(self.phi), coordinates)
+        return PolicySpec.infer(parts, self.spec.activation, "parent policy").join(parts)
+
+    def _critic_told(self, coordinates: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+        return _folded(self.critic, coordinates) if self.critic else {}
 
     def own_task(self, task: Task) -> Task:
         """The task with what it was not told at its default: what the policy can be expected to be good at."""

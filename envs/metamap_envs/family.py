@@ -340,11 +340,14 @@ def get_family(name: str) -> Family:
     Raises:
         MetaMapError: no family of that name; the message names the closest one. Or its models are not installed.
     """
-    if name in list_families():
+    _load_modules()
+    if name in list(_REGISTRY):  # a list: documents may hold a name that cannot be hashed
+        if lacking := _lacking(name):
+            module, extra = lacking
+            raise MetaMapError(
+                f"family {name!r} needs {module}, which is not installed: pip install 'metamap-rl[{extra}]'"
+            )
         return _instance(_REGISTRY[name])
-    if name in list(_REGISTRY) and (lacking := _lacking(name)):  # documents may hold a name that cannot be hashed
-        module, extra = lacking
-        raise MetaMapError(f"family {name!r} needs {module}, which is not installed: pip install 'metamap-rl[{extra}]'")
     from metamap_envs.from_gymnasium.loading import declared_families, find_declared
 
     declared = find_declared(name)

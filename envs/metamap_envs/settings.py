@@ -17,7 +17,18 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, Valida
 
 from metamap_envs.errors import MetaMapError, unknown_name
 
-__all__ = ["STRICT", "Number", "Settings", "Whole", "parse", "parse_yaml", "read_yaml", "sentence"]
+__all__ = [
+    "STRICT",
+    "Number",
+    "Settings",
+    "Whole",
+    "parse",
+    "parse_yaml",
+    "read_document",
+    "read_yaml",
+    "sentence",
+    "settings_of",
+]
 
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 """What all settings have in common. A dataclass that is a part of settings has it as ``__pydantic_config__``."""
@@ -93,6 +104,26 @@ def read_yaml(path: str | Path, what: str = "") -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise MetaMapError(f"{what}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     return parse_yaml(text, what)
+
+
+def read_document(path: str | Path) -> dict[str, Any]:
+    """A YAML file of settings.
+
+    Raises:
+        MetaMapError: no such file, one that cannot be read, no YAML, or no mapping.
+    """
+    return settings_of(read_yaml(path), str(path))
+
+
+def settings_of(document: object, what: str) -> dict[str, Any]:
+    """A document that must be a mapping of settings; ``what`` is what the error calls it.
+
+    Raises:
+        MetaMapError: it is none.
+    """
+    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
+        raise MetaMapError(f"{what}: expected a mapping of settings, got {type(document).__name__}")
+    return document
 
 
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass

@@ -12,9 +12,9 @@ import yaml
 from pydantic import Field, field_validator
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.settings import Settings, Whole, parse
+from metamap_envs.settings import Settings, Whole, parse, read_document
 from metamap_rl.bench.entry import ExternalSettings, is_external
-from metamap_rl.stream.config import StreamConfig, load_config, read_document, replaced
+from metamap_rl.stream.config import StreamConfig, load_config, replaced
 
 __all__ = ["FORMAT", "BenchConfig", "Cell", "StreamChoice", "bench_to_yaml", "list_benches", "load_bench"]
 

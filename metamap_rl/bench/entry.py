@@ -25,8 +25,7 @@ from pydantic import Field
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.rollout import Rollout
-from metamap_envs.settings import Settings, Whole, parse
-from metamap_rl.stream.config import read_document
+from metamap_envs.settings import Settings, Whole, parse, read_document
 
 __all__ = [
     "METHODS",

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metamap_agents.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_rl.stream.config import read_document
+from metamap_envs.settings import read_document
 from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gen, pr, recovery_time
 from metamap_rl.stream.run import StreamRun, open_run
 from metamap_rl.stream.scoreboard import Reference

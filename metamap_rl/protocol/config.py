@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import Field
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Split, parse_split
-from metamap_envs.settings import Settings, Whole, parse
+from metamap_envs.settings import Settings, Whole, parse, read_document
 from metamap_rl.evaluate import LENGTHS
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import PROBES
@@ -154,15 +152,6 @@ def load_protocol(path: str | Path, **changes: Any) -> ProtocolConfig:
     Raises:
         MetaMapError: no such file, not YAML, or an unknown key, name or value.
     """
-    path = Path(path)
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MetaMapError(f"{path}: no such file") from error
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MetaMapError(f"{path}: expected YAML ({error})") from error
-    if not isinstance(document, Mapping):
-        raise MetaMapError(f"{path}: expected a mapping, got {document!r}")
-    config = parse(ProtocolConfig, {**document, **changes}, str(path))
+    config = parse(ProtocolConfig, {**read_document(path), **changes}, str(path))
     config.check()
     return config

@@ -13,7 +13,7 @@ from pydantic import Field, SerializeAsAny, field_validator
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family, list_families
-from metamap_envs.settings import Number, Settings, Whole, parse, parse_yaml, read_yaml
+from metamap_envs.settings import Number, Settings, Whole, parse, parse_yaml, read_yaml, settings_of
 from metamap_envs.task import Task
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import BasePolicyProbe, probe_from_json, probe_to_json
@@ -21,7 +21,7 @@ from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
 from metamap_rl.stream.learner import UpdateConfig, make_learner
 
-__all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "read_document", "replaced", "to_yaml"]
+__all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "replaced", "to_yaml"]
 
 FORMAT = "metamap-stream-1"
 """What a config calls itself; another meaning of a key is another format."""
@@ -237,22 +237,7 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
         raise MetaMapError(f"{path}: no such file; presets are {', '.join(list_presets())}")
     else:
         raise unknown_name("stream config or preset", str(source), list_presets())
-    return _mapping(document, what), what
-
-
-def read_document(path: Path) -> dict[str, Any]:
-    """A YAML file of settings.
-
-    Raises:
-        MetaMapError: it cannot be read, or is not a mapping in YAML.
-    """
-    return _mapping(read_yaml(path), str(path))
-
-
-def _mapping(document: object, what: str) -> dict[str, Any]:
-    if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
-        raise MetaMapError(f"{what}: expected a mapping of settings, got {type(document).__name__}")
-    return document
+    return settings_of(document, what), what
 
 
 def _number(value: object) -> object:

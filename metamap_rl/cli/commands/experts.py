@@ -78,7 +78,7 @@ class TrainExperts(Command):
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
-        from metamap_agents.building import build_base, build_parent, lacks_parent, settle_base
+        from metamap_agents.building import train_first
         from metamap_agents.executors import make_executor
         from metamap_agents.recipes import load_recipe
         from metamap_agents.zoo import Zoo
@@ -97,13 +97,8 @@ class TrainExperts(Command):
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
             zoo = Zoo.create(self.out, self.family, self.seed)
             check_settings(zoo, base_overrides=base, expert_overrides=expert)
-            if not zoo.has_base:
-                _train_first(zoo, base, "base", build_base)
             recipe = load_recipe(zoo.family.name, "expert", **expert)
-            if lacks_parent(zoo, recipe):
-                _train_first(zoo, base, "parent", build_parent)
-            if recipe.start == "parent":
-                settle_base(zoo)
+            train_first(zoo, recipe, lambda stage, build: _under_a_bar(zoo, base, stage, build))
             tasks = counts.tasks(zoo)
             _train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
@@ -186,7 +181,7 @@ def _check(
         raise MetaMapError(f"--workers expects 0 (all cores) or more, got {workers}")
 
 
-def _train_first(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:
+def _under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:
     """Train what comes before experts under a bar."""
     from metamap_agents.recipes import load_recipe
     from metamap_rl.cli.console import progress

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from metamap_rl.evaluate import contexts
+from metamap_rl.evaluate import contexts, mean_phi, nearest
 from metamap_rl.probe import collect
 from metamap_rl.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
 from metamap_rl.protocol.problem import Problem
@@ -40,8 +39,7 @@ class MeanExpert(Method):
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
-        mean = np.stack([expert.phi for expert in problem.experts("train")]).mean(axis=0, dtype=np.float64)
-        phi = mean.astype(np.float32)
+        phi = mean_phi(problem.experts("train"))
         return Measured(
             [Scored(split, None, problem.returns(split, phi)) for split in problem.splits], problem.zoo_steps
         )
@@ -58,7 +56,6 @@ class NearestExpert(Method):
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
         experts, mapper = problem.experts("train"), problem.mapper(seed)
-        phis = np.stack([expert.phi for expert in experts])
         stored = collect(
             problem.probe,
             [expert.task for expert in experts],
@@ -71,7 +68,7 @@ class NearestExpert(Method):
         def returns(split: str, length: int) -> NDArray[np.float64]:
             here = contexts(mapper, problem.rollouts(split, seed), 0, length)
             there = contexts(mapper, stored, 0, length)
-            return problem.returns(split, phis[torch.cdist(here, there).argmin(dim=1).numpy()])
+            return problem.returns(split, nearest(here, there, experts))
 
         steps = problem.zoo_steps + problem.pair_steps + problem.survey_steps
         return Measured(at_lengths(problem, problem.positive_lengths, returns), steps)

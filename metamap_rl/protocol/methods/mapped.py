@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from pydantic import Field
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.initial import random_actor
+from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.settings import Whole
 from metamap_rl.dataset import Examples
 from metamap_rl.evaluate import generate
@@ -49,6 +51,17 @@ def _generated(problem: Problem, mapper: Mapper, split: str, seed: int, length: 
     return generate(mapper, problem.rollouts(split, seed), 0, length)
 
 
+def _scored(
+    problem: Problem, mapper: Mapper, seed: int, lengths: Sequence[int], spec: PolicySpec | None = None
+) -> list[Scored]:
+    """Scores of what is generated from D of each length; ``spec`` where it is not the family's network."""
+
+    def returns(split: str, length: int) -> NDArray[np.float64]:
+        return problem.returns(split, _generated(problem, mapper, split, seed, length), spec)
+
+    return at_lengths(problem, lengths, returns)
+
+
 @METHODS.register("mapper")
 class MapperMethod(Method):
     """The subject of it all."""
@@ -60,12 +73,8 @@ class MapperMethod(Method):
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
         mapper = problem.mapper(seed)
-
-        def returns(split: str, length: int) -> NDArray[np.float64]:
-            return problem.returns(split, _generated(problem, mapper, split, seed, length))
-
         return Measured(
-            at_lengths(problem, problem.lengths, returns),
+            _scored(problem, mapper, seed, problem.lengths),
             _learned_from(problem),
             {"chosen_update": mapper.record["chosen_update"]},
         )
@@ -127,12 +136,8 @@ class ContextPolicy(Method):
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
         policy = _train_contextual(problem, seed, problem.examples("train"), problem.examples("validation"))
-
-        def returns(split: str, length: int) -> NDArray[np.float64]:
-            return problem.returns(split, _generated(problem, policy, split, seed, length))
-
         record = {"chosen_update": policy.record["chosen_update"]}
-        return Measured(at_lengths(problem, problem.lengths, returns), _learned_from(problem), record)
+        return Measured(_scored(problem, policy, seed, problem.lengths), _learned_from(problem), record)
 
 
 @METHODS.register("wide-context-policy")
@@ -156,12 +161,8 @@ class WideContextPolicy(Method):
             _of_another_shape(problem.examples("validation"), base),
             base,
         )
-
-        def returns(split: str, length: int) -> NDArray[np.float64]:
-            return problem.returns(split, _generated(problem, policy, split, seed, length), spec)
-
         record = {"chosen_update": policy.record["chosen_update"], "weights": spec.size}
-        return Measured(at_lengths(problem, problem.positive_lengths, returns), _learned_from(problem), record)
+        return Measured(_scored(problem, policy, seed, problem.positive_lengths, spec), _learned_from(problem), record)
 
 
 def _train_contextual(
