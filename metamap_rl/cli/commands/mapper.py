@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from metamap_rl.train import TrainConfig
     from metamap_rl.workflow import OnUpdate
 
-__all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
+__all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper", "TuneMapper"]
 
 ORDER = 30
 
@@ -101,9 +101,9 @@ class TrainMapper(Command):
 
     def run(self) -> int:
         """Train, save, remove the checkpoint, print what came out."""
-        from metamap_agents.storage import claim_output
         from metamap_agents.zoo import Zoo
         from metamap_envs.errors import MetaMapError
+        from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.output import whole_folder
 
@@ -112,28 +112,25 @@ class TrainMapper(Command):
             raise MetaMapError(f"--members expects 1 or more, got {self.members}")
         if self.survey_tasks < 0:
             raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
-        if self.calibration_tasks != 0 and self.calibration_tasks < 4:
-            raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {self.calibration_tasks}")
-        if not self.out.name:
-            raise MetaMapError(f"--out expects the name of a new folder, got {str(self.out)!r}")
-        claim_output(self.out)
+        calibration = _calibration(self.calibration_tasks, self.seed)
+        checkpoint = _checkpoint_beside(self.out)
         zoo = Zoo.open(self.zoo)
         options: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
         options |= {"config": config, "mapper_config": shape, "probe": probe}
         if self.members > 1:
             return self._train_ensemble(zoo, options)
-        checkpoint = self.out.with_name(f"{self.out.name}.checkpoint.safetensors")
-        mapper = _train(zoo, checkpoint, calibration=self._calibration(), **options)
+        mapper = _train(zoo, checkpoint, calibration=calibration, **options)
         with whole_folder(self.out) as folder:
             mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
         if self.json:
-            print_json(_document(mapper, self.out))
+            print_json(mapper_document(mapper, self.out))
         else:
-            _print_mapper(mapper, self.out)
+            print_mapper(mapper, self.out)
         return 0
 
     def _train_ensemble(self, zoo: Zoo, options: dict[str, Any]) -> int:
+        from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.output import whole_folder
         from metamap_rl.workflow import train_ensemble
@@ -150,22 +147,12 @@ class TrainMapper(Command):
         if self.json:
             members = zip(ensemble.members, names, strict=True)
             print_json(
-                {"folder": self.out, "members": [_document(mapper, self.out / name) for mapper, name in members]}
+                {"folder": self.out, "members": [mapper_document(mapper, self.out / name) for mapper, name in members]}
             )
         else:
             print(f"ensemble of {self.members} mappers in {self.out}, the first of which:")
-            _print_mapper(ensemble.members[0], self.out / names[0])
+            print_mapper(ensemble.members[0], self.out / names[0])
         return 0
-
-    def _calibration(self) -> CalibrationConfig | None:
-        from metamap_rl.calibration import CalibrationConfig
-
-        if not self.calibration_tasks:
-            return None
-        most = self.calibration_tasks // 2
-        return CalibrationConfig(
-            usual_tasks=self.calibration_tasks, return_tasks=min(most, CalibrationConfig().return_tasks), seed=self.seed
-        )
 
     def _settings(self) -> tuple[TrainConfig, MapperConfig, Probe]:
         from metamap_rl.cli.inputs import read_numbers
@@ -189,6 +176,84 @@ class TrainMapper(Command):
         settings = read_numbers(self.probe_settings, "--probe-settings", _whole_or_float)
         document: dict[str, Any] = {"name": self.probe, **settings}
         return config, shape, probe_from_json(document | ({"guide": self.guide} if self.guide else {}))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TuneMapper(Command):
+    """Go on with a trained mapper by policy gradient on tasks of its family, without experts.
+
+    What does best on validation tasks is written, which may be the mapper given. Checkpoints go into a file beside the
+    output, named like it with `.checkpoint.safetensors`, until it is done.
+    """
+
+    name: ClassVar[str] = "tune"
+    if_stopped: ClassVar[str] = "the last checkpoint is kept if one was due, the same command goes on from it"
+
+    mapper: Annotated[Positional[str], arg(metavar="MAPPER")]
+    """Folder of a mapper, or the name of a bundled one."""
+
+    out: Annotated[Path, arg(metavar="DIR")]
+    """Folder for the tuned mapper."""
+
+    iterations: Annotated[int, arg(metavar="N")] = 150
+    """Rounds of acting and learning."""
+
+    tasks: Annotated[int, arg(metavar="N")] = 64
+    """Tasks in each round."""
+
+    noise: Annotated[float, arg(metavar="STD")] = 0.2
+    """Standard deviation of the actions around those of the generated policies."""
+
+    learning_rate: Annotated[float, arg(metavar="RATE")] = 1e-4
+    """First learning rate; it falls to 0."""
+
+    checkpoint_every: Annotated[int, arg(metavar="N")] = 10
+    """Rounds between checkpoints."""
+
+    calibration_tasks: Annotated[int, arg(metavar="N")] = 256
+    """Tasks that the self-check is calibrated on anew; 0 leaves the mapper without one."""
+
+    def run(self) -> int:
+        """Tune, save, remove the checkpoint, print what came out."""
+        from metamap_rl.calibration import calibrate
+        from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
+        from metamap_rl.cli.console import print_json, progress
+        from metamap_rl.cli.inputs import find_mapper
+        from metamap_rl.cli.output import whole_folder
+        from metamap_rl.tuning import TuningConfig, tune
+
+        calibration = _calibration(self.calibration_tasks, self.seed)
+        config = TuningConfig(
+            iterations=self.iterations,
+            tasks=self.tasks,
+            noise=self.noise,
+            learning_rate=self.learning_rate,
+            checkpoint_every=self.checkpoint_every,
+            seed=self.seed,
+        )
+        mapper, _ = find_mapper(self.mapper)
+        checkpoint = _checkpoint_beside(self.out)
+        with progress("tuning", self.iterations, unit="rounds") as bar:
+            seen = 0
+
+            def on_iteration(done: int, total: int, metrics: Mapping[str, float]) -> None:
+                nonlocal seen
+                bar.advance(done - seen)
+                seen = done
+                if "validation" in metrics:
+                    bar.describe(f"tuning, return on validation tasks {metrics['validation']:.4g}")
+
+            tuned = tune(mapper, config, checkpoint=checkpoint, on_iteration=on_iteration)
+            if calibration is not None:
+                tuned.check = calibrate(tuned, calibration, on_stage=lambda stage: bar.describe(f"self-check: {stage}"))
+        with whole_folder(self.out) as folder:
+            tuned.save(folder)
+        checkpoint.unlink(missing_ok=True)
+        if self.json:
+            print_json(mapper_document(tuned, self.out))
+        else:
+            print_mapper(tuned, self.out)
+        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -227,6 +292,7 @@ class EvaluateMapper(Command):
         """Measure, print the table."""
         from metamap_agents.storage import claim_output, write_json
         from metamap_envs.errors import MetaMapError
+        from metamap_rl.cli.commands._mapper_results import print_evaluation
         from metamap_rl.cli.console import plain, print_json
         from metamap_rl.cli.inputs import find_mapper
 
@@ -248,7 +314,7 @@ class EvaluateMapper(Command):
         if self.json:
             print_json(document)
         else:
-            _print_evaluation(evaluation, document)
+            print_evaluation(evaluation, document)
             if self.out is not None:
                 print(f"\nall returns are in {self.out}")
         return 0
@@ -299,15 +365,40 @@ class ShowMapper(Command):
 
     def run(self) -> int:
         """Print the manifest in short."""
+        from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.inputs import find_mapper
 
         mapper, folder = find_mapper(self.mapper)
         if self.json:
-            print_json(_document(mapper, folder))
+            print_json(mapper_document(mapper, folder))
         else:
-            _print_mapper(mapper, folder)
+            print_mapper(mapper, folder)
         return 0
+
+
+def _checkpoint_beside(out: Path) -> Path:
+    """The checkpoint file of a mapper that will be written to a folder, which must be free."""
+    from metamap_agents.storage import claim_output
+    from metamap_envs.errors import MetaMapError
+
+    if not out.name:
+        raise MetaMapError(f"--out expects the name of a new folder, got {str(out)!r}")
+    claim_output(out)
+    return out.with_name(f"{out.name}.checkpoint.safetensors")
+
+
+def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
+    """How a self-check is calibrated on so many tasks; None for 0."""
+    from metamap_envs.errors import MetaMapError
+    from metamap_rl.calibration import CalibrationConfig
+
+    if tasks != 0 and tasks < 4:
+        raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {tasks}")
+    if not tasks:
+        return None
+    fewer = min(tasks // 2, CalibrationConfig().return_tasks)
+    return CalibrationConfig(usual_tasks=tasks, return_tasks=fewer, seed=seed)
 
 
 def _whole_or_float(text: str) -> float:
@@ -349,105 +440,4 @@ def _training_bar(updates: int) -> Iterator[tuple[OnUpdate, Callable[[str], None
         yield on_update, bar.describe
 
 
-def _document(mapper: Mapper, folder: Path) -> dict[str, Any]:
-    """A mapper for JSON: its manifest, and the sizes that follow from it."""
-    from metamap_agents.storage import read_json
-    from metamap_rl import artifact
-
-    manifest = read_json(folder / artifact.MANIFEST_FILE)
-    record = dict(manifest["record"])
-    history = record.pop("history", [])
-    return {
-        "folder": folder,
-        "family": mapper.family,
-        "policy": {**mapper.base.spec.to_json(), "weights": mapper.base.spec.size},
-        "numbers_per_transition": mapper.feature_size,
-        "mapper_weights": sum(parameter.numel() for parameter in mapper.parameters()),
-        "probe": mapper.probe,
-        "config": manifest["config"],
-        "record": record,
-        "check": None if mapper.check is None else mapper.check.describe(),
-        "validation": _least_validation(history, folder / artifact.MANIFEST_FILE),
-        "versions": manifest["versions"],
-    }
-
-
-def _least_validation(history: Any, path: Path) -> float | None:
-    """The least validation loss of a training; None if nothing was validated."""
-    from metamap_envs.errors import MetaMapError
-
-    try:
-        return min((float(entry["validation"]) for entry in history), default=None)
-    except (KeyError, TypeError, ValueError):
-        raise MetaMapError(f"{path}: record: history: expected a validation loss in each entry") from None
-
-
-def _print_mapper(mapper: Mapper, folder: Path) -> None:
-    """Print a mapper for people."""
-    document = _document(mapper, folder)
-    record, spec = document["record"], mapper.base.spec
-    training = record.get("config")
-    training = training if isinstance(training, dict) else {}
-    layers = " -> ".join(str(size) for size in (spec.observation_size, *spec.hidden, spec.action_size))
-    lines = {
-        "folder": str(folder),
-        "family": mapper.family,
-        "makes": f"{spec.size:,} weights of a {spec.activation} network {layers}",
-        "reads": f"transitions of {mapper.feature_size} numbers, any number of them",
-        "own weights": f"{document['mapper_weights']:,}",
-        "shape": ", ".join(f"{name} {value}" for name, value in document["config"].items()),
-        "probe": ", ".join(f"{name} {value}" for name, value in mapper.probe.items()) or "unknown",
-        "trained on": f"experts of {record.get('training_tasks', 'unknown')} tasks and a survey of "
-        f"{record.get('survey_tasks', 'unknown')} tasks without, loss {training.get('loss', 'unknown')}, "
-        f"seed {training.get('seed', 'unknown')}",
-        "updates": f"{record.get('updates', 'unknown')}, chosen at {record.get('chosen_update', 'unknown')}",
-        "validation": "none" if document["validation"] is None else f"{document['validation']:.5f}",
-        "self-check": _check_text(mapper),
-        "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
-    }
-    for name, text in lines.items():
-        print(f"  {name:<12} {text}")
-
-
-def _check_text(mapper: Mapper) -> str:
-    if mapper.check is None:
-        return "none"
-    least = mapper.check.least_steps
-    return "trusts no length of D" if least is None else f"needs {least} transitions or more"
-
-
-def _print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
-    """Print the protocol's table."""
-    from metamap_rl.cli.console import print_table
-
-    count = len(evaluation.tasks)
-    print(
-        f"tasks: {count} of {document['split']}, mappers: {document['seeds']}, episodes for each task: "
-        f"{evaluation.episodes}\n"
-        f"gap closed counts {document['counted_tasks']} of {count} tasks: in the others the expert barely beats the "
-        f"base policy\n"
-    )
-    rows: list[tuple[str, ...]] = [
-        ("random actions", "", f"{evaluation.random.mean():.1f}", "", "0 by definition"),
-        ("base policy", "", f"{evaluation.base.mean():.1f}", "0 by definition", ""),
-        ("expert", "", f"{evaluation.expert.mean():.1f}", "1 by definition", "1 by definition"),
-    ]
-    rows += [
-        (
-            entry["method"],
-            "" if entry["steps"] is None else str(entry["steps"]),
-            f"{entry['mean_return']:.1f}",
-            _interval(entry["gap_closed"]),
-            _interval(entry["normalised"]),
-        )
-        for entry in document["methods"]
-    ]
-    right = ("steps of D", "return")
-    print_table(("method", *right, "gap closed, IQM [95 %]", "normalised, IQM [95 %]"), rows, right=right)
-
-
-def _interval(score: dict[str, float] | None) -> str:
-    return "no task counts" if score is None else f"{score['iqm']:.2f} [{score['low']:.2f}, {score['high']:.2f}]"
-
-
-COMMANDS = (TrainMapper, EvaluateMapper, ShowMapper)
+COMMANDS = (TrainMapper, TuneMapper, EvaluateMapper, ShowMapper)
