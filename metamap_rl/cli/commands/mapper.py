@@ -204,7 +204,7 @@ class TuneMapper(Command):
     noise: Annotated[float, arg(metavar="STD")] = 0.2
     """Standard deviation of the actions around those of the generated policies."""
 
-    learning_rate: Annotated[float, arg(metavar="RATE")] = 1e-4
+    learning_rate: Annotated[float, arg(metavar="RATE")] = 1e-5
     """First learning rate; it falls to 0."""
 
     checkpoint_every: Annotated[int, arg(metavar="N")] = 10
