@@ -103,8 +103,11 @@ class MujocoDrawer:
     """
 
     name: ClassVar[str] = "mujoco"
+    _broken: ClassVar[str] = ""  # why OpenGL did not draw; a second try in the same process can abort it (MuJoCo 4.0)
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
+        if MujocoDrawer._broken:
+            raise MetaMapError(MujocoDrawer._broken)
         self._model = copy.copy(model)
         self._model.mat_reflectance[:] = 0.0
         self._model.vis.quality.shadowsize = 0
@@ -123,7 +126,8 @@ class MujocoDrawer:
         try:
             self._renderer = mujoco.Renderer(self._model, height, width)
         except Exception as error:  # drivers and their bindings fail with exceptions of every kind
-            raise MetaMapError(f"no OpenGL draws here ({type(error).__name__}: {error})") from error
+            MujocoDrawer._broken = f"no OpenGL draws here ({type(error).__name__}: {error})"
+            raise MetaMapError(MujocoDrawer._broken) from error
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
 
     def draw(self, qpos: NDArray[np.float64]) -> Picture:
