@@ -2,8 +2,8 @@
 
 Supervised training ends where the experts' pairs end. Here f_theta goes on learning from return: on tasks drawn anew in
 every iteration it reads a probe's D, the generated policies act with noise, and PPO's surrogate (Schulman et al. 2017)
-is back-propagated through the generated weights into theta. It needs no experts. It is an option, compared openly with
-the purely supervised map by ``scripts/measure_tuning.py``.
+is back-propagated through the generated weights into theta. It needs no experts, but is told the tasks' parameters: the
+critic, and the reader of z. It is an option; ``scripts/measure_tuning.py`` compares it with the purely supervised map.
 """
 
 from __future__ import annotations
@@ -53,7 +53,8 @@ class TuningConfig:
     """
 
     iterations: int = 150
-    """Rounds of acting and learning; each takes tasks x (longest D + episodes x horizon) environment steps."""
+    """Rounds of acting and learning, 0 or more than ``critic_only``; each takes tasks x (longest D + episodes x
+    horizon) environment steps."""
     tasks: int = 64
     """Training-split tasks drawn in each."""
     batch_tasks: int = 16
@@ -69,14 +70,17 @@ class TuningConfig:
     clip: float = 0.2
     """Range of PPO's probability ratio around 1."""
     learning_rate: float = 1e-5
-    """Adam's for theta, falling linearly to 0. Small: in so many parameters larger steps along a noisy gradient undo what
-    was learned from experts; an untrained mapper stands 3e-4."""
+    """Adam's for theta, falling linearly to 0. Small: in so many parameters larger steps along a noisy gradient undo
+    what was learned from experts; an untrained mapper stands 3e-4."""
     critic_rate: float = 1e-3
     """Adam's for the critic, falling likewise."""
     critic_hidden: int = 128
     """Width of the critic's hidden layers."""
     critic_only: int = 5
     """First iterations in which only the critic learns, so that theta does not follow an ignorant one."""
+    reading_coefficient: float = 1.0
+    """Share of telling a task's true coordinates from z, of a mapper that has any: z changes, and what is read from it
+    has to follow. The reader is told them, as in training on a survey; 0 leaves it, and this signal, out."""
     discount: float | None = None
     """Gamma; None takes that of the family's recipes."""
     trace: float = 0.95
@@ -98,11 +102,16 @@ class TuningConfig:
         least = {
             **dict.fromkeys(("tasks", "batch_tasks", "episodes", "longest", "epochs", "critic_hidden"), 1),
             **dict.fromkeys(("validation_every", "validation_tasks", "checkpoint_every"), 1),
-            **dict.fromkeys(("iterations", "critic_only", "seed"), 0),
+            **dict.fromkeys(("iterations", "critic_only", "reading_coefficient", "seed"), 0),
         }
         for name, bound in least.items():
             if not getattr(self, name) >= bound:
                 raise MetaMapError(f"tuning config: {name}: expected >= {bound}, got {getattr(self, name)}")
+        if 0 < self.iterations <= self.critic_only:
+            raise MetaMapError(
+                f"tuning config: iterations: expected 0 or more than the {self.critic_only} in which only the critic "
+                f"learns, got {self.iterations}"
+            )
         for name in ("noise", "clip", "learning_rate", "critic_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise MetaMapError(f"tuning config: {name}: expected > 0, got {getattr(self, name)}")
@@ -212,8 +221,11 @@ class _Run:
             hidden=config.critic_hidden,
             seed=config.seed,
         )
+        self.reads = bool(config.reading_coefficient and tuned.coordinates)
+        named = tuned.named_parameters()
+        learned = [parameter for name, parameter in named if self.reads or not name.startswith("reader.")]
         optimiser = torch.optim.Adam(
-            [{"params": list(tuned.parameters())}, {"params": list(self.critic.parameters())}], lr=config.learning_rate
+            [{"params": learned}, {"params": list(self.critic.parameters())}], lr=config.learning_rate
         )
         # The generator is not drawn from: everything random is a function of seed and iteration.
         self.state = TrainState(tuned, optimiser, torch.Generator().manual_seed(config.seed), auxiliary=self.critic)
@@ -222,9 +234,14 @@ class _Run:
         )
 
     @property
-    def steps_per_iteration(self) -> int:
-        """Environment steps."""
-        return self.config.tasks * (self.config.longest + self.config.episodes * self.family.horizon)
+    def environment_steps(self) -> int:
+        """All that were taken so far, those of validations included."""
+        config, horizon = self.config, self.family.horizon
+        iteration = config.tasks * (config.longest + config.episodes * horizon)
+        validation = config.validation_tasks * (
+            config.longest + len(config.validation_lengths) * config.episodes * horizon
+        )
+        return self.state.update * iteration + len(self.state.history) * validation
 
     def iterate(self) -> dict[str, float]:
         """Act on new tasks, learn from it; the state counts it as one update."""
@@ -295,7 +312,7 @@ class _Run:
             **state.mapper.record,
             "tuning": {
                 "config": asdict(replace(self.config, discount=self.discount)),
-                "environment_steps": state.update * self.steps_per_iteration,
+                "environment_steps": self.environment_steps,
                 "chosen_iteration": chosen["update"],
                 "history": state.history,
             },
@@ -353,8 +370,8 @@ class _Run:
         surrogate = clipped_surrogate(ratio, batch.advantage, config.clip)
         critic = (self.critic(batch.inputs, batch.coordinates) - batch.targets).square().mean()
         loss = surrogate + critic
-        if state.mapper.coordinates:  # z changes, so that what is read from it has to be learned along
-            loss = loss + self._reading(batch)
+        if self.reads:
+            loss = loss + config.reading_coefficient * self._reading(batch)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         for group in state.optimiser.param_groups:

@@ -2,8 +2,8 @@
 
 Mappers are trained from the family's zoo with several seeds, each is tuned (`metamap_rl.tuning`), its checkpoint chosen
 by return on validation tasks, and both are measured on the same test tasks, rollouts and reset seeds. The third arm is
-policy gradient alone: a mapper before any training, tuned with ``--alone-rate``. Prints one JSON document and writes it
-to ``--out``.
+policy gradient alone: a mapper before any training, in units that no expert gave, tuned with ``--alone-rate`` and
+without the reader's signal. Prints one JSON document and writes it to ``--out``.
 
     python scripts/measure_tuning.py reacher-goal --noise 0.05 --out docs/results/learning/tuning-reacher-goal.json
 """
@@ -18,9 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.zoo import Zoo
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import list_families
 from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper
@@ -35,6 +38,9 @@ _TUNED_BY = ("iterations", "tasks", "batch_tasks", "epochs", "noise", "learning_
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train, tune, measure both."""
     zoo = Zoo.open(arguments.zoo_root / arguments.family)
+    experts = zoo.experts(arguments.split)
+    if not experts or arguments.seeds < 1:
+        raise MetaMapError(f"{zoo.root}: expected experts of {arguments.split!r} and at least one seed")
     config = TuningConfig(**{name: getattr(arguments, name) for name in _TUNED_BY})
     mappers: dict[str, list[Mapper]] = {name: [] for name in _ARMS}
     seconds: dict[str, list[float]] = {name: [] for name in _ARMS}
@@ -45,7 +51,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             seconds[name].append(time.perf_counter() - started)
             print(f"{arguments.family}, seed {seed}, {name}: {seconds[name][-1]:.0f} s", file=sys.stderr, flush=True)
     measured = {
-        name: evaluate_mappers(found, zoo.experts(arguments.split), lengths=LENGTHS, controls=False).summary()
+        name: evaluate_mappers(found, experts, lengths=LENGTHS, controls=False).summary()
         for name, found in mappers.items()
     }
     return {
@@ -68,17 +74,18 @@ def _make(
         return train_mapper(zoo, config=TrainConfig(steps=arguments.updates, seed=seed), calibration=None)
     if arm == "tuned":
         return tune(supervised[-1], replace(config, seed=seed), on_iteration=_tell(arm))
-    alone = replace(config, seed=seed, learning_rate=arguments.alone_rate)
+    alone = replace(config, seed=seed, learning_rate=arguments.alone_rate, reading_coefficient=0.0)
     return tune(_untrained(supervised[-1]), alone, on_iteration=_tell(arm))
 
 
 def _untrained(mapper: Mapper) -> Mapper:
-    """The same mapper before its first update, which answers phi_0 to every D."""
+    """The same mapper before its first update, which answers phi_0 to every D; all weights have one unit."""
+    unit = mapper.phi_0.square().mean().sqrt()
     return Mapper(
         mapper.config,
         mapper.base,
         family=mapper.family,
-        scales=mapper.scales,
+        scales=replace(mapper.scales, weight_scale=torch.full_like(mapper.phi_0, float(unit))),
         probe=mapper.probe,
         coordinates=mapper.coordinates,
         seed=int(mapper.record["config"]["seed"]),

@@ -14,6 +14,7 @@ from typing import Any
 
 from metamap_agents.storage import read_json, write_bytes
 from metamap_envs.errors import unknown_name
+from metamap_rl.protocol.tables import headline_table, pooled_table
 
 
 def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
@@ -27,9 +28,9 @@ def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
 
 FAMILY_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
     *((f"{steps} steps", "test-in", "mapper", steps) for steps in (5, 50, 200)),
-    ("another task's D", "test-in", "shuffled", 50),
+    ("another task's D, 50 steps", "test-in", "shuffled", 50),
     ("mean expert", "test-in", "mean expert", None),
-    ("nearest expert", "test-in", "nearest expert", 200),
+    ("nearest expert, 200 steps", "test-in", "nearest expert", 200),
     ("told the parameters", "test-in", "oracle", None),
     ("test-out, 50 steps", "test-out", "mapper", 50),
 )
@@ -49,6 +50,9 @@ def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
             first = splits["test-in"]
             name = document if len(result["losses"]) == 1 else f"{document}, {loss} loss"
             cells = [cell(splits.get(split), method, steps) for _, split, method, steps in FAMILY_COLUMNS]
+            if "test-out" in splits:  # its column is the last
+                outside = splits["test-out"]
+                cells[-1] += f" ({outside['counted_tasks']} of {len(outside['tasks'])} tasks)"
             lines.append(
                 f"| {name} | {first['seeds']} | {first['counted_tasks']} of {len(first['tasks'])} "
                 f"| {mean(first['base_returns'])} | {mean(first['expert_returns'])} | " + " | ".join(cells) + " |"
@@ -72,7 +76,7 @@ def number(summary: dict[str, Any], method: str, steps: int | None) -> float:
 def targets_table(results: dict[str, dict[str, Any]]) -> list[str]:
     """Each family beside its target; dynamics families, in which the expert gains enough, as one average."""
     lines = [
-        "| gap closed at 50 steps, test-in | target | found | | below the oracle | |",
+        f"| gap closed at 50 steps, test-in | target | found | | below the oracle (at most {ORACLE_DISTANCE:.2f}) | |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
 
@@ -282,11 +286,19 @@ TABLES = {
 }
 
 
+def protocol_table(folder: Path) -> list[str]:
+    """Methods side by side: by family, and over all families."""
+    documents = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
+    shared = documents.pop("shared")
+    steps = shared["headline_steps"]
+    return [*headline_table(documents, steps), "", *pooled_table(shared["pooled"], steps)]
+
+
 def tables(folder: Path) -> dict[str, str]:
     """Every table of a folder of documents by name.
 
-    Of the families, of their targets, of variants (measured with other settings: not named as their family is), and
-    those of `TABLES`.
+    Of the families, of their targets, of variants (measured with other settings: not named as their family is), of
+    methods side by side (what `scripts/protocol_results.py` wrote), and those of `TABLES`.
     """
     documents = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
     families = {name: document for name, document in documents.items() if name not in TABLES and "losses" in document}
@@ -294,6 +306,8 @@ def tables(folder: Path) -> dict[str, str]:
     variants = {name: document for name, document in families.items() if document["family"] != name}
     made = {"families": families_table(named), "targets": targets_table(named), "variants": families_table(variants)}
     made |= {name: TABLES[name](documents[name]) for name in TABLES if name in documents}
+    if (folder / "protocol").is_dir():
+        made["protocol"] = protocol_table(folder / "protocol")
     return {name: "\n".join(lines).strip() for name, lines in made.items()}
 
 

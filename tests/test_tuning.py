@@ -103,16 +103,13 @@ def test_it_learns_and_leaves_the_given_mapper_alone(tiny_mapper: Mapper) -> Non
     assert len(returns) == 4
     assert max(returns) > returns[0]
     assert record["history"][record["chosen_iteration"] // 4]["validation"] == max(returns)
-    assert record["environment_steps"] == 12 * 16 * (20 + tiny_mapper_horizon(tiny_mapper))
+    horizon = get_family(tiny_mapper.family).horizon
+    assert record["environment_steps"] == 12 * 16 * (20 + horizon) + 4 * 3 * (20 + 2 * horizon)
     assert record["config"]["discount"] == 0.98  # the recipe's
     assert tuned.check is None
     assert tuned.record["training_tasks"] == tiny_mapper.record["training_tasks"]
     no_rows = torch.zeros(1, 0, tuned.feature_size)
     assert torch.equal(tuned(no_rows)[0], tuned.phi_0)  # phi_0 is still what an empty D gives
-
-
-def tiny_mapper_horizon(mapper: Mapper) -> int:
-    return get_family(mapper.family).horizon
 
 
 def test_without_iterations_it_is_the_mapper_given(tiny_mapper: Mapper) -> None:
@@ -129,6 +126,17 @@ def test_the_first_iterations_are_the_critics(tiny_mapper: Mapper) -> None:
         on_iteration=lambda done, total, metrics: moved.append(metrics["moved"]),
     )
     assert max(moved[:2]) < 1e-6 < moved[2]
+
+
+def test_without_its_signal_the_reader_stays(tiny_mapper: Mapper) -> None:
+    def reader(mapper: Mapper) -> torch.Tensor:
+        return torch.cat([parameter.detach().flatten() for parameter in mapper.reader.parameters()])
+
+    config = replace(QUICK, learning_rate=1e-2)
+    state = {"with": tune(tiny_mapper, config), "without": tune(tiny_mapper, replace(config, reading_coefficient=0.0))}
+    assert torch.equal(reader(state["without"]), reader(tiny_mapper))
+    chosen = state["with"].record["tuning"]["chosen_iteration"]
+    assert torch.equal(reader(state["with"]), reader(tiny_mapper)) == (chosen == 0)
 
 
 class Stopped(Exception):  # noqa: N818  (what a user's Ctrl-C would be)
@@ -157,6 +165,7 @@ def test_a_stopped_run_goes_on_to_the_same_mapper(tiny_mapper: Mapper, tmp_path:
     ("settings", "message"),
     [
         ({"tasks": 0}, "tasks: expected >= 1, got 0"),
+        ({"iterations": 5}, "iterations: expected 0 or more than the 5 in which only the critic learns, got 5"),
         ({"noise": 0.0}, "noise: expected > 0"),
         ({"discount": 1.5}, r"discount: expected a number in \[0, 1\], got 1.5"),
         ({"validation_lengths": (300,)}, "expected lengths from 1 to longest = 200"),
@@ -168,11 +177,11 @@ def test_bad_settings(settings: dict[str, object], message: str) -> None:
 
 
 def test_command(tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [str(tiny_bundle / "reacher-goal"), "--iterations", "1", "--tasks", "4"]
+    words = [str(tiny_bundle / "reacher-goal"), "--iterations", "6", "--tasks", "2"]
     quick = [*words, "--calibration-tasks", "4", "--json"]
     assert app.main(["mapper", "tune", *quick, "--out", str(tmp_path / "tuned")]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert document["record"]["tuning"]["config"]["tasks"] == 4
+    assert document["record"]["tuning"]["config"]["tasks"] == 2
     assert document["check"] is not None
     assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
     assert app.main(["mapper", "show", str(tmp_path / "tuned")]) == 0

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from metamap_agents.recipes import load_recipe
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Split, parse_split
@@ -120,9 +122,25 @@ class ProtocolConfig(Settings):
         PROBES.get(self.probe)
         for name in (*self.methods, *self.settings, *self.seeds_of):
             self.method(name)
+        if "rl2" in self.methods and find_spec("sb3_contrib") is None:
+            raise MetaMapError("method rl2 needs sb3-contrib: pip install 'metamap-rl[contrib]', or leave it out")
         self.mapper.shape(), self.mapper.training(0)
-        if self.learning is not None and not set(self.learning.starts) <= set(STARTS):
-            raise MetaMapError(f"learning: starts: expected some of {', '.join(STARTS)}, got {self.learning.starts}")
+        if self.learning is not None:
+            self._check_learning(self.learning)
+
+    def _check_learning(self, learning: LearningConfig) -> None:
+        """Find what is wrong now, not when all methods are done."""
+        if not set(learning.starts) <= set(STARTS):
+            raise MetaMapError(f"learning: starts: expected some of {', '.join(STARTS)}, got {learning.starts}")
+        if "mapper" in self.methods and learning.length not in self.lengths:
+            raise MetaMapError(
+                f"learning: length: expected one of the lengths of D, {list(self.lengths)}, got {learning.length}"
+            )
+        if not learning.settings:
+            raise MetaMapError("learning: settings: expected at least one, by name, such as {recipe: {}}")
+        for family in self.families:
+            for changes in learning.settings.values():
+                load_recipe(get_family(family).name, "expert", **changes)
 
     def method(self, name: str) -> Method:
         """A method with its settings.

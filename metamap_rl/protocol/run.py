@@ -142,6 +142,7 @@ class _Family:
                     **(self.trained if lesson.start == "phi-hat" else {}),
                     **kept,
                     "lesson": vars(lesson),
+                    "seed": self.config.first_seed,
                     "ppo": config.settings[lesson.setting],
                 },
             )
@@ -229,6 +230,11 @@ def _find_zoo(root: Path, family: str, alone: bool) -> Zoo:
 
 
 def _check_zoo(zoo: Zoo, config: ProtocolConfig) -> None:
+    if zoo.family.space.training_share is not None:
+        raise MetaMapError(
+            f"{zoo.family.name} has too few settings to hold some of them out for the choices of this protocol; "
+            "`scripts/measure_dmc.py` measures such families"
+        )
     for split in ("train", "validation"):
         if not zoo.experts(split):
             raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")

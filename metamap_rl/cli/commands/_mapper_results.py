@@ -78,7 +78,8 @@ def _tuning_text(tuning: Any) -> str:
     if not isinstance(tuning, dict):
         return "no"
     steps, chosen = tuning.get("environment_steps", "unknown"), tuning.get("chosen_iteration", "unknown")
-    return f"by policy gradient over {steps} environment steps, chosen after round {chosen}"
+    kept = "kept as it was" if chosen == 0 else f"chosen after round {chosen}"
+    return f"by policy gradient over {steps} environment steps, {kept}; updates and validation are those before"
 
 
 def _check_text(mapper: Mapper) -> str:
