@@ -2,8 +2,8 @@
 
 Supervised training ends where the experts' pairs end. Here f_theta goes on learning from return: on tasks drawn anew in
 every iteration it reads a probe's D, the generated policies act with noise, and PPO's surrogate (Schulman et al. 2017)
-is back-propagated through the generated weights into theta. It needs no experts, but is told the tasks' parameters: the
-critic, and the reader of z. It is an option; ``scripts/measure_tuning.py`` compares it with the purely supervised map.
+is back-propagated through the generated weights into theta. It needs no experts; the critic is told the tasks'
+parameters. It is an option; ``scripts/measure_tuning.py`` compares it with the purely supervised map.
 """
 
 from __future__ import annotations
@@ -78,9 +78,9 @@ class TuningConfig:
     """Width of the critic's hidden layers."""
     critic_only: int = 5
     """First iterations in which only the critic learns, so that theta does not follow an ignorant one."""
-    reading_coefficient: float = 1.0
-    """Share of telling a task's true coordinates from z, of a mapper that has any: z changes, and what is read from it
-    has to follow. The reader is told them, as in training on a survey; 0 leaves it, and this signal, out."""
+    reading_coefficient: float = 0.0
+    """Share of telling a task's true coordinates from z, as in training on a survey, of a mapper that reads any. With 0
+    the reader stays, and what it says drifts with z; with 1 it did more harm to reacher-goal than the policy gradient."""
     discount: float | None = None
     """Gamma; None takes that of the family's recipes."""
     trace: float = 0.95

@@ -2,8 +2,8 @@
 
 Mappers are trained from the family's zoo with several seeds, each is tuned (`metamap_rl.tuning`), its checkpoint chosen
 by return on validation tasks, and both are measured on the same test tasks, rollouts and reset seeds. The third arm is
-policy gradient alone: a mapper before any training, in units that no expert gave, tuned with ``--alone-rate`` and
-without the reader's signal. Prints one JSON document and writes it to ``--out``.
+policy gradient alone: a mapper before any training, in units that no expert gave, tuned with ``--alone-rate``. Prints
+one JSON document and writes it to ``--out``.
 
     python scripts/measure_tuning.py reacher-goal --noise 0.05 --out docs/results/learning/tuning-reacher-goal.json
 """
@@ -74,7 +74,7 @@ def _make(
         return train_mapper(zoo, config=TrainConfig(steps=arguments.updates, seed=seed), calibration=None)
     if arm == "tuned":
         return tune(supervised[-1], replace(config, seed=seed), on_iteration=_tell(arm))
-    alone = replace(config, seed=seed, learning_rate=arguments.alone_rate, reading_coefficient=0.0)
+    alone = replace(config, seed=seed, learning_rate=arguments.alone_rate)
     return tune(_untrained(supervised[-1]), alone, on_iteration=_tell(arm))
 
 

@@ -133,7 +133,7 @@ def test_without_its_signal_the_reader_stays(tiny_mapper: Mapper) -> None:
         return torch.cat([parameter.detach().flatten() for parameter in mapper.reader.parameters()])
 
     config = replace(QUICK, learning_rate=1e-2)
-    state = {"with": tune(tiny_mapper, config), "without": tune(tiny_mapper, replace(config, reading_coefficient=0.0))}
+    state = {"with": tune(tiny_mapper, replace(config, reading_coefficient=1.0)), "without": tune(tiny_mapper, config)}
     assert torch.equal(reader(state["without"]), reader(tiny_mapper))
     chosen = state["with"].record["tuning"]["chosen_iteration"]
     assert torch.equal(reader(state["with"]), reader(tiny_mapper)) == (chosen == 0)
