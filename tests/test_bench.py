@@ -195,6 +195,19 @@ def test_the_first_row_of_the_mapper_is_its_base_policy_for_any_length_of_d(out:
     assert cell.baselines[3] == [cell.R[0][3]] * 2
 
 
+def test_recovery_is_told_from_scores_that_were_measured(out: Path) -> None:
+    full = cell_of(out, "a2c")
+    assert full.metrics["PR"] is not None
+    # As with a large `evaluation.every`: of each stage, the task just learnt and the next one.
+    near: list[list[float | None]] = [
+        [score if stage - 1 <= position <= stage else None for position, score in enumerate(row)]
+        for stage, row in enumerate(full.R)
+    ]
+    assert replace(full, R=near).metrics["PR"] == full.metrics["PR"]
+    nothing: list[list[float | None]] = [[None] * len(row) for row in full.R]
+    assert replace(full, R=nothing).metrics["PR"] is None
+
+
 def test_results_are_found_in_the_benchmarks_order_and_add_up(out: Path) -> None:
     cells = find_results([out])
     assert [cell.learner for cell in cells] == ["replay", "a2c"]
