@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -17,11 +18,11 @@ from metamap_agents.executors import LocalExecutor
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import parse
 from metamap_rl.bench.adding import add_learner, try_learner
-from metamap_rl.bench.config import BenchConfig, list_benches, load_bench
+from metamap_rl.bench.config import BenchConfig, Cell, list_benches, load_bench
 from metamap_rl.bench.entry import ExternalSettings, make_external
 from metamap_rl.bench.listing import compare
 from metamap_rl.bench.result import CELL, CellResult, find_results, read_cell
-from metamap_rl.bench.run import open_bench, run_bench
+from metamap_rl.bench.run import open_bench, run_bench, run_cell
 from metamap_rl.bench.summary import estimate, summarise
 from metamap_rl.cli import main
 from tiny_stream import SETTINGS
@@ -172,6 +173,22 @@ def test_a_cell_that_fails_does_not_keep_the_others_from_being_run(out: Path, tm
     assert alone.metrics["FT_auc"] is alone.metrics["ABC"] is None
 
 
+def test_whatever_goes_wrong_in_a_learner_from_elsewhere_is_told_of_its_cell(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any, **__: Any) -> CellResult:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("metamap_rl.bench.run.run_external", broken)
+    monkeypatch.setattr("metamap_rl.bench.run.start", broken)
+    config, place = bench(), str(tmp_path / "cell")
+    theirs, ours = Cell("reach", "a2c", 0, 0), Cell("reach", "replay", 0, 0)
+    found = run_cell("zoo", theirs, config.cell_config(theirs), config.external("a2c"), place)
+    assert found == "ZeroDivisionError: division by zero"
+    with pytest.raises(ZeroDivisionError):  # ours: a mistake of this library, to be seen in full
+        run_cell("zoo", ours, config.cell_config(ours), None, place)
+
+
 def test_both_kinds_of_learners_are_measured_on_the_same_tasks_and_scale(out: Path) -> None:
     ours, theirs = cell_of(out, "replay"), cell_of(out, "a2c")
     assert ours.tasks == theirs.tasks
@@ -193,6 +210,19 @@ def test_the_first_row_of_the_mapper_is_its_base_policy_for_any_length_of_d(out:
     cell = cell_of(out, "replay")
     assert cell.curves[0] == [cell.R[0][0]] * 2  # before anything was learnt
     assert cell.baselines[3] == [cell.R[0][3]] * 2
+
+
+def test_recovery_is_told_from_scores_that_were_measured(out: Path) -> None:
+    full = cell_of(out, "a2c")
+    assert full.metrics["PR"] is not None
+    # As with a large `evaluation.every`: of each stage, the task just learnt and the next one.
+    near: list[list[float | None]] = [
+        [score if stage - 1 <= position <= stage else None for position, score in enumerate(row)]
+        for stage, row in enumerate(full.R)
+    ]
+    assert replace(full, R=near).metrics["PR"] == full.metrics["PR"]
+    nothing: list[list[float | None]] = [[None] * len(row) for row in full.R]
+    assert replace(full, R=nothing).metrics["PR"] is None
 
 
 def test_results_are_found_in_the_benchmarks_order_and_add_up(out: Path) -> None:
@@ -222,6 +252,9 @@ def test_estimates_have_an_interval_where_there_are_seeds() -> None:
     one = estimate({(0, 0): 1.0, (0, 1): 3.0})
     assert one is not None
     assert (one.value, one.low) == (2.0, None)
+    one = estimate({(0, order): value for order, value in enumerate((0.0, 0.0, 0.0, 10.0))})
+    assert one is not None
+    assert (one.value, one.low) == (0.0, None)  # without the highest and the lowest quarter, as with several seeds
 
 
 # learners from elsewhere ----------------------------------------------------------------------------------------------
@@ -264,6 +297,23 @@ def test_a_learner_that_does_not_do_what_is_asked_is_told_so(tmp_path: Path, old
     )
     with np.errstate(invalid="ignore"), pytest.raises(MetaMapError, match=sentence):
         try_learner(settings)
+
+
+def test_learners_do_not_get_each_others_modules(tmp_path: Path) -> None:
+    text = (EXAMPLE / "random_search.py").read_text()
+    learners = []
+    for name in ("one", "two"):
+        (tmp_path / name / "parts").mkdir(parents=True)
+        (tmp_path / name / "utils.py").write_text(f"class Helper:\n    name = {name!r}\n")
+        (tmp_path / name / "parts" / "inner.py").write_text(f"NAME = {name!r}\n")  # a package without __init__.py
+        beside = "import utils\nfrom parts import inner\n"
+        main = text.replace("import numpy as np", f"import numpy as np\n{beside}")
+        (tmp_path / name / "learner.py").write_text(f"{main}\n    helper, inner = utils.Helper(), inner\n")
+        settings = ExternalSettings(entry="learner:RandomSearch", folder=str(tmp_path / name))
+        learners.append(cast(Any, make_external(settings, 0)))
+        assert pickle.dumps(learners[-1].helper)  # finds the class by the name of its module
+    assert [learner.helper.name for learner in learners] == ["one", "two"]
+    assert [learner.inner.NAME for learner in learners] == ["one", "two"]
 
 
 def test_an_unknown_algorithm_teaches() -> None:

@@ -69,6 +69,8 @@ def test_recovery_by_hand() -> None:
     assert recovery_time(X, OURS[0], 0.5) == 100
     assert recovery_time(X, OURS[0], 0.2) == 0
     assert recovery_time(X, OURS[0], 0.9) == 301  # never
+    with pytest.raises(MetaMapError, match="PR needs the score on the task when it was last learnt"):
+        recovery_time(X, OURS[0], np.nan)
 
 
 def test_performance_recovery_is_minus_the_theil_sen_slope_averaged_over_tasks() -> None:

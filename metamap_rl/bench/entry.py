@@ -41,6 +41,11 @@ __all__ = [
 METHODS = ("learn", "policy", "save")
 """What a class must have."""
 
+_PREFIX = "metamap_bench_"
+"""How the names of learners' main modules begin."""
+_FOLDER = "__metamap_folder__"
+"""Where a learner's main module says in which folder it lies."""
+
 
 class Policy(Protocol):
     """Stable-Baselines3's ``predict``, for several observations at once."""
@@ -175,13 +180,16 @@ def _load(entry: _Entry, folder: Path | None) -> Any:
         if folder is None:
             module = importlib.import_module(entry.module)
         else:
+            folder = folder.resolve()
             path = folder.joinpath(*entry.module.split(".")).with_suffix(".py")
             # A name of its own: two learners may both have a `learner.py`.
-            name = f"metamap_bench_{abs(hash(str(path.resolve())))}"
+            name = f"{_PREFIX}{abs(hash(str(path)))}"
             spec = importlib.util.spec_from_file_location(name, path)
             if not path.is_file() or spec is None or spec.loader is None:
                 raise MetaMapError(f"{path}: no such file")
             module = importlib.util.module_from_spec(spec)
+            _forget_helpers()
+            setattr(module, _FOLDER, folder)
             sys.modules[name] = module
             sys.path.insert(0, str(folder))  # for what it imports from beside it
             try:
@@ -193,3 +201,23 @@ def _load(entry: _Entry, folder: Path | None) -> Any:
     if not hasattr(module, entry.name):
         raise MetaMapError(f"{entry.module}: there is no {entry.name} in it")
     return getattr(module, entry.name)
+
+
+def _forget_helpers() -> None:
+    """Take what learners loaded earlier have imported from beside them out of ``sys.modules``.
+
+    Two learners may both have a `utils.py`. Modules stay there until the next learner is loaded, since pickling, and an
+    import within a method, look them up by name; a learner that has imported them keeps them anyway.
+    """
+    mains = {name for name in sys.modules if name.startswith(_PREFIX)}
+    folders = [vars(sys.modules[name])[_FOLDER] for name in mains]
+    for name, module in list(sys.modules.items()):
+        if name not in mains and any(place.is_relative_to(folder) for place in _places(module) for folder in folders):
+            del sys.modules[name]
+
+
+def _places(module: object) -> list[Path]:
+    """The file of a module, or the folders of a package without one."""
+    names = getattr(module, "__dict__", {})  # nothing that a lazy module would have to make first
+    file = names.get("__file__")
+    return [Path(place) for place in ([file] if file else names.get("__path__") or ()) if isinstance(place, str)]

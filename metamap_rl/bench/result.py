@@ -147,7 +147,8 @@ def _recovery(cell: CellResult, R: NDArray[np.float64]) -> float | None:
     times: dict[str, list[float]] = {}
     for position, task in enumerate(cell.tasks):
         if task in last:
-            before = R[last[task] + 1, position]
+            earlier = last[task]
+            before = R[earlier + 1, earlier]  # measured whatever `evaluation.every` says, unlike [.., position]
             found = _or_none(recovery_time, cell.curve_x, matrix([cell.curves[position]])[0], before)
             times.setdefault(task, []).append(np.nan if found is None else found)
         last[task] = position

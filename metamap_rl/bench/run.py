@@ -123,6 +123,10 @@ def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSetti
             _run_cell(zoo, cell, config, external, Path(out))
     except MetaMapError as error:
         return str(error)
+    except Exception as error:
+        if external is None:
+            raise
+        return f"{type(error).__name__}: {error}"  # anything may go wrong in somebody else's code
     return ""
 
 

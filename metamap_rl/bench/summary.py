@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.result import CellResult, matrix
-from metamap_rl.statistics import bootstrap_interval
+from metamap_rl.statistics import bootstrap_interval, iqm
 from metamap_rl.stream.metrics import ap, gen, kept
 
 __all__ = ["Estimate", "Group", "Summary", "bands", "check_versions", "estimate", "refuse_versions", "summarise"]
@@ -179,7 +179,7 @@ def estimate(values: Mapping[tuple[int, int], float]) -> Estimate | None:
         scores = np.array(list(values.values()))[:, None]
     generator = np.random.default_rng(_SEED)
     if len(scores) < 2:
-        return Estimate(float(scores.mean()), None, None, len(seeds), len(orders))
+        return Estimate(iqm(scores), None, None, len(seeds), len(orders))
     found = bootstrap_interval(scores, generator, resampled="seeds", resamples=RESAMPLES)
     return Estimate(found.estimate, found.low, found.high, len(seeds), len(orders))
 

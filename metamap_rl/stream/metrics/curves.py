@@ -97,8 +97,10 @@ def recovery_time(x: ArrayLike, curve: ArrayLike, before: float) -> float:
     "Recovery time" of l2metrics, which too adds one to the experiences of a block that never recovers.
 
     Raises:
-        MetaMapError: as for `area`.
+        MetaMapError: as for `area`, or ``before`` was not measured.
     """
+    if not np.isfinite(before):
+        raise MetaMapError("PR needs the score on the task when it was last learnt, which was not measured")
     points = np.asarray(x, dtype=np.float64)
     scores = _curves(points, np.asarray(curve, dtype=np.float64)[None], "PR")[0]
     reached = np.flatnonzero(scores >= before)
