@@ -167,7 +167,7 @@ def test_cells_of_a_users_learner_know_its_code_wherever_it_lies(out: Path, tmp_
     made = cell_of(tmp_path / "old", "search").config["learner"]
     assert str(tmp_path) not in str(made)
 
-    moved = shutil.move(tmp_path / "old", tmp_path / "new")
+    moved = (tmp_path / "old").rename(tmp_path / "new")
     run_bench(config, moved, _Stops(0))  # has nothing to run
     changed = bench(learners={"search": {**entry, "alone": False, "steps": 400}})
     with pytest.raises(MetaMapError, match=r"was made with learner = .*'steps': 200"):
