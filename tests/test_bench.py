@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,6 +155,27 @@ def test_cells_of_other_settings_are_refused(out: Path) -> None:
     with pytest.raises(MetaMapError, match=r"a2c-order0-seed0: was made with learner = .*'steps': 400"):
         run_bench(bench(learners=changed), out, LocalExecutor(1))
     assert open_bench(out) == bench()
+
+
+def test_cells_of_a_users_learner_know_its_code_wherever_it_lies(out: Path, tmp_path: Path) -> None:
+    entry = {"entry": "random_search:RandomSearch", "folder": "learners/search", "steps": 200, "points": 1}
+    config = bench(learners={"search": {**entry, "alone": False}})
+    code = tmp_path / "old" / "learners" / "search" / "random_search.py"
+    shutil.copytree(EXAMPLE, code.parent)
+    (tmp_path / "old" / "bench.yaml").touch()
+    run_bench(config, tmp_path / "old", LocalExecutor(1), zoo=out / "zoo")
+    made = cell_of(tmp_path / "old", "search").config["learner"]
+    assert str(tmp_path) not in str(made)
+
+    moved = (tmp_path / "old").rename(tmp_path / "new")
+    run_bench(config, moved, _Stops(0))  # has nothing to run
+    changed = bench(learners={"search": {**entry, "alone": False, "steps": 400}})
+    with pytest.raises(MetaMapError, match=r"was made with learner = .*'steps': 200"):
+        run_bench(changed, moved, LocalExecutor(1))
+    code = moved / "learners" / "search" / "random_search.py"
+    code.write_text(code.read_text().replace("np.tanh", "np.sin"))
+    with pytest.raises(MetaMapError, match="the files of its learner have changed since it was made"):
+        run_bench(config, moved, LocalExecutor(1))
 
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:

@@ -13,9 +13,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from metamap_agents.executors import Executor
 from metamap_agents.machine import describe_machine
@@ -133,8 +136,9 @@ def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSetti
 def _run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, folder: Path) -> None:
     if external is not None:
         shutil.rmtree(folder, ignore_errors=True)  # what a run that was killed has left: they start anew
+        made = _recorded(external)  # before it runs: its code may be edited meanwhile
         result = run_external(config, external, Path(zoo), stream=cell.stream, learner=cell.learner, order=cell.order)
-        write_cell(folder, result)
+        write_cell(folder, replace(result, config={**result.config, "learner": made}))
         return
     if (folder / _MANIFEST).is_file():
         run = open_run(folder)
@@ -166,15 +170,25 @@ def _is_finished(folder: Path, config: StreamConfig, external: ExternalSettings 
     finished = (folder / CELL).is_file()
     if not finished and not (folder / _MANIFEST).is_file():
         return False
-    expected = config.resolved()
+    expected: dict[str, Any] = config.resolved()
+    found: dict[str, Any] = read_json(folder / CELL)["config"] if finished else _config_of(folder)
+    code = made_with = None
     if external is not None:
-        expected["learner"] = external.model_dump(mode="json")
-    found = read_json(folder / CELL)["config"] if finished else _config_of(folder)
+        expected["learner"] = _recorded(external)
+        code = expected["learner"].pop("files", None)
+        if isinstance(found.get("learner"), dict):
+            made_with = found["learner"].pop("files", code)  # older cells do not say
+            found["learner"]["folder"] = _name(found["learner"].get("folder"))
     other = next((key for key in expected if expected[key] != found.get(key)), None)
     if other is not None:
         raise MetaMapError(
             f"{folder}: was made with {other} = {found.get(other)!r}, not {expected[other]!r}: name another folder, "
             "or remove this cell"
+        )
+    if code != made_with:
+        raise MetaMapError(
+            f"{folder}: the files of its learner have changed since it was made: name another folder, or remove this "
+            "cell"
         )
     return finished
 
@@ -183,6 +197,29 @@ def _config_of(folder: Path) -> dict[str, object]:
     run = open_run(folder)
     run.record.close()
     return run.config.resolved()
+
+
+def _recorded(external: ExternalSettings) -> dict[str, Any]:
+    """What a cell says of a learner from elsewhere: its settings, and the files of its folder wherever that lies."""
+    settings = external.model_dump(mode="json")
+    if external.folder is None:
+        return settings
+    return {**settings, "folder": _name(external.folder), "files": _digest(Path(external.folder))}
+
+
+def _name(folder: str | None) -> str | None:
+    return None if folder is None else Path(folder).name
+
+
+def _digest(folder: Path) -> str:
+    """SHA-256 of the names and bytes of all files of a folder but hidden ones and what Python has compiled."""
+    total = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
+            content = hashlib.sha256(path.read_bytes()).hexdigest()
+            total.update(f"{'/'.join(parts)} {content}\n".encode())
+    return total.hexdigest()
 
 
 def _absolute(external: ExternalSettings | None, out: Path) -> ExternalSettings | None:
