@@ -258,6 +258,10 @@ class Family(ABC):
     def sample(self, split: str, count: int, seed: int | np.random.Generator) -> list[Task]:
         """Draw tasks of a split.
 
+        Discrete parameters are dealt out so that splits share no combination. Numbers are rounded to six decimals: of
+        one parameter alone, two splits rarely draw the same value; a zoo keeps such a task in the first split
+        (`metamap_rl.workflow.TaskCounts`).
+
         Args:
             split: "train", "validation", "test-in" or "test-out".
             count: number of tasks.
