@@ -80,7 +80,7 @@ class TuningConfig:
     """First iterations in which only the critic learns, so that theta does not follow an ignorant one."""
     reading_coefficient: float = 0.0
     """Share of telling a task's true coordinates from z, as in training on a survey, of a mapper that reads any. With 0
-    the reader stays, and what it says drifts with z; with 1 it did reacher-goal more harm than the policy gradient."""
+    the reader stays, and what it says drifts with z."""
     discount: float | None = None
     """Gamma; None takes that of the family's recipes."""
     trace: float = 0.95
