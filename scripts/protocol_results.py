@@ -1,10 +1,11 @@
 """Make docs/results.md, its numbers and its figures from directories of runs of `metamap evaluate`.
 
 Several runs may hold different families; what they share (steps of D, episodes, probe, mapper) must be the same. Writes
-the page, and beside it a folder of the page's name with the JSON documents (all raw returns) and the figures.
+the page, and beside it a folder of the page's name with the JSON documents (all raw returns) and the figures; brings
+the tables of other pages up to date.
 
     metamap evaluate scripts/protocol/full.yml --zoo runs/zoo --out runs/protocol
-    python scripts/protocol_results.py runs/protocol --out docs/results.md
+    python scripts/protocol_results.py runs/protocol --out docs/results.md --into README.md
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_rl.protocol import open_run
 from metamap_rl.protocol.report import summarise_runs
 from metamap_rl.protocol.results import draw, markdown
+from results_table import filled, tables
 
 HEAD = """# Results
 
@@ -61,11 +63,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", type=Path, help="directories of runs")
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"), help="the page")
+    parser.add_argument("--into", nargs="+", type=Path, default=[], help="pages with tables to bring up to date")
     arguments = parser.parse_args()
     if arguments.out.suffix != ".md":
         parser.error(f"--out expects a name that ends in .md, got {arguments.out}")
     try:
         make(arguments.runs, arguments.out)
+        made = tables(arguments.out.with_suffix(""))
+        for page in arguments.into:
+            write_bytes(page, filled(page.read_text(encoding="utf-8"), made).encode())
     except MetaMapError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
