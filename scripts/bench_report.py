@@ -97,7 +97,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the JSON document goes")
     arguments = parser.parse_args()
     if arguments.out is not None:
-        claim_output(arguments.out)
+        claim_output(arguments.out, overwrite=True)
     with tempfile.TemporaryDirectory() as folder:
         cells = made_up_cells(Path(folder), arguments.cells)
         page = arguments.keep or Path(folder, "report.html")

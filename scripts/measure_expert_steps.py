@@ -122,7 +122,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the JSON document goes")
     arguments = parser.parse_args()
     if arguments.out is not None:
-        claim_output(arguments.out)
+        claim_output(arguments.out, overwrite=True)
     jobs = []
     for directory in arguments.runs:
         run = open_run(directory)

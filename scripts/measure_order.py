@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="where the JSON document goes")
     arguments = parser.parse_args()
     if arguments.out is not None:
-        claim_output(arguments.out)
+        claim_output(arguments.out, overwrite=True)
     one, other = (by_learner(folder, arguments.metric) for folder in arguments.folders)
     shared = [learner for learner in one if learner in other]
     if len(shared) < 2:
