@@ -308,6 +308,7 @@ def test_a_learner_of_ones_own_is_tried_and_taken_in(tmp_path: Path) -> None:
         ("noise=0.3", "loudness=0.3", "cannot be made with these settings"),
         ("class RandomSearch", "class Other", "there is no RandomSearch in it"),
         ("import numpy as np", "import nunpy as np", "cannot be imported"),
+        ("steps // horizon", "1 // 0", r"fails in a trial with ZeroDivisionError: .* \(random_search\.py, line \d+\)"),
     ],
 )
 def test_a_learner_that_does_not_do_what_is_asked_is_told_so(tmp_path: Path, old: str, new: str, sentence: str) -> None:

@@ -67,6 +67,14 @@ def test_a_run_tells_how_it_goes_and_how_it_ended(folder: Path, tmp_path: Path, 
     assert comparable(tmp_path / "run") == comparable(folder / "whole")
 
 
+def test_a_cache_that_is_a_file_leaves_nothing_behind(folder: Path, tmp_path: Path, capsys: Output) -> None:
+    (tmp_path / "zoo").write_text("")
+    command = ["stream", "run", str(folder / "tiny.yaml"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--zoo", str(tmp_path / "zoo")]) == 2
+    assert "expected the folder of an expert cache, it is a file" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_json_is_one_document_and_nothing_else(folder: Path, tmp_path: Path, capsys: Output) -> None:
     assert main(["stream", "run", *arguments(folder, tmp_path / "run"), "--json"]) == 0
     out, err = capsys.readouterr()

@@ -14,7 +14,14 @@ from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.bench.config import bench_to_yaml, load_bench
-from metamap_rl.bench.entry import ExternalSettings, LearnerFolder, StreamLearner, make_external, read_folder
+from metamap_rl.bench.entry import (
+    ExternalSettings,
+    LearnerFolder,
+    StreamLearner,
+    describe_error,
+    make_external,
+    read_folder,
+)
 from metamap_rl.bench.external import CountedEnv
 
 __all__ = ["add_learner", "try_learner"]
@@ -60,8 +67,18 @@ def try_learner(settings: ExternalSettings, seed: int = 0) -> None:
     Raises:
         MetaMapError: what it does not do, in one sentence.
     """
-    learner = make_external(settings, seed)
     what = settings.entry or settings.sb3
+    assert what is not None  # checked by ExternalSettings
+    try:
+        _try(make_external(settings, seed), what, seed)
+    except MetaMapError:
+        raise
+    except Exception as error:  # anything may go wrong in somebody else's code
+        raise MetaMapError(f"{what}: fails in a trial with {describe_error(error)}") from error
+
+
+def _try(learner: StreamLearner, what: str, seed: int) -> None:
+    """The trial itself."""
     for name in _FAMILIES:
         task = get_family(name).sample("train", 1, seed)[0]
         env = CountedEnv(task)

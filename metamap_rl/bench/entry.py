@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ __all__ = [
     "LearnerFolder",
     "Policy",
     "StreamLearner",
+    "describe_error",
     "is_external",
     "make_external",
     "read_folder",
@@ -133,6 +135,13 @@ class _Entry:
 def is_external(settings: Mapping[str, Any]) -> bool:
     """Whether a learner's settings are those of one that is not the mapper's."""
     return "sb3" in settings or "entry" in settings
+
+
+def describe_error(error: Exception) -> str:
+    """What went wrong in somebody else's code, and in which of its lines, as one sentence."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}"
 
 
 def read_folder(folder: Path) -> LearnerFolder:

@@ -25,7 +25,7 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.storage import library_versions, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.config import BenchConfig, Cell, bench_to_yaml, load_bench
-from metamap_rl.bench.entry import ExternalSettings
+from metamap_rl.bench.entry import ExternalSettings, describe_error
 from metamap_rl.bench.external import run_external
 from metamap_rl.bench.result import CELL, CellResult, of_run, read_cell, write_cell
 from metamap_rl.stream.config import StreamConfig
@@ -129,7 +129,7 @@ def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSetti
     except Exception as error:
         if external is None:
             raise
-        return f"{type(error).__name__}: {error}"  # anything may go wrong in somebody else's code
+        return describe_error(error)  # anything may go wrong in somebody else's code
     return ""
 
 

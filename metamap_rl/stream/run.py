@@ -139,9 +139,12 @@ def start(
         stop_requested: asked between stages; True ends the run there, to be resumed.
 
     Raises:
-        MetaMapError: the directory is not free, an empty stream, or a stage failed and the config says to stop.
+        MetaMapError: the directory is not free, the cache is a file, an empty stream, or a stage failed and the config
+            says to stop.
     """
     root = _claim(Path(out))
+    if zoo is not None and Path(zoo).is_file():
+        raise MetaMapError(f"{zoo}: expected the folder of an expert cache, it is a file")
     coming = _coming(config, tasks)
     held_out = _held_out(config, [arrival.task for arrival in coming])
     root.mkdir(parents=True, exist_ok=True)
