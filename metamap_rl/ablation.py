@@ -59,6 +59,8 @@ class Cell(Settings):
     context_size: Annotated[Whole, Field(ge=2)] = 32
     hidden: Annotated[Whole, Field(ge=1)] = 128
     """Width of the hypernetwork's hidden layers."""
+    bottleneck: bool = False
+    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey."""
     seed: Annotated[Whole, Field(ge=0)] = 0
 
     @property
@@ -81,6 +83,7 @@ class Cell(Settings):
             hypernetwork=self.hypernetwork,
             context_size=self.context_size,
             hypernetwork_hidden=self.hidden,
+            bottleneck=self.bottleneck,
         )
 
 

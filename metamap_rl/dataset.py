@@ -48,7 +48,7 @@ PAIRS_SHAPES = {
     "expert_actions": "TSA",
     "parameters": "TK",
 }
-EXAMPLES_SHAPES = {"features": "TRnF", "phi": "TP", "inputs": "TSI", "targets": "TSA"}
+EXAMPLES_SHAPES = {"features": "TRnF", "phi": "TP", "inputs": "TSI", "targets": "TSA", "coordinates": "TK"}
 
 
 def transition_features(
@@ -89,6 +89,8 @@ class Batch:
     """Inputs of the experts' networks [B, S, I]."""
     targets: Tensor
     """Outputs of the experts there [B, S, A]."""
+    coordinates: Tensor | None = None
+    """True coordinates of the tasks [B, K], where they are known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,9 +109,11 @@ class Examples:
     """Inputs of the generated network, as it will get them [T, S, I]; for policies normalised observations."""
     targets: Tensor
     """Outputs of the expert there [T, S, A]."""
+    coordinates: Tensor | None = None
+    """True coordinates of the tasks [T, K], where they are known; only a mapper with a bottleneck looks at them."""
 
     def __post_init__(self) -> None:
-        shapes = {name: tuple(getattr(self, name).shape) for name in EXAMPLES_SHAPES}
+        shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors().items()}
         _check_shapes("examples", shapes, EXAMPLES_SHAPES)
 
     def __len__(self) -> int:
@@ -121,8 +125,11 @@ class Examples:
         return self
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the four fields by name."""
-        return {name: getattr(self, name).cpu().numpy() for name in EXAMPLES_SHAPES}
+        """Return the fields by name; the coordinates only where they are known."""
+        return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in EXAMPLES_SHAPES if getattr(self, name) is not None}
 
     def widened(self, inputs: Tensor, targets: Tensor) -> Examples:
         """Return the same tasks with more inputs [T, S', I] and what the experts answer to them [T, S', A].
@@ -161,6 +168,7 @@ class Examples:
             phi=self.phi[chosen],
             inputs=self.inputs[row, state],
             targets=self.targets[row, state],
+            coordinates=None if self.coordinates is None else self.coordinates[chosen],
         )
 
 
@@ -280,6 +288,7 @@ class Pairs:
             phi=torch.tensor(self.phi),
             inputs=torch.from_numpy(inputs),
             targets=torch.tensor(self.expert_actions),
+            coordinates=torch.tensor(self.parameters),
         )
 
     def save(self, path: Path) -> None:
@@ -313,8 +322,8 @@ def _check_shapes(
 ) -> None:
     """Check that axes with the same letter have the same size, at least 1; name the first field that does not fit."""
     known = dict(sizes or {})
-    for name, axes in letters.items():
-        shape = shapes[name]
+    for name, shape in shapes.items():
+        axes = letters[name]
         for axis, size in zip(axes, shape, strict=False):
             known.setdefault(axis, size)
         expected = tuple(known.get(axis, axis) for axis in axes)

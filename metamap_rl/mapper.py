@@ -23,6 +23,7 @@ from metamap_envs.settings import STRICT, Whole, parse
 from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
+from metamap_rl.encoders.parts import bounded_head
 from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
 from metamap_rl.probe import packed_probe, unpacked_probe
 from metamap_rl.scales import Scales
@@ -51,6 +52,9 @@ class MapperConfig:
     """Width of the encoder's hidden layers."""
     hypernetwork_hidden: Whole = 128
     """Width of the hypernetwork's hidden layers."""
+    bottleneck: bool = False
+    """Whether the hypernetwork sees of z only the task's coordinates, as read from it: a smooth function of a few
+    numbers is learned from fewer experts than one of all of z. Needs a survey, which teaches to read."""
 
     def __post_init__(self) -> None:
         ENCODERS.get(self.encoder)
@@ -73,7 +77,9 @@ class MapperConfig:
 class Mapper(nn.Module):
     """``phi_hat = phi_0 + weight_scale * hypernetwork(encoder(standardised D), phi_0 / weight_scale)``.
 
-    Before training it answers phi_0, exactly, and after training it still does where D is empty.
+    With a bottleneck the hypernetwork is given nothing but the coordinates that a linear reader finds in the encoder's
+    z, embedded again, and learns from true ones, as the base policy of RMA does (Kumar et al. 2021). Before training it
+    answers phi_0, exactly, and after training it still does where D is empty.
 
     Args:
         config: its shape.
@@ -83,6 +89,9 @@ class Mapper(nn.Module):
         probe: how D is collected, an opaque JSON document kept with the artifact.
         coordinates: names of the K coordinates of a task that z is read for (see `metamap_rl.survey`); may be none.
         seed: seed of the initial parameters; torch's global generator is left as it was.
+
+    Raises:
+        MetaMapError: a bottleneck of no coordinates.
     """
 
     phi_0: Tensor
@@ -104,6 +113,10 @@ class Mapper(nn.Module):
         seed: int = 0,
     ) -> None:
         super().__init__()
+        if config.bottleneck and not coordinates:
+            raise MetaMapError(
+                "bottleneck: expected a survey, from which the mapper learns to read coordinates; got none"
+            )
         self.config = config
         self.base = base
         self.family = family
@@ -121,7 +134,7 @@ class Mapper(nn.Module):
         # seeded for them here and put back, the one place where it is touched.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder, self.hypernetwork, self.reader = _networks(
+            self.encoder, self.hypernetwork, self.reader, self.embedder = _networks(
                 config, self.feature_size, base.spec, len(self.coordinates)
             )
 
@@ -140,6 +153,10 @@ class Mapper(nn.Module):
         """
         if self.config != other.config:
             raise MetaMapError(f"mappers that share a core need one shape, got {self.config} and {other.config}")
+        if self.config.bottleneck:
+            raise MetaMapError(
+                "bottleneck: mappers of different families cannot share a core, their coordinates differ"
+            )
         self.encoder.share_core(other.encoder)
         self.hypernetwork.share_core(other.hypernetwork)
 
@@ -175,13 +192,25 @@ class Mapper(nn.Module):
 
     def change(self, z: Tensor) -> Tensor:
         """Return what contexts z [B, Z] change of the base policy's weights, phi_hat - phi_0 [B, P]."""
+        if self.config.bottleneck:
+            return self._of_coordinates(self.reader(z))
+        return self._of_context(z)
+
+    def told(self, coordinates: Tensor) -> Tensor:
+        """Return phi_hat [B, P] for tasks whose true coordinates [B, K] are known; only with a bottleneck."""
+        return self.phi_0 + self._of_coordinates((coordinates - self.coordinate_mean) / self.coordinate_std)
+
+    def _of_coordinates(self, standardised: Tensor) -> Tensor:
+        return self._of_context(self.embedder(standardised))
+
+    def _of_context(self, z: Tensor) -> Tensor:
         return self.weight_scale * self.hypernetwork(z, self.phi_0 / self.weight_scale)
 
     def read(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what z says of the task, its coordinates [B, K] in their own units, from feature rows [B, n, F].
 
-        A by-product of training the encoder: good for telling people and checks what D was taken for. The
-        policy does not depend on it. K is 0 for a mapper trained without a survey.
+        A by-product of training the encoder: good for telling people and checks what D was taken for. Without a
+        bottleneck the policy does not depend on it. K is 0 for a mapper trained without a survey.
         """
         read: Tensor = self.coordinate_mean + self.coordinate_std * self.reader(self.encode(features, mask))
         return read
@@ -336,17 +365,23 @@ def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray
 
 def _networks(
     config: MapperConfig, feature_size: int, spec: PolicySpec, coordinate_count: int
-) -> tuple[Encoder, Hypernetwork, nn.Module]:
-    """Build the networks of a mapper: encoder, hypernetwork and reader, z to standardised coordinates."""
+) -> tuple[Encoder, Hypernetwork, nn.Module, nn.Module]:
+    """Build a mapper's encoder, hypernetwork, reader (z to standardised coordinates) and embedder (coordinates to z).
+
+    A reader without coordinates and an embedder without a bottleneck have no parameters.
+    """
     encoder = ENCODERS.get(config.encoder)(feature_size, config.context_size, config.encoder_hidden)
     hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, spec, config.hypernetwork_hidden)
     # Linear: what z says of the task lies open in it, for the hypernetwork as well.
     reader = nn.Linear(config.context_size, coordinate_count) if coordinate_count else _Nothing()
-    return encoder, hypernetwork, reader
+    embedder = (
+        bounded_head(coordinate_count, config.context_size, config.encoder_hidden) if config.bottleneck else _Nothing()
+    )
+    return encoder, hypernetwork, reader, embedder
 
 
 class _Nothing(nn.Module):
-    """The reader of a mapper without coordinates: [B, Z] to [B, 0]."""
+    """The reader of a mapper without coordinates, [B, Z] to [B, 0], and the embedder of one without a bottleneck."""
 
     def forward(self, z: Tensor) -> Tensor:
         return z[:, :0]
@@ -362,7 +397,7 @@ def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[
             networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
     except (RuntimeError, TypeError) as error:  # torch's words for a number that is too large
         raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of a size that there is not") from error
-    parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
+    parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader", "embedder"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
     described = manifest.get("check")
     check = {} if described is None else SelfCheck.shapes(described, spec, config.context_size)
     return {

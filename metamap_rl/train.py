@@ -188,6 +188,7 @@ def train(
     for what, part in (("training set", examples), ("validation set", held_out)):
         if part is not None:
             _check_fit(base, part, what, feature_size=mapper.feature_size)
+            _check_told(mapper, part, what)
     state = _new_state(mapper, config)
     identity = _identity(config, mapper, examples, held_out, survey) if checkpoint is not None else {}
     if checkpoint is not None and checkpoint.exists():
@@ -199,9 +200,10 @@ def train(
 
     loss_function = LOSSES.get(config.loss)
     while state.update < config.steps:
-        # Step 3: forward. Each D of a batch of tasks goes in, weights phi_hat come out.
+        # Step 3: forward. Each D of a batch of tasks goes in, weights phi_hat come out. Through a bottleneck the true
+        # coordinates go in instead: reading them from D is learned from the survey alone (step 4).
         batch = _next_batch(state, examples, config)
-        phi_hat = mapper(batch.features)
+        phi_hat = _generated(mapper, batch)
 
         # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour; how far z is from telling the tasks
         # of a survey apart, and from what else it is to be good for.
@@ -325,6 +327,13 @@ def _check_fit(base: BasePolicy, examples: Examples, what: str, feature_size: in
             raise MetaMapError(f"{what}: expected {wanted} {name}, got {found}")
 
 
+def _check_told(mapper: Mapper, examples: Examples, what: str) -> None:
+    """Refuse tasks whose coordinates a mapper with a bottleneck cannot be told."""
+    wanted, found = len(mapper.coordinates), 0 if examples.coordinates is None else examples.coordinates.shape[-1]
+    if mapper.config.bottleneck and found != wanted:
+        raise MetaMapError(f"bottleneck: expected {wanted} coordinates for each task of the {what}, got {found}")
+
+
 def _identity(
     config: TrainConfig, mapper: Mapper, examples: Examples, held_out: Examples | None, survey: Survey | None
 ) -> dict[str, Any]:
@@ -349,6 +358,15 @@ def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> B
         states=config.states_per_task,
         from_start=config.from_start,
     )
+
+
+def _generated(mapper: Mapper, batch: Batch) -> Tensor:
+    """Weights [B, P] for a batch of tasks: from D, or from true coordinates where the mapper has a bottleneck."""
+    if not mapper.config.bottleneck:
+        phi_hat: Tensor = mapper(batch.features)
+        return phi_hat
+    assert batch.coordinates is not None, "checked by _check_told"
+    return mapper.told(batch.coordinates)
 
 
 def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length: int) -> Tensor:

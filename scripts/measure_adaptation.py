@@ -47,7 +47,8 @@ def train_seeds(
         mappers.append(train(pairs, zoo.base, validation=held_out, survey=survey, mapper_config=mapper, **about))
         seconds.append(time.perf_counter() - started)
         told, told_held_out = told_examples(pairs, zoo.base), told_examples(held_out, zoo.base)
-        oracles.append(train(told, zoo.base, validation=told_held_out, mapper_config=mapper, **about))
+        told_shape = replace(mapper, bottleneck=False)
+        oracles.append(train(told, zoo.base, validation=told_held_out, mapper_config=told_shape, **about))
         print(f"{zoo.family.name}: {config.loss}, seed {seed}: {seconds[-1]:.0f} s", file=sys.stderr, flush=True)
     return {"mappers": mappers, "oracles": oracles, "seconds": seconds}
 
@@ -58,7 +59,10 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     zoo = Zoo.open(arguments.zoo_root / arguments.family)
     probe = PROBES.get(arguments.probe)()
     shape = MapperConfig(
-        encoder=arguments.encoder, hypernetwork=arguments.hypernetwork, hypernetwork_hidden=arguments.hidden
+        encoder=arguments.encoder,
+        hypernetwork=arguments.hypernetwork,
+        hypernetwork_hidden=arguments.hidden,
+        bottleneck=arguments.bottleneck,
     )
     losses = {}
     for loss in arguments.losses:
@@ -116,6 +120,7 @@ def main() -> None:
     parser.add_argument("--encoder", default=MapperConfig().encoder)
     parser.add_argument("--hypernetwork", default=MapperConfig().hypernetwork)
     parser.add_argument("--hidden", type=int, default=MapperConfig().hypernetwork_hidden)
+    parser.add_argument("--bottleneck", action="store_true", help="the hypernetwork sees read coordinates only")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--rounds", type=int, default=1, choices=[1, 2], help="2 measures the second round too")
     parser.add_argument("--threads", type=int, default=1, help="of torch")

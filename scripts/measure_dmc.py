@@ -69,7 +69,10 @@ def told_parent(zoo: Zoo, evaluation: Evaluation) -> NDArray[np.float64]:
 def measure(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """All methods on the unseen settings of one family."""
     zoo = Zoo.open(arguments.zoo_root / family)
-    config, shape = TrainConfig(loss=arguments.loss, steps=arguments.updates), MapperConfig()
+    config, shape = (
+        TrainConfig(loss=arguments.loss, steps=arguments.updates),
+        MapperConfig(bottleneck=arguments.bottleneck),
+    )
     probe = PROBES.get(arguments.probe)()
     trained = train_seeds(zoo, probe, config, shape, arguments.seeds, arguments.survey_tasks)
     evaluation = evaluate_mappers(
@@ -118,6 +121,7 @@ def main() -> None:
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--probe", default="base-policy")
     parser.add_argument("--survey-tasks", type=int, default=SURVEY_TASKS, help="rollouts without experts; 0: no survey")
+    parser.add_argument("--bottleneck", action="store_true", help="the hypernetwork sees read coordinates only")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--out", type=Path, help="also write the document here")

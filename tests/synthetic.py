@@ -18,6 +18,7 @@ from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl.dataset import Pairs, transition_features
 from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.pairs import task_coordinates
 from metamap_rl.scales import Scales
 
 FAMILY = "reacher-goal"
@@ -71,7 +72,7 @@ def pairs(count: int, seed: int) -> Pairs:
         phi=phi,
         states=states,
         expert_actions=forward(SPEC, torch.from_numpy(phi), inputs).numpy(),
-        parameters=np.array([task.values for task in tasks], dtype=np.float32),
+        parameters=task_coordinates(tasks),
     )
 
 

@@ -28,7 +28,7 @@ from metamap_rl.protocol import METHODS, ProtocolConfig, load_protocol, open_run
 from metamap_rl.protocol.learning import Lesson, lessons, steps_to, take
 from metamap_rl.protocol.methods.maml import MAML
 from metamap_rl.protocol.problem import Problem
-from metamap_rl.protocol.report import learning_summary, pooled
+from metamap_rl.protocol.report import learning_summary, pooled, summarise_runs
 from metamap_rl.protocol.results import write_results
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
@@ -335,6 +335,17 @@ def test_families_are_pooled_task_by_task(finished: Path) -> None:
     assert rows["mapper"]["seeds"] == 2
     assert rows["base-policy"]["seeds"] == 1
     assert len(rows["mapper"]["profile"]["share"]) == len(rows["mapper"]["profile"]["low"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [({"episodes": 7}, "episodes"), ({"settings": {**SMALL["settings"], "maml": {"inner_rate": 0.5}}}, "maml")],
+)
+def test_runs_of_other_settings_are_not_pooled(finished: Path, changes: dict[str, Any], what: str) -> None:
+    one = open_run(finished)
+    other = replace(one, config=one.config.model_copy(update=changes))
+    with pytest.raises(MetaMapError, match=f"were run with different .*{what}"):
+        summarise_runs([one, other])
 
 
 def test_the_command_from_config_to_tables(zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

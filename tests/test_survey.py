@@ -126,3 +126,66 @@ def test_a_survey_is_made_in_the_simulator(tiny_zoo: Zoo) -> None:
     drawn = tiny_zoo.family.space.coordinates(np.stack([t.values for t in tiny_zoo.tasks("test-in", 4)]))
 
     assert not any((survey.coordinates.numpy() == row).all(axis=1).any() for row in drawn)
+
+
+# ------------------------------------------------------------------------------------------------- bottleneck
+
+
+NARROW = dataclasses.replace(SMALL, bottleneck=True)
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Mapper:
+    config = TrainConfig(steps=300, batch_tasks=8, states_per_task=32, lengths=(10, 40))
+    survey = survey_of_pairs(256, 1)
+    return train(pairs(8, 0), base_policy(), family=FAMILY, config=config, mapper_config=NARROW, survey=survey)
+
+
+def test_through_a_bottleneck_only_the_coordinates_count(narrow: Mapper) -> None:
+    z = torch.randn(1, SMALL.context_size, generator=torch.Generator().manual_seed(0))
+    weight = narrow.reader.weight  # type: ignore[union-attr]
+    _, _, directions = torch.linalg.svd(weight.detach(), full_matrices=True)  # the last ones are not read
+    with torch.no_grad():
+        unread, read = narrow.change(z + 3 * directions[-1]), narrow.change(z + 3 * directions[0])
+        change = narrow.change(z)
+    torch.testing.assert_close(unread, change, atol=1e-4, rtol=1e-4)
+    assert (read - change).abs().max() > 1e-2
+
+
+def test_a_mapper_with_a_bottleneck_learns_the_map(narrow: Mapper) -> None:
+    unseen = pairs(24, 7)
+    generated = np.stack([narrow.generate(rollout_of(unseen, index)) for index in range(24)])
+    left = np.square(generated - unseen.phi).mean() / np.square(base_policy().phi - unseen.phi).mean()
+    assert left < 0.5
+    assert np.array_equal(narrow.generate(rollout_of(unseen, 0, length=0)), base_policy().phi)
+
+
+def test_the_artifact_keeps_the_bottleneck(narrow: Mapper, tmp_path: Path) -> None:
+    narrow.save(tmp_path / "mapper")
+    loaded = Mapper.load(tmp_path / "mapper")
+    assert loaded.config.bottleneck
+    rollout = rollout_of(pairs(3, 0), 0)
+    assert np.array_equal(loaded.generate(rollout), narrow.generate(rollout))
+
+
+def test_a_bottleneck_of_nothing_is_refused() -> None:
+    with pytest.raises(MetaMapError, match="bottleneck: expected a survey"):
+        train(pairs(4, 0), base_policy(), family=FAMILY, config=TrainConfig(steps=1), mapper_config=NARROW)
+
+
+def test_a_bottleneck_needs_to_be_told(narrow: Mapper) -> None:
+    untold = dataclasses.replace(pairs(4, 0).examples(base_policy()), coordinates=None)
+    with pytest.raises(MetaMapError, match="expected 3 coordinates for each task of the training set, got 0"):
+        train(
+            untold,
+            base_policy(),
+            family=FAMILY,
+            config=TrainConfig(steps=1),
+            mapper_config=NARROW,
+            survey=survey_of_pairs(8, 0),
+        )
+
+
+def test_robots_with_bottlenecks_share_no_core(narrow: Mapper) -> None:
+    with pytest.raises(MetaMapError, match="cannot share a core"):
+        narrow.share_core(narrow)

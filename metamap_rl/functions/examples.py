@@ -59,7 +59,7 @@ def _targets(family: FunctionFamily, episodes: Episodes, base: BasePolicy) -> Te
     return torch.tensor(base.phi).expand(len(episodes), -1) if solved is None else solved
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class _Fresh(Examples):
     """Examples whose every batch is made of new tasks; those that it holds set the units and say the shapes."""
 
@@ -95,4 +95,4 @@ class FreshTasks:
             generator, tasks=_UNITS_TASKS, points=self.points, queries=self.points, split="train"
         )
         held = as_examples(self.family, episodes, base)
-        return _Fresh(held.features, held.phi, held.inputs, held.targets, self.family, base)
+        return _Fresh(held.features, held.phi, held.inputs, held.targets, family=self.family, base=base)

@@ -41,6 +41,8 @@ class MapperSettings(Settings):
     context_size: Annotated[Whole, Field(ge=2)] = MapperConfig().context_size
     hidden: Annotated[Whole, Field(ge=1)] = MapperConfig().hypernetwork_hidden
     """Width of the hypernetwork."""
+    bottleneck: bool = False
+    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey. The oracle has none."""
 
     def shape(self, **changes: Any) -> MapperConfig:
         """The mapper's shape."""
@@ -49,6 +51,7 @@ class MapperSettings(Settings):
             "hypernetwork": self.hypernetwork,
             "context_size": self.context_size,
             "hypernetwork_hidden": self.hidden,
+            "bottleneck": self.bottleneck,
         }
         return MapperConfig(**{**shared, **changes})
 

@@ -31,7 +31,7 @@ def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
     """Everything about one run, or several of different families, as plain JSON values, raw returns included.
 
     Raises:
-        MetaMapError: no run, runs with different settings of what they share, or a family in two of them.
+        MetaMapError: no run, runs with different settings of what they share or of a method, or a family in two.
     """
     if not runs:
         raise MetaMapError("there is no run to summarise")
@@ -40,6 +40,9 @@ def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
         for key in SHARED:
             if getattr(run.config, key) != getattr(runs[0].config, key):
                 raise MetaMapError(f"{run.root} and {runs[0].root} were run with different {key}")
+        for name in run.config.methods:
+            if name in runs[0].config.methods and run.config.method(name) != runs[0].config.method(name):
+                raise MetaMapError(f"{run.root} and {runs[0].root} were run with different settings of {name}")
         for family in run.families():
             if family.name in families:
                 raise MetaMapError(f"{family.name!r} is in {families[family.name][1].root} and in {run.root}")

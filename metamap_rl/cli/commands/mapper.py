@@ -82,6 +82,9 @@ class TrainMapper(Command):
     context_size: Annotated[int, arg(metavar="N")] = 32
     """Size of what lies between the two."""
 
+    bottleneck: bool = False
+    """Let the second see nothing but the parameters that the first reads: for a few experts. Needs survey tasks."""
+
     rounds: Annotated[int, arg(metavar="N")] = 0
     """How often states of the generated policies are added to what the mapper learns from (DAgger)."""
 
@@ -112,6 +115,8 @@ class TrainMapper(Command):
             raise MetaMapError(f"--members expects 1 or more, got {self.members}")
         if self.survey_tasks < 0:
             raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
+        if self.bottleneck and not self.survey_tasks:
+            raise MetaMapError("--bottleneck expects --survey-tasks above 0: they teach to read the parameters")
         calibration = _calibration(self.calibration_tasks, self.seed)
         checkpoint = _checkpoint_beside(self.out)
         zoo = Zoo.open(self.zoo)
@@ -172,7 +177,12 @@ class TrainMapper(Command):
             auxiliary_coefficient=self.auxiliary_coefficient,
             seed=self.seed,
         )
-        shape = MapperConfig(encoder=self.encoder, hypernetwork=self.hypernetwork, context_size=self.context_size)
+        shape = MapperConfig(
+            encoder=self.encoder,
+            hypernetwork=self.hypernetwork,
+            context_size=self.context_size,
+            bottleneck=self.bottleneck,
+        )
         settings = read_numbers(self.probe_settings, "--probe-settings", _whole_or_float)
         document: dict[str, Any] = {"name": self.probe, **settings}
         return config, shape, probe_from_json(document | ({"guide": self.guide} if self.guide else {}))

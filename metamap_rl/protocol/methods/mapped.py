@@ -115,7 +115,7 @@ class Oracle(Method):
             problem.base,
             validation=told_examples(problem.validation_pairs, problem.base),
             config=settings.training(seed),
-            mapper_config=settings.shape(),
+            mapper_config=settings.shape(bottleneck=False),
             **problem.about,
         )
         scores = []
