@@ -99,6 +99,8 @@ class Row:
     expert: float
     gap_closed: float | None
     milliseconds: float
+    unserved: tuple[int, ...]
+    """Those of the lengths of D at which the mapper's self-check would serve the base policy instead."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ class Measured:
 
     def policy(self, task: int, steps: int) -> AdaptedPolicy:
         """The policy generated for a task from the first steps of its D: the very one that was measured."""
-        return adapt(self.subject.mapper, self.rollouts[task], steps=steps)
+        return adapt(self.subject.mapper, self.rollouts[task], steps=steps, check=False)
 
 
 def bundled_subjects(families: Sequence[str], tasks: int, seed: int) -> list[Subject]:
@@ -234,17 +236,26 @@ def measure(subject: Subject, on_method: Callable[[str], None] | None = None) ->
         rollouts = [evaluation.rollouts.rollout(index) for index in range(len(experts))]
         times = [[adapt(mapper, rollout).adaptation.milliseconds for _ in range(_TIMINGS)] for rollout in rollouts]
     milliseconds = [statistics.median(row) for row in times]
-    return Measured(subject, evaluation, _rows(evaluation, milliseconds), tuple(rollouts))
+    unserved = [tuple(steps for steps in SHOWN if _falls_back(mapper, rollout.head(steps))) for rollout in rollouts]
+    return Measured(subject, evaluation, _rows(evaluation, milliseconds, unserved), tuple(rollouts))
 
 
-def _rows(evaluation: Evaluation, milliseconds: Sequence[float]) -> tuple[Row, ...]:
+def _falls_back(mapper: Mapper, rollout: Rollout) -> bool:
+    """Whether the self-check would not have the policy generated from a rollout; without one it is phi_0 anyway."""
+    verdict = mapper.judge(rollout) if len(rollout) else None
+    return verdict is not None and bool(verdict.fallback)
+
+
+def _rows(
+    evaluation: Evaluation, milliseconds: Sequence[float], unserved: Sequence[tuple[int, ...]]
+) -> tuple[Row, ...]:
     generated = {scores.steps: scores.returns[0] for scores in evaluation.methods if scores.method == "mapper"}
     rows = []
     for index, task in enumerate(evaluation.tasks):
         base, expert = float(evaluation.base[index]), float(evaluation.expert[index])
         gap = (float(generated[FILMED][index]) - base) / (expert - base) if evaluation.counted[index] else None
         returns = {steps: float(generated[steps][index]) for steps in SHOWN}
-        rows.append(Row(task.id, task.describe(), base, returns, expert, gap, milliseconds[index]))
+        rows.append(Row(task.id, task.describe(), base, returns, expert, gap, milliseconds[index], unserved[index]))
     return tuple(rows)
 
 

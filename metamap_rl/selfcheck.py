@@ -111,7 +111,8 @@ class SelfCheck:
     lengths: tuple[int, ...]
     """Transitions of D, ascending; the first is 1."""
     least_steps: int | None
-    """Transitions from which on generated policies were not worse than the base policy; None if they always were."""
+    """Transitions from which on generated policies were safe: on average not worse than the base policy, and worse on
+    few tasks; None if they were not even at the longest length."""
     noise: float
     """How much worse two measurements of one policy may look by chance, in units of the return."""
     typical: Floats
@@ -172,7 +173,7 @@ class SelfCheck:
         better = 0.5 * (1.0 + math.erf(gain / (error * math.sqrt(2.0))))
         confidence = better * math.exp(min(0.0, 1.0 - novelty))
         if self.least_steps is None:
-            reason = "this mapper's policies were worse than the base policy at every length of D"
+            reason = "calibration did not find this mapper's policies safe, not even from its longest D"
         elif steps < self.least_steps:
             reason = f"{steps} transitions are too few, at least {self.least_steps} are needed"
         elif novelty > 1.0:

@@ -171,6 +171,20 @@ def test_flags_of_all_kinds_are_known() -> None:
 
 
 @pytest.mark.parametrize(
+    "words",
+    [
+        "x --mapper m --steps 1 2 3",
+        "x --mapper m --steps 1 --steps 2 3",
+        "--steps 1 2 --mapper m --steps 3 -- x",
+        "--steps=1 x --steps=2 --mapper=m --steps=3",
+    ],
+)
+def test_a_flag_of_several_values_may_be_given_several_times(words: str) -> None:
+    found = parse(Sample, words.split(), program="metamap sample")
+    assert found == Sample(family="x", mapper=Path("m"), steps=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
     ("words", "sentence"),
     [
         ("", "missing FAMILY and --mapper"),

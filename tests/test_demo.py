@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from dataclasses import replace
@@ -10,14 +11,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+import tiny
 from metamap_agents.evaluation import EVALUATION_SEED
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError
 from metamap_rl import demo
+from metamap_rl.calibration import CalibrationConfig, calibrate
 from metamap_rl.cli import main
 from metamap_rl.demo_folder import Settings, claim_folder
 from metamap_rl.mapper import Mapper
+from metamap_rl.pretrained import save_experts
 from metamap_rl.video import record_film
 
 FILES = {"demo.json", "results.json", "return.png", "return.svg"}
@@ -32,8 +37,19 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def measured(tiny_zoo: Zoo, tiny_mapper: Mapper) -> demo.Measured:
-    return demo.measure(demo.Subject(tiny_mapper, tuple(tiny_zoo.experts("test-in"))))
+def moved(tiny_mapper: Mapper) -> Mapper:
+    """One whose policies are not the base policy, as the best of a moment's training may be."""
+    mapper = copy.deepcopy(tiny_mapper)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in mapper.hypernetwork.parameters():  # type: ignore[attr-defined]
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return mapper
+
+
+@pytest.fixture(scope="module")
+def measured(tiny_zoo: Zoo, moved: Mapper) -> demo.Measured:
+    return demo.measure(demo.Subject(moved, tuple(tiny_zoo.experts("test-in"))))
 
 
 # ------------------------------------------------------------------------------------------------ bundled mappers
@@ -114,6 +130,26 @@ def test_the_filmed_policy_is_the_measured_one(measured: demo.Measured, tmp_path
     returns = [record_film(evaluation.tasks[task], generated, seed=seed).returns[-1] for seed in seeds]
     assert video.returns[1] == pytest.approx(returns[:4])
     assert measured.rows[task].generated[50] == pytest.approx(np.mean(returns), rel=1e-3)
+
+
+def test_what_would_not_be_served_is_measured_and_filmed_and_said(
+    tiny_zoo: Zoo, moved: Mapper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mapper = copy.deepcopy(moved)
+    config = CalibrationConfig(lengths=(1, 20), usual_tasks=8, return_tasks=2, episodes=2, hidden=4, updates=2)
+    mapper.check = replace(calibrate(mapper, config), least_steps=None)
+    found = demo.measure(demo.Subject(mapper, tuple(tiny_zoo.experts("test-in"))))
+    assert [row.unserved for row in found.rows] == [(20, 50, 200)] * 3
+    assert not np.array_equal(found.policy(0, 50).phi, mapper.base.phi)
+
+    mapper.save(tmp_path / "bundles" / tiny.FAMILY)
+    save_experts(tmp_path / "bundles" / tiny.FAMILY, tiny_zoo.experts("test-in"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("metamap_rl.pretrained.PRETRAINED", tmp_path / "bundles")
+        assert main(["demo", "--no-video", "--out", str(tmp_path / "out")]) == 0
+    out = capsys.readouterr().out
+    assert len(re.findall(r"-\d+\.\d\*", out)) == 9
+    assert "*: `adapt` serves the base policy there" in out
 
 
 def test_every_method_is_announced(measured: demo.Measured) -> None:

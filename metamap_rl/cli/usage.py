@@ -10,7 +10,7 @@ import contextlib
 import io
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 __all__ = ["UsageError", "parse", "unknown"]
 
@@ -45,7 +45,7 @@ def parse(kind: type[Parsed], arguments: Sequence[str], *, program: str) -> Pars
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog=program, args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,))
+            return tyro.cli(kind, prog=program, args=_gathered(kind, arguments), config=(tyro.conf.FlagCreatePairsOff,))
     except SystemExit as stop:
         if not stop.code:
             raise
@@ -63,26 +63,50 @@ def _check_flags(kind: type[Any], arguments: Sequence[str], program: str) -> Non
             raise unknown("flag", flag, known, of=program)
 
 
-def _flags(kind: type[Any], prefix: str = "") -> Iterable[str]:
-    """All flags that tyro makes of a dataclass, those of nested dataclasses as `--outer.inner`."""
+def _gathered(kind: type[Any], arguments: Sequence[str]) -> list[str]:
+    """Give a flag of several values all that follow it: of `--set a --set b` tyro would take only the last."""
+    several = {flag: [flag] for flag, hint in _flags(kind).items() if get_origin(hint) is tuple}
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    first: list[str] = []  # what belongs to no flag
+    parts, current = [first], first
+    for argument in arguments[:end]:
+        name, equals, value = argument.partition("=")
+        flag = name.replace("_", "-")
+        if not argument.startswith("--"):
+            current.append(argument)
+        elif flag not in several:
+            current = [argument]
+            parts.append(current)
+        else:
+            if several[flag] not in parts:
+                parts.append(several[flag])
+            several[flag].extend([value] if equals else [])
+            current = first if equals else several[flag]
+    return [argument for part in parts for argument in part] + list(arguments[end:])
+
+
+def _flags(kind: type[Any], prefix: str = "") -> dict[str, Any]:
+    """All flags that tyro makes of a dataclass, with their types; those of nested dataclasses as `--outer.inner`."""
     from dataclasses import MISSING, fields, is_dataclass
 
     from tyro.conf import Positional
 
     hints = get_type_hints(kind)
     annotated = get_type_hints(kind, include_extras=True)
+    found: dict[str, Any] = {}
     for field in fields(kind):
         if not field.init or Positional in getattr(annotated[field.name], "__metadata__", ()):
             continue
         name = prefix + field.name.replace("_", "-")
         if is_dataclass(hint := hints[field.name]) and isinstance(hint, type):
-            yield from _flags(hint, f"{name}.")
+            found |= _flags(hint, f"{name}.")
         elif hint is bool and field.default is True:
-            yield f"--no-{name}"
+            found[f"--no-{name}"] = hint
         elif hint is bool and field.default is MISSING:
-            yield from (f"--{name}", f"--no-{name}")
+            found |= {f"--{name}": hint, f"--no-{name}": hint}
         else:
-            yield f"--{name}"
+            found[f"--{name}"] = hint
+    return found
 
 
 def _sentence(box: str) -> str:

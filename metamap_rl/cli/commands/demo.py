@@ -209,15 +209,17 @@ def _print_results(results: Sequence[Measured]) -> None:
         rows = [_cells(row) for row in measured.rows]
         print_table(("task", *numbers), rows, title=measured.subject.family, right=numbers)
         print()
+    if any(row.unserved for measured in results for row in measured.rows):
+        print("*: `adapt` serves the base policy there unless told not to check: the self-check is not convinced\n")
     if any(row.gap_closed is None for measured in results for row in measured.rows):
         print("-: the expert barely beats the base policy there, so that a share of the gap means nothing\n")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
     """A row of the table, as text."""
-    returns = (row.base, *row.generated.values(), row.expert)
+    generated = (f"{value:.1f}{'*' * (steps in row.unserved)}" for steps, value in row.generated.items())
     closed = "-" if row.gap_closed is None else f"{row.gap_closed:.2f}"
-    return (_task_name(row), *(f"{value:.1f}" for value in returns), closed, f"{row.milliseconds:.2f}")
+    return (_task_name(row), f"{row.base:.1f}", *generated, f"{row.expert:.1f}", closed, f"{row.milliseconds:.2f}")
 
 
 def _task_name(row: Row) -> str:
