@@ -24,6 +24,7 @@ from metamap_agents.training import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.settings import Number, Settings, Whole, parse, read_document
+from metamap_rl.checkpoint import digest
 from metamap_rl.dataset import Pairs
 from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
@@ -166,16 +167,31 @@ def run_ablation(
         if (cell.tasks or 0) > available:
             raise MetaMapError(f"{zoo.root}: {cell.name} needs {cell.tasks} training experts, there are {available}")
     paths = [out / f"{cell.name}.json" for cell in cells]
-    shared = {"updates": config.updates, "lengths": list(config.lengths), "episodes": config.episodes}
-    for path in paths:
-        if path.exists() and read_json(path)["settings"] != shared:
-            raise MetaMapError(f"{path} was run with other settings than {shared}; choose another directory")
+    shared = {
+        "updates": config.updates,
+        "lengths": list(config.lengths),
+        "episodes": config.episodes,
+        "zoo": {"family": zoo.family.name, "seed": zoo.seed, "base policy": digest({"phi": zoo.base.phi})},
+    }
+    for cell, path in zip(cells, paths, strict=True):
+        if path.exists():
+            _check_same(read_json(path), path, cell, shared)
     todo = [index for index, path in enumerate(paths) if not path.exists()]
     jobs = [(str(zoo.root), cells[index].model_dump(), shared) for index in todo]
     for index, document in executor.run(run_cell, jobs):
         write_json(paths[todo[index]], document)
         on_cell(cells[todo[index]].name)
     return [read_json(path) for path in paths]
+
+
+def _check_same(document: Any, path: Path, cell: Cell, settings: dict[str, Any]) -> None:
+    """Refuse a file that is not of this cell, run with these settings on this zoo."""
+    try:
+        found, choices = document["settings"], Cell(**document["cell"])
+    except (KeyError, TypeError, MetaMapError):
+        raise MetaMapError(f"{path}: not a cell of an ablation; choose another directory") from None
+    if found != settings or choices != cell:
+        raise MetaMapError(f"{path} was run with other settings or another zoo; choose another directory")
 
 
 def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
@@ -229,7 +245,8 @@ def summarise(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row for each setting: IQM of gap closed over seeds and validation tasks with a 95 % interval, by length."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for document in documents:
-        groups.setdefault(json.dumps({**document["cell"], "seed": 0}, sort_keys=True), []).append(document)
+        choices = Cell(**{**document["cell"], "seed": 0}).model_dump()  # older cells lack the newest factors
+        groups.setdefault(json.dumps(choices, sort_keys=True), []).append(document)
     rows = []
     for found in groups.values():
         cell = Cell(**{**found[0]["cell"], "seed": 0})
@@ -271,5 +288,7 @@ def _survey(root: str, probe: str, count: int) -> Survey:
 def _first(pairs: Pairs, zoo: Zoo, count: int) -> Pairs:
     """The first tasks by their order in the zoo, so that a larger number has the smaller one in it."""
     row = {task.id: index for index, task in enumerate(pairs.tasks)}
-    tasks = [task for task in zoo.tasks("train", len(row)) if task.id in row]
+    drawn = len(row)
+    while len(tasks := [task for task in zoo.tasks("train", drawn) if task.id in row]) < count:
+        drawn *= 2  # experts of tasks early in the order are missing
     return pairs.select([row[task.id] for task in tasks[:count]])

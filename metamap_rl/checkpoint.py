@@ -23,7 +23,7 @@ from metamap_agents.storage import check_arrays, load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.mapper import Mapper
 
-__all__ = ["TrainState", "digest", "restore", "save"]
+__all__ = ["TrainState", "allocate_moments", "digest", "restore", "save"]
 
 CHECKPOINT_FORMAT = "metamap-checkpoint-1"
 
@@ -87,7 +87,6 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
         raise MetaMapError(f"{path}: its description is damaged; remove the file to start again") from None
     _compare(began_with, json.loads(json.dumps(identity)), path)
     best = state.mapper.state_dict() if history else {}
-    _prepare_moments(state.optimiser)
     expected = _arrays(replace(state, best=best, visited={}))
     visited = {name: array for name, array in arrays.items() if name.startswith("visited.")}
     rest = {name: array for name, array in arrays.items() if name not in visited}
@@ -121,14 +120,23 @@ def _arrays(state: TrainState) -> dict[str, NDArray[Any]]:
     return {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
-def _prepare_moments(optimiser: torch.optim.Optimizer) -> None:
-    """Make a fresh optimiser allocate its moments, by a step with gradients and rates of zero that changes nothing."""
+def allocate_moments(optimiser: torch.optim.Optimizer) -> None:
+    """Make a fresh Adam allocate the moments of all parameters, which it is otherwise late to do, or never does.
+
+    Then a checkpoint holds the same arrays whatever has had a gradient so far. It takes a step with gradients and rates
+    of zero, which changes nothing, and does not count it.
+    """
+    rates = [group["lr"] for group in optimiser.param_groups]
     for group in optimiser.param_groups:
         group["lr"] = 0.0
         for parameter in group["params"]:
             parameter.grad = torch.zeros_like(parameter)
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
+    for moments in optimiser.state.values():
+        moments["step"].zero_()
+    for group, rate in zip(optimiser.param_groups, rates, strict=True):
+        group["lr"] = rate
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

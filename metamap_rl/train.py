@@ -292,6 +292,7 @@ def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
     optimiser = torch.optim.AdamW(
         _parameters(mapper, auxiliary), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
+    checkpoints.allocate_moments(optimiser)
     return TrainState(mapper, optimiser, torch.Generator().manual_seed(config.seed), auxiliary=auxiliary)
 
 

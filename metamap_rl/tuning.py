@@ -9,10 +9,12 @@ parameters. It is an option; ``scripts/measure_tuning.py`` compares it with the 
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -31,7 +33,7 @@ from metamap_rl.checkpoint import TrainState, digest
 from metamap_rl.experience import Experience, TaskCritic, act_with_noise, advantages
 from metamap_rl.mapper import Mapper
 from metamap_rl.pairs import task_coordinates
-from metamap_rl.probe import collect, probe_from_json
+from metamap_rl.probe import collect, probe_from_json, probe_identity
 
 __all__ = ["OnIteration", "TuningConfig", "clipped_surrogate", "tune"]
 
@@ -144,7 +146,7 @@ def tune(
 
     Returns:
         The mapper that did best on validation tasks, the one given included; ``record["tuning"]`` tells how it came
-        about. It has no self-check, since that judged the mapper that was.
+        about, its "before" how an earlier tuning did. It has no self-check, since that judged the mapper that was.
 
     Raises:
         MetaMapError: the checkpoint is another run's, or the loss stopped being finite.
@@ -152,7 +154,7 @@ def tune(
     config = config or TuningConfig()
     with torch_threads(1):
         run = _Run(mapper, config, num_threads)
-        identity = {**asdict(config), "mapper": digest(mapper.arrays())} if checkpoint is not None else {}
+        identity = _identity(mapper, config) if checkpoint is not None else {}
         if checkpoint is not None and checkpoint.exists():
             checkpoints.restore(checkpoint, run.state, identity)
         else:
@@ -167,6 +169,12 @@ def tune(
             if on_iteration is not None:
                 on_iteration(done, config.iterations, metrics)
         return run.finished()
+
+
+def _identity(mapper: Mapper, config: TuningConfig) -> dict[str, Any]:
+    """What a run is started with, so that a checkpoint of another run is not mistaken for its own."""
+    probe = json.dumps(probe_identity(mapper.probe), sort_keys=True)
+    return {**asdict(config), "family": mapper.family, "probe": probe, "mapper": digest(mapper.arrays())}
 
 
 def clipped_surrogate(ratio: Tensor, advantage: Tensor, clip: float) -> Tensor:
@@ -227,6 +235,7 @@ class _Run:
         optimiser = torch.optim.Adam(
             [{"params": learned}, {"params": list(self.critic.parameters())}], lr=config.learning_rate
         )
+        checkpoints.allocate_moments(optimiser)
         # The generator is not drawn from: everything random is a function of seed and iteration.
         self.state = TrainState(tuned, optimiser, torch.Generator().manual_seed(config.seed), auxiliary=self.critic)
         self.validation = self.family.sample(
@@ -308,6 +317,7 @@ class _Run:
         state = self.state
         state.mapper.load_state_dict(state.best)
         chosen = max(state.history, key=lambda entry: entry["validation"])
+        before = state.mapper.record.get("tuning")
         state.mapper.record = {
             **state.mapper.record,
             "tuning": {
@@ -315,6 +325,7 @@ class _Run:
                 "environment_steps": self.environment_steps,
                 "chosen_iteration": chosen["update"],
                 "history": state.history,
+                **({"before": before} if before is not None else {}),
             },
         }
         return state.mapper

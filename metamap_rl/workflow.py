@@ -263,8 +263,10 @@ def train_ensemble(
     mapper_config: MapperConfig | None = None,
     survey_tasks: int = SURVEY_TASKS,
     aligned: bool = False,
+    calibration: CalibrationConfig | None = None,
     checkpoints: Sequence[Path] = (),
     on_update: OnUpdate | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Ensemble:
     """Train mappers that differ in their seeds only, one after another on the same data; else as `train_mapper`.
 
@@ -276,8 +278,10 @@ def train_ensemble(
         mapper_config: shape of the mappers.
         survey_tasks: tasks without experts.
         aligned: put the hidden units of each expert in the order of the base policy's.
+        calibration: how to calibrate each member's self-check; None leaves them without one.
         checkpoints: a file for each member, or none. The file of a member that is done gives it back at once.
         on_update: called after every update, of all members together.
+        on_stage: called with each stage of a calibration before it begins.
 
     Raises:
         MetaMapError: as `train_mapper`, or no members.
@@ -294,15 +298,15 @@ def train_ensemble(
                 if on_update is not None:
                     on_update(before * total + done, members * total, metrics)
 
-            trained.append(
-                train(
-                    **data,
-                    config=replace(first, seed=first.seed + index),
-                    mapper_config=mapper_config,
-                    checkpoint=checkpoints[index] if checkpoints else None,
-                    on_update=report,
-                )
+            member = train(
+                **data,
+                config=replace(first, seed=first.seed + index),
+                mapper_config=mapper_config,
+                checkpoint=checkpoints[index] if checkpoints else None,
+                on_update=report,
             )
+            member.check = calibrate(member, calibration, on_stage=on_stage) if calibration else None
+            trained.append(member)
     return Ensemble(trained)
 
 

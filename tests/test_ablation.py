@@ -14,10 +14,13 @@ import yaml
 
 import tiny
 from metamap_agents.executors import make_executor
+from metamap_agents.storage import write_json
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError
-from metamap_rl.ablation import AblationConfig, Cell, load_ablation, run_ablation, summarise
+from metamap_rl.ablation import AblationConfig, Cell, _first, load_ablation, run_ablation, summarise
 from metamap_rl.ablation_plot import plot_ablation
+from metamap_rl.probe import BasePolicyProbe
+from metamap_rl.workflow import training_pairs
 
 SCRIPT = Path(__file__).parent.parent / "scripts" / "ablate.py"
 SMALL: dict[str, Any] = {
@@ -103,6 +106,30 @@ def test_a_stopped_ablation_goes_on_and_gives_the_same(tiny_zoo: Zoo, tmp_path: 
         run_ablation(config.model_copy(update={"updates": 11}), tiny_zoo, tmp_path / "a", executor)
 
 
+def test_cells_of_another_zoo_or_of_nothing_are_refused(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    config = AblationConfig(**{**SMALL, "seeds": 1, "vary": {}})
+    with make_executor("local", 1, None) as executor:
+        (found,) = run_ablation(config, tiny_zoo, tmp_path, executor)
+        (path,) = tmp_path.iterdir()
+        for change in (
+            {"settings": {**found["settings"], "zoo": {**found["settings"]["zoo"], "seed": 99}}},
+            {"cell": {**found["cell"], "loss": "weights"}},
+        ):
+            write_json(path, {**found, **change})
+            with pytest.raises(MetaMapError, match="other settings or another zoo"):
+                run_ablation(config, tiny_zoo, tmp_path, executor)
+        write_json(path, {"nothing": 0})
+        with pytest.raises(MetaMapError, match="not a cell of an ablation"):
+            run_ablation(config, tiny_zoo, tmp_path, executor)
+
+
+def test_the_first_tasks_are_those_that_are_there(tiny_zoo: Zoo) -> None:
+    pairs = training_pairs(tiny_zoo, "train", BasePolicyProbe(), steps=5, repeats=1)
+    first = tiny_zoo.tasks("train", 3)
+    there = pairs.select([index for index, task in enumerate(pairs.tasks) if task != first[0]])
+    assert _first(there, tiny_zoo, 2).tasks == first[1:]
+
+
 def test_how_it_is_learned_is_a_factor_too(tiny_zoo: Zoo, tmp_path: Path) -> None:
     config = AblationConfig(**{**SMALL, "seeds": 1, "vary": LEARNING})
     with make_executor("local", 1, None) as executor:
@@ -147,6 +174,13 @@ def test_rows_are_settings_over_seeds() -> None:
     assert [label.get_text() for label in axes.get_yticklabels()] == ["default", "loss=weights"]
     with pytest.raises(MetaMapError, match="no gap closed with 5 steps"):
         plot_ablation(rows, "5", "a family")
+
+
+def test_cells_from_before_a_factor_was_there_are_the_default_of_it() -> None:
+    old = document(0, [0.5])
+    del old["cell"]["bottleneck"]
+    (row,) = summarise([old, document(1, [0.5])])
+    assert row["seeds"] == 2
 
 
 def test_the_script_from_config_to_plot(tiny_zoo: Zoo, tmp_path: Path) -> None:

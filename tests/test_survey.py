@@ -117,6 +117,26 @@ def test_another_survey_is_another_run(tmp_path: Path) -> None:
                 train(pairs(4, 0), base_policy(), family=FAMILY, **run)
 
 
+class StoppedError(Exception):
+    pass
+
+
+def test_a_start_that_reads_goes_on_without_a_survey(surveyed: Mapper, tmp_path: Path) -> None:
+    config = TrainConfig(steps=6, batch_tasks=4, states_per_task=8, checkpoint_every=2)
+    about = {"family": FAMILY, "config": config, "start": surveyed, "checkpoint": tmp_path / "run.safetensors"}
+
+    def stop(update: int, total: int, metrics: object) -> None:
+        if update == 3:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        train(pairs(8, 0), base_policy(), on_update=stop, **about)
+    resumed = train(pairs(8, 0), base_policy(), **about).arrays()
+    whole = train(pairs(8, 0), base_policy(), **{**about, "checkpoint": None}).arrays()
+    assert all(np.array_equal(whole[name], array) for name, array in resumed.items())
+    assert not np.array_equal(whole["encoder.head.0.weight"], surveyed.arrays()["encoder.head.0.weight"])
+
+
 def test_a_survey_is_made_in_the_simulator(tiny_zoo: Zoo) -> None:
     survey = build_survey(tiny_zoo, BasePolicyProbe(), count=3, steps=20, repeats=2)
     again = build_survey(tiny_zoo, BasePolicyProbe(), count=3, steps=20, repeats=2)

@@ -17,7 +17,7 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_envs.errors import MetaMapError
 from metamap_rl.registry import Registry
 
-__all__ = ["PROBES", "Plan", "Probe", "SteeredProbe", "Steering", "check_range"]
+__all__ = ["PROBES", "Plan", "Probe", "SteeredProbe", "Steering", "check_range", "check_whole"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,12 @@ class SteeredProbe(Protocol):
 
 
 PROBES: Registry[type[Any]] = Registry("probe")
+
+
+def check_whole(name: str, value: object, low: int, high: int) -> None:
+    """Refuse a setting that is no whole number, or is out of range."""
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise MetaMapError(f"probe setting {name!r} expects a whole number in [{low}, {high}], got {value!r}")
 
 
 def check_range(name: str, value: object, low: float, high: float) -> None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamap_rl.probes.base import PROBES, Plan, check_range
+from metamap_rl.probes.base import PROBES, Plan, check_range, check_whole
 
 __all__ = ["BasePolicyProbe", "ExcitationProbe", "MixedProbe", "SinusoidProbe"]
 
@@ -44,7 +44,7 @@ class ExcitationProbe:
 
     def __post_init__(self) -> None:
         check_range("amplitude", self.amplitude, 1e-6, 1.0)
-        check_range("hold", self.hold, 1, 1000)
+        check_whole("hold", self.hold, 1, 1000)
 
     def plan(self, generator: np.random.Generator, steps: int, action_size: int) -> Plan:
         """Excitation throughout."""
@@ -101,7 +101,7 @@ class MixedProbe:
     """Steps of a block, at least 1."""
 
     def __post_init__(self) -> None:
-        check_range("block", self.block, 1, 1000)
+        check_whole("block", self.block, 1, 1000)
         BasePolicyProbe(self.noise)
         ExcitationProbe(self.amplitude, self.hold)
 

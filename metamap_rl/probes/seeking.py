@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from metamap_agents.base_policy import BasePolicy
 from metamap_envs.errors import MetaMapError
 from metamap_rl.guide import SCORES, Guide
-from metamap_rl.probes.base import PROBES, Plan, Steering, check_range
+from metamap_rl.probes.base import PROBES, Plan, Steering, check_whole
 from metamap_rl.probes.planned import BasePolicyProbe, ExcitationProbe, SinusoidProbe
 
 __all__ = ["SeekingProbe"]
@@ -50,8 +50,8 @@ class SeekingProbe:
         if not isinstance(self.guide, str):
             raise MetaMapError(f"probe setting 'guide' expects the path of a folder, got {self.guide!r}")
         SCORES.get(self.score)
-        check_range("candidates", self.candidates, 1, 1000)
-        check_range("block", self.block, 1, 1000)
+        check_whole("candidates", self.candidates, 1, 1000)
+        check_whole("block", self.block, 1, 1000)
         self._kinds()
 
     def _kinds(self) -> tuple[BasePolicyProbe, ExcitationProbe, SinusoidProbe]:

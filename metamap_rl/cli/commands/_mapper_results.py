@@ -79,7 +79,8 @@ def _tuning_text(tuning: Any) -> str:
         return "no"
     steps, chosen = tuning.get("environment_steps", "unknown"), tuning.get("chosen_iteration", "unknown")
     kept = "kept as it was" if chosen == 0 else f"chosen after round {chosen}"
-    return f"by policy gradient over {steps} environment steps, {kept}; updates and validation are those before"
+    again = ", tuned before that" if "before" in tuning else ""
+    return f"by policy gradient over {steps} environment steps, {kept}{again}; updates and validation are those before"
 
 
 def _check_text(mapper: Mapper) -> str:

@@ -121,10 +121,10 @@ class TrainMapper(Command):
         checkpoint = _checkpoint_beside(self.out)
         zoo = Zoo.open(self.zoo)
         options: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
-        options |= {"config": config, "mapper_config": shape, "probe": probe}
+        options |= {"config": config, "mapper_config": shape, "probe": probe, "calibration": calibration}
         if self.members > 1:
             return self._train_ensemble(zoo, options)
-        mapper = _train(zoo, checkpoint, calibration=calibration, **options)
+        mapper = _train(zoo, checkpoint, **options)
         with whole_folder(self.out) as folder:
             mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
@@ -143,8 +143,15 @@ class TrainMapper(Command):
         names = [f"member-{index}" for index in range(self.members)]
         checkpoints = [self.out.with_name(f"{self.out.name}.{name}.checkpoint.safetensors") for name in names]
         total = self.members * options["config"].steps
-        with _training_bar(total) as (on_update, _):
-            ensemble = train_ensemble(zoo, self.members, checkpoints=checkpoints, on_update=on_update, **options)
+        with _training_bar(total) as (on_update, describe):
+            ensemble = train_ensemble(
+                zoo,
+                self.members,
+                checkpoints=checkpoints,
+                on_update=on_update,
+                on_stage=lambda stage: describe(f"self-check: {stage}"),
+                **options,
+            )
         with whole_folder(self.out) as folder:
             ensemble.save(folder)
         for checkpoint in checkpoints:
