@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from metamap_envs.settings import STRICT, parse
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
+from metamap_rl.pretrained import find_mapper
 from metamap_rl.probe import probe_env, probe_from_json
 from metamap_rl.rounds import joined, second_seed
 
@@ -155,7 +157,7 @@ def adapt(
     """Generate a policy for a new environment from a few of its transitions. No gradient step is taken.
 
     Args:
-        mapper: a mapper, or the folder of one.
+        mapper: a mapper, the folder of one, or the name of a family with a bundled one.
         source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run.
         steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
             to collect in each round (default 50).
@@ -168,22 +170,41 @@ def adapt(
         The policy; with no transitions it is the base policy.
 
     Raises:
-        MetaMapError: not a mapper, a rollout of another family or shape, more steps than it has, NaN, other rounds than
-            1 or 2, or a second round without an environment.
+        MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
+            steps than it has, NaN, other rounds than 1 or 2, or a second round without an environment.
     """
-    if not isinstance(mapper, Mapper):
-        mapper = Mapper.load(mapper)
+    if isinstance(mapper, str | Path):
+        mapper, _ = find_mapper(mapper)
+    if not isinstance(source, Rollout | gym.Env):
+        given = type(source).__name__
+        raise MetaMapError(f"adapt: expected a Rollout or one Gymnasium environment, as of gym.make(), got {given}")
+    if steps is not None:
+        steps = _whole("steps", steps)
+    seed = _whole("seed", seed)
     if isinstance(source, Rollout):
         check_rounds(rounds, has_environment=False)
         return _mapped(mapper, source if steps is None else source.head(steps), check=check)
     check_rounds(rounds, has_environment=True)
     count = 50 if steps is None else steps
-    if count < 0:
-        raise MetaMapError(f"steps: expected at least 0, got {count}")
     probe = probe_from_json(mapper.probe)
     rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
     policy = _mapped(mapper, rollout, check=check)
     return policy if rounds == 1 else again(mapper, policy, rollout, source, seed=seed, check=check)[0]
+
+
+def _whole(name: str, value: object) -> int:
+    """A whole number, 0 or more, of whatever library.
+
+    Raises:
+        MetaMapError: it is none.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # what is none is refused
+    except TypeError:
+        raise MetaMapError(f"{name}: expected a whole number, got {value!r}") from None
+    if number < 0:
+        raise MetaMapError(f"{name}: expected at least 0, got {number}")
+    return number
 
 
 def again(

@@ -15,9 +15,19 @@ from metamap_agents.storage import check_arrays, load_arrays, read_json, save_ar
 from metamap_agents.training import Expert
 from metamap_agents.zoo import expert_from_json, expert_to_json
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_rl import artifact
+from metamap_rl.ensemble import MANIFEST_FILE as ENSEMBLE_FILE
 from metamap_rl.mapper import Mapper
 
-__all__ = ["PRETRAINED", "bundled_families", "load_experts", "load_mapper", "pretrained_folder", "save_experts"]
+__all__ = [
+    "PRETRAINED",
+    "bundled_families",
+    "find_mapper",
+    "load_experts",
+    "load_mapper",
+    "pretrained_folder",
+    "save_experts",
+]
 
 PRETRAINED = Path(__file__).parent / "pretrained"
 """Folder of the bundled mappers."""
@@ -37,6 +47,24 @@ def pretrained_folder(family: str) -> Path:
     if family not in bundled_families():
         raise unknown_name("bundled mapper", family, bundled_families())
     return PRETRAINED / family
+
+
+def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
+    """Load a mapper by its folder, or by the family's name if one is bundled; returns its folder too.
+
+    Raises:
+        MetaMapError: neither a mapper's folder nor the name of a bundled mapper, or a damaged mapper.
+    """
+    folder = Path(reference)
+    if (folder / ENSEMBLE_FILE).is_file():
+        raise MetaMapError(f"{reference}: an ensemble; name one of the mappers in it, such as {folder / 'member-0'}")
+    if not (folder / artifact.MANIFEST_FILE).is_file():
+        if str(reference) in bundled_families():
+            folder = pretrained_folder(str(reference))
+        elif not folder.exists():
+            bundled = unknown_name("bundled mapper", str(reference), bundled_families())
+            raise MetaMapError(f"no such folder, and {bundled}")
+    return Mapper.load(folder), folder
 
 
 def load_mapper(family: str) -> Mapper:

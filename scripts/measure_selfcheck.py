@@ -31,8 +31,8 @@ from metamap_envs.family import get_family, list_families
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.calibration import calibrate
-from metamap_rl.cli.inputs import find_mapper
 from metamap_rl.mapper import Mapper
+from metamap_rl.pretrained import find_mapper
 from metamap_rl.probe import collect, probe_from_json
 
 PROBE_SEED = 8_000_000

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 import tiny
 from metamap_agents.sb3_bridge import read_sb3_actor
@@ -129,7 +130,7 @@ def test_the_simulator_and_one_environment_measure_alike(policy: AdaptedPolicy) 
 # --------------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize(("steps", "message"), [(61, "has no first 61"), (-1, "has no first -1")])
+@pytest.mark.parametrize(("steps", "message"), [(61, "has no first 61"), (-1, "steps: expected at least 0, got -1")])
 def test_more_steps_than_there_are(mapper: Mapper, rollout: Rollout, steps: int, message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         adapt(mapper, rollout, steps=steps)
@@ -178,3 +179,43 @@ def test_damaged_and_foreign_policies_are_refused(policy: AdaptedPolicy, tmp_pat
         policy.save(tmp_path / "policy.zip")
     with pytest.raises(MetaMapError, match=r"ends in \.zip"):
         policy.save_sb3(tmp_path / "policy.safetensors")
+
+
+# ------------------------------------------------------------------------------------------- what may be given
+
+
+@pytest.mark.usefixtures("tiny_bundle")
+def test_a_bundled_mapper_goes_by_its_name(rollout: Rollout) -> None:
+    policy = adapt("reacher-goal", rollout)
+    assert policy.adaptation.family == "reacher-goal"
+    with pytest.raises(MetaMapError, match="no such folder, and unknown bundled mapper 'reacher-gaol': did you mean"):
+        adapt("reacher-gaol", rollout)
+
+
+@pytest.mark.parametrize("source", ["MetaMap/ReacherGoal-v0", None, [1, 2]])
+def test_what_is_no_environment_is_refused(mapper: Mapper, source: object) -> None:
+    with pytest.raises(MetaMapError, match="expected a Rollout or one Gymnasium environment"):
+        adapt(mapper, source)  # type: ignore[arg-type]
+
+
+def test_vectors_of_environments_are_refused(mapper: Mapper) -> None:
+    envs = gym.make_vec("MetaMap/ReacherGoal-v0", num_envs=2)
+    with pytest.raises(MetaMapError, match="one Gymnasium environment"):
+        adapt(mapper, envs)  # type: ignore[arg-type]
+    envs.close()
+    with pytest.raises(MetaMapError, match=r"one Gymnasium environment.*got DummyVecEnv"):
+        adapt(mapper, DummyVecEnv([lambda: gym.make("MetaMap/ReacherGoal-v0")]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"steps": "50"}, "steps: expected a whole number, got '50'"),
+        ({"steps": 2.5}, "steps: expected a whole number, got 2.5"),
+        ({"seed": -1}, "seed: expected at least 0, got -1"),
+    ],
+)
+def test_numbers_are_whole(mapper: Mapper, rollout: Rollout, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(MetaMapError, match=message):
+        adapt(mapper, rollout, **settings)
+    assert adapt(mapper, rollout, steps=np.int64(3)).adaptation.steps == 3  # type: ignore[arg-type]

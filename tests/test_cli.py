@@ -10,6 +10,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -320,11 +321,19 @@ def test_doctor_sees_a_folder_it_cannot_write(monkeypatch: pytest.MonkeyPatch) -
 # ---------------------------------------------------------------------------------------------------- console
 
 
-def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with console.progress("working", 3, unit="steps") as bar:
+def test_progress_without_a_terminal_is_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    with console.progress("working", 3000, unit="steps") as bar:
         bar.advance()
         bar.describe("still working")
-    assert capsys.readouterr() == ("", "")
+        assert capsys.readouterr() == ("", "")
+        for _ in range(9):
+            seconds[0] += 10
+            bar.advance(100)
+    assert capsys.readouterr() == ("", "metamap: still working: 601 of 3,000 steps\n")
 
 
 def test_progress_on_a_terminal_shows_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -449,7 +449,8 @@ def test_attributes_of_the_class_arguments_without_default_and_functions(drift: 
         (SWING.replace("argument: g", "argument: g, field: mass"), "'argument' has no field of its own"),
         (SWING.replace("argument: g", "argument: g, index: 1"), "index belongs to MuJoCo's fields"),
         (SWING.replace("argument: g", "option: gravity"), "needs a MuJoCo model, which this environment has not"),
-        (SWING.replace("[5, 15]", "[15, 5]"), r"interval \[15.0, 5.0\] leaves its bounds"),
+        (SWING.replace("[5, 15]", "[15, 5]"), r"expected an interval \[low, high\], got \[15.0, 5.0\]"),
+        (SWING.replace("[5, 15]", "[5, 15], low: 6"), r"interval \[5.0, 15.0\] leaves its bounds \[6.0, 15.0\]"),
         (SWING.replace("[5, 15]", "much"), "parameters.gravity.train: .*got 'much'"),
         (SWING + "  again: {argument: g, how: scale, train: [1, 2]}", "'gravity' and 'again' write the same thing"),
         (SWING.replace("argument: g", "argument: g, how: scale") + "arguments: {g: 0}", "changes nothing, as it is 0"),
@@ -488,6 +489,34 @@ def test_what_is_wrong_in_a_file_is_told_in_one_sentence(tmp_path: Path, text: s
 def test_what_is_wrong_about_mujoco_is_told(entry: dict[str, object], expected: str) -> None:
     with pytest.raises(MetaMapError, match=expected):
         declare("Walker2d-v5", **entry, train=[0.5, 2.0])
+
+
+@pytest.mark.parametrize(
+    ("entry", "train", "expected"),
+    [
+        ({"body": "torso", "field": "mass"}, [-1, 2], "'mass' expects values above 0, got -1"),
+        (
+            {"body": "torso", "field": "mass", "how": "scale"},
+            [0, 2],
+            "a factor on 'mass' expects values above 0",
+        ),
+        ({"joint": "leg_joint", "field": "damping"}, [-0.5, 2], "'damping' expects values of 0 or more"),
+        ({"option": "timestep"}, [0, 0.01], "'timestep' expects values above 0"),
+    ],
+)
+def test_values_that_no_model_has_are_refused(entry: dict[str, object], train: list[float], expected: str) -> None:
+    with pytest.raises(MetaMapError, match=expected):
+        declare("Walker2d-v5", **entry, train=train)
+    declare("Walker2d-v5", joint="leg_joint", field="damping", train=[0, 2])
+
+
+def test_an_environment_without_what_it_needs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(**_: object) -> None:
+        raise gym.error.DependencyNotInstalled("Box2D is not installed,\nrun pip")
+
+    monkeypatch.setattr(sys.modules["metamap_envs.from_gymnasium.family"], "creator_of", lambda spec: lacking())
+    with pytest.raises(MetaMapError, match="environment 'Pendulum-v1': Box2D is not installed, run pip"):
+        declare(argument="g", train=[5, 15])
 
 
 def test_names_and_embodiments_must_not_clash() -> None:

@@ -357,5 +357,8 @@ def get_family(name: str) -> Family:
     declared = find_declared(name)
     if declared is None:
         error = unknown_name("family", name, {*_REGISTRY, *declared_families()})
-        raise MetaMapError(f"{error}; or the path of a YAML file that declares one")
+        raise MetaMapError(
+            f"{error}; or the path of a YAML file that declares one, "
+            "which METAMAP_FAMILIES=PATH makes known by its name"
+        )
     return declared

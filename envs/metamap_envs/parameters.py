@@ -87,8 +87,12 @@ class Parameter:
         if self.categorical and not self.choices:
             raise MetaMapError(f"parameter {self.name!r} is categorical, and has no choices")
         for low, high in self.train + self.out:
+            if low > high:
+                raise MetaMapError(f"parameter {self.name!r}: expected an interval [low, high], got [{low}, {high}]")
             if not self.low <= low <= high <= self.high:
-                raise MetaMapError(f"parameter {self.name!r}: interval [{low}, {high}] leaves its bounds")
+                raise MetaMapError(
+                    f"parameter {self.name!r}: interval [{low}, {high}] leaves its bounds [{self.low}, {self.high}]"
+                )
         for choice in self.train_choices + self.out_choices:
             if choice not in self.choices:
                 raise MetaMapError(f"parameter {self.name!r}: {choice} is in a split, but none of {self.choices}")

@@ -126,6 +126,11 @@ def settings_of(document: object, what: str) -> dict[str, Any]:
     return document
 
 
+_PLAIN = {
+    **dict.fromkeys(("model_type", "dict_type", "dataclass_type"), "expected a mapping"),
+    **dict.fromkeys(("list_type", "tuple_type"), "expected a list"),
+}
+"""Other words than pydantic's, by the type of its error."""
 _UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")  # of a model, of a dataclass
 
 
@@ -149,9 +154,13 @@ def sentence(error: ValidationError, model: type[Any], what: str) -> MetaMapErro
         choices = get_args(_without_extras(_annotation(model, first["loc"])))
         return MetaMapError(f"{prefix}{unknown_name('choice', first['input'], map(str, choices))}")
     message = first["msg"].removeprefix("Value error, ").replace("Input should be", "expected")
-    if first["type"] in ("model_type", "dict_type", "dataclass_type"):
-        message = "expected a mapping"
-    return MetaMapError(f"{prefix}{message[0].lower()}{message[1:]}, got {_SHORT.repr(first['input'])}")
+    message = _PLAIN.get(first["type"], message)
+    if first["type"] == "too_short":
+        message = f"expected at least {first['ctx']['min_length']}"
+    message = f"{prefix}{message[0].lower()}{message[1:]}"
+    if first["type"] == "value_error" and isinstance(first["input"], dict):  # of several keys; it names them
+        return MetaMapError(message)
+    return MetaMapError(f"{message}, got {_SHORT.repr(first['input'])}")
 
 
 def _dotted(place: tuple[int | str, ...]) -> str:

@@ -158,6 +158,8 @@ def load_bench(source: str | Path, overrides: Sequence[str] = ()) -> BenchConfig
     elif str(source) in list_benches():
         preset = resources.files("metamap_rl.bench").joinpath("presets", f"{source}.yaml")
         document, what = yaml.safe_load(preset.read_text(encoding="utf-8")), f"preset {str(source)!r}"
+    elif path.is_dir():
+        raise MetaMapError(f"{path}: not the folder of a benchmark: there is no bench.yaml in it")
     elif path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise MetaMapError(f"{path}: no such file; presets are {', '.join(list_benches())}")
     else:

@@ -1,7 +1,7 @@
 """How commands talk: results on standard output as tables or JSON, progress on standard error.
 
-Progress is drawn only when standard error is a terminal, so that logs and pipes stay clean. rich is imported when
-something is drawn.
+Progress is drawn when standard error is a terminal; otherwise a line a minute tells a log that something goes on, and
+short commands stay silent. rich is imported when something is drawn.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "note", "plain", "print_json", "print_table", "progress"]
 
+_EVERY = 60.0  # seconds between two lines of a log
 _WIDTH_OF_PIPES = 240  # columns; a table that is piped or redirected must not be cut to 80
 
 
@@ -46,20 +48,36 @@ def progress(description: str, total: float | None, *, unit: str = "") -> Iterat
         unit: what is counted ("steps"), shown in the speed.
     """
     if not sys.stderr.isatty():
-        yield _Silent()
+        yield _Logged(description, total, unit)
         return
     with _bar(unit) as bar:
         yield _Drawn(bar, description, total)
 
 
-class _Silent:
-    """Progress that nobody watches."""
+class _Logged:
+    """Progress that nobody watches: a line each minute for who reads the log."""
+
+    def __init__(self, description: str, total: float | None, unit: str) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._done = 0.0
+        self._said = time.monotonic()
 
     def advance(self, amount: float = 1.0) -> None:
-        """Do nothing."""
+        """Count ``amount`` more units as done."""
+        self._done += amount
+        self._say()
 
     def describe(self, description: str) -> None:
-        """Do nothing."""
+        """Change the words in front of the numbers."""
+        self._description = description
+        self._say()
+
+    def _say(self) -> None:
+        if time.monotonic() - self._said < _EVERY:
+            return
+        self._said = time.monotonic()
+        total = "" if self._total is None else f" of {self._total:,.0f}"
+        note(f"{self._description}: {self._done:,.0f}{total} {self._unit}".rstrip())
 
 
 class _Drawn:

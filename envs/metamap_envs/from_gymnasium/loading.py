@@ -150,16 +150,18 @@ def _declare(declaration: Declaration) -> Family:
 
 def _build(declaration: Declaration) -> Family:
     """Make the class and its one instance; every name in the declaration is looked up in the environment."""
+    import gymnasium as gym
+
     from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of, make_env
-    from metamap_envs.from_gymnasium.targets import argument_names, resolve
+    from metamap_envs.from_gymnasium.targets import argument_names, check_sign, resolve
     from metamap_envs.parameters import ParameterSpace
 
     owner = f"family {declaration.name!r}"
     spec = _spec(declaration.environment, owner)
     try:
         creator = creator_of(spec)
-    except (ImportError, AttributeError) as error:
-        raise MetaMapError(f"{owner}: environment {spec.id!r}: {error}") from error
+    except (gym.error.Error, ImportError, AttributeError) as error:
+        raise MetaMapError(f"{owner}: environment {spec.id!r}: {' '.join(str(error).split())}") from error
     known, others = argument_names(creator)
     for argument in declaration.arguments:
         if argument not in known and not others:
@@ -171,6 +173,7 @@ def _build(declaration: Declaration) -> Family:
         try:
             target, own = resolve(name, entry, env, creator, declaration.arguments)
             parameters.append(_parameter(name, entry, own))
+            check_sign(parameters[-1], target)
         except MetaMapError as error:
             raise MetaMapError(f"{owner}: {error}") from None
         for other, taken in targets.items():
@@ -190,7 +193,7 @@ def _build(declaration: Declaration) -> Family:
         "embodiment": declaration.embodiment or spec.id.lower().replace("/", "-").replace("_", "-"),
         "space": ParameterSpace(tuple(parameters)),
         "horizon": horizon,
-        "frame_skip": int(getattr(base, "frame_skip", 1)),
+        "frame_skip": int(getattr(base, "frame_skip", 0)),
         "description": declaration.description or f"{spec.id} with unknown {', '.join(targets)}",
         "physics_parameters": frozenset(targets),
         "spec": spec,
@@ -221,8 +224,8 @@ def _spec(environment: str, owner: str) -> EnvSpec:
         if name not in gym.registry:
             raise MetaMapError(f"{owner}: {unknown_name('Gymnasium environment', name, _closest_ids(name))}")
         return gym.spec(name)
-    except ImportError as error:
-        raise MetaMapError(f"{owner}: environment {environment!r}: {error}") from error
+    except (gym.error.Error, ImportError) as error:
+        raise MetaMapError(f"{owner}: environment {environment!r}: {' '.join(str(error).split())}") from error
 
 
 def _closest_ids(name: str) -> list[str]:

@@ -13,8 +13,19 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.from_gymnasium.declaration import ParameterEntry
+from metamap_envs.parameters import Parameter
 
-__all__ = ["FIELDS", "Argument", "Attribute", "ModelField", "Target", "argument_names", "resolve", "with_attributes"]
+__all__ = [
+    "FIELDS",
+    "Argument",
+    "Attribute",
+    "ModelField",
+    "Target",
+    "argument_names",
+    "check_sign",
+    "resolve",
+    "with_attributes",
+]
 
 FIELDS = {
     "body": ("inertia", "mass"),
@@ -27,6 +38,9 @@ FIELDS = {
 
 Sizes, positions and ranges are left out: the compiler derives other fields from them, which would stay stale.
 """
+POSITIVE = ("mass", "inertia", "timestep", "impratio")
+"""Fields of which 0 makes no sense either."""
+NOT_NEGATIVE = ("armature", "damping", "frictionloss", "stiffness", "friction", "density", "viscosity")
 _ALL = "*"
 
 
@@ -132,6 +146,21 @@ def resolve(
     if scale and own == 0:
         raise MetaMapError(f"parameter {name!r}: a factor on {target.name!r} changes nothing, as it is 0")
     return target, 1.0 if scale else float(own)
+
+
+def check_sign(parameter: Parameter, target: Target) -> None:
+    """Refuse values that no model can have; MuJoCo's compiler would, a compiled model takes anything.
+
+    Raises:
+        MetaMapError: some value of a parameter is negative, or 0 where it must not be.
+    """
+    if not isinstance(target, ModelField):
+        return
+    positive = target.field in POSITIVE
+    if (positive and parameter.low <= 0) or (target.field in NOT_NEGATIVE and parameter.low < 0):
+        what = f"a factor on {target.field!r}" if target.scale else repr(target.field)
+        wanted = "above 0" if positive else "of 0 or more"
+        raise MetaMapError(f"parameter {parameter.name!r}: {what} expects values {wanted}, got {parameter.low:g}")
 
 
 def with_attributes(creator: Any, values: Mapping[str, Any]) -> Any:

@@ -54,8 +54,8 @@ class Adapt(Command):
     episodes: Annotated[int, arg(metavar="N")] = 10
     """Episodes to measure base and generated policy on, where there is a simulator; 0 leaves it out."""
 
-    check: bool = True
-    """Serve the base policy where the mapper's self-check does not trust the generated one."""
+    check: Annotated[bool, arg(help_behavior_hint="")] = True
+    """Serve the generated policy even where the mapper's self-check does not trust it; else it is the base policy."""
 
     rounds: Annotated[int, arg(metavar="N")] = 1
     """1; or 2 to probe again with the generated policy and map both rollouts together."""
@@ -68,7 +68,7 @@ class Adapt(Command):
         from metamap_agents.storage import claim_output
         from metamap_rl.adaptation import adapt, again
         from metamap_rl.cli.console import print_json
-        from metamap_rl.cli.inputs import find_mapper
+        from metamap_rl.pretrained import find_mapper
 
         self._check()
         if self.out is not None:

@@ -51,7 +51,7 @@ class Demo(Command):
     out: OutPath = None
     """Folder for the results, runs/demo if left out."""
 
-    video: bool = True
+    video: Annotated[bool, arg(help_behavior_hint="")] = True
     """Leave out the videos."""
 
     from_scratch: bool = False

@@ -125,7 +125,8 @@ def _print_family(family: Family, tasks: list[Task]) -> None:
 
     print(f"{family.name}: {family.description}\n")
     print(f"  Gymnasium id   metamap_envs:{family.gym_id}")
-    print(f"  physics of     {family.base_id}, {family.frame_skip} MuJoCo steps per step")
+    steps = f", {family.frame_skip} MuJoCo steps per step" if family.frame_skip else ""
+    print(f"  physics of     {family.base_id}{steps}")
     print(f"  observation    {family.observation_size} numbers; the parameters are hidden, never among them")
     print(f"  action         {family.action_size} numbers")
     print(f"  horizon        {family.horizon} steps")

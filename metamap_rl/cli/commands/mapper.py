@@ -235,8 +235,8 @@ class TuneMapper(Command):
         from metamap_rl.calibration import calibrate
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json, progress
-        from metamap_rl.cli.inputs import find_mapper
         from metamap_rl.cli.output import whole_folder
+        from metamap_rl.pretrained import find_mapper
         from metamap_rl.tuning import TuningConfig, tune
 
         calibration = _calibration(self.calibration_tasks, self.seed)
@@ -299,8 +299,8 @@ class EvaluateMapper(Command):
     steps: Annotated[tuple[int, ...], arg(metavar="N")] = (0, 5, 10, 20, 50, 100, 200)
     """Transitions of D to measure at."""
 
-    controls: bool = True
-    """Also measure D of another task, the mean of the training experts and the nearest one."""
+    controls: Annotated[bool, arg(help_behavior_hint="")] = True
+    """Leave out the controls: D of another task, the mean of the training experts and the nearest one."""
 
     out: OutPath = None
     """File for the JSON document, with all returns."""
@@ -311,7 +311,7 @@ class EvaluateMapper(Command):
         from metamap_envs.errors import MetaMapError
         from metamap_rl.cli.commands._mapper_results import print_evaluation
         from metamap_rl.cli.console import plain, print_json
-        from metamap_rl.cli.inputs import find_mapper
+        from metamap_rl.pretrained import find_mapper
 
         if not self.mappers:
             raise MetaMapError("mapper evaluate needs at least one mapper: its folder, or the name of a bundled one")
@@ -384,7 +384,7 @@ class ShowMapper(Command):
         """Print the manifest in short."""
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
-        from metamap_rl.cli.inputs import find_mapper
+        from metamap_rl.pretrained import find_mapper
 
         mapper, folder = find_mapper(self.mapper)
         if self.json:

@@ -51,6 +51,8 @@ class MakeReport(Command):
             raise MetaMapError("expected at least one folder with results")
         if self.out.is_dir():
             raise MetaMapError(f"{self.out}: is a folder, expected the name of a file")
+        if self.out.suffix not in (".html", ".htm"):
+            raise MetaMapError(f"--out: expected a name that ends in .html, got {str(self.out)!r}")
         cells = find_results(self.directories)
         differences = check_versions(cells)
         if differences and not self.across_versions:

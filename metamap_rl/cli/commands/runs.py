@@ -36,6 +36,9 @@ class ListRuns(Command):
         if self.json:
             print_json(found)
             return 0
+        if not found:
+            print(f"no cells of benchmarks and no runs of streams below {', '.join(map(str, self.directories))}")
+            return 0
         rows = [
             (
                 run.place,
