@@ -175,9 +175,10 @@ def adapt(
     """
     if isinstance(mapper, str | Path):
         mapper, _ = find_mapper(mapper)
-    if not isinstance(source, Rollout | gym.Env):
-        given = type(source).__name__
-        raise MetaMapError(f"adapt: expected a Rollout or one Gymnasium environment, as of gym.make(), got {given}")
+    given: object = source
+    if not isinstance(given, Rollout | gym.Env):
+        found = type(given).__name__
+        raise MetaMapError(f"adapt: expected a Rollout or one Gymnasium environment, as of gym.make(), got {found}")
     if steps is not None:
         steps = _whole("steps", steps)
     seed = _whole("seed", seed)

@@ -35,7 +35,7 @@ class Outcome:
     """Inputs of the generated network [B, S, I]; for policies the expert's states, normalised."""
     targets: Tensor
     """Outputs of the experts there [B, S, A]; for policies unclipped mean actions."""
-    weights_coefficient: float = 0.1
+    weights_coefficient: float = 0.0
     """Share of the weight loss in ``both``, >= 0."""
 
 

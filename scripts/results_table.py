@@ -14,12 +14,22 @@ from typing import Any
 
 from metamap_agents.storage import read_json, write_bytes
 from metamap_envs.errors import unknown_name
+from metamap_rl.pretrained import PRETRAINED
 from metamap_rl.protocol.tables import headline_table, pooled_table
 
 
+LEAST_COUNTED = 0.5
+"""Share of a split's tasks that must count; of fewer a share of the gap says nothing."""
+
+
+def counts(summary: dict[str, Any]) -> bool:
+    """Whether enough tasks of a split have an expert that is worth imitating."""
+    return bool(summary["counted_tasks"] >= LEAST_COUNTED * len(summary["tasks"]))
+
+
 def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
-    """Gap closed of one method: IQM and interval."""
-    for entry in summary["methods"] if summary else []:
+    """Gap closed of one method: IQM and interval; nothing where too few tasks count."""
+    for entry in summary["methods"] if summary and counts(summary) else []:
         if (entry["method"], entry["steps"]) == (method, steps) and entry["gap_closed"] is not None:
             gap = entry["gap_closed"]
             return f"{gap['iqm']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
@@ -39,10 +49,10 @@ FAMILY_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
 def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
     """All families: one row for each document, by name, and loss."""
     lines = [
-        "| gap closed, IQM [95 % interval] | seeds | tasks | base | expert | "
+        "| gap closed, IQM [95 % interval] | seeds | tasks | base | mapper, 50 steps | expert | served from | "
         + " | ".join(name for name, *_ in FAMILY_COLUMNS)
         + " |",
-        "| --- | --- | --- | --- | --- |" + " --- |" * len(FAMILY_COLUMNS),
+        "| --- | --- | --- | --- | --- | --- | --- |" + " --- |" * len(FAMILY_COLUMNS),
     ]
     for document, result in results.items():
         for loss, entry in result["losses"].items():
@@ -55,9 +65,25 @@ def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
                 cells[-1] += f" ({outside['counted_tasks']} of {len(outside['tasks'])} tasks)"
             lines.append(
                 f"| {name} | {first['seeds']} | {first['counted_tasks']} of {len(first['tasks'])} "
-                f"| {mean(first['base_returns'])} | {mean(first['expert_returns'])} | " + " | ".join(cells) + " |"
+                f"| {mean(first['base_returns'])} | {mapped_return(first):.1f} | {mean(first['expert_returns'])} "
+                f"| {served_from(document)} | " + " | ".join(cells) + " |"
             )
     return [*lines, ""]
+
+
+def mapped_return(summary: dict[str, Any]) -> float:
+    """Mean return of the mapper's policies from 50 steps of D, over seeds and all tasks."""
+    (found,) = [entry for entry in summary["methods"] if (entry["method"], entry["steps"]) == ("mapper", 50)]
+    return float(found["mean_return"])
+
+
+def served_from(document: str) -> str:
+    """Of the mappers that are bundled: steps of D from which the bundled mapper's self-check lets `adapt` serve a generated policy."""
+    path = PRETRAINED / document / "mapper.json"
+    check = read_json(path).get("check") if path.is_file() else None
+    if check is None:
+        return "–"
+    return "never" if check["least_steps"] is None else str(check["least_steps"])
 
 
 TARGETS = {  # of the gap closed from 50 steps of D; what changes is the reward, the actuators or the dynamics
@@ -92,8 +118,9 @@ def targets_table(results: dict[str, dict[str, Any]]) -> list[str]:
             continue
         summary = result["losses"]["both"]["splits"]["test-in"]
         found, told = number(summary, "mapper", 50), number(summary, "oracle", None)
-        if not summary["counted_tasks"]:
-            lines.append(f"| {name} (no task whose expert counts) | – | – | – | – | – |")
+        if not counts(summary):
+            share = f"{summary['counted_tasks']} of {len(summary['tasks'])}"
+            lines.append(f"| {name} (the expert is clearly better in {share} tasks) | – | – | – | – | – |")
             continue
         if name in TARGETS:
             row(name, TARGETS[name], found, told - found)

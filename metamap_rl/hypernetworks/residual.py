@@ -1,4 +1,4 @@
-"""The default hypernetwork: every weight is an output of its own."""
+"""The plainest hypernetwork: every weight is an output of its own."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ __all__ = ["SkipHypernetwork"]
 
 @HYPERNETWORKS.register("skip")
 class SkipHypernetwork(nn.Module):
-    """The default hypernetwork whose output layer also reads z itself: ``delta = A MLP(z) + B z + c``.
+    """The residual hypernetwork whose output layer also reads z itself: ``delta = A MLP(z) + B z + c``.
 
     What is linear in z goes on outside the training tasks, where an MLP's hidden units say little.
     """
