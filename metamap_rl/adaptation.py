@@ -130,6 +130,8 @@ class AdaptedPolicy(WeightPolicy):
     def save_sb3(self, path: str | Path) -> None:
         """Write a ``.zip`` that plain ``PPO.load`` opens: raw observations in, the same actions out.
 
+        Its ``predict`` has to be told ``deterministic=True`` for that; this policy's has it by default.
+
         Raises:
             MetaMapError: the name does not end in .zip, or it cannot be written.
         """

@@ -171,8 +171,8 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
     else:
         checkpoint = folder / "checkpoint.safetensors"
         config = TrainConfig(seed=settings.seed)
-        if settings.mapper_steps is not None:
-            config = replace(config, steps=settings.mapper_steps)
+        if settings.updates is not None:
+            config = replace(config, steps=settings.updates)
         tell("mapper", 0, config.steps)
         mapper = train_mapper(
             zoo,
@@ -189,9 +189,9 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
 def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> Zoo:
     """Make the zoo, or go on with it: first the base policy alone, then the experts."""
     family = settings.families[0]
-    base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_steps, settings.expert_steps))
-    if settings.expert_steps is not None:
-        expert["parent_timesteps"] = settings.expert_steps
+    base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_timesteps, settings.timesteps))
+    if settings.timesteps is not None:
+        expert["parent_timesteps"] = settings.timesteps
     load_recipe(family, "expert", **expert)  # fails now, not after the base policy
     tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
     same: dict[str, Any] = {"seed": settings.seed, "base_overrides": base, "expert_overrides": expert}

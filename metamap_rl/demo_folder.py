@@ -28,9 +28,9 @@ class Settings:
     train: int = 0
     validation: int = 0
     test_in: int = 0
-    base_steps: int | None = None
-    expert_steps: int | None = None
-    mapper_steps: int | None = None
+    base_timesteps: int | None = None
+    timesteps: int | None = None
+    updates: int | None = None
 
 
 def claim_folder(out: Path | None, settings: Settings) -> Path:

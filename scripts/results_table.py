@@ -17,7 +17,6 @@ from metamap_envs.errors import unknown_name
 from metamap_rl.pretrained import PRETRAINED
 from metamap_rl.protocol.tables import headline_table, pooled_table
 
-
 LEAST_COUNTED = 0.5
 """Share of a split's tasks that must count; of fewer a share of the gap says nothing."""
 
@@ -78,7 +77,7 @@ def mapped_return(summary: dict[str, Any]) -> float:
 
 
 def served_from(document: str) -> str:
-    """Of the mappers that are bundled: steps of D from which the bundled mapper's self-check lets `adapt` serve a generated policy."""
+    """Steps of D from which a bundled mapper's self-check lets `adapt` serve its policies; a dash where none is bundled."""
     path = PRETRAINED / document / "mapper.json"
     check = read_json(path).get("check") if path.is_file() else None
     if check is None:

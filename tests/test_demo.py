@@ -28,7 +28,7 @@ from metamap_rl.video import record_film
 FILES = {"demo.json", "results.json", "return.png", "return.svg"}
 SCRATCH = [
     *("--from-scratch", "--train", "2", "--validation", "1", "--test-in", "2"),
-    *("--base-steps", "4096", "--expert-steps", "1024", "--mapper-steps", "5", "--no-video", "--seed", "3"),
+    *("--base-timesteps", "4096", "--timesteps", "1024", "--updates", "5", "--no-video", "--seed", "3"),
 ]
 
 
@@ -173,7 +173,7 @@ def test_every_method_is_announced(measured: demo.Measured) -> None:
         (["--tasks", "0"], ["0 were asked for"]),
         (["--train", "5"], ["--train counts only together with --from-scratch"]),
         (["--from-scratch", "--family", "reacher-goal", "cheetah-velocity"], ["--from-scratch takes one family"]),
-        (["--from-scratch", "--expert-steps", "0"], ["--expert-steps expects at least 1, got 0"]),
+        (["--from-scratch", "--timesteps", "0"], ["--timesteps expects at least 1, got 0"]),
         (["--from-scratch", "--test-in", "0"], ["--test-in expects at least 1, got 0"]),
         (["--from-scratch", "--family", "reacher-gaol"], ["did you mean 'reacher-goal'"]),
         (["--out", "taken"], ["taken: already exists"]),
@@ -266,9 +266,9 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
         train=2,
         validation=1,
         test_in=2,
-        base_steps=4096,
-        expert_steps=1024,
-        mapper_steps=5,
+        base_timesteps=4096,
+        timesteps=1024,
+        updates=5,
     )
     assert claim_folder(out, settings) == out
     subject = demo.train_subject(out, settings, lambda *stage: stages.append(stage))

@@ -27,7 +27,7 @@ __all__ = ["COMMANDS", "ORDER", "Demo"]
 ORDER = 1
 _SCRATCH_FAMILY = "reacher-goal"  # the small fast one
 _LONGEST_TASK = 44  # characters
-_ONLY_FROM_SCRATCH = ("train", "validation", "test_in", "base_steps", "expert_steps", "mapper_steps")
+_ONLY_FROM_SCRATCH = ("train", "validation", "test_in", "base_timesteps", "timesteps", "updates")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +66,13 @@ class Demo(Command):
     test_in: Annotated[int, arg(metavar="N")] = 4
     """From scratch: experts of unseen tasks, shown in the table."""
 
-    base_steps: Annotated[int | None, arg(metavar="N")] = None
+    base_timesteps: Annotated[int | None, arg(metavar="N")] = None
     """From scratch: environment steps that train the base policy; the recipe's, if left out."""
 
-    expert_steps: Annotated[int | None, arg(metavar="N")] = None
+    timesteps: Annotated[int | None, arg(metavar="N")] = None
     """From scratch: environment steps that train each expert; the recipe's, if left out."""
 
-    mapper_steps: Annotated[int | None, arg(metavar="N")] = None
+    updates: Annotated[int | None, arg(metavar="N")] = None
     """From scratch: updates that train the mapper; the usual number, if left out."""
 
     def run(self) -> int:
