@@ -77,7 +77,7 @@ def mapped_return(summary: dict[str, Any]) -> float:
 
 
 def served_from(document: str) -> str:
-    """Steps of D from which a bundled mapper's self-check lets `adapt` serve its policies; a dash where none is bundled."""
+    """Steps of D from which a bundled mapper's self-check lets `adapt` serve its policies; a dash without one."""
     path = PRETRAINED / document / "mapper.json"
     check = read_json(path).get("check") if path.is_file() else None
     if check is None:
