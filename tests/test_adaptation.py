@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -28,13 +26,7 @@ TASK = FAMILY.sample("test-in", 1, 3)[0]
 
 @pytest.fixture(scope="module")
 def mapper(tiny_mapper: Mapper) -> Mapper:
-    """The tiny mapper, moved so far that its policies are not the base policy."""
-    moved = copy.deepcopy(tiny_mapper)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in moved.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return moved
+    return tiny.moved(tiny_mapper)
 
 
 @pytest.fixture(scope="module")

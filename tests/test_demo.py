@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import re
 from dataclasses import replace
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 import tiny
 from metamap_agents.evaluation import EVALUATION_SEED
@@ -37,19 +35,8 @@ def names(folder: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def moved(tiny_mapper: Mapper) -> Mapper:
-    """One whose policies are not the base policy, as the best of a moment's training may be."""
-    mapper = copy.deepcopy(tiny_mapper)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in mapper.hypernetwork.parameters():  # type: ignore[attr-defined]
-            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
-    return mapper
-
-
-@pytest.fixture(scope="module")
-def measured(tiny_zoo: Zoo, moved: Mapper) -> demo.Measured:
-    return demo.measure(demo.Subject(moved, tuple(tiny_zoo.experts("test-in"))))
+def measured(tiny_zoo: Zoo, tiny_mapper: Mapper) -> demo.Measured:
+    return demo.measure(demo.Subject(tiny.moved(tiny_mapper), tuple(tiny_zoo.experts("test-in"))))
 
 
 # ------------------------------------------------------------------------------------------------ bundled mappers
@@ -133,9 +120,9 @@ def test_the_filmed_policy_is_the_measured_one(measured: demo.Measured, tmp_path
 
 
 def test_what_would_not_be_served_is_measured_and_filmed_and_said(
-    tiny_zoo: Zoo, moved: Mapper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tiny_zoo: Zoo, tiny_mapper: Mapper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mapper = copy.deepcopy(moved)
+    mapper = tiny.moved(tiny_mapper)
     config = CalibrationConfig(lengths=(1, 20), usual_tasks=8, return_tasks=2, episodes=2, hidden=4, updates=2)
     mapper.check = replace(calibrate(mapper, config), least_steps=None)
     found = demo.measure(demo.Subject(mapper, tuple(tiny_zoo.experts("test-in"))))

@@ -6,8 +6,11 @@ Treat what they give as read-only; a test that writes makes its own with these f
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from metamap_agents.zoo import Zoo
 from metamap_rl.calibration import CalibrationConfig
@@ -42,6 +45,15 @@ def make_mapper(zoo: Zoo, *, seed: int = 0, calibration: CalibrationConfig | Non
     """A mapper trained for 20 updates, with no self-check unless asked for."""
     config = TrainConfig(**{**vars(CONFIG), "seed": seed})
     return train_mapper(zoo, config=config, mapper_config=SHAPE, survey_tasks=16, calibration=calibration)
+
+
+def moved(mapper: Mapper) -> Mapper:
+    """A copy whose policies are not the base policy, as the best of a moment's training may be."""
+    found, generator = copy.deepcopy(mapper), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in found.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return found
 
 
 def make_bundle(root: Path, zoo: Zoo, mapper: Mapper) -> Path:
