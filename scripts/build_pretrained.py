@@ -28,6 +28,7 @@ COUNTS = {
     "reacher-goal": TaskCounts(train=64, validation=8, test_in=16, test_out=8),  # its experts take ten seconds
     "cheetah-actuators": TaskCounts(train=40, validation=8, test_in=16),  # the 64 sign patterns, once each
     "cheetah-velocity-actuators": TaskCounts(train=100, validation=8, test_in=16),
+    "ant-direction": TaskCounts(train=40, validation=8, test_in=16),  # a full circle: nothing is outside
     "cartpole-swingup": TaskCounts(train=400, validation=48, test_in=16, test_out=8),  # a second or so each
 }
 SHAPES = {"cartpole-swingup": MapperConfig(bottleneck=True)}
