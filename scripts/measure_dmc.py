@@ -69,10 +69,8 @@ def told_parent(zoo: Zoo, evaluation: Evaluation) -> NDArray[np.float64]:
 def measure(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """All methods on the unseen settings of one family."""
     zoo = Zoo.open(arguments.zoo_root / family)
-    config, shape = (
-        TrainConfig(loss=arguments.loss, steps=arguments.updates),
-        MapperConfig(bottleneck=arguments.bottleneck),
-    )
+    config = TrainConfig(loss=arguments.loss, steps=arguments.updates)
+    shape = MapperConfig(bottleneck=arguments.bottleneck)
     probe = PROBES.get(arguments.probe)()
     trained = train_seeds(zoo, probe, config, shape, arguments.seeds, arguments.survey_tasks)
     evaluation = evaluate_mappers(

@@ -48,6 +48,7 @@ def measure(zoo: Zoo, arguments: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {"settings": [], "expert": [], "base": [], **{name: [] for name in _SHAPES}}
     for left_out in experts:
         others = [expert for expert in experts if expert is not left_out]
+        known = without(survey, left_out)
         pairs, held_out = (build_pairs(zoo, others, probe, repeats=8, seed=seed) for seed in (11, 12))
         mappers: dict[str, list[Mapper]] = {
             name: [
@@ -57,7 +58,7 @@ def measure(zoo: Zoo, arguments: argparse.Namespace) -> dict[str, Any]:
                     family=zoo.family.name,
                     probe=probe_to_json(probe),
                     validation=held_out,
-                    survey=without(survey, left_out),
+                    survey=known,
                     config=TrainConfig(loss="both", steps=arguments.updates, seed=seed),
                     mapper_config=shape,
                 )

@@ -143,13 +143,13 @@ class TrainMapper(Command):
         names = [f"member-{index}" for index in range(self.members)]
         checkpoints = [self.out.with_name(f"{self.out.name}.{name}.checkpoint.safetensors") for name in names]
         total = self.members * options["config"].steps
-        with _training_bar(total) as (on_update, describe):
+        with _training_bar(total) as (on_update, on_stage):
             ensemble = train_ensemble(
                 zoo,
                 self.members,
                 checkpoints=checkpoints,
                 on_update=on_update,
-                on_stage=lambda stage: describe(f"self-check: {stage}"),
+                on_stage=on_stage,
                 **options,
             )
         with whole_folder(self.out) as folder:
@@ -427,20 +427,20 @@ def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -
     """Train under a bar; the options are those of `metamap_rl.workflow.train_mapper`."""
     from metamap_rl.workflow import train_mapper
 
-    with _training_bar(config.steps) as (on_update, describe):
+    with _training_bar(config.steps) as (on_update, on_stage):
         return train_mapper(
             zoo,
             config=config,
             checkpoint=checkpoint,
             on_update=on_update,
-            on_stage=lambda stage: describe(f"self-check: {stage}"),
+            on_stage=on_stage,
             **options,
         )
 
 
 @contextmanager
 def _training_bar(updates: int) -> Iterator[tuple[OnUpdate, Callable[[str], None]]]:
-    """A bar over updates of one mapper or several; gives what to call after each, and what names a stage."""
+    """A bar over updates of one mapper or several; gives what to call after each, and at each stage of a self-check."""
     from metamap_rl.cli.console import progress
 
     with progress("collecting rollouts", updates, unit="updates") as bar:
@@ -454,7 +454,7 @@ def _training_bar(updates: int) -> Iterator[tuple[OnUpdate, Callable[[str], None
                 validation = f", validation {metrics['validation']:.4f}"
             bar.describe(f"mapper, loss {metrics['loss']:.4f}{validation}")
 
-        yield on_update, bar.describe
+        yield on_update, lambda stage: bar.describe(f"self-check: {stage}")
 
 
 COMMANDS = (TrainMapper, TuneMapper, EvaluateMapper, ShowMapper)
