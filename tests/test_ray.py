@@ -96,7 +96,7 @@ def test_experts_are_the_same_and_none_is_lost_with_a_worker(
     )
     killer.join()
     assert killed
-    assert not runs(killed[0])
+    wait_for(lambda: not runs(killed[0]))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert content(zoos[1].root) == content(zoos[0].root)
 
