@@ -15,7 +15,7 @@ from metamap_agents.training import Expert
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
-from metamap_rl.pairs import task_coordinates
+from metamap_rl.oracle import told_phis
 from metamap_rl.probe import Transitions, collect, probe_from_json, probe_identity
 from metamap_rl.rounds import collect_again
 from metamap_rl.statistics import bootstrap_interval
@@ -334,11 +334,7 @@ class _Run:
     def oracle(self, oracles: Sequence[Mapper]) -> MethodScores:
         """Policies generated from the true parameters."""
         self.on_method("oracle")
-        values = torch.from_numpy(task_coordinates(self.tasks))
-        rows = []
-        for mapper in oracles:
-            with torch.no_grad():
-                rows.append(self.returns(mapper(values[:, None, :]).numpy()))
+        rows = [self.returns(told_phis(mapper, self.tasks)) for mapper in oracles]
         return MethodScores("oracle", None, np.stack(rows))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -19,13 +18,13 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
 from metamap_rl.alignment import align
-from metamap_rl.dataset import Examples, Pairs
+from metamap_rl.dataset import Pairs
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import Probe, collect
 from metamap_rl.survey import Survey
 from metamap_rl.train import Visit
 
-__all__ = ["build_pairs", "build_survey", "expert_behaviour", "on_policy", "task_coordinates", "told_examples"]
+__all__ = ["build_pairs", "build_survey", "expert_behaviour", "on_policy", "task_coordinates"]
 
 _STATE_EPISODES = 10
 _VISIT_EPISODES = 2  # of each of a task's R generated policies
@@ -182,11 +181,6 @@ def _draw(episodes: Episodes, tasks: int, count: int, generator: np.random.Gener
 def task_coordinates(tasks: Sequence[Task]) -> NDArray[np.float32]:
     """Coordinates [T, K] of tasks of one family."""
     return get_family(tasks[0].family).space.coordinates(np.stack([task.values for task in tasks]))
-
-
-def told_examples(pairs: Pairs, base: BasePolicy) -> Examples:
-    """The same pairs with the true coordinates of the task in place of D, as one row: what an oracle learns from."""
-    return replace(pairs.examples(base), features=torch.from_numpy(pairs.parameters)[:, None, None, :])
 
 
 def build_survey(

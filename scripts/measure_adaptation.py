@@ -25,7 +25,7 @@ from metamap_agents.zoo import Zoo
 from metamap_envs.family import list_families
 from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.pairs import told_examples
+from metamap_rl.oracle import train_oracle
 from metamap_rl.probe import PROBES, probe_to_json
 from metamap_rl.train import TrainConfig, train
 from metamap_rl.workflow import SURVEY_TASKS, survey_of, training_pairs
@@ -46,9 +46,7 @@ def train_seeds(
         started = time.perf_counter()
         mappers.append(train(pairs, zoo.base, validation=held_out, survey=survey, mapper_config=mapper, **about))
         seconds.append(time.perf_counter() - started)
-        told, told_held_out = told_examples(pairs, zoo.base), told_examples(held_out, zoo.base)
-        told_shape = replace(mapper, bottleneck=False)
-        oracles.append(train(told, zoo.base, validation=told_held_out, mapper_config=told_shape, **about))
+        oracles.append(train_oracle(pairs, zoo.base, validation=held_out, mapper_config=mapper, **about))
         print(f"{zoo.family.name}: {config.loss}, seed {seed}: {seconds[-1]:.0f} s", file=sys.stderr, flush=True)
     return {"mappers": mappers, "oracles": oracles, "seconds": seconds}
 

@@ -19,6 +19,7 @@ from metamap_envs.family import get_family
 from metamap_rl.dataset import Examples, Pairs
 from metamap_rl.losses import LOSSES
 from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.oracle import told_phis, train_oracle
 from metamap_rl.train import TrainConfig, learning_rate, train, validation_losses
 from synthetic import FAMILY, SMALL, SPEC, STEPS, base_policy, features_of, moved_mapper, pairs, rollout_of
 
@@ -90,13 +91,23 @@ def test_the_same_loop_learns_function_regression() -> None:
     assert losses[30] < 0.05  # the functions' own mean square is 1/6 + 1/3
 
 
-def test_the_oracle_is_a_mapper_of_one_row() -> None:
-    source = pairs(40, 10)
-    told = dataclasses.replace(
-        source.examples(base_policy()), features=torch.from_numpy(source.parameters)[:, None, None, :]
+@pytest.mark.parametrize("bottleneck", [False, True])
+def test_the_oracle_is_told_the_task_and_needs_no_rollout(bottleneck: bool) -> None:
+    source, others = pairs(40, 10), pairs(16, 11)
+    blind = dataclasses.replace(source, rewards=np.zeros_like(source.rewards), observations=source.next_observations)
+    oracle = train_oracle(
+        blind,
+        base_policy(),
+        family=FAMILY,
+        probe={},
+        validation=others,
+        config=LEARN,
+        mapper_config=dataclasses.replace(SMALL, bottleneck=bottleneck),
     )
-    mapper = train(told, base_policy(), family=FAMILY, config=LEARN, mapper_config=SMALL)
-    assert validation_losses(mapper, told, (1,))[1] < 0.1 * error_on(source, np.tile(base_policy().phi, (40, 1)))
+    assert not oracle.config.bottleneck
+    base = error_on(others, np.tile(base_policy().phi, (16, 1)))
+    assert error_on(others, told_phis(oracle, others.tasks)) < 0.1 * base
+    assert error_on(others, told_phis(oracle, others.tasks[::-1])) > base
 
 
 # -------------------------------------------------------------------------------------- determinism and resumption

@@ -18,7 +18,7 @@ from metamap_envs.settings import Whole
 from metamap_rl.dataset import Examples
 from metamap_rl.evaluate import generate
 from metamap_rl.mapper import Mapper
-from metamap_rl.pairs import task_coordinates, told_examples
+from metamap_rl.oracle import told_phis, train_oracle
 from metamap_rl.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
 from metamap_rl.protocol.problem import Problem
 from metamap_rl.train import train
@@ -110,19 +110,18 @@ class Oracle(Method):
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
         settings = problem.config.mapper
-        told = train(
-            told_examples(problem.training_pairs, problem.base),
+        oracle = train_oracle(
+            problem.training_pairs,
             problem.base,
-            validation=told_examples(problem.validation_pairs, problem.base),
+            validation=problem.validation_pairs,
             config=settings.training(seed),
-            mapper_config=settings.shape(bottleneck=False),
+            mapper_config=settings.shape(),
             **problem.about,
         )
-        scores = []
-        for split in problem.splits:
-            values = torch.from_numpy(task_coordinates(problem.tasks(split)))
-            with torch.no_grad():
-                scores.append(Scored(split, None, problem.returns(split, told(values[:, None]).numpy())))
+        scores = [
+            Scored(split, None, problem.returns(split, told_phis(oracle, problem.tasks(split))))
+            for split in problem.splits
+        ]
         return Measured(scores, problem.zoo_steps)
 
 
