@@ -20,7 +20,7 @@ from pydantic import Field
 from metamap_agents.executors import Executor
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import library_versions, read_json, write_json
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.settings import Number, Settings, Whole, parse, read_document

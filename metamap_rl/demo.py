@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from metamap_agents.expert import Expert
 from metamap_agents.recipes import load_recipe
 from metamap_agents.storage import write_json
-from metamap_agents.training import Expert, torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
-from metamap_agents.training import Expert
+from metamap_agents.expert import Expert
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper

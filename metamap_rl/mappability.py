@@ -18,8 +18,8 @@ from torch.nn.functional import mse_loss
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import evaluate_policies, random_returns
+from metamap_agents.expert import Expert
 from metamap_agents.functional import forward
-from metamap_agents.training import Expert
 from metamap_envs.errors import MetaMapError
 from metamap_rl.dataset import Examples
 from metamap_rl.mapper import MapperConfig

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import Episodes, evaluate_policies
+from metamap_agents.expert import Expert
 from metamap_agents.policies import BatchedPolicy
-from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from metamap_agents.expert import Expert
 from metamap_agents.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
-from metamap_agents.training import Expert
 from metamap_agents.zoo import expert_from_json, expert_to_json
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl import artifact

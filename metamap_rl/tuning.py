@@ -24,7 +24,7 @@ from torch import Tensor
 from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.functional import forward
 from metamap_agents.recipes import load_recipe
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task

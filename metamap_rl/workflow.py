@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from metamap_agents.building import OnExpert, build_experts, train_first
+from metamap_agents.ppo import OnProgress
 from metamap_agents.recipes import Recipe, load_recipe
-from metamap_agents.training import OnProgress, torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.task import Task

@@ -25,7 +25,7 @@ from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.machine import describe_machine
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_rl.ensemble import COMBINATIONS, Ensemble
 from metamap_rl.probe import collect, probe_from_json

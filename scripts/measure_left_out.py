@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from metamap_agents.expert import Expert
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
 from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig

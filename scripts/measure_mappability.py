@@ -17,7 +17,7 @@ import numpy as np
 
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_rl.mappability import explained_variance, interpolation_barrier, told_error
 from metamap_rl.mapper import MapperConfig

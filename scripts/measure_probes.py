@@ -21,7 +21,7 @@ import torch
 
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_rl.guide import SCORES, Guide, GuideConfig, train_guide
 from metamap_rl.pairs import build_survey

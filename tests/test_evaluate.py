@@ -12,7 +12,7 @@ import torch
 
 import tiny
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns, run_episodes
-from metamap_agents.training import Expert
+from metamap_agents.expert import Expert
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, get_family
 from metamap_rl.evaluate import LENGTHS, Evaluation, MethodScores, evaluate_mappers, generate

@@ -9,9 +9,10 @@ import pytest
 
 import tiny
 from metamap_agents.evaluation import clearly_better
+from metamap_agents.expert import Expert
 from metamap_agents.plateau import Plateau, PlateauRule
 from metamap_agents.recipes import load_recipe
-from metamap_agents.training import Expert, train_expert
+from metamap_agents.training import train_expert
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, get_family
 

@@ -11,8 +11,9 @@ import torch
 
 import tiny
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.expert import Expert
 from metamap_agents.recipes import Recipe, load_recipe
-from metamap_agents.training import Expert, train_base, train_expert
+from metamap_agents.training import train_base, train_expert
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, Task, get_family, list_families
 

@@ -22,8 +22,8 @@ import tiny
 from metamap_agents import zoo as zoo_module
 from metamap_agents.building import build_base, build_experts
 from metamap_agents.executors import LocalExecutor
+from metamap_agents.expert import Expert
 from metamap_agents.storage import read_json, save_arrays, write_json
-from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, get_family
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metamap_agents.building import build_base, build_experts
     from metamap_agents.evaluation import evaluate_policies
     from metamap_agents.executors import Executor, LocalExecutor, RayExecutor, make_executor
+    from metamap_agents.expert import Expert
     from metamap_agents.functional import forward
     from metamap_agents.normalizer import ObservationNormalizer
     from metamap_agents.policies import BatchedPolicy, WeightPolicy
@@ -21,14 +22,14 @@ if TYPE_CHECKING:
     from metamap_agents.recipes import Recipe, load_recipe
     from metamap_agents.sb3_bridge import export_sb3, phi_from_sb3, phi_into_sb3, read_sb3_actor
     from metamap_agents.sb3_vec_env import FamilyVecEnv
-    from metamap_agents.training import Expert, train_base, train_expert
+    from metamap_agents.training import train_base, train_expert
     from metamap_agents.zoo import Zoo
 
 _MODULE_OF = {
     "BasePolicy": "base_policy",
     "BatchedPolicy": "policies",
     "Executor": "executors",
-    "Expert": "training",
+    "Expert": "expert",
     "FamilyVecEnv": "sb3_vec_env",
     "LocalExecutor": "executors",
     "ObservationNormalizer": "normalizer",

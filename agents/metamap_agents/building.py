@@ -14,9 +14,11 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.chaining import Link, chain
 from metamap_agents.evaluation import clearly_better, evaluate_policies
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
+from metamap_agents.expert import Expert
 from metamap_agents.parent import Parent
+from metamap_agents.ppo import OnProgress
 from metamap_agents.recipes import Recipe, Stage, load_recipe
-from metamap_agents.training import Expert, OnProgress, train_base, train_expert, train_parent
+from metamap_agents.training import train_base, train_expert, train_parent
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.simulator import default_threads

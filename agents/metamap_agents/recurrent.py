@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from metamap_agents.evaluation import EVALUATION_SEED, run_episodes
 from metamap_agents.normalizer import ObservationNormalizer
-from metamap_agents.training import global_generators_kept, torch_threads
+from metamap_agents.torch_state import global_generators_kept, torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task

@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.distillation import Distillation, Distilled, distil
 from metamap_agents.evaluation import EVALUATION_SEED, clearly_better, evaluate_policies, random_returns, run_episodes
+from metamap_agents.expert import Expert
 from metamap_agents.gains import Found, GainSearch, search_gains
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.off_policy import Trained, train_teacher
 from metamap_agents.parent import Parent, ToldVecEnv, coordinate_scales, untold
-from metamap_agents.plateau import PlateauRule
+from metamap_agents.ppo import OnPolicy, OnProgress, learn, make_ppo
 from metamap_agents.recipes import Recipe
 from metamap_agents.sb3_bridge import (
-    SB3_ACTIVATIONS,
     critic_from_sb3,
     critic_into_sb3,
     log_std_from_sb3,
@@ -39,176 +32,18 @@ from metamap_agents.sb3_bridge import (
 )
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import library_versions
+from metamap_agents.torch_state import global_generators_kept, torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
 
-__all__ = [
-    "Expert",
-    "OnPolicy",
-    "OnProgress",
-    "Tuned",
-    "global_generators_kept",
-    "torch_threads",
-    "train_base",
-    "train_expert",
-    "train_parent",
-    "tune",
-]
-
-OnProgress = Callable[[int, int, dict[str, float]], None]
-"""Called after each update of PPO with (steps done, steps in total, metrics)."""
-
-OnPolicy = Callable[[int, NDArray[np.float32]], bool]
-"""Called after each rollout of PPO with (steps done, the actor's weights phi [P]); False ends the training there."""
+__all__ = ["Tuned", "train_base", "train_expert", "train_parent", "tune"]
 
 _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
 _SMALLEST_STD = 1e-3  # floor for observations that never move
 _EVALUATION_EPISODES = 10
 _SCALE_TASKS = 1024  # over which what a parent is told is standardised
 _TORCH_THREADS = 1  # networks are small: more threads gain nothing idle, and lose tenfold when cores are shared
-
-
-@dataclass(frozen=True)
-class Expert:
-    """A policy trained on one task.
-
-    Attributes:
-        task: the task.
-        phi: phi*, float32 [P], on normalised observations.
-        returns: of phi*, float64 [E], on the evaluation seeds.
-        base_returns: of phi_0 on the same seeds, float64 [E].
-        record: how it was trained, as plain JSON values.
-    """
-
-    task: Task
-    phi: NDArray[np.float32]
-    returns: NDArray[np.float64]
-    base_returns: NDArray[np.float64]
-    record: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def better(self) -> bool:
-        """Whether it is clearly better than the base policy; see `metamap_agents.evaluation.clearly_better`."""
-        return clearly_better(self.returns, self.base_returns)
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Set torch's threads for a while; processes that share cores take one each."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def global_generators_kept(seed: int | None = None) -> Iterator[None]:
-    """SB3 seeds and draws from the global generators of Python, NumPy and torch: put them back afterwards.
-
-    Args:
-        seed: of torch's in the meantime, for what draws from it without seeding it.
-    """
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (SB3's choice, not ours)
-    with torch.random.fork_rng(devices=[]):
-        if seed is not None:
-            torch.manual_seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
-
-
-class _Report(BaseCallback):
-    """Hands SB3's progress, and the policy on the way, to plain functions; ends the training on a plateau."""
-
-    def __init__(
-        self,
-        on_progress: OnProgress | None,
-        total: int,
-        on_policy: OnPolicy | None = None,
-        plateau: PlateauRule | None = None,
-    ) -> None:
-        super().__init__()
-        self._on_progress = on_progress
-        self._on_policy = on_policy
-        self._plateau = plateau
-        self._total = total
-        self._ended = False
-        self.on_plateau = False
-        """Whether the training ended, before its last step, because its return no longer improved."""
-
-    def _on_step(self) -> bool:
-        return not self._ended
-
-    def _on_rollout_start(self) -> None:
-        """The policy is what the updates so far have made of it; at the very first, what training starts from."""
-        if self._on_policy is not None and not self._ended:
-            self._ended = not self._on_policy(
-                self.num_timesteps, phi_from_sb3(cast(ActorCriticPolicy, self.model.policy))
-            )
-
-    def _on_rollout_end(self) -> None:
-        returns = [float(episode["r"]) for episode in self.model.ep_info_buffer or ()]
-        if self._plateau is not None and returns and self._plateau.reached(float(np.mean(returns))):
-            self._ended = self.on_plateau = self.num_timesteps < self._total  # after the update on this rollout
-        if self._on_progress is not None:
-            metrics = {"return": float(np.mean(returns))} if returns else {}
-            self._on_progress(min(self.num_timesteps, self._total), self._total, metrics)
-
-
-def _make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
-    """SB3's PPO with a recipe's settings."""
-    return PPO(
-        recipe.policy,
-        envs,
-        learning_rate=recipe.schedule(),
-        n_steps=recipe.n_steps,
-        batch_size=recipe.batch_size,
-        n_epochs=recipe.n_epochs,
-        gamma=recipe.gamma,
-        gae_lambda=recipe.gae_lambda,
-        clip_range=recipe.clip_range,
-        ent_coef=recipe.ent_coef,
-        vf_coef=recipe.vf_coef,
-        max_grad_norm=recipe.max_grad_norm,
-        target_kl=recipe.target_kl,
-        policy_kwargs={
-            "net_arch": {"pi": list(recipe.policy_kwargs.net_arch.pi), "vf": list(recipe.policy_kwargs.net_arch.vf)},
-            "activation_fn": SB3_ACTIVATIONS[recipe.policy_kwargs.activation_fn],
-            "log_std_init": recipe.policy_kwargs.log_std_init,
-        },
-        seed=seed,
-        device="cpu",
-    )
-
-
-def _learn(
-    model: PPO, recipe: Recipe, on_progress: OnProgress | None, what: str, on_policy: OnPolicy | None = None
-) -> dict[str, Any]:
-    """Run PPO to its end, or to where ``on_policy`` or a plateau ends it.
-
-    Returns:
-        What the record says of it beside the steps.
-
-    Raises:
-        MetaMapError: the weights stopped being finite.
-    """
-    diverged = f"training {what} diverged, its weights or actions are not finite: lower the recipe's learning_rate"
-    rule = None if recipe.plateau is None else PlateauRule(recipe.plateau)
-    report = _Report(on_progress, recipe.n_timesteps, on_policy, rule)
-    try:
-        model.learn(recipe.n_timesteps, callback=report)
-    except ValueError as error:
-        if "Expected parameter" not in str(error):  # torch's words where an action has no distribution
-            raise
-        raise MetaMapError(diverged) from None  # the original lists every action
-    if not all(bool(parameter.isfinite().all()) for parameter in model.policy.parameters()):
-        raise MetaMapError(diverged)
-    return {} if rule is None else {"stopped_on_plateau": report.on_plateau}
 
 
 def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, Any]:
@@ -248,8 +83,8 @@ def train_base(
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
     with torch_threads(_TORCH_THREADS), global_generators_kept():
-        model = _make_ppo(recipe, envs, seed)
-        ended = _learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
+        model = make_ppo(recipe, envs, seed)
+        ended = learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
     seconds = time.perf_counter() - started
     statistics = cast(RunningMeanStd, envs.obs_rms)  # a dictionary only for dictionaries of observations
     std = np.sqrt(statistics.var + envs.epsilon)
@@ -373,14 +208,14 @@ def tune(
     fast = FamilyVecEnv([task] * recipe.n_envs, seed, start.normalizer, num_threads)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     with torch_threads(_TORCH_THREADS), global_generators_kept():
-        model = _make_ppo(recipe, envs, seed)
+        model = make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != start.spec:
             raise MetaMapError(f"the expert's network must be the base policy's {start.spec}")
         phi_into_sb3(model.policy, start.phi)
         if start.critic:
             critic_into_sb3(model.policy, start.critic)
         log_std_into_sb3(model.policy, np.full_like(start.log_std, recipe.policy_kwargs.log_std_init))
-        ended = _learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
+        ended = learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
         phi = phi_from_sb3(model.policy)
     envs.close()
     return Tuned(phi, model.num_timesteps, ended)
@@ -491,13 +326,13 @@ def train_parent(
     envs = VecNormalize(ToldVecEnv(fast, blank.coordinates(tasks)), norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
     with torch_threads(_TORCH_THREADS), global_generators_kept():
-        model = _make_ppo(recipe, envs, seed)
+        model = make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != spec:
             raise MetaMapError(f"the parent's network must be the base policy's {base.spec}, but for what it is told")
         if recipe.start == "base":
             phi_into_sb3(model.policy, spec.join(untold(base.spec.split(base.phi), len(mean))))
             critic_into_sb3(model.policy, untold(base.critic, len(mean)))
-        ended = _learn(model, recipe, on_progress, f"the parent policy of {family_name!r}")
+        ended = learn(model, recipe, on_progress, f"the parent policy of {family_name!r}")
     record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started) | ended
     return replace(blank, phi=phi_from_sb3(model.policy), critic=critic_from_sb3(model.policy), record=record)
 

@@ -14,9 +14,9 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.expert import Expert
 from metamap_agents.parent import Parent
 from metamap_agents.storage import check_arrays, library_versions, load_arrays, read_json, save_arrays, write_json
-from metamap_agents.training import Expert
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, get_family
 from metamap_envs.task import Task

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from metamap_agents.evaluation import run_episodes
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import library_versions
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family

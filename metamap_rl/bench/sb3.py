@@ -18,7 +18,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import save_arrays
-from metamap_agents.training import global_generators_kept
+from metamap_agents.torch_state import global_generators_kept
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.rollout import Rollout

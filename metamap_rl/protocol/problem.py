@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
+from metamap_agents.expert import Expert
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.policy_spec import PolicySpec
-from metamap_agents.training import Expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split

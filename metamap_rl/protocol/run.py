@@ -22,7 +22,7 @@ from typing import Any
 from metamap_agents.executors import Executor
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import library_versions, read_json, write_json
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family

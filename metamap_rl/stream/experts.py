@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.building import OnExpert, build_base, build_experts, build_parent, lacks_parent, parent_for
 from metamap_agents.executors import Executor
+from metamap_agents.expert import Expert
+from metamap_agents.ppo import OnProgress
 from metamap_agents.recipes import Recipe, load_recipe
-from metamap_agents.training import Expert, OnProgress, train_expert
+from metamap_agents.training import train_expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.evaluation import evaluate_policies
-from metamap_agents.training import torch_threads
+from metamap_agents.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.pairs import expert_behaviour

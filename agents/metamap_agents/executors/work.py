@@ -112,7 +112,7 @@ def unpack(answer: bytes) -> Any:
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a job's function with the one torch thread that every job has."""
-    from metamap_agents.training import torch_threads  # the import takes seconds, which only workers are to spend
+    from metamap_agents.torch_state import torch_threads  # torch takes a second, which only workers are to spend
 
     with torch_threads(1):
         return function(*arguments)

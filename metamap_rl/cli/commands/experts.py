@@ -13,8 +13,8 @@ from metamap_rl.cli.command import Command, FamilyName
 
 if TYPE_CHECKING:
     from metamap_agents.executors import Executor
+    from metamap_agents.expert import Expert
     from metamap_agents.recipes import Stage
-    from metamap_agents.training import Expert
     from metamap_agents.zoo import Zoo
     from metamap_envs.task import Task
     from metamap_rl.workflow import TaskCounts
