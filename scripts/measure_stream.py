@@ -25,7 +25,8 @@ from metamap_rl.bench.result import gaps
 from metamap_rl.statistics import bootstrap_interval
 from metamap_rl.stream.config import StreamConfig, load_config
 from metamap_rl.stream.metrics import ap_final, bwt_families, f_last, f_max, fwt_zs, gen
-from metamap_rl.stream.run import StreamRun, open_run, prepare, resume, start
+from metamap_rl.stream.plan import Plan
+from metamap_rl.stream.run import StreamRun, open_run, resume, start
 
 LEARNERS = ("replay", "joint", "finetune")
 SETTINGS: dict[str, dict[str, Any]] = {"joint": {"every": 5}}
@@ -143,7 +144,7 @@ def main() -> None:
     with make_executor(arguments.executor, arguments.workers, arguments.ray_address) as executor:
         for (learner, order, _), config in zip(keys, configs, strict=True):
             if (learner, order) == (arguments.learners[0], 0):  # the tasks of a seed are the same for all
-                prepare(config, zoo, executor)
+                Plan.of(config, zoo).prepare(executor)
         jobs = [(config, str(place)) for config, place in zip(configs, places, strict=True)]
         for index, _ in executor.run(run_cell, jobs, share=(str(zoo),)):
             print(f"finished {places[index].name}", file=sys.stderr, flush=True)

@@ -17,7 +17,7 @@ from metamap_rl.mapper import Mapper
 from metamap_rl.stream import loop
 from metamap_rl.stream.events import Doing, OnStream, StageDone, StreamEvent
 from metamap_rl.stream.learner import list_learners
-from metamap_rl.stream.run import StreamRun, open_run, resume, start
+from metamap_rl.stream.run import StreamRun, open_run, plan_of, resume, start
 from metamap_rl.stream.store import ArtifactStore
 from tiny_stream import tiny_config
 
@@ -277,16 +277,9 @@ def test_the_mappers_of_a_finished_stream_are_ordinary_mappers(done: StreamRun, 
     assert mapper.family == tiny.FAMILY
     assert mapper.record["stream"] == "tiny"
     # It does what the record says: R[T, 0] again, from the same D on the same episodes.
-    board = loop_board(done, zoo)
+    board = plan_of(done).boards(num_threads=1)[0]
     row = board.measure(lambda embodiment, features: mapper(features).detach().numpy(), 4, [0])[0]
     assert row.mean_return == pytest.approx(done.record.matrix("stream", value="mean_return")[-1, 0], rel=1e-5)
-
-
-def loop_board(done: StreamRun, zoo: Path) -> Any:
-    from metamap_rl.stream import run as runs
-
-    coming, held_out = runs._tasks_of(done)
-    return runs._boards(done.config, runs._cache_of(done), coming, held_out, 1)[0]
 
 
 def test_tensorboard_on_request(zoo: Path, tmp_path: Path) -> None:

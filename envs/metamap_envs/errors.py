@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["MetaMapError", "unknown_name"]
+__all__ = ["MetaMapError", "one_line", "unknown_name"]
 
 
 class MetaMapError(ValueError):
@@ -13,6 +13,11 @@ class MetaMapError(ValueError):
 
     The command line prints the sentence and exits with code 2, without a traceback.
     """
+
+
+def one_line(error: BaseException) -> str:
+    """What somebody else's exception says, as the part of a sentence that it is to become."""
+    return " ".join(str(error).split())
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MetaMapError:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_typ
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError, one_line, unknown_name
 
 __all__ = [
     "STRICT",
@@ -83,7 +83,7 @@ def parse_yaml(text: str, what: str) -> Any:
     try:
         return yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise MetaMapError(f"{what}: not YAML ({' '.join(str(error).split())})") from None
+        raise MetaMapError(f"{what}: not YAML ({one_line(error)})") from None
 
 
 def read_yaml(path: str | Path, what: str = "") -> Any:

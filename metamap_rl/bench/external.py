@@ -26,8 +26,8 @@ from metamap_envs.task import Task
 from metamap_rl.bench.entry import ExternalSettings, StreamLearner, make_external
 from metamap_rl.bench.result import CellResult
 from metamap_rl.stream.config import StreamConfig
+from metamap_rl.stream.plan import Plan
 from metamap_rl.stream.record import EvaluationRow
-from metamap_rl.stream.run import boards, environments
 from metamap_rl.stream.scoreboard import Scoreboard
 
 __all__ = ["CountedEnv", "run_external"]
@@ -120,7 +120,8 @@ def run_external(
     if not config.evaluation.reference:
         raise MetaMapError("evaluation.reference: a benchmark needs scores, so it must be true")
     started = time.perf_counter()
-    tasks, held_out_tasks, (own, held_out) = boards(config, zoo)
+    plan = Plan.of(config, zoo)
+    tasks, (own, held_out) = plan.tasks, plan.boards(num_threads=1)
     longest = max(config.map_steps, *config.evaluation.lengths, 1)
     rollouts = own.rollouts(longest) | (held_out.rollouts(longest) if held_out is not None else {})
     seed = config.seeds.learner
@@ -137,11 +138,11 @@ def run_external(
         seed=config.seeds.stream,
         config={**config.resolved(), "learner": settings.model_dump(mode="json")},
         versions=library_versions(),
-        environments=environments(tasks + held_out_tasks),
+        environments=plan.environments,
         machine=describe_machine(),
         tasks=[task.id for task in tasks],
         families=[task.family for task in tasks],
-        held_out=[task.family for task in held_out_tasks],
+        held_out=[task.family for task in plan.held_out],
         R=seen.R,
         H=seen.H,
         map_steps=config.map_steps,

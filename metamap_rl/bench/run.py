@@ -30,7 +30,8 @@ from metamap_rl.bench.external import run_external
 from metamap_rl.bench.result import CELL, CellResult, of_run, read_cell, write_cell
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.events import OnStream
-from metamap_rl.stream.run import open_run, prepare, resume, start
+from metamap_rl.stream.plan import Plan
+from metamap_rl.stream.run import open_run, resume, start
 
 __all__ = ["CELLS", "OnCell", "cell_folder", "open_bench", "run_bench"]
 
@@ -101,9 +102,8 @@ def run_bench(
     left = [cell for cell in cells if cell not in done]
     cache = out / _ZOO if zoo is None else zoo.resolve()
     for key in dict.fromkeys((cell.stream, cell.seed) for cell in left):  # all orders have the same tasks
-        prepare(
-            next(streams[cell] for cell in left if (cell.stream, cell.seed) == key), cache, executor, on_event=on_event
-        )
+        first = next(streams[cell] for cell in left if (cell.stream, cell.seed) == key)
+        Plan.of(first, cache).prepare(executor, on_event=on_event)
     jobs = [(cell, streams[cell], externals[cell], str(cell_folder(out, cell))) for cell in left]
     failed: dict[Cell, str] = {}
     for index, error in executor.run(run_cell, jobs, share=(str(cache),)):

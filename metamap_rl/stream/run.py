@@ -34,14 +34,13 @@ from metamap_rl.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.events import Doing, OnStream, StreamEvent
-from metamap_rl.stream.experts import ExpertCache, bases_of
-from metamap_rl.stream.kinds import Arrival, arrivals
+from metamap_rl.stream.kinds import Arrival
 from metamap_rl.stream.learner import make_learner
 from metamap_rl.stream.loop import run_stream
 from metamap_rl.stream.memory import Memory
+from metamap_rl.stream.plan import Plan
 from metamap_rl.stream.record import Record
-from metamap_rl.stream.scoreboard import Reference, Scoreboard, embodiment_of
-from metamap_rl.stream.seeds import derive, numpy_generator
+from metamap_rl.stream.scoreboard import Reference
 from metamap_rl.stream.session import Session
 from metamap_rl.stream.shift import ShiftDetector
 from metamap_rl.stream.store import ArtifactStore
@@ -50,10 +49,8 @@ from metamap_rl.stream.tensorboard import tensorboard
 __all__ = [
     "FORMAT_VERSION",
     "StreamRun",
-    "boards",
-    "environments",
     "open_run",
-    "prepare",
+    "plan_of",
     "read_base",
     "resume",
     "start",
@@ -145,26 +142,26 @@ def start(
     root = _claim(Path(out))
     if zoo is not None and Path(zoo).is_file():
         raise MetaMapError(f"{zoo}: expected the folder of an expert cache, it is a file")
-    coming = _coming(config, tasks)
-    held_out = _held_out(config, [arrival.task for arrival in coming])
+    plan = Plan.of(config, root / "experts" if zoo is None else Path(zoo), tasks)
     root.mkdir(parents=True, exist_ok=True)
-    cache = _cache(config, root / "experts" if zoo is None else Path(zoo), coming, held_out)
-    say: OnStream = on_event if on_event is not None else lambda event: None
     with ExitStack() as stack:
         executor = stack.enter_context(LocalExecutor()) if executor is None else executor
-        _prepare(config, cache, coming, held_out, executor, say)
-    boards = _boards(config, cache, coming, held_out, num_threads)
-    say(Doing("references"))
+        plan.prepare(executor, on_event=on_event)
+    if on_event is not None:
+        on_event(Doing("references"))
     references = {
-        name: asdict(reference) for board in boards if board is not None for name, reference in board.references.items()
+        name: asdict(reference)
+        for board in plan.boards(num_threads)
+        if board is not None
+        for name, reference in board.references.items()
     }
     manifest = {
         "format_version": FORMAT_VERSION,
         "versions": library_versions(),
         "machine": describe_machine(),
-        "environments": environments([arrival.task for arrival in coming] + held_out),
-        "arrivals": [{**arrival.task.to_json(), "boundary": arrival.boundary} for arrival in coming],
-        "held_out": [task.to_json() for task in held_out],
+        "environments": plan.environments,
+        "arrivals": [{**arrival.task.to_json(), "boundary": arrival.boundary} for arrival in plan.arrivals],
+        "held_out": [task.to_json() for task in plan.held_out],
         "references": references,
         "zoo": None if zoo is None else str(Path(zoo).resolve()),
     }
@@ -240,64 +237,22 @@ def open_run(directory: str | Path) -> StreamRun:
     return StreamRun(root, load_config(root / _CONFIG), manifest, Record.open(root / _RECORD, read_only=True))
 
 
-def prepare(
-    config: StreamConfig,
-    zoo: str | Path,
-    executor: Executor,
-    *,
-    tasks: Iterable[Task] | None = None,
-    on_event: OnStream | None = None,
-) -> None:
-    """Fill an expert cache with all that a stream will ask of it, so that runs which share it only read.
-
-    Args:
-        config: the stream.
-        zoo: the cache.
-        executor: where experts are trained.
-        tasks: the tasks, from Python, in place of ``config.stream``.
-        on_event: told what is going on.
-
-    Raises:
-        MetaMapError: a zoo in the cache was made with other settings, or training failed.
-    """
-    coming = _coming(config, tasks)
-    held_out = _held_out(config, [arrival.task for arrival in coming])
-    say: OnStream = on_event if on_event is not None else lambda event: None
-    _prepare(config, _cache(config, Path(zoo), coming, held_out), coming, held_out, executor, say)
-
-
-def boards(config: StreamConfig, zoo: Path) -> tuple[list[Task], list[Task], tuple[Scoreboard, Scoreboard | None]]:
-    """The tasks of a stream, its held-out tasks, and the scoreboards of both, for learners that need nothing else.
-
-    Args:
-        config: the stream.
-        zoo: an expert cache that was prepared for it.
-    """
-    coming = _coming(config, None)
-    tasks = [arrival.task for arrival in coming]
-    held_out = _held_out(config, tasks)
-    return tasks, held_out, _boards(config, _cache(config, zoo, coming, held_out), coming, held_out, 1)
+def plan_of(run: StreamRun) -> Plan:
+    """What a run was started to do."""
+    coming = tuple(
+        Arrival(Task.from_json({key: entry[key] for key in ("family", "parameters", "split")}), entry["boundary"])
+        for entry in run.manifest["arrivals"]
+    )
+    held_out = tuple(Task.from_json(entry) for entry in run.manifest["held_out"])
+    return Plan.again(run.config, Path(run.manifest["zoo"] or run.root / "experts"), coming, held_out)
 
 
 def read_base(run: StreamRun, embodiment: str) -> BasePolicy:
     """The base policy of an embodiment in a run."""
-    return _cache_of(run).base(embodiment)
+    return plan_of(run).cache.base(embodiment)
 
 
 # parts ----------------------------------------------------------------------------------------------------------------
-
-
-def _coming(config: StreamConfig, tasks: Iterable[Task] | None) -> tuple[Arrival, ...]:
-    """The arrivals of a stream.
-
-    Raises:
-        MetaMapError: there are none, or a task comes back though the config does not allow it.
-    """
-    drawn = config.stream.tasks(numpy_generator(config.seeds.stream, 0, "tasks")) if tasks is None else list(tasks)
-    if not drawn:
-        raise MetaMapError("the stream has no tasks: expected at least one")
-    config.check_revisits(drawn)
-    return tuple(arrivals(drawn))
 
 
 def _claim(root: Path) -> Path:
@@ -325,100 +280,21 @@ def _all(watchers: list[OnStream]) -> OnStream:
     return tell
 
 
-def environments(tasks: Iterable[Task]) -> dict[str, str]:
-    """The Gymnasium id of each family of some tasks, which ends in its version."""
-    return {name: get_family(name).gym_id for name in sorted({task.family for task in tasks})}
-
-
-def _held_out(config: StreamConfig, tasks: list[Task]) -> list[Task]:
-    """Tasks that are never trained on, of every family of the stream."""
-    count = config.evaluation.held_out
-    families = sorted({task.family for task in tasks})
-    if not count:
-        return []
-    seed = derive(config.seeds.evaluation, 0, "held-out")
-    return [task for name in families for task in get_family(name).sample(config.evaluation.split, count, seed)]
-
-
-def _cache(config: StreamConfig, root: Path, coming: tuple[Arrival, ...], held_out: list[Task]) -> ExpertCache:
-    families = sorted({arrival.task.family for arrival in coming} | {task.family for task in held_out})
-    return ExpertCache(
-        root=root,
-        bases=bases_of(families, config.experts.bases),
-        overrides={"start": "base", **config.experts.overrides},  # a stream has no family to train a parent over
-        base_overrides=config.experts.base_overrides,
-    )
-
-
-def _tasks_of(run: StreamRun) -> tuple[tuple[Arrival, ...], list[Task]]:
-    """Arrivals and held-out tasks of a run."""
-    coming = tuple(
-        Arrival(Task.from_json({key: entry[key] for key in ("family", "parameters", "split")}), entry["boundary"])
-        for entry in run.manifest["arrivals"]
-    )
-    return coming, [Task.from_json(entry) for entry in run.manifest["held_out"]]
-
-
-def _cache_of(run: StreamRun) -> ExpertCache:
-    """The expert cache of a run."""
-    coming, held_out = _tasks_of(run)
-    return _cache(run.config, Path(run.manifest["zoo"] or run.root / "experts"), coming, held_out)
-
-
-def _prepare(
-    config: StreamConfig,
-    cache: ExpertCache,
-    coming: tuple[Arrival, ...],
-    held_out: list[Task],
-    executor: Executor,
-    say: OnStream,
-) -> None:
-    """Train what is missing in the cache: base policies always, experts where scores or the learner need them."""
-    tasks = [arrival.task for arrival in coming]
-    for embodiment in dict.fromkeys(map(embodiment_of, tasks)):
-        cache.base(embodiment, lambda done, total, metrics: say(Doing("base policy", done, total)))
-    wanted = tasks if config.evaluation.reference or config.experts.start == "phi-0" else []
-    wanted = wanted + (held_out if config.evaluation.reference else [])
-    if wanted:
-        cache.prepare(wanted, executor, on_expert=lambda done, total, expert: say(Doing("experts", done, total)))
-
-
-def _boards(
-    config: StreamConfig, cache: ExpertCache, coming: tuple[Arrival, ...], held_out: list[Task], num_threads: int
-) -> tuple[Scoreboard, Scoreboard | None]:
-    """The scoreboards of the stream's own tasks and of the held-out ones."""
-    stream = Scoreboard(
-        tasks=tuple(arrival.task for arrival in coming),
-        split="stream",
-        cache=cache,
-        probe=probe_from_json(config.probe),
-        steps=config.map_steps,
-        episodes=config.evaluation.episodes,
-        lengths=config.evaluation.lengths,
-        seed=config.seeds.evaluation,
-        num_threads=num_threads,
-        with_experts=config.evaluation.reference,
-    )
-    return stream, replace(stream, tasks=tuple(held_out), split="held-out") if held_out else None
-
-
 def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_event: OnStream | None) -> Session:
     """A session where the record left off."""
-    config, manifest = run.config, run.manifest
-    coming, held_out = _tasks_of(run)
-    cache = _cache_of(run)
+    config, plan = run.config, plan_of(run)
     if executor is not None:
-        _prepare(config, cache, coming, held_out, executor, on_event or (lambda event: None))
-    boards = _boards(config, cache, coming, held_out, num_threads)
-    references = {name: Reference(**entry) for name, entry in manifest["references"].items()}
+        plan.prepare(executor, on_event=on_event)
+    boards = plan.boards(num_threads)
+    references = {name: Reference(**entry) for name, entry in run.manifest["references"].items()}
     for board in boards:
         if board is not None:
             board.with_references(references)
     learner = make_learner(config.learner)
     session = Session(
         config=config,
-        arrivals=coming,
-        cache=cache,
+        arrivals=plan.arrivals,
+        cache=plan.cache,
         probe=probe_from_json(config.probe),
         update=config.update,
         stream_board=boards[0],

@@ -15,7 +15,7 @@ from gymnasium.envs.registration import EnvSpec, load_env_creator
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, one_line
 from metamap_envs.family import Array, Family, State
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
 from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target, with_attributes
@@ -57,7 +57,7 @@ def make_env(
         with _without_deprecations():
             return gym.make(spec, **arguments)
     except (gym.error.Error, ImportError, TypeError, ValueError, AttributeError) as error:
-        raise MetaMapError(f"environment {spec.id!r}: {' '.join(str(error).split())}") from error
+        raise MetaMapError(f"environment {spec.id!r}: {one_line(error)}") from error
 
 
 @contextmanager

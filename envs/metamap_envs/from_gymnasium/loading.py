@@ -10,7 +10,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError, one_line, unknown_name
 
 if TYPE_CHECKING:
     from gymnasium.envs.registration import EnvSpec
@@ -161,7 +161,7 @@ def _build(declaration: Declaration) -> Family:
     try:
         creator = creator_of(spec)
     except (gym.error.Error, ImportError, AttributeError) as error:
-        raise MetaMapError(f"{owner}: environment {spec.id!r}: {' '.join(str(error).split())}") from error
+        raise MetaMapError(f"{owner}: environment {spec.id!r}: {one_line(error)}") from error
     known, others = argument_names(creator)
     for argument in declaration.arguments:
         if argument not in known and not others:
@@ -225,7 +225,7 @@ def _spec(environment: str, owner: str) -> EnvSpec:
             raise MetaMapError(f"{owner}: {unknown_name('Gymnasium environment', name, _closest_ids(name))}")
         return gym.spec(name)
     except (gym.error.Error, ImportError) as error:
-        raise MetaMapError(f"{owner}: environment {environment!r}: {' '.join(str(error).split())}") from error
+        raise MetaMapError(f"{owner}: environment {environment!r}: {one_line(error)}") from error
 
 
 def _closest_ids(name: str) -> list[str]:

@@ -112,7 +112,7 @@ class Adapt(Command):
         """The environment to probe; None if there is a rollout already."""
         import gymnasium as gym
 
-        from metamap_envs.errors import MetaMapError
+        from metamap_envs.errors import MetaMapError, one_line
         from metamap_envs.family import get_family
         from metamap_rl.cli.inputs import read_numbers
 
@@ -128,7 +128,7 @@ class Adapt(Command):
         try:
             return gym.make(self.env)
         except (gym.error.Error, ImportError) as error:
-            raise MetaMapError(f"--env {self.env}: {' '.join(str(error).split())}") from error
+            raise MetaMapError(f"--env {self.env}: {one_line(error)}") from error
 
     def _rollout(self, mapper: Mapper, env: gym.Env[Any, Any] | None) -> Rollout:
         """D: collected in the environment, or read from the file."""
