@@ -27,7 +27,7 @@ from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import find_mapper
-from metamap_rl.probe import probe_env, probe_from_json
+from metamap_rl.probe import check_spaces, probe_env, probe_from_json
 from metamap_rl.rounds import joined, second_seed
 
 __all__ = ["Adaptation", "AdaptedPolicy", "adapt", "again", "check_rounds", "measure_in_env", "measure_on_task"]
@@ -299,17 +299,18 @@ def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int 
     An episode ends with the environment's own, or at the family's horizon.
 
     Raises:
-        MetaMapError: ``episodes`` below 1.
+        MetaMapError: ``episodes`` below 1, or an environment of other spaces than the family's.
     """
     if episodes < 1:
         raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
+    family = get_family(policy.adaptation.family)
+    check_spaces(env, family)
     base = WeightPolicy(
         policy.spec, policy.base.phi, policy.base.normalizer, policy.observation_space, policy.action_space
     )
-    horizon = get_family(policy.adaptation.family).horizon
     seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
     return {
-        name: [_episode(one, env, seed, horizon) for seed in seeds]
+        name: [_episode(one, env, seed, family.horizon) for seed in seeds]
         for name, one in (("base", base), ("generated", policy))
     }
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -17,7 +18,9 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.storage import arrays_to_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.family import Family, get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.spaces import action_space
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.dataset import transition_features
@@ -36,6 +39,7 @@ __all__ = [
     "SeekingProbe",
     "SinusoidProbe",
     "Transitions",
+    "check_spaces",
     "collect",
     "packed_probe",
     "probe_env",
@@ -220,6 +224,28 @@ def _stack(values: list[NDArray[Any]], tasks: int, repeats: int) -> NDArray[Any]
     return stacked.reshape(tasks, repeats, *stacked.shape[1:])
 
 
+def check_spaces(env: gym.Env[Any, Any], family: Family) -> None:
+    """Check that policies of a family can be run in an environment.
+
+    Raises:
+        MetaMapError: observations or actions of another size, or actions of another range.
+    """
+    for what, space, size in (
+        ("observations", env.observation_space, family.observation_size),
+        ("actions", env.action_space, family.action_size),
+    ):
+        if space.shape != (size,):
+            raise MetaMapError(f"the environment's {what} have shape {space.shape}, expected ({size},)")
+    ours = action_space(family)
+    if not isinstance(env.action_space, Box) or any(
+        not np.allclose(getattr(env.action_space, end), getattr(ours, end)) for end in ("low", "high")
+    ):
+        raise MetaMapError(
+            f"the environment's actions are {env.action_space}, those of {family.name!r} {ours}: "
+            "gymnasium.wrappers.RescaleAction(env, low, high) makes them so"
+        )
+
+
 def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family: str, steps: int, seed: int) -> Rollout:
     """Run a probe in one Gymnasium environment, the user's own simulator or robot included.
 
@@ -232,17 +258,12 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
         seed: of the first reset and of the excitation.
 
     Raises:
-        MetaMapError: a negative number of steps, observations or actions of another size, or NaN.
+        MetaMapError: a negative number of steps, observations or actions of another size or range, or NaN.
     """
     if steps < 0:
         raise MetaMapError(f"a probe of an environment takes 0 or more steps, got {steps}")
     spec = base.spec
-    for what, space, size in (
-        ("observations", env.observation_space, spec.observation_size),
-        ("actions", env.action_space, spec.action_size),
-    ):
-        if space.shape != (size,):
-            raise MetaMapError(f"the environment's {what} have shape {space.shape}, expected ({size},)")
+    check_spaces(env, get_family(family))
     # A child, since the reset draws from `seed` itself: the same numbers would be both noise and start of the episode.
     (generator,) = np.random.default_rng(seed).spawn(1)
     pilot = _Pilot(probe, [generator], steps, base)

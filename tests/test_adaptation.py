@@ -9,11 +9,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.wrappers import RescaleAction
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import tiny
 from metamap_agents.sb3_bridge import read_sb3_actor
+from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import load_arrays, save_arrays
 from metamap_envs import MetaMapError, Rollout, get_family
 from metamap_rl.adaptation import AdaptedPolicy, adapt, measure_in_env, measure_on_task
@@ -74,6 +76,8 @@ def test_the_exported_model_can_be_trained_further(policy: AdaptedPolicy, tmp_pa
     settings = {"n_steps": 50, "batch_size": 50, "n_epochs": 1}
     model = PPO.load(tmp_path / "policy.zip", gym.make(FAMILY.gym_id, task=TASK), device="cpu", **settings)
     assert model.learn(50).num_timesteps == 50
+    many = PPO.load(tmp_path / "policy.zip", FamilyVecEnv([TASK] * 2, seed=0), device="cpu", **settings)
+    assert many.learn(100).num_timesteps == 100
 
 
 def test_a_saved_policy_comes_back(policy: AdaptedPolicy, rollout: Rollout, tmp_path: Path) -> None:
@@ -133,6 +137,11 @@ def test_foreign_rollouts_and_environments_are_refused(mapper: Mapper, tmp_path:
         adapt(mapper, Rollout.from_rows("cheetah-velocity", []))
     with pytest.raises(MetaMapError, match="environment's observations have shape"):
         adapt(mapper, gym.make("MetaMap/CheetahVelocity-v0"))
+    wider = RescaleAction(gym.make(FAMILY.gym_id), np.float32(-2.0), np.float32(2.0))
+    with pytest.raises(MetaMapError, match=r"environment's actions are Box\(-2.0, 2.0.*RescaleAction"):
+        adapt(mapper, wider)
+    with pytest.raises(MetaMapError, match="RescaleAction"):
+        measure_in_env(adapt(mapper, gym.make(FAMILY.gym_id), steps=5), wider)
     with pytest.raises(MetaMapError, match="steps: expected at least 0, got -1"):
         adapt(mapper, gym.make(FAMILY.gym_id), steps=-1)
     with pytest.raises(MetaMapError, match="not a saved mapper"):

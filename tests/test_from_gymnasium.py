@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,12 +15,15 @@ import mujoco
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv, PendulumEnv
+from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
 import tiny
 from metamap_agents.recipes import load_recipe
+from metamap_agents.storage import save_arrays
 from metamap_agents.training import train_base
+from metamap_agents.zoo import Zoo
 from metamap_envs import (
     Family,
     FamilyEnv,
@@ -38,6 +42,7 @@ from metamap_envs.from_gymnasium.declaration import read_file
 from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from metamap_envs.from_gymnasium.targets import FIELDS
 from metamap_rl.cli import main
+from metamap_rl.rollouts import load_rollout
 from metamap_rl.workflow import TaskCounts, fill_zoo
 from test_family_physics import assert_equal_models, explicit_bodies
 
@@ -225,7 +230,7 @@ def test_at_the_defaults_it_is_gymnasiums_environment_to_the_bit(name: str) -> N
     for row in actions(family, count):
         observations, rewards, terminated, truncated, infos = vector.step(row)
         for index, env in enumerate(own):
-            expected = env.step(family.to_environment(row[index]))  # type: ignore[attr-defined]
+            expected = env.step(family.to_environment(row[index], env.action_space))  # type: ignore[attr-defined]
             assert (rewards[index], terminated[index], truncated[index]) == expected[1:4]
             ended = terminated[index] or truncated[index]
             last = infos["final_obs"][index] if ended else observations[index]
@@ -270,16 +275,27 @@ def test_gymnasium_accepts_the_examples_and_they_are_complete(name: str) -> None
 def test_a_box_of_another_range_is_scaled() -> None:
     family = get_family("pendulum-torque")
     np.testing.assert_array_equal(family.action_range, [[-1.0], [1.0]])
-    taken = [family.to_environment(np.array([a], np.float32)) for a in (-1.0, 0.5)]  # type: ignore[attr-defined]
+    taken = [family.to_environment(np.array([a], np.float32), Box(-2, 2, (1,))) for a in (-1.0, 0.5)]  # type: ignore[attr-defined]
     np.testing.assert_array_equal(taken, np.array([[-2.0], [1.0]], np.float32))
+
+
+def test_the_range_of_actions_is_the_tasks_own() -> None:
+    family = declare(attribute="max_torque", train=[1.0, 4.0])
+    weak, own, strong = (trajectory(GymnasiumFamilyEnv("test", {"p": torque})) for torque in (1.0, 2.0, 4.0))
+    assert not np.array_equal(weak, own)
+    assert not np.array_equal(own, strong)
+    vector = FamilyVectorEnv([family.task({"p": 4.0})])
+    vector.reset(seed=3)
+    np.testing.assert_array_equal(vector.step(actions(family)[0])[0][0], strong[0, :-1])
 
 
 def test_discrete_actions_become_numbers() -> None:
     two = get_family("cartpole-length")
-    assert [two.to_environment(np.array([a])) for a in (-0.1, 0.0, 0.1)] == [0, 0, 1]  # type: ignore[attr-defined]
+    taken = [two.to_environment(np.array([a]), Discrete(2)) for a in (-0.1, 0.0, 0.1)]  # type: ignore[attr-defined]
+    assert taken == [0, 0, 1]
     three = declare("MountainCar-v0", attribute="gravity", train=[0.002, 0.003])
     assert three.action_size == 3
-    assert three.to_environment(np.array([-1.0, 0.2, 0.1])) == 1  # type: ignore[attr-defined]
+    assert three.to_environment(np.array([-1.0, 0.2, 0.1]), Discrete(3)) == 1  # type: ignore[attr-defined]
 
 
 # the rest of the project takes it as any other ---------------------------------------------------------------------
@@ -307,7 +323,7 @@ def test_processes_started_later_find_a_loaded_file(tmp_path: Path) -> None:
     path = tmp_path / "swing.yml"
     path.write_text(SWING)
     family = load_family(path)
-    assert family is load_family(path) is get_family(str(path)) is get_family("test-swing")
+    assert family is load_family(path) is get_family("test-swing") is pickle.loads(pickle.dumps(family))  # noqa: S301
     assert os.environ[loading.VARIABLE] == str(path)
     code = "from metamap_envs import get_family; print(get_family('test-swing').task({'gravity': 6}).id)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -321,7 +337,13 @@ def test_a_zoo_by_workers_a_mapper_and_its_evaluation(tmp_path: Path, capsys: py
     settings = tiny.SETTINGS
     counts = TaskCounts(train=3, validation=2, test_in=2, test_out=0)
     zoo = fill_zoo(
-        tmp_path / "zoo", str(path), counts, seed=0, workers=2, base_overrides=settings, expert_overrides=settings
+        tmp_path / "zoo",
+        load_family(path).name,
+        counts,
+        seed=0,
+        workers=2,
+        base_overrides=settings,
+        expert_overrides=settings,
     )
     assert zoo.family is get_family("test-swing")
     tiny.make_mapper(zoo).save(tmp_path / "mapper")
@@ -527,7 +549,40 @@ def test_names_and_embodiments_must_not_clash() -> None:
     with pytest.raises(MetaMapError, match="declare another embodiment"):
         from_gymnasium({**document, "parameters": {"p": {"attribute": "length", "train": [0, 1]}}})
     with pytest.raises(MetaMapError, match="no such file"):
-        get_family("missing.yml")
+        load_family("missing.yml")
+    document = {"environment": "Pendulum-v1", "parameters": {"p": {"argument": "g", "train": [1, 2]}}}
+    from_gymnasium({"name": "test-2", **document})
+    with pytest.raises(MetaMapError, match="Gymnasium id MetaMap/Test2-v0 is that of 'test-2'"):
+        from_gymnasium({"name": "test2", **document})
+
+
+def test_no_stored_name_makes_a_file_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a family may import a module: only who names the file means that."""
+    (tmp_path / "swing.yml").write_text(SWING.replace("Pendulum-v1", "this:Pendulum-v1"))
+    (tmp_path / "a:b").mkdir()
+    monkeypatch.chdir(tmp_path)
+    arrays = {name: np.zeros(shape) for name, shape in (("observations", (1, 3)), ("actions", (1, 1)))}
+    arrays |= {name: np.zeros(1) for name in ("rewards", "terminated", "truncated")}
+    about = {"format": "metamap-rollout-1", "about": '{"family": "swing.yml", "task": null}'}
+    save_arrays(tmp_path / "d.safetensors", arrays | {"next_observations": np.zeros((1, 3))}, about)
+    for read in (
+        lambda: get_family("swing.yml"),
+        lambda: load_rollout(tmp_path / "d.safetensors"),
+        lambda: Task.from_json({"family": "swing.yml", "parameters": {}, "split": "train"}),
+        lambda: Zoo.create(tmp_path / "zoo", "swing.yml", 0),
+    ):
+        with pytest.raises(MetaMapError, match="expected a name, not a file"):
+            read()
+    assert "this" not in sys.modules
+    with pytest.raises(MetaMapError, match="cannot stand in METAMAP_FAMILIES"):
+        load_family("a:b/swing.yml")
+
+
+def test_its_environments_have_the_render_modes_of_gymnasiums() -> None:
+    env = gym.make(get_family("pendulum-torque").gym_id, render_mode="rgb_array")  # without a warning
+    env.close()
+    with pytest.raises(MetaMapError, match=r"unknown render mode of Pendulum-v1 'rgb': did you mean 'rgb_array'"):
+        GymnasiumFamilyEnv("pendulum-torque", render_mode="rgb")
 
 
 def test_what_needs_physics_alone_is_refused_in_words() -> None:

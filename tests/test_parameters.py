@@ -102,6 +102,24 @@ def test_quantile_weighs_intervals_by_length() -> None:
     parameter = Parameter("x", "1", 0.0, 10.0, 1.0, train=((0.0, 1.0), (5.0, 8.0)))
     found = parameter.quantile(np.array([0.0, 0.125, 0.25, 0.625, 1.0 - 1e-12]), parameter.train)
     np.testing.assert_allclose(found, [0.0, 0.5, 5.0, 6.5, 8.0], atol=1e-6)
+    points = ((0.5, 0.5), (1.5, 1.5))
+    assert parameter.quantile(np.array([0.0, 0.4, 0.6, 0.9]), points).tolist() == [0.5, 0.5, 1.5, 1.5]
+
+
+@given(
+    low=st.floats(-10.0, 10.0),
+    width=st.floats(1e-9, 10.0),
+    fractions=st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=2, unique=True),
+)
+def test_a_sample_lies_inside_however_narrow_the_interval_is(low: float, width: float, fractions: list[float]) -> None:
+    high = low + width
+    parameter = Parameter("x", "1", low, high, low, train=((low, high),))
+    found = parameter.quantile(np.array(sorted(fractions)), parameter.train)
+    assert (found >= low).all()
+    assert (found <= high).all()
+    assert (np.diff(found) >= 0).all()
+    evenly = parameter.quantile(np.linspace(0.0, 0.999, 100), parameter.train)
+    assert len(set(evenly.tolist())) > 90 or width < 1e3 * np.spacing(abs(low))
 
 
 def test_sign_patterns_of_cheetah_actuators_are_dealt_out_to_the_splits() -> None:

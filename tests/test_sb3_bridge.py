@@ -355,6 +355,8 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         "text_name": {"policy_pth": saved({**state, "mlp_extractor.policy_net.x.weight": torch.zeros(3)})},
         "number": {"policy_pth": saved({**state, 3: torch.zeros(3)})},
         "sparse": {"policy_pth": saved({**state, "action_net.bias": torch.zeros(6).to_sparse()})},
+        "endless": {"policy_pth": saved({**state, "action_net.bias": torch.zeros(1).expand(10**9)})},
+        "nan": {"policy_pth": saved({**state, "action_net.bias": torch.full((6,), torch.nan)})},
         "integers": {"policy_pth": saved({**state, "action_net.bias": torch.zeros(6, dtype=torch.int64)})},
         "json": {"data": b"[1"},
         "array": {"data": b"[1]"},

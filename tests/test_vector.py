@@ -196,6 +196,20 @@ def test_make_vec(name: str) -> None:
     assert isinstance(looped.envs[0].unwrapped, FamilyEnv)
 
 
+def test_make_vec_takes_what_make_takes_or_says_why_not() -> None:
+    family, (task,) = get_family("cheetah-velocity"), tasks_of("cheetah-velocity", 1)
+    env = gym.make_vec(family.gym_id, num_envs=2, task=task, render_mode=None)
+    assert isinstance(env, FamilyVectorEnv)
+    assert env.tasks == (task, task)
+    for arguments, message in (
+        ({"task": task, "parameters": {}}, "give one of tasks, task and parameters"),
+        ({"render_mode": "rgb_array"}, "vectorization_mode='sync'"),
+        ({"paramters": {}}, "unknown argument of the vector environment 'paramters': did you mean 'parameters'"),
+    ):
+        with pytest.raises(MetaMapError, match=message):
+            gym.make_vec(family.gym_id, num_envs=2, **arguments)
+
+
 def test_a_seed_is_counted_up_and_none_goes_on() -> None:
     env = our_envs("reacher-goal")
     counted = env.reset(seed=4)[0]
@@ -220,7 +234,7 @@ def test_bad_construction_is_refused_in_words() -> None:
     vector_id = get_family("reacher-goal").gym_id
     with pytest.raises(MetaMapError, match="expected 2 tasks, one per environment, got 5"):
         gym.make_vec(vector_id, num_envs=2, tasks=tasks)
-    with pytest.raises(MetaMapError, match="either tasks or parameters"):
+    with pytest.raises(MetaMapError, match="give one of tasks, task and parameters"):
         gym.make_vec(vector_id, num_envs=5, tasks=tasks, parameters={})
 
 

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-import metamap_envs
 import tiny
 from metamap_agents import zoo as zoo_module
 from metamap_agents.building import build_base, build_experts
@@ -144,6 +143,16 @@ def test_two_processes_do_not_train_an_expert_twice(tiny_zoo: Zoo, tmp_path: Pat
     trained = (tmp_path / "log").read_text().split()
     assert len(trained) == len(set(trained)) == len(tiny_zoo.experts())
     assert content(root) == content(tiny_zoo.root)
+
+
+def test_a_zoo_that_cannot_be_written_to_is_told(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    zoo = Zoo.create(tmp_path / "zoo", tiny_zoo.family.name, 0)
+    (zoo.root / "locks").write_text("a file where a folder is needed, as good as a read-only folder")
+    (zoo.root / "experts").write_text("")
+    with pytest.raises(MetaMapError, match=r"locks/base\.lock: cannot be written"), zoo.claim("base"):
+        pass
+    with pytest.raises(MetaMapError, match="experts: cannot be made"):
+        zoo.put(tiny_zoo.experts("train")[0])
 
 
 def test_a_claim_is_held_once(tiny_zoo: Zoo, tmp_path: Path) -> None:
@@ -294,11 +303,9 @@ def test_another_zoo_is_not_mixed_in(tiny_zoo: Zoo, family: str, seed: int, mess
         Zoo.create(tiny_zoo.root, family, seed)
 
 
-def test_a_declared_family_is_known_by_its_file_and_by_its_name(tmp_path: Path) -> None:
-    file = Path(metamap_envs.__file__).parent / "from_gymnasium" / "examples" / "pendulum-torque.yml"
-    zoo = Zoo.create(tmp_path / "zoo", str(file), 3)
-    for name in (str(file), "pendulum-torque"):
-        assert Zoo.create(tmp_path / "zoo", name, 3).manifest == zoo.manifest
+def test_a_declared_family_is_known_by_its_name(tmp_path: Path) -> None:
+    zoo = Zoo.create(tmp_path / "zoo", "pendulum-torque", 3)
+    assert Zoo.create(tmp_path / "zoo", "pendulum-torque", 3).manifest == zoo.manifest
 
 
 def test_folders_of_somebody_else_are_left_alone(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ def train_teacher(
         MetaMapError: the algorithm's library is not installed, or training diverged.
     """
     settings = recipe.off_policy or OffPolicy()
-    envs: VecEnv = FamilyVecEnv([task] * settings.n_envs, seed, normalizer, num_threads)
+    envs: VecEnv = FamilyVecEnv([task] * settings.n_envs, seed, normalizer, num_threads, np.float32)
     if settings.normalize_reward:
         envs = VecNormalize(envs, norm_obs=False, gamma=recipe.gamma)
     model = _make(recipe, settings, envs, seed)

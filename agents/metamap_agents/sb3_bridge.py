@@ -299,6 +299,11 @@ def _state_dict(content: bytes, path: Path) -> dict[Any, torch.Tensor]:
         raise MetaMapError(f"{path}: policy.pth: expected tensors, it is broken or holds something else") from error
     if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
         raise MetaMapError(f"{path}: policy.pth: expected a dictionary of tensors of floats")
+    for name, tensor in state.items():
+        if tensor.nbytes > tensor.untyped_storage().nbytes():  # strides of 0 make any size of a few numbers
+            raise MetaMapError(f"{path}: policy.pth: {name}: expected {tensor.numel()} numbers, file has fewer")
+        if not tensor.isfinite().all():
+            raise MetaMapError(f"{path}: policy.pth: {name}: expected finite numbers")
     return state
 
 

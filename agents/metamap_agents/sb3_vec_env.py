@@ -34,6 +34,8 @@ class FamilyVecEnv(VecEnv):
         seed: environment i's first reset is seeded with ``seed + i``.
         normalizer: frozen observation normaliser to apply; None gives raw observations.
         num_threads: threads of the simulator; 0 takes all cores.
+        dtype: of observations. By default that of the single environments, so that a policy loaded from one of their
+            zips goes on training here; SB3 computes in float32 either way.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class FamilyVecEnv(VecEnv):
         seed: int,
         normalizer: ObservationNormalizer | None = None,
         num_threads: int = 0,
+        dtype: type[np.floating[Any]] = np.float64,
     ) -> None:
         self.envs = FamilyVectorEnv(tasks, num_threads=num_threads, autoreset_mode=AutoresetMode.SAME_STEP)
         self._normalizer = normalizer
@@ -51,13 +54,13 @@ class FamilyVecEnv(VecEnv):
         self._lengths = np.zeros(len(tasks), dtype=np.int64)
         self.render_mode = None
         shape = self.envs.single_observation_space.shape
-        super().__init__(len(tasks), Box(-np.inf, np.inf, shape, np.float32), self.envs.single_action_space)
+        super().__init__(len(tasks), Box(-np.inf, np.inf, shape, dtype), self.envs.single_action_space)
         self.seed(seed)
 
-    def _observe(self, observations: NDArray[np.float64]) -> NDArray[np.float32]:
+    def _observe(self, observations: NDArray[np.float64]) -> NDArray[np.floating[Any]]:
         if self._normalizer is not None:
             observations = self._normalizer.apply(observations)
-        return observations.astype(np.float32)
+        return observations.astype(self.observation_space.dtype)
 
     def reset(self) -> VecEnvObs:
         """Start new episodes everywhere; seeds given by `seed` and options by `set_options` are used once.

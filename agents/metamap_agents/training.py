@@ -79,7 +79,7 @@ def train_base(
         MetaMapError: unknown family, or training ended in weights that are not finite.
     """
     tasks = get_family(family_name).sample("train", recipe.n_envs, seed)
-    fast = FamilyVecEnv(tasks, seed, num_threads=num_threads)
+    fast = FamilyVecEnv(tasks, seed, num_threads=num_threads, dtype=np.float32)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
     with torch_threads(_TORCH_THREADS), global_generators_kept():
@@ -205,7 +205,7 @@ def tune(
     Raises:
         MetaMapError: the recipe's network is another, or training ended in weights that are not finite.
     """
-    fast = FamilyVecEnv([task] * recipe.n_envs, seed, start.normalizer, num_threads)
+    fast = FamilyVecEnv([task] * recipe.n_envs, seed, start.normalizer, num_threads, np.float32)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     with torch_threads(_TORCH_THREADS), global_generators_kept():
         model = make_ppo(recipe, envs, seed)
@@ -322,7 +322,7 @@ def train_parent(
     ]
     spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
     blank = Parent(family_name, told, spec, np.zeros(spec.size, np.float32), mean, std)
-    fast = FamilyVecEnv(tasks, seed, base.normalizer, num_threads)
+    fast = FamilyVecEnv(tasks, seed, base.normalizer, num_threads, np.float32)
     envs = VecNormalize(ToldVecEnv(fast, blank.coordinates(tasks)), norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
     with torch_threads(_TORCH_THREADS), global_generators_kept():

@@ -196,7 +196,10 @@ class Zoo:
 
     def _write(self, expert: Expert, path: Path) -> None:
         self.family.check_task(expert.task)
-        path.parent.mkdir(exist_ok=True)
+        try:
+            path.parent.mkdir(exist_ok=True)
+        except OSError as error:
+            raise MetaMapError(f"{path.parent}: cannot be made ({error.strerror})") from error
         save_arrays(path.with_suffix(".safetensors"), {"phi": expert.phi}, {"task": expert.task.id})
         write_json(path, expert_to_json(expert))
 
@@ -237,15 +240,19 @@ class Zoo:
 
         Yields:
             Whether this process has it. The system releases the claim when the process ends, however it ends.
+
+        Raises:
+            MetaMapError: the zoo cannot be written to.
         """
-        folder = self.root / "locks"
-        folder.mkdir(exist_ok=True)
-        lock = FileLock(folder / f"{name}.lock")
+        lock = FileLock(self.root / "locks" / f"{name}.lock")
         try:
+            Path(lock.lock_file).parent.mkdir(exist_ok=True)
             lock.acquire(timeout=_LOCK_SECONDS)
         except Timeout:
             yield False
             return
+        except OSError as error:
+            raise MetaMapError(f"{lock.lock_file}: cannot be written ({error.strerror})") from error
         try:
             yield True
         finally:

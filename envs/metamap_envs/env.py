@@ -29,7 +29,8 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
 
     ``model`` and ``data`` are MuJoCo's, as in Gymnasium's own environments. ``info["task"]`` always holds the task's
     id, and the terms of the reward are in ``info`` by name. The horizon is not here: `gymnasium.make` adds it.
-    An episode in which MuJoCo finds the physics unstable is terminated, with ``info["diverged"]`` set.
+    An episode in which MuJoCo finds the physics unstable is terminated, with ``info["diverged"]`` set, the last
+    observation again and reward 0.
 
     Args:
         family: name of the family.
@@ -122,14 +123,16 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
             mujoco.mj_step1(self.model, self.data)
         after = self._state()
         rewards, terms = self.family.reward(self._before, after, actions, self._values)
-        terminated = bool(self.family.terminated(after, self._values)[0])
+        reward, terminated = float(rewards[0]), bool(self.family.terminated(after, self._values)[0])
         info: dict[str, Any] = {"task": self.task.id, **{name: float(term[0]) for name, term in terms.items()}}
         if any(self.data.warning[kind].number for kind in UNSTABLE):
-            terminated = info["diverged"] = True
+            # MuJoCo has started anew within the step: no transition goes across that.
+            after, reward, terminated = self._before, 0.0, True
+            info |= dict.fromkeys(terms, 0.0) | {"diverged": True}
         self._before = after
         if self.render_mode == "human":
             self.render()
-        return self.family.observe(after)[0], float(rewards[0]), terminated, False, info
+        return self.family.observe(after)[0], reward, terminated, False, info
 
     def render(self) -> Any:
         """A picture in the render mode's form, or None for "human". Nothing of a renderer is imported before this."""

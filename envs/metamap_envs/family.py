@@ -69,6 +69,15 @@ class State:
     qvel: Array
     readouts: Mapping[str, Array] = field(default_factory=dict)
 
+    def where(self, rows: NDArray[np.bool_], other: State) -> State:
+        """This state in ``rows``, bool [N], and another one elsewhere."""
+
+        def chosen(mine: Array, its: Array) -> Array:
+            return np.where(rows.reshape(-1, *[1] * (mine.ndim - 1)), mine, its)
+
+        readouts = {key: chosen(self.readouts[key], other.readouts[key]) for key in self.readouts}
+        return State(chosen(self.qpos, other.qpos), chosen(self.qvel, other.qvel), readouts)
+
 
 class Family(ABC):
     """A base environment with a declared, bounded parameter space.
@@ -268,14 +277,23 @@ class Family(ABC):
             seed: an integer, from which each split gets its own stream, or the generator itself.
 
         Raises:
-            MetaMapError: unknown split, ``count`` below 1, or no test-out range declared.
+            MetaMapError: unknown split, ``count`` below 1 or above 1,000,000, a negative seed, or no test-out range
+                declared.
         """
         which = parse_split(split)
+        if count > _MOST_TASKS:
+            raise MetaMapError(f"expected at most {_MOST_TASKS:,} tasks at once, got {count:,}")
+        if not isinstance(seed, np.random.Generator) and seed < 0:
+            raise MetaMapError(f"seed: expected 0 or more, got {seed}")
         if not isinstance(seed, np.random.Generator):
             seed = np.random.default_rng([seed, list(Split).index(which)])
         rows = self.space.sample(which, count, seed)
         names = self.space.names
         return [self.task(dict(zip(names, row.tolist(), strict=True)), split=which) for row in rows]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the name: there is one instance of a family in a process."""
+        return get_family, (self.name,)
 
     def check_task(self, task: Task) -> Task:
         """Return ``task`` if it belongs to this family.
@@ -289,6 +307,7 @@ class Family(ABC):
 
 
 _REGISTRY: dict[str, type[Family]] = {}
+_MOST_TASKS = 1_000_000  # that may be drawn at once: more do not fit into memory
 
 
 def register_family(cls: type[Family]) -> type[Family]:
@@ -339,7 +358,9 @@ def get_family(name: str) -> Family:
     """The one instance of a family.
 
     Args:
-        name: of a family of this package, or of one that is declared in YAML, whose file's path will do as well.
+        name: of a family of this package, or of one that is declared in YAML and was loaded, or is listed in
+            METAMAP_FAMILIES. A path is refused: names come out of stored documents too, and a family's file may name
+            a module to import.
 
     Raises:
         MetaMapError: no family of that name; the message names the closest one. Or its models are not installed.
@@ -352,13 +373,14 @@ def get_family(name: str) -> Family:
                 f"family {name!r} needs {module}, which is not installed: pip install 'metamap-rl[{extra}]'"
             )
         return _instance(_REGISTRY[name])
-    from metamap_envs.from_gymnasium.loading import declared_families, find_declared
+    from metamap_envs.from_gymnasium.loading import VARIABLE, declared_families, find_declared, is_family_file
 
+    if is_family_file(name):
+        raise MetaMapError(
+            f"family {name!r}: expected a name, not a file; load_family(path), or {VARIABLE}=path, makes its name known"
+        )
     declared = find_declared(name)
     if declared is None:
         error = unknown_name("family", name, {*_REGISTRY, *declared_families()})
-        raise MetaMapError(
-            f"{error}; or the path of a YAML file that declares one, "
-            "which METAMAP_FAMILIES=PATH makes known by its name"
-        )
+        raise MetaMapError(f"{error}; {VARIABLE}=PATH makes one known that a YAML file declares")
     return declared

@@ -19,7 +19,8 @@ __all__ = ["Interval", "Parameter", "ParameterSpace", "Split", "parse_split"]
 
 Interval = tuple[float, float]
 
-_DECIMALS = 6  # sampled values are rounded, so that they survive JSON and the screen unchanged
+_DECIMALS = 6  # sampled values are rounded, so that they survive JSON and the screen unchanged;
+_DIGITS = 4  # to more decimals where all values lie within less than 0.01
 _PARTITION_SEED = 20_240_601  # fixed: which combinations are held out is part of a family, not of a run
 _PARTITION_SHARES = (0.625, 0.125)  # train, validation; the rest is test-in
 _SMALLEST_PARTITION = 8  # fewer combinations than this are shared by all splits
@@ -149,13 +150,17 @@ class Parameter:
         return self.choices[int(np.argmax(coordinates))] if self.categorical else coordinates[0]
 
     def quantile(self, fraction: NDArray[np.float64], intervals: tuple[Interval, ...]) -> NDArray[np.float64]:
-        """Map fractions in [0, 1) onto a union of intervals, uniformly by length."""
-        lows = np.array([low for low, _ in intervals])
-        widths = np.array([high - low for low, high in intervals])
-        edges = np.concatenate([[0.0], np.cumsum(widths)])
+        """Map fractions in [0, 1) onto a union of intervals, uniformly by length; of points, each equally often."""
+        lows, highs = (np.array(ends, dtype=np.float64) for ends in zip(*intervals, strict=True))
+        edges = np.concatenate([[0.0], np.cumsum(highs - lows)])
+        if edges[-1] == 0.0:
+            chosen: NDArray[np.float64] = lows[(fraction * len(lows)).astype(np.intp)]
+            return chosen
         position = fraction * edges[-1]
         which = np.minimum(np.searchsorted(edges, position, side="right") - 1, len(intervals) - 1)
-        values: NDArray[np.float64] = np.round(lows[which] + position - edges[which], _DECIMALS)
+        decimals = max(_DECIMALS, _DIGITS - math.floor(math.log10(edges[-1])))
+        rounded = np.round(lows[which] + position - edges[which], decimals)
+        values: NDArray[np.float64] = np.clip(rounded, lows[which], highs[which])
         return values
 
 

@@ -83,4 +83,7 @@ class Task:
         missing = {"family", "parameters", "split"} - set(document)
         if missing:
             raise MetaMapError(f"a task needs the key {min(missing)!r}; it has {sorted(map(str, document))}")
-        return get_family(document["family"]).task(document["parameters"], split=document["split"])
+        parameters = document["parameters"]
+        if isinstance(parameters, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in parameters):
+            parameters = dict(parameters)  # as `EnvSpec.to_json` writes the fields of a task
+        return get_family(document["family"]).task(parameters, split=document["split"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,8 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
     """N environments of one family, each with its own task, stepped in parallel threads.
 
     Observations, rewards and ends are those of N single environments (`FamilyEnv` with a time limit) seeded alike,
-    to the bit. An episode in which MuJoCo finds the physics unstable is terminated, with ``infos["diverged"]`` set.
+    to the bit. An episode in which MuJoCo finds the physics unstable is terminated, with ``infos["diverged"]`` set, the
+    last observation again and reward 0.
 
     ``infos["task"]`` always holds all task ids. Terms of the reward are in ``infos`` by name, ``infos["_<name>"]``
     says for which environments. In same-step autoreset ``infos["final_obs"]`` and ``infos["final_info"]`` follow
@@ -202,13 +204,16 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         after, values = self.simulator.state(), self.simulator.values
         rewards, terms = self.family.reward(self._before, after, actions, values)
         terminated = self.family.terminated(after, values)
+        diverged = self.simulator.diverged()
+        if diverged is not None:  # MuJoCo has started anew within the step: no transition goes across that
+            after = self._before.where(diverged, after)
+            rewards, terminated = np.where(diverged, 0.0, rewards), terminated | diverged
+            terms = {name: np.where(diverged, 0.0, term) for name, term in terms.items()}
         everywhere = np.ones(self.num_envs, dtype=np.bool_)
         infos: Infos = {"task": self._task_ids.copy(), "_task": everywhere}
         for name, term in terms.items():
             infos[name], infos[f"_{name}"] = term.astype(np.float64, copy=False), everywhere
-        diverged = self.simulator.diverged()
         if diverged is not None:
-            terminated = terminated | diverged
             infos["diverged"] = infos["_diverged"] = diverged
         self._before = after
         self._elapsed += 1
@@ -271,27 +276,45 @@ def make_vector_env(
     family: str,
     *,
     tasks: Sequence[Task | Mapping[str, Any]] | None = None,
+    task: Task | Mapping[str, Any] | None = None,
     parameters: Mapping[str, object] | None = None,
     max_episode_steps: int | None = None,
-    **kwargs: Any,
+    render_mode: str | None = None,
+    num_threads: int = 0,
+    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    **others: Any,
 ) -> FamilyVectorEnv:
     """Entry point for `gymnasium.make_vec`.
 
     Args:
         num_envs: number of environments.
         family: name of the family.
-        tasks: one task, or its JSON form, per environment; excludes ``parameters``.
-        parameters: the parameters of all environments; default the family's defaults.
+        tasks: one task, or its JSON form, per environment.
+        task: that of all environments.
+        parameters: the parameters of all environments; default the family's defaults. Only one of the three.
         max_episode_steps: horizon; default the family's.
-        **kwargs: for `FamilyVectorEnv`.
+        render_mode: None; many environments in one simulator draw no pictures.
+        num_threads: of the simulator; 0 takes all cores.
+        autoreset_mode: one of Gymnasium's.
+        **others: refused by name.
 
     Raises:
-        MetaMapError: as `FamilyVectorEnv`, or both tasks and parameters given.
+        MetaMapError: as `FamilyVectorEnv`, more than one of tasks, task and parameters, a render mode, or an argument
+            that there is not.
     """
-    if tasks is not None and parameters is not None:
-        raise MetaMapError("give either tasks or parameters, not both")
+    if others:
+        known = [name for name in inspect.signature(make_vector_env).parameters if name not in ("family", "others")]
+        raise unknown_name("argument of the vector environment", min(others), known)
+    if render_mode is not None:
+        raise MetaMapError(
+            f"render_mode {render_mode!r}: the fast vector environment draws no pictures; "
+            "make_vec(..., vectorization_mode='sync') does"
+        )
+    if sum(given is not None for given in (tasks, task, parameters)) > 1:
+        raise MetaMapError("give one of tasks, task and parameters, not several")
     if tasks is None:
-        chosen = [get_family(family).task(parameters)] * num_envs
+        of_all = read_task(get_family(family), {"task": task, "parameters": parameters})
+        chosen = [of_all or get_family(family).task()] * num_envs
     else:
         chosen = read_tasks(get_family(family), tasks, num_envs)
-    return FamilyVectorEnv(chosen, horizon=max_episode_steps, **kwargs)
+    return FamilyVectorEnv(chosen, horizon=max_episode_steps, num_threads=num_threads, autoreset_mode=autoreset_mode)

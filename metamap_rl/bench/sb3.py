@@ -116,7 +116,7 @@ class SB3Learner:
         inner = env.unwrapped
         assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
         seed = derive(self._seed, self._arrivals, "sb3-environments")
-        return FamilyVecEnv([inner.task] * self._n_envs, seed, num_threads=1)
+        return FamilyVecEnv([inner.task] * self._n_envs, seed, num_threads=1, dtype=np.float32)
 
 
 class _Deterministic:

@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["read_numbers"]
+if TYPE_CHECKING:
+    from metamap_envs.family import Family
+
+__all__ = ["read_family", "read_numbers"]
+
+
+def read_family(text: str) -> Family:
+    """The family that a word of the command line means: its name, or the YAML file that declares it.
+
+    Raises:
+        MetaMapError: there is none, or the file is wrong.
+    """
+    from metamap_envs.family import get_family
+    from metamap_envs.from_gymnasium.loading import is_family_file, load_family
+
+    return load_family(text) if is_family_file(text) else get_family(text)
 
 
 def read_numbers(pairs: Sequence[str], flag: str, number: Callable[[str], float] = float) -> dict[str, float]:

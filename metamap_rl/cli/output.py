@@ -22,7 +22,7 @@ def whole_folder(out: Path) -> Iterator[Path]:
     Raises:
         MetaMapError: ``out`` holds something already, or cannot be made.
     """
-    out = Path(os.path.abspath(claim_output(out)))
+    out = Path(os.path.realpath(claim_output(out)))  # a link stays, and the folder appears where it points
     unfinished = out.with_name(f".{out.name}.{secrets.token_hex(8)}.tmp")
     try:
         unfinished.mkdir(parents=True)

@@ -8,9 +8,9 @@ from typing import Any
 import gymnasium as gym
 from numpy.typing import NDArray
 
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Array, get_family
-from metamap_envs.from_gymnasium.family import GymnasiumFamily
+from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
 from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_task
 from metamap_envs.spaces import action_space, observation_space
@@ -33,8 +33,14 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         **kwargs: for the environment's constructor, e.g. width and height.
 
     Raises:
-        MetaMapError: unknown family or parameter, a value that is not admitted, or a family that is not declared.
+        MetaMapError: unknown family, parameter or render mode, a value that is not admitted, or a family that is not
+            declared.
     """
+
+    metadata: dict[str, Any] = {  # noqa: RUF012  (Gymnasium's own way)
+        "render_modes": ["human", "rgb_array", "rgb_array_list", "depth_array", "rgbd_tuple", "ansi"]
+    }
+    """Of all Gymnasium's environments; an instance has its own environment's."""
 
     def __init__(
         self,
@@ -53,6 +59,9 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         self.render_mode = render_mode
         self.observation_space = observation_space(found)
         self.action_space = action_space(found)
+        modes = getattr(creator_of(found.spec), "metadata", self.metadata).get("render_modes", [])
+        if render_mode is not None and render_mode not in modes:
+            raise unknown_name(f"render mode of {found.base_id}", render_mode, modes)
         task = read_task(found, {"task": task, "parameters": parameters}) or found.task()
         made = kwargs if render_mode is None else {"render_mode": render_mode, **kwargs}
         self._simulator = GymnasiumSimulator(found, [task], **made)

@@ -84,9 +84,9 @@ def _without_deprecations() -> Iterator[None]:
 class GymnasiumFamily(Family):
     """A declared family; `from_gymnasium` makes one subclass of this for each declaration.
 
-    Observations are the environment's, flat and in float64. Actions are in [-1, 1]: a Box of another range is scaled to
-    it; of a Discrete space of 2 the action is one number, whose sign chooses (above 0: the second); of n > 2 it is n
-    numbers, the largest of which chooses.
+    Observations are the environment's, flat and in float64. Actions are in [-1, 1]: a Box of another range, the task's
+    own, is scaled to it; of a Discrete space of 2 the action is one number, whose sign chooses (above 0: the second);
+    of n > 2 it is n numbers, the largest of which chooses.
 
     Reward: the environment's own.
     """
@@ -164,26 +164,17 @@ class GymnasiumFamily(Family):
         seconds = getattr(base, "dt", None)
         return float(seconds) if seconds else 1.0 / float(base.metadata.get("render_fps") or 30)
 
-    @cached_property
-    def _affine(self) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """(middle, half width) of the environment's actions, or None where they are in [-1, 1] already."""
-        space = self._own.action_space
-        if isinstance(space, Discrete) or ((space.low == -1).all() and (space.high == 1).all()):  # type: ignore[attr-defined]
-            return None
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)  # type: ignore[attr-defined]
-        return (low + high) / 2.0, (high - low) / 2.0
-
-    def to_environment(self, action: NDArray[Any]) -> Any:
-        """An action [A] of this family as the environment takes it."""
-        space = self._own.action_space
+    def to_environment(self, action: NDArray[Any], space: gym.Space[Any]) -> Any:
+        """An action [A] of this family as an environment takes it, whose bounds may depend on its task."""
         if isinstance(space, Discrete):
             chosen = int(action[0] > 0.0) if space.n == 2 else int(np.argmax(action))
             return space.start + chosen
+        assert isinstance(space, Box), "see `action_size`"
         shaped = action.reshape(space.shape)
-        if self._affine is None:
+        if (space.low == -1).all() and (space.high == 1).all():
             return shaped
-        middle, half = self._affine
-        return (middle + half * shaped).astype(space.dtype)
+        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+        return ((low + high) / 2.0 + (high - low) / 2.0 * shaped).astype(space.dtype)
 
     # what `FamilyVectorEnv` asks for --------------------------------------------------------------------------------
 

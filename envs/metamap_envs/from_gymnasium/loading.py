@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metamap_envs.from_gymnasium.targets import Target
     from metamap_envs.parameters import Parameter
 
-__all__ = ["VARIABLE", "declared_families", "find_declared", "from_gymnasium", "load_family"]
+__all__ = ["VARIABLE", "declared_families", "find_declared", "from_gymnasium", "is_family_file", "load_family"]
 
 VARIABLE = "METAMAP_FAMILIES"
 """Environment variable: YAML files of families, separated as in PATH. Processes started later find them by it."""
@@ -69,11 +69,14 @@ def load_family(path: str | os.PathLike[str]) -> Family:
         The family, which `get_family` finds by its name from now on.
 
     Raises:
-        MetaMapError: no such file, the declaration is wrong, or another family has that name.
+        MetaMapError: no such file, the declaration is wrong, another family has that name, or the path cannot stand in
+            METAMAP_FAMILIES.
     """
     from metamap_envs.from_gymnasium.declaration import read_file
 
     found = Path(path).absolute()
+    if os.pathsep in str(found):
+        raise MetaMapError(f"family file {str(path)!r}: a path with {os.pathsep!r} in it cannot stand in {VARIABLE}")
     family = _declare(read_file(found))
     listed = _listed()
     if str(found) not in listed:
@@ -86,18 +89,21 @@ def declared_families() -> tuple[str, ...]:
     return tuple(sorted({*_examples(), *_DECLARED}))
 
 
+def is_family_file(name: object) -> bool:
+    """Whether a name is rather the path of a file that declares a family."""
+    return isinstance(name, str) and name.endswith(_SUFFIXES)
+
+
 def find_declared(name: object) -> Family | None:
-    """A declared family by its name or by its file's path; None if there is none.
+    """A declared family by its name; None if there is none.
 
     Raises:
-        MetaMapError: a file that is named, or listed in METAMAP_FAMILIES, is missing or wrong.
+        MetaMapError: a file that is listed in METAMAP_FAMILIES is missing or wrong.
     """
     if not isinstance(name, str):
         return None
     if name in _DECLARED:
         return _DECLARED[name].family
-    if name.endswith(_SUFFIXES):
-        return load_family(name)
     for path in _listed():
         load_family(path)
         if name in _DECLARED:
@@ -262,10 +268,20 @@ def _parameter(name: str, entry: ParameterEntry, own: float) -> Parameter:
 
 
 def _register_id(family: Family) -> None:
-    """Register ``MetaMap/<Name>-v<version>`` with Gymnasium, in this process."""
+    """Register ``MetaMap/<Name>-v<version>`` with Gymnasium, in this process.
+
+    Raises:
+        MetaMapError: another family's name gives the same id.
+    """
     import gymnasium as gym
 
-    if family.gym_id not in gym.registry:
+    taken = gym.registry.get(family.gym_id)
+    if taken is not None and taken.kwargs.get("family") != family.name:
+        raise MetaMapError(
+            f"family {family.name!r}: its Gymnasium id {family.gym_id} is that of {taken.kwargs.get('family')!r}; "
+            "give the declared one another name"
+        )
+    if taken is None:
         gym.register(
             family.gym_id,
             entry_point="metamap_envs.from_gymnasium.env:GymnasiumFamilyEnv",

@@ -92,15 +92,15 @@ class GymnasiumSimulator:
         """Advance the environments (all, or those of ``indices``) by one step."""
         for index in range(len(self.envs)) if indices is None else indices:
             env = self.envs[index]
-            action = self.family.to_environment(actions[index])
+            action = self.family.to_environment(actions[index], env.action_space)
             observation, reward, terminated, truncated, self.infos[index] = env.step(action)
             flat, reward = np.ravel(observation), float(reward)
-            finite = bool(np.isfinite(flat).all() and np.isfinite(reward))
-            if finite:
+            sound = bool(np.isfinite(flat).all() and np.isfinite(reward)) and not _is_unstable(env)
+            if sound:
                 self._observations[index] = flat
-            self._rewards[index] = reward if finite else 0.0
+            self._rewards[index] = reward if sound else 0.0
             self._terminated[index], self._truncated[index] = terminated, truncated
-            self._diverged[index] |= not finite or _is_unstable(env)
+            self._diverged[index] |= not sound
 
     def state(self) -> State:
         """A copy of what the environments gave last, as readouts; positions and velocities stay inside them."""

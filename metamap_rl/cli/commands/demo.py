@@ -112,7 +112,7 @@ class Demo(Command):
 
     def _prepare(self) -> tuple[Settings, Path, list[Subject]]:
         """Mapper and experts of each family, loaded or trained, and the folder for the results."""
-        from metamap_envs.family import get_family
+        from metamap_rl.cli.inputs import read_family
         from metamap_rl.demo import bundled_subjects, train_subject
         from metamap_rl.demo_folder import Settings, claim_folder
 
@@ -120,7 +120,7 @@ class Demo(Command):
             subjects = bundled_subjects(self.family, self.tasks, self.seed)
             settings = Settings(tuple(subject.family for subject in subjects), self.seed, self.tasks)
             return settings, claim_folder(self.out, settings), subjects
-        family = get_family(self.family[0] if self.family else _SCRATCH_FAMILY).name
+        family = read_family(self.family[0] if self.family else _SCRATCH_FAMILY).name
         own = {name: getattr(self, name) for name in _ONLY_FROM_SCRATCH}
         settings = Settings((family,), self.seed, self.test_in, from_scratch=True, **own)
         folder = claim_folder(self.out, settings)

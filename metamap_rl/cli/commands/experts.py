@@ -83,6 +83,7 @@ class TrainExperts(Command):
         from metamap_agents.recipes import load_recipe
         from metamap_agents.zoo import Zoo
         from metamap_rl.cli.console import note
+        from metamap_rl.cli.inputs import read_family
         from metamap_rl.workflow import TaskCounts, check_settings
 
         base, expert = _timesteps(self.base_timesteps), _timesteps(self.timesteps)
@@ -93,9 +94,10 @@ class TrainExperts(Command):
         if self.algorithm is not None:
             expert["algorithm"] = self.algorithm
         counts = TaskCounts(self.train, self.validation, self.test_in, self.test_out)
-        _check(self.family, counts, self.seed, self.workers, base, expert)
+        family = read_family(self.family).name
+        _check(family, counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
-            zoo = Zoo.create(self.out, self.family, self.seed)
+            zoo = Zoo.create(self.out, family, self.seed)
             check_settings(zoo, base_overrides=base, expert_overrides=expert)
             recipe = load_recipe(zoo.family.name, "expert", **expert)
             train_first(zoo, recipe, lambda stage, build: _under_a_bar(zoo, base, stage, build))

@@ -68,10 +68,10 @@ class ShowFamily(Command):
     def run(self) -> int:
         """Print the family, then the drawn tasks."""
         from metamap_envs.errors import MetaMapError
-        from metamap_envs.family import get_family
         from metamap_rl.cli.console import print_json
+        from metamap_rl.cli.inputs import read_family
 
-        family = get_family(self.family)
+        family = read_family(self.family)
         if self.sample < 0:
             raise MetaMapError(f"--sample expects a number of tasks, 0 or more, got {self.sample}")
         tasks = family.sample(self.split, self.sample, self.seed) if self.sample else []
