@@ -1,7 +1,10 @@
 """Aggregates with their uncertainty: interquartile mean, probability of improvement, performance profile.
 
 Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice"; written on
-``scipy.stats`` with an explicit generator, so that a report's intervals can be reproduced to the bit.
+``scipy.stats`` with an explicit generator, so that a report's intervals can be reproduced to the bit. There a run is of
+one task. Here a seed is one mapper (or learner) for all tasks, whose scores rise and fall together: seeds and tasks are
+drawn crossed (Owen 2007, "The pigeonhole bootstrap"), the same seeds for every task. Seeds drawn within each task would
+give intervals that are too narrow by as much as seeds differ.
 """
 
 from __future__ import annotations
@@ -77,14 +80,13 @@ def bootstrap_interval(
     resamples: int = 5000,
     trimmed: float = _QUARTER,
 ) -> Interval:
-    """Return the interquartile mean of ``scores`` with a stratified percentile bootstrap interval.
+    """Return the interquartile mean of ``scores`` with a crossed percentile bootstrap interval.
 
-    Each task is a stratum. One resample draws, with replacement,
+    One resample draws, with replacement,
 
-    * ``"seeds"``: S seeds within every task, independently of the other tasks; the tasks stay as they are. The
-      interval is about these tasks only.
+    * ``"seeds"``: S seeds, the same for all tasks, which stay as they are. The interval is about these tasks only.
     * ``"tasks"``: T tasks, each with all its seeds. The interval is about tasks of the family for these seeds.
-    * ``"seeds and tasks"``: T tasks, then S seeds within each task drawn. With one seed this is ``"tasks"``.
+    * ``"seeds and tasks"``: S seeds and T tasks. With one seed this is ``"tasks"``.
 
     and takes the interquartile mean of the S * T values. The interval reaches from quantile ``(1 - level) / 2`` to
     ``(1 + level) / 2`` of those means.
@@ -99,16 +101,17 @@ def bootstrap_interval(
             people's tables.
 
     Raises:
-        MetaMapError: wrong shape, values that are not finite, a level outside (0, 1), no resamples, or ``"seeds"``
-            with one seed, whose interval would have width zero and say nothing.
+        MetaMapError: wrong shape, values that are not finite, a level outside (0, 1), no resamples, a share outside
+            [0, 0.5), or ``"seeds"`` with one seed, whose interval would have width zero and say nothing.
     """
     matrix = _finite(scores)
     if matrix.ndim != 2:
         raise MetaMapError(f"scores: expected [seeds, tasks], got shape {matrix.shape}")
     if resampled not in get_args(Resampled):
         raise unknown_name("resampling", resampled, get_args(Resampled))
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise MetaMapError(f"level must lie in (0, 1) and resamples be at least 1, got {level} and {resamples}")
+    _check_draws(level, resamples)
+    if not 0.0 <= trimmed < 0.5:
+        raise MetaMapError(f"trimmed must lie in [0, 0.5), got {trimmed}")
     seeds, tasks = matrix.shape
     if resampled == "seeds" and seeds == 1:
         raise MetaMapError("resampled='seeds' needs at least 2 seeds; with one seed use 'tasks'")
@@ -133,7 +136,7 @@ def probability_of_improvement(
     """Return P(a run of ``scores`` is better than a run of ``others`` on the same task), a tie counting one half.
 
     The mean over tasks of the share of pairs of seeds that the first one wins (Agarwal et al. 2021); the interval is
-    a stratified percentile bootstrap: tasks are drawn anew, and for each of them the seeds of both.
+    a crossed percentile bootstrap: tasks are drawn anew, and the seeds of both.
 
     Args:
         scores: [S, T].
@@ -148,14 +151,13 @@ def probability_of_improvement(
     ours, theirs = _finite(scores), _finite(others)
     if ours.ndim != 2 or theirs.ndim != 2 or ours.shape[1] != theirs.shape[1]:
         raise MetaMapError(f"scores: expected [seeds, tasks] of the same tasks, got {ours.shape} and {theirs.shape}")
-    if not 0.0 < level < 1.0 or resamples < 1:
-        raise MetaMapError(f"level must lie in (0, 1) and resamples be at least 1, got {level} and {resamples}")
+    _check_draws(level, resamples)
     difference = ours[:, None] - theirs[None]
     wins = (difference > 0) + 0.5 * (difference == 0)  # [S, S', T]
     tasks = wins.shape[2]
     index = generator.integers(tasks, size=(resamples, tasks))
-    ours_index = generator.integers(len(ours), size=(resamples, len(ours), 1, tasks))
-    theirs_index = generator.integers(len(theirs), size=(resamples, 1, len(theirs), tasks))
+    ours_index = generator.integers(len(ours), size=(resamples, len(ours), 1, 1))
+    theirs_index = generator.integers(len(theirs), size=(resamples, 1, len(theirs), 1))
     means = np.empty(resamples)
     for start in range(0, resamples, CHUNK):
         part = slice(start, start + CHUNK)
@@ -192,13 +194,14 @@ def performance_profile(
     Args:
         scores: [S, T].
         thresholds: [N].
-        generator: source of every draw; tasks are drawn anew, and for each of them seeds.
+        generator: source of every draw; tasks and seeds are drawn anew.
         level: nominal coverage.
         resamples: number of bootstrap resamples.
 
     Raises:
-        MetaMapError: another shape, or values that are not finite.
+        MetaMapError: another shape, values that are not finite, a level outside (0, 1), or no resamples.
     """
+    _check_draws(level, resamples)
     matrix, places = _finite(scores), _finite(thresholds)
     if matrix.ndim != 2 or places.ndim != 1:
         raise MetaMapError(
@@ -209,7 +212,7 @@ def performance_profile(
     shares = np.empty((resamples, len(places)))
     for index in range(resamples):
         task = generator.integers(tasks, size=(1, tasks))
-        shares[index] = above[generator.integers(seeds, size=(seeds, tasks)), task].mean(axis=(0, 1))
+        shares[index] = above[generator.integers(seeds, size=(seeds, 1)), task].mean(axis=(0, 1))
     low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0)
     return Profile(places, above.mean(axis=(0, 1)), low, high)
 
@@ -222,11 +225,16 @@ def _resampled_means(
     task_index = np.broadcast_to(np.arange(tasks), (count, 1, tasks))
     if resampled != "seeds":
         task_index = generator.integers(tasks, size=(count, 1, tasks))
-    seed_index = np.broadcast_to(np.arange(seeds)[None, :, None], (count, seeds, tasks))
+    seed_index = np.broadcast_to(np.arange(seeds)[None, :, None], (count, seeds, 1))
     if resampled != "tasks":
-        seed_index = generator.integers(seeds, size=(count, seeds, tasks))
+        seed_index = generator.integers(seeds, size=(count, seeds, 1))
     drawn = matrix[seed_index, task_index].reshape(count, seeds * tasks)
     return np.asarray(trim_mean(drawn, trimmed, axis=1), dtype=np.float64)
+
+
+def _check_draws(level: float, resamples: int) -> None:
+    if not 0.0 < level < 1.0 or resamples < 1:
+        raise MetaMapError(f"level must lie in (0, 1) and resamples be at least 1, got {level} and {resamples}")
 
 
 def _finite(values: ArrayLike) -> NDArray[np.float64]:

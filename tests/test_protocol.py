@@ -146,6 +146,7 @@ def test_a_stopped_run_goes_on_and_gives_the_same(finished: Path, zoo: Zoo, tmp_
         ({"episodes": 3}, "was run with episodes 2, asked for is 3"),
         ({"mapper": {"updates": 13}}, "was run with mapper"),
         ({"settings": {**SMALL["settings"], "maml": {"iterations": 5}}}, r"maml\+seed=0.json was run with method"),
+        ({"learning": {**SMALL["learning"], "steps": 123}}, r"learning/.* was run with steps"),
     ],
 )
 def test_other_settings_are_refused(
@@ -153,8 +154,10 @@ def test_other_settings_are_refused(
 ) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)
+    before = read_json(out / "protocol.json")
     with pytest.raises(MetaMapError, match=message):
         run(zoo, out, config(**changes))
+    assert read_json(out / "protocol.json") == before, "what is refused changes nothing"
 
 
 def test_another_zoo_or_a_foreign_folder_is_refused(finished: Path, zoo: Zoo, tmp_path: Path) -> None:

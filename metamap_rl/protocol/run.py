@@ -71,10 +71,13 @@ def run_protocol(
     for zoo in found:
         _check_zoo(zoo, config)
     prints = {zoo.family.name: fingerprint(zoo) for zoo in found}
-    _write_manifest(config, found, prints, out)
+    families = [_Family(zoo, config, out / zoo.family.name, prints[zoo.family.name]) for zoo in found]
+    manifest = _manifest(config, found, prints, out)
+    for family in families:
+        family.check()
+    write_json(out / MANIFEST, manifest)  # not before: what is refused changes nothing
     done, total = 0, 0
-    for zoo in found:
-        family = _Family(zoo, config, out / zoo.family.name, prints[zoo.family.name])
+    for zoo, family in zip(found, families, strict=True):
         for stage in (family.first, family.methods, family.learning):
             cells = stage()
             total += len(cells)
@@ -93,6 +96,18 @@ class _Family:
         self.zoo, self.config, self.folder = zoo, config, folder
         self.reference = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"episodes", "splits"})}
         self.trained = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"probe", "mapper"})}
+
+    def check(self) -> None:
+        """Look at the cells that are there.
+
+        Raises:
+            MetaMapError: one of other settings, or of another zoo.
+        """
+        for cell in (*self.first(), *self.methods()):
+            _is_done(cell)
+        if (self.folder / "references.json").is_file():
+            for cell in self.learning():
+                _is_done(cell)
 
     def first(self) -> list[_Cell]:
         """References, and mappers where a method needs them."""
@@ -242,8 +257,8 @@ def _check_zoo(zoo: Zoo, config: ProtocolConfig) -> None:
         raise MetaMapError(f"{zoo.root} has no experts of {' or '.join(config.splits)} to measure on")
 
 
-def _write_manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[str, str], out: Path) -> None:
-    """Begin a run, or go on with one whose shared settings are these."""
+def _manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[str, str], out: Path) -> dict[str, Any]:
+    """What a new run says of itself, or one that goes on, whose shared settings must be these."""
     path = out / MANIFEST
     known: dict[str, Any] = {}
     if path.exists():
@@ -269,16 +284,13 @@ def _write_manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[st
     for name, entry in described.items():
         if name in known and known[name]["fingerprint"] != entry["fingerprint"]:
             raise MetaMapError(f"{out} was run with another zoo of {name!r} than {zoos[0].root.parent} has now")
-    write_json(
-        path,
-        {
-            "format": FORMAT,
-            "config": config.model_dump(mode="json"),
-            "zoos": {**known, **described},
-            "machine": describe_machine(),
-            "versions": library_versions(),
-        },
-    )
+    return {
+        "format": FORMAT,
+        "config": config.model_dump(mode="json"),
+        "zoos": {**known, **described},
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
 
 
 def _shown(config: ProtocolConfig, key: str) -> Any:

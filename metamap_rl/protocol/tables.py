@@ -141,7 +141,8 @@ def pooled_table(rows: list[dict[str, Any]], steps: int) -> list[str]:
         f"| method | families | seeds | normalised, {steps} steps | tasks | gap closed, {steps} steps | tasks |",
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for row in sorted(rows, key=lambda row: -float(row["normalised"]["iqm"])):
+    unranked = float("-inf")
+    for row in sorted(rows, key=lambda row: row["normalised"]["iqm"] if row["normalised"] else unranked, reverse=True):
         lines.append(
             f"| {row['method']} | {row['families']} | {row['seeds']} | {_interval(row['normalised'])} | {row['tasks']} "
             f"| {_interval(row['gap_closed'])} | {row['counted_tasks']} |"
