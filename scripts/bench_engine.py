@@ -16,7 +16,6 @@ import importlib
 import json
 import os
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -291,4 +290,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from _running import run_script
+
+    run_script(main)

@@ -110,4 +110,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":  # SubprocVecEnv's workers import this file again
-    main()
+    from _running import run_script
+
+    run_script(main)

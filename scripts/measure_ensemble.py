@@ -1,6 +1,7 @@
 """Measure an ensemble: means of its weights and of its actions beside its members, and whether disagreement warns.
 
-All run on the same rollouts and reset seeds. Shortfall is 1 - gap closed, the mean over members; its rank correlation
+All run on the same rollouts and reset seeds. Gap closed is of the tasks that the evaluation protocol counts: their
+expert is clearly better than the base policy. Shortfall is 1 - gap closed, the mean over members; its rank correlation
 with the disagreement, over tasks at each length and over tasks and lengths together, says whether disagreement tells
 which generated policies are bad. Prints one JSON document and writes it to ``--out``.
 
@@ -21,22 +22,28 @@ import torch
 from numpy.typing import NDArray
 from scipy.stats import spearmanr, trim_mean
 
-from metamap_agents.evaluation import evaluate_policies
+from metamap_agents.evaluation import evaluate_policies, random_returns
 from metamap_agents.machine import describe_machine
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_rl.ensemble import COMBINATIONS, Ensemble
+from metamap_rl.evaluate import Evaluation
 from metamap_rl.probe import collect, probe_from_json
 
 _PROBE_SEED = 3_000_000  # that of the evaluation protocol
 
 
 def rank_correlation(first: NDArray[np.floating], second: NDArray[np.floating]) -> float | None:
-    """Spearman's; None where one of them does not vary."""
-    varied = min(np.ptp(first), np.ptp(second)) > 0
+    """Spearman's; None where one of them does not vary, or there is nothing."""
+    varied = len(first) > 0 and min(np.ptp(first), np.ptp(second)) > 0
     return float(spearmanr(first, second).statistic) if varied else None
+
+
+def middle(closed: NDArray[np.float64]) -> float | None:
+    """Interquartile mean over tasks; None without tasks."""
+    return float(trim_mean(closed, 0.25)) if len(closed) else None
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -53,18 +60,29 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         mean: NDArray[np.float64] = episodes.returns.mean(axis=1)
         return mean
 
-    lowest = returns(base.spec, base.phi)
-    gap = returns(base.spec, np.stack([expert.phi for expert in experts])) - lowest
+    references = Evaluation(
+        tasks=tuple(tasks),
+        episodes=arguments.episodes,
+        random=random_returns(tasks, episodes=arguments.episodes).mean(axis=1),
+        base=returns(base.spec, base.phi),
+        expert=returns(base.spec, np.stack([expert.phi for expert in experts])),
+    )
+
+    def closed_by(spec: PolicySpec, phis: torch.Tensor) -> NDArray[np.float64]:
+        closed: NDArray[np.float64] = references.gap_closed(returns(spec, phis.numpy())[None])[0]
+        return closed
+
     rows = []
     for length in arguments.lengths:
         phis = ensemble.phis(features[:, :length])
-        members = [(returns(base.spec, phis[:, member].numpy()) - lowest) / gap for member in range(len(ensemble))]
+        members = [closed_by(base.spec, phis[:, member]) for member in range(len(ensemble))]
         disagreement = ensemble.disagreement(phis, torch.from_numpy(found.observations[:, 0, :length])).numpy()
-        row: dict[str, Any] = {"steps": length, "members": [float(trim_mean(closed, 0.25)) for closed in members]}
+        disagreement = disagreement[references.counted]
+        row: dict[str, Any] = {"steps": length, "members": [middle(closed) for closed in members]}
         for name in COMBINATIONS.names():
             spec, combined = COMBINATIONS.get(name)(base.spec, phis)
-            closed = (returns(spec, combined.numpy()) - lowest) / gap
-            row[name] = {"iqm": float(trim_mean(closed, 0.25)), "least": float(closed.min()), "tasks": closed.tolist()}
+            closed = closed_by(spec, combined)
+            row[name] = {"iqm": middle(closed), "least": min(closed.tolist(), default=None), "tasks": closed.tolist()}
         shortfall = 1 - np.mean(members, axis=0)
         row["disagreement"] = disagreement.tolist()
         row["shortfall"] = shortfall.tolist()
@@ -75,6 +93,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "family": ensemble.family,
         "split": arguments.split,
         "members": len(ensemble),
+        "tasks": len(tasks),
+        "counted_tasks": int(references.counted.sum()),
         "lengths": rows,
         "rank_correlation": rank_correlation(
             np.concatenate([row["disagreement"] for row in rows]), np.concatenate([row["shortfall"] for row in rows])
@@ -104,4 +124,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _running import run_script
+
+    run_script(main)

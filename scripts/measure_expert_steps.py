@@ -100,16 +100,21 @@ def counted(entry: dict[str, Any], start: str) -> int:
 
 
 def summarise(entries: list[dict[str, Any]]) -> dict[str, Any]:
-    """Totals over tasks; a start that did not reach the level counts with its budget, so its total is a lower bound."""
+    """Totals over tasks; a start that did not reach the level counts with its budget, so its total is a lower bound.
+
+    So are the ratios where the other start did not, and they are None where phi_hat did not: they could be anything.
+    """
     totals = {name: sum(counted(entry, name) for entry in entries) for name in STARTS}
+    reached = {name: sum(entry[name]["steps"] is not None for entry in entries) for name in STARTS}
+    known = reached["phi-hat"] == len(entries)
     return {
         "tasks": len(entries),
         "steps": totals,
         "mean_steps": {name: total / len(entries) for name, total in totals.items()},
-        "reached": {name: sum(entry[name]["steps"] is not None for entry in entries) for name in STARTS},
+        "reached": reached,
         "at_once": sum(entry["phi-hat"]["steps"] == 0 for entry in entries),
-        "scratch_over_phi_hat": totals["scratch"] / max(1, totals["phi-hat"]),
-        "phi_0_over_phi_hat": totals["phi-0"] / max(1, totals["phi-hat"]),
+        "scratch_over_phi_hat": totals["scratch"] / max(1, totals["phi-hat"]) if known else None,
+        "phi_0_over_phi_hat": totals["phi-0"] / max(1, totals["phi-hat"]) if known else None,
     }
 
 
@@ -152,4 +157,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _running import run_script
+
+    run_script(main)

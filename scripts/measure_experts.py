@@ -89,4 +89,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":  # workers that train experts import this file again
-    main()
+    from _running import run_script
+
+    run_script(main)

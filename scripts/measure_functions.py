@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.functional import forward
@@ -423,32 +422,20 @@ def compare_targets(tasks: int = 200, updates: int = 1000) -> dict[str, Any]:
     return {"scores": scores, "fit_error": float(own.mean()), "fit_seconds": seconds}
 
 
-def mean_interval(scores: NDArray[np.float64], resamples: int = 5000) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean over seeds and tasks, tasks drawn as strata, then seeds within each."""
-    generator = np.random.default_rng(0)
-    seeds, tasks = scores.shape
-    means = np.empty(resamples)
-    for index in range(resamples):
-        task = generator.integers(tasks, size=tasks)
-        means[index] = scores[generator.integers(seeds, size=(seeds, tasks)), task].mean()
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(low), float(high)
-
-
 def summary(method: str, result: dict[str, Any]) -> list[dict[str, Any]]:
     """One row for each condition of a method."""
     rows = []
     for condition, listed in result["scores"].items():
         scores = np.array(listed)
-        low, high = mean_interval(scores)
+        mean = bootstrap_interval(scores, np.random.default_rng(0), trimmed=0.0)
         interval = bootstrap_interval(scores, np.random.default_rng(0))
         rows.append(
             {
                 "method": method,
                 "condition": condition,
                 "mean": float(scores.mean()),
-                "mean_low": low,
-                "mean_high": high,
+                "mean_low": mean.low,
+                "mean_high": mean.high,
                 "median": float(np.median(scores)),
                 "iqm": interval.estimate,
                 "iqm_low": interval.low,
@@ -647,4 +634,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _running import run_script
+
+    run_script(main)

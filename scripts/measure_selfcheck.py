@@ -67,7 +67,9 @@ def shuffled_time(rollout: Rollout, generator: np.random.Generator) -> Rollout:
 
 def permuted_sensors(rollout: Rollout, generator: np.random.Generator) -> Rollout:
     """Every sensor is read at the place of another."""
-    order = np.roll(generator.permutation(rollout.observations.shape[1]), 1)
+    drawn = generator.permutation(rollout.observations.shape[1])
+    order = np.empty_like(drawn)
+    order[drawn] = np.roll(drawn, 1)  # one cycle through all of them: none stays
     return replace(
         rollout, observations=rollout.observations[:, order], next_observations=rollout.next_observations[:, order]
     )
@@ -274,4 +276,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from _running import run_script
+
+    run_script(main)

@@ -11,17 +11,15 @@ the tables of other pages up to date.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from metamap_agents.storage import write_bytes, write_json
-from metamap_envs.errors import MetaMapError
 from metamap_rl.protocol import open_run
 from metamap_rl.protocol.report import summarise_runs
 from metamap_rl.protocol.results import draw, markdown
-from results_table import filled, tables
+from results_table import pages, tables
 
 HEAD = """# Results
 
@@ -46,17 +44,19 @@ def about(summary: dict[str, Any]) -> str:
     )
 
 
-def make(runs: Sequence[Path], out: Path) -> None:
-    """Write the page and what belongs to it."""
+def make(runs: Sequence[Path], out: Path, into: Sequence[Path] = ()) -> None:
+    """Write the page, what belongs to it, and other pages; these are all made before anything is written."""
     summary = summarise_runs([open_run(run) for run in runs])
     folder = out.with_suffix("") / "protocol"
     shared = {key: value for key, value in summary.items() if key != "families"}
-    write_json(folder / "shared.json", shared)
-    for name, entry in summary["families"].items():
-        write_json(folder / f"{name}.json", entry)
+    documents = {**summary["families"], "shared": shared}
+    others = pages(into, tables(out.with_suffix(""), documents))
+    for name, document in documents.items():
+        write_json(folder / f"{name}.json", document)
     figures = draw(summary, folder)
     text = HEAD + about(summary) + markdown(summary, [path.relative_to(out.parent) for path in figures])
-    write_bytes(out, text.encode())
+    for path, content in {out: text, **others}.items():
+        write_bytes(path, content.encode())
 
 
 def main() -> None:
@@ -67,16 +67,11 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.out.suffix != ".md":
         parser.error(f"--out expects a name that ends in .md, got {arguments.out}")
-    try:
-        make(arguments.runs, arguments.out)
-        made = tables(arguments.out.with_suffix(""))
-        for page in arguments.into:
-            write_bytes(page, filled(page.read_text(encoding="utf-8"), made).encode())
-    except MetaMapError as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
+    make(arguments.runs, arguments.out, arguments.into)
     print(arguments.out)
 
 
 if __name__ == "__main__":
-    main()
+    from _running import run_script
+
+    run_script(main)

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from metamap_agents.storage import read_json, write_bytes
-from metamap_envs.errors import unknown_name
+from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.pretrained import PRETRAINED
 from metamap_rl.protocol.tables import headline_table, pooled_table
 
@@ -182,8 +183,10 @@ def mapping_table(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def interval(entry: dict[str, float], digits: int = 3) -> str:
-    """An interquartile mean with its interval."""
+def interval(entry: dict[str, float] | None, digits: int = 3) -> str:
+    """An interquartile mean with its interval; a dash where there is none."""
+    if entry is None:
+        return "–"
     if "low" not in entry:
         return f"{entry['iqm']:.{digits}f}"
     return f"{entry['iqm']:.{digits}f} [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
@@ -220,7 +223,8 @@ def long_table(result: dict[str, Any]) -> list[str]:
     ):
         first, last = cell[key]["first"] / scale, cell[key]["last"] / scale
         lines.append(f"| {label} | {first:.{digits}f} | {last:.{digits}f} | {last / first:.2f} |")
-    lines.append(f"| AP_final | | {cell['AP_final']:.3f} | |")
+    final = cell["AP_final"]
+    lines.append(f"| AP_final | | {'–' if final is None else f'{final:.3f}'} | |")
     return [*lines, ""]
 
 
@@ -236,10 +240,16 @@ def expert_steps_table(result: dict[str, Any]) -> list[str]:
             f"{'at least ' if entry['reached'][start] < entry['tasks'] else ''}{entry['mean_steps'][start]:,.0f}"
             for start in ("scratch", "phi-0", "phi-hat")
         )
-        lines.append(
-            f"| {name} | {entry['tasks']} | {steps} | {entry['at_once']} | {entry['scratch_over_phi_hat']:.1f} |"
-        )
+        lines.append(f"| {name} | {entry['tasks']} | {steps} | {entry['at_once']} | {scratch_ratio(entry)} |")
     return [*lines, ""]
+
+
+def scratch_ratio(entry: dict[str, Any]) -> str:
+    """Steps from scratch over those from phi_hat; a dash where those from phi_hat are a lower bound themselves."""
+    if entry["reached"]["phi-hat"] < entry["tasks"]:
+        return "–"
+    least = "at least " if entry["reached"]["scratch"] < entry["tasks"] else ""
+    return f"{least}{entry['scratch_over_phi_hat']:.1f}"
 
 
 def shift_table(result: dict[str, Any]) -> list[str]:
@@ -315,19 +325,28 @@ TABLES = {
 }
 
 
-def protocol_table(folder: Path) -> list[str]:
-    """Methods side by side: by family, and over all families."""
-    documents = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
-    shared = documents.pop("shared")
-    steps = shared["headline_steps"]
-    return [*headline_table(documents, steps), "", *pooled_table(shared["pooled"], steps)]
+MADE_OF_SEVERAL = ("families", "targets", "variants", "protocol")
+"""Tables that more than one document goes into."""
 
 
-def tables(folder: Path) -> dict[str, str]:
-    """Every table of a folder of documents by name.
+def protocol_table(documents: dict[str, dict[str, Any]]) -> list[str]:
+    """Methods side by side: by family, and over all families; nothing without what families share."""
+    families = {name: documents[name] for name in sorted(documents) if name != "shared"}
+    if "shared" not in documents:
+        return []
+    steps = documents["shared"]["headline_steps"]
+    return [*headline_table(families, steps), "", *pooled_table(documents["shared"]["pooled"], steps)]
+
+
+def tables(folder: Path, protocol: dict[str, dict[str, Any]] | None = None) -> dict[str, str]:
+    """Every table of a folder of documents by name, but none that would have a header only.
 
     Of the families, of their targets, of variants (measured with other settings: not named as their family is), of
-    methods side by side (what `scripts/protocol_results.py` wrote), and those of `TABLES`.
+    methods side by side (what `scripts/protocol_results.py` writes), and those of `TABLES`.
+
+    Args:
+        folder: the documents.
+        protocol: by name, documents of methods side by side that are yet to be written there.
     """
     documents = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
     families = {name: document for name, document in documents.items() if name not in TABLES and "losses" in document}
@@ -335,9 +354,14 @@ def tables(folder: Path) -> dict[str, str]:
     variants = {name: document for name, document in families.items() if document["family"] != name}
     made = {"families": families_table(named), "targets": targets_table(named), "variants": families_table(variants)}
     made |= {name: TABLES[name](documents[name]) for name in TABLES if name in documents}
-    if (folder / "protocol").is_dir():
-        made["protocol"] = protocol_table(folder / "protocol")
-    return {name: "\n".join(lines).strip() for name, lines in made.items()}
+    side_by_side = {path.stem: read_json(path) for path in (folder / "protocol").glob("*.json")}
+    made["protocol"] = protocol_table({**side_by_side, **(protocol or {})})
+    return {name: "\n".join(lines).strip() for name, lines in made.items() if _has_rows(lines)}
+
+
+def _has_rows(lines: list[str]) -> bool:
+    """Whether there is more than the two lines that a table begins with."""
+    return sum(line.startswith("|") for line in lines) > 2
 
 
 def filled(text: str, made: dict[str, str]) -> str:
@@ -349,11 +373,29 @@ def filled(text: str, made: dict[str, str]) -> str:
 
     def table(match: re.Match[str]) -> str:
         name = match[1]
+        if name in {*TABLES, *MADE_OF_SEVERAL} - made.keys():
+            raise MetaMapError(f"table {name!r}: the folder of results has no documents to make it of")
         if name not in made:
             raise unknown_name("table", name, made)
         return f"<!-- {name} -->\n\n{made[name]}\n\n<!-- /{name} -->"
 
     return re.sub(r"<!-- ([a-z-]+) -->.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
+
+
+def pages(paths: Sequence[Path], made: dict[str, str]) -> dict[Path, str]:
+    """What pages are to say, by path.
+
+    Raises:
+        MetaMapError: as `filled`, of one of the pages.
+    """
+    found = {}
+    for path in paths:
+        text = path.read_text(encoding="utf-8")
+        try:
+            found[path] = filled(text, made)
+        except MetaMapError as error:
+            raise MetaMapError(f"{path}: {error}") from error
+    return found
 
 
 def main() -> None:
@@ -364,11 +406,15 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     made = tables(arguments.results)
-    for page in arguments.into:
-        write_bytes(page, filled(page.read_text(encoding="utf-8"), made).encode())
+    if not made:
+        raise MetaMapError(f"{arguments.results}: no documents of results in this folder")
+    for path, text in pages(arguments.into, made).items():  # all are made before one is written
+        write_bytes(path, text.encode())
     if not arguments.into:
         print("\n\n".join(made.values()))
 
 
 if __name__ == "__main__":
-    main()
+    from _running import run_script
+
+    run_script(main)

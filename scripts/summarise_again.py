@@ -1,7 +1,7 @@
 """Compute the aggregates of result documents again from the returns that they keep, and write them back.
 
 What a change of `metamap_rl.statistics` asks for: nothing is trained or simulated. Takes documents of
-`measure_adaptation.py` and `measure_dmc.py`; says of each how far an end of an interval has moved at most.
+`measure_adaptation.py`, `measure_dmc.py` and `measure_stream.py`; says of each how far a number has moved at most.
 
     python scripts/summarise_again.py docs/results/cheetah-*.json
 """
@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from measure_dmc import share_of_expert
+from measure_stream import summarise
 from metamap_agents.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.task import Task
 from metamap_rl.evaluate import Evaluation, MethodScores
-from measure_dmc import share_of_expert
 
 
 def of_adaptation(summary: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +68,10 @@ def summarised(document: Any, path: Path) -> dict[str, Any]:
         episodes = document["settings"]["episodes"]
         families = {name: of_dmc(name, result, episodes) for name, result in document["families"].items()}
         return document | {"families": families}
-    raise MetaMapError(f"{path}: expected a document of measure_adaptation.py or measure_dmc.py")
+    if isinstance(document, dict) and "learners" in document and "cells" in document:
+        cells = {name: [cell for cell in document["cells"] if cell["learner"] == name] for name in document["learners"]}
+        return document | {"learners": {name: summarise(found) for name, found in cells.items()}}
+    raise MetaMapError(f"{path}: expected a document of measure_adaptation.py, measure_dmc.py or measure_stream.py")
 
 
 def largest_move(old: Any, new: Any) -> float:
