@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import pickle
 import re
@@ -18,13 +20,16 @@ import yaml
 import tiny
 from metamap_agents.executors import LocalExecutor
 from metamap_envs.errors import MetaMapError
+from metamap_envs.family import get_family
 from metamap_envs.settings import parse
 from metamap_rl.bench.adding import add_learner, try_learner
 from metamap_rl.bench.config import BenchConfig, Cell, list_benches, load_bench
-from metamap_rl.bench.entry import ExternalSettings, make_external
+from metamap_rl.bench.entry import N_STEPS, ExternalSettings, make_external
+from metamap_rl.bench.external import CountedEnv
 from metamap_rl.bench.listing import compare
 from metamap_rl.bench.result import CELL, CellResult, find_results, read_cell
 from metamap_rl.bench.run import open_bench, run_bench, run_cell
+from metamap_rl.bench.sb3 import ALGORITHMS, _Rollout
 from metamap_rl.bench.summary import estimate, summarise
 from metamap_rl.cli import main
 from tiny_stream import SETTINGS
@@ -118,6 +123,12 @@ def test_a_cell_is_a_learner_a_stream_an_order_and_a_seed() -> None:
         ({"learners": {"x": {"sb3": "ppo", "step": 3}}}, "did you mean 'steps'"),
         ({"learners": {"a/b": {}}}, "a/b"),
         ({"streams": {}}, "at least 1"),
+        (
+            {"learners": {"x": {"sb3": "ppo", "steps": 10_000, "settings": {"n_envs": 8}}}},
+            r"n_steps x n_envs = 2048 x 8 = 16384 .* steps of at least 16384, or n_steps of at most 1250$",
+        ),
+        ({"learners": {"x": {"sb3": "ppo", "steps": 2000}}}, "would never learn"),
+        ({"learners": {"x": {"sb3": "a2c", "steps": 9, "settings": {"n_envs": 10}}}}, "steps of at least 50$"),
     ],
 )
 def test_what_a_benchmark_does_not_admit_is_named(changes: dict[str, Any], sentence: str) -> None:
@@ -186,7 +197,7 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_a_cell_that_fails_does_not_keep_the_others_from_being_run(out: Path, tmp_path: Path) -> None:
-    broken = {"broken": {"sb3": "ppo", "steps": 20, "points": 1, "settings": {"learning_tempo": 1}}}
+    broken = {"broken": {"sb3": "ppo", "steps": 20, "points": 1, "settings": {"n_steps": 10, "learning_tempo": 1}}}
     learners = {**broken, "a2c": {**BENCH["learners"]["a2c"], "alone": False}}
     sentence = "1 of 2 cells failed, such as reach/broken-order0-seed0: PPO: cannot be made"
     with pytest.raises(MetaMapError, match=sentence):
@@ -258,6 +269,30 @@ def test_results_are_found_in_the_benchmarks_order_and_add_up(out: Path) -> None
     assert (found.value, found.low) == (cells[0].metrics["AP_final"], None)
     with pytest.raises(MetaMapError, match="two results of learner 'replay'"):
         summarise([*cells, cells[0]])
+
+
+def test_cells_of_different_settings_do_not_add_up(out: Path) -> None:
+    ours, theirs = cell_of(out, "replay"), cell_of(out, "a2c")
+
+    def changed(cell: CellResult, key: str, value: object) -> CellResult:
+        part, _, name = key.partition(".")
+        config = {**cell.config, part: {**cell.config[part], name: value}}
+        return replace(cell, seed=1, order=1, config=config, place="elsewhere")
+
+    for key, value in (("seeds.stream", 1), ("seeds.learner", 1), ("stream.order", 1)):
+        assert len(summarise([ours, changed(ours, key, value)]).groups[0].cells) == 2
+    sentence = (
+        rf"^{re.escape(ours.place)} and elsewhere: both are of learner 'replay' on stream 'reach', but "
+        r"stream.repeats is 3 in the first and 2 in the second: .* different names"
+    )
+    with pytest.raises(MetaMapError, match=sentence):
+        summarise([ours, changed(ours, "stream.repeats", 2)])
+    with pytest.raises(MetaMapError, match=r"learner\.new_share is not there in the first and 0.5 in the second"):
+        summarise([ours, changed(ours, "learner.new_share", 0.5)])
+    with pytest.raises(MetaMapError, match=r"learner\.steps is 400 in the first and 200 in the second"):
+        summarise([theirs, changed(theirs, "learner.steps", 200)])
+    other = replace(changed(ours, "stream.repeats", 2), stream="shorter")
+    assert summarise([ours, other]).streams == ("reach", "shorter")
 
 
 def test_estimates_have_an_interval_where_there_are_seeds() -> None:
@@ -347,6 +382,68 @@ def test_an_unknown_algorithm_teaches() -> None:
         try_learner(ExternalSettings(sb3="ppo", settings={"learning_tempo": 1}))
     with pytest.raises(MetaMapError, match="either sb3 or entry"):
         parse(ExternalSettings, {"steps": 3}, "learner")
+
+
+@pytest.mark.parametrize(("algorithm", "n_steps"), N_STEPS.items())
+def test_the_length_of_a_rollout_that_is_not_given_is_the_librarys(algorithm: str, n_steps: int) -> None:
+    kind = getattr(importlib.import_module(ALGORITHMS[algorithm]), algorithm.upper())
+    assert inspect.signature(kind).parameters["n_steps"].default == n_steps
+    ExternalSettings(sb3=algorithm, steps=n_steps, points=1)
+    with pytest.raises(ValueError, match="would never learn"):
+        ExternalSettings(sb3=algorithm, steps=n_steps - 1, points=1)
+
+
+def steps_taken(algorithm: str, steps: int, **settings: Any) -> list[int]:
+    """Environment steps on each of two tasks, each learnt in two parts."""
+    learner = make_external(ExternalSettings(sb3=algorithm, steps=steps, settings=settings), 0)
+    taken = []
+    for task in get_family(tiny.FAMILY).sample("train", 2, 0):
+        env = CountedEnv(task)
+        learner.learn(env, steps // 2)
+        learner.learn(env, steps - steps // 2)
+        taken.append(env.steps)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "steps", "settings", "taken"),
+    [
+        ("ppo", 300, {"n_steps": 32, "n_envs": 2, "batch_size": 32}, 4 * 64),
+        ("sac", 61, {"learning_starts": 20, "n_envs": 3}, 60),
+        ("ars", 950, {"n_delta": 2}, 4 * 4 * 50),  # episodes of 50 steps
+        ("ars", 950, {"n_delta": 1, "n_envs": 2, "n_eval_episodes": 3}, 2 * 2 * 4 * 50),
+    ],
+)
+def test_what_an_algorithm_takes_is_counted_and_within_its_budget(
+    algorithm: str, steps: int, settings: dict[str, Any], taken: int
+) -> None:
+    assert steps_taken(algorithm, steps, **settings) == [taken, taken]
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "steps", "settings", "sentence"),
+    [
+        ("ars", 799, {}, r"n_delta x .* = 8 x 100 = 800 .* steps of at least 800, or n_delta of at most 7$"),
+        ("sac", 100, {}, "learning_starts is 100, and steps is 100 .* learning_starts of at most 99$"),
+        ("sac", 200, {"train_freq": 201}, "train_freq of at most 200$"),
+    ],
+)
+def test_an_algorithm_that_does_not_fit_a_robot_is_refused_when_it_meets_it(
+    algorithm: str, steps: int, settings: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(MetaMapError, match=sentence):
+        steps_taken(algorithm, steps, **settings)
+
+
+def test_the_steps_of_a_cell_are_those_that_were_taken(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learners = {"a2c": {**BENCH["learners"]["a2c"], "steps": 410, "points": 1, "alone": False}}
+    (cell,) = run_bench(bench(learners=learners), tmp_path / "one", LocalExecutor(1), zoo=out / "zoo")
+    assert cell.environment_steps == [400] * 6
+    monkeypatch.setattr("metamap_rl.bench.sb3._Rollout.of", lambda *_: _Rollout("n_steps", 1, "1", 1))  # a lie
+    with pytest.raises(MetaMapError, match="stage 1: the learner took 440 environment steps of 410"):
+        run_bench(bench(learners=learners), tmp_path / "two", LocalExecutor(1), zoo=out / "zoo")
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "sac"])

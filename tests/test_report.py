@@ -18,9 +18,10 @@ import made_up_cells
 from metamap_rl.bench.report import write_files, write_report
 from metamap_rl.bench.report.figures import as_inline_svg, as_svg, draw_stream
 from metamap_rl.bench.report.page import Video
-from metamap_rl.bench.report.tables import HEADLINE, cells_csv, latex, markdown, number, summary_csv
+from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv
 from metamap_rl.bench.summary import Summary, summarise
 from metamap_rl.cli import main
+from metamap_rl.stream.metrics import FORMULAS
 
 Output = pytest.CaptureFixture[str]
 
@@ -123,6 +124,112 @@ def test_videos_that_do_not_fit_are_named(summary: Summary, tmp_path: Path, monk
     text = (tmp_path / "r.html").read_text()
     assert "left out to keep the page small: long.mp4" in text
     assert "data:video" not in text
+
+
+def test_a_video_that_is_too_long_does_not_keep_others_out(
+    summary: Summary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("metamap_rl.bench.report.page._VIDEO_BYTES", 10)
+    videos = []
+    for name, size in (("one", 4), ("long", 11), ("two", 4), ("three", 4)):
+        (tmp_path / f"{name}.mp4").write_bytes(b"x" * size)
+        videos.append(Video(tmp_path / f"{name}.mp4", "reacher-goal", f"film {name}"))
+    small = summarise(summary.groups[0].cells)
+    write_report(small, tmp_path / "r.html", title="t", command="c", videos=videos)
+    text = (tmp_path / "r.html").read_text()
+    assert "left out to keep the page small: long.mp4, three.mp4" in text
+    assert re.findall(r"<figcaption>film (\w+)</figcaption>", text) == ["one", "two"]
+
+
+def test_a_metric_that_only_some_cells_have_says_so(tmp_path: Path) -> None:
+    cells = made_up_cells.cells(("replay", "finetune"), streams=("one",))
+    assert PARTLY not in markdown(summarise(cells))
+    as_good = replace(cells[0], baselines=[[1.0] * len(cells[0].curve_x)] * len(cells[0].tasks))
+    partly = summarise([as_good, *cells[1:]])
+    value = number("FT_auc", cells[1].metrics["FT_auc"] or 0.0)
+    lines = markdown(partly).splitlines()
+    assert f"| {value} (1 of 2) |" in lines[2]
+    assert " of 2)" not in lines[3]
+    assert lines[-1] == PARTLY
+    tex = latex(partly)
+    assert f"{value} (1 of 2) &" in tex
+    assert tex.count(r" \\") == 1 + 2
+    assert PARTLY in tex
+    write_report(partly, tmp_path / "r.html", title="t", command="c")
+    page = (tmp_path / "r.html").read_text()
+    assert page.count("(1 of 2)") == 1
+    assert page.count(PARTLY) == 1
+    rows = list(csv.DictReader(io.StringIO(summary_csv(partly))))
+    counts = {(row["learner"], row["metric"]): row["cells"] for row in rows}
+    assert (counts["replay", "FT_auc"], counts["replay", "ABC"], counts["finetune", "FT_auc"]) == ("1", "2", "2")
+
+
+def test_scores_of_a_family_that_only_some_cells_have_say_so(tmp_path: Path) -> None:
+    first, *others = made_up_cells.cells(("replay",), streams=("one",))
+    blank = replace(first, R=[*first.R[:-1], [None, *first.R[-1][1:]]])
+    write_report(summarise([blank, *others]), tmp_path / "r.html", title="t", command="c")
+    families = (tmp_path / "r.html").read_text().split('<section id="families">')[1].split("</section>")[0]
+    assert families.count("(1 of 2)") == 1
+
+
+def test_a_learner_that_is_retrained_now_and_then_has_dashes_for_what_lies_between(tmp_path: Path) -> None:
+    cells = made_up_cells.cells(("joint", "replay"), streams=("one",))
+    config = {**cells[0].config, "learner": {"name": "joint", "every": 4}}
+    cells = [replace(cell, config=config) if cell.learner == "joint" else cell for cell in cells]
+    summary = summarise(cells)
+    joint, replay = summary.groups
+    told = {name for name, found in joint.metrics.items() if found is not None}
+    assert told == {"AP_final", "GEN_k", "MEM", "UPD", "LAT", "ENV"}
+    assert set(joint.metrics) == set(replay.metrics)
+    assert {name for name, found in replay.metrics.items() if found is None} == {"PR"}
+
+    sentence = "joint is retrained only after every 4 tasks and after the last"
+    lines = markdown(summary).splitlines()
+    shown = dict(zip(HEADLINE, lines[2].split(" | ")[3:], strict=True))
+    assert [name for name, value in shown.items() if value != "–"] == ["AP_final", "GEN_k", "MEM", "UPD", "ENV"]
+    assert lines[-1].startswith(sentence)
+    assert sentence in latex(summary)
+    assert {
+        row["metric"] for row in csv.DictReader(io.StringIO(summary_csv(summary))) if row["learner"] == "joint"
+    } == told
+    first = next(csv.DictReader(io.StringIO(cells_csv(summary))))
+    assert (first["F_last"], first["FT_auc"], first["AP_anytime"]) == ("", "", "")
+    write_report(summary, tmp_path / "r.html", title="t", command="c")
+    page = (tmp_path / "r.html").read_text()
+    assert page.count(sentence) == 1
+    families = page.split('<section id="families">')[1]
+    assert '<th scope="row">joint</th><td>–</td><td>0' in families
+
+    drawn = {figure.name: figure for figure in draw_stream(summary.of_stream("one"), summary.learners)}
+    points = {
+        name: {line.get_label(): len(np.asarray(line.get_xdata())) for line in reversed(axes.lines)}
+        for name in ("one-scores", "one-forgetting", "one-learning")
+        for axes in [drawn[name].figure.axes[0]]
+    }
+    assert (points["one-scores"]["joint"], points["one-scores"]["replay"]) == (1, 6)
+    assert "joint" not in {*points["one-forgetting"], *points["one-learning"]}
+    assert "replay" in points["one-forgetting"]
+    assert "replay" in points["one-learning"]
+    assert "joint" in drawn["one-forgetting"].caption
+
+
+def test_a_score_that_is_not_there_is_not_a_failure() -> None:
+    first, second = made_up_cells.cells(("replay",), streams=("one",), tasks=2)
+    cells = [replace(first, R=[*first.R[:-1], [None, 0.5]]), replace(second, R=[*second.R[:-1], [None, None]])]
+    summary = summarise(cells)
+    drawn = {figure.name: figure for figure in draw_stream(summary.groups, summary.learners)}
+    (line,) = drawn["one-profile"].figure.axes[0].lines
+    shares = dict(zip(np.round(np.asarray(line.get_xdata()), 3), np.asarray(line.get_ydata()), strict=True))
+    assert (shares[0.0], shares[0.4], shares[0.6]) == (1.0, 1.0, 0.0)
+    nothing = summarise([replace(second, R=[*second.R[:-1], [None, None]])])
+    assert "one-profile" not in {figure.name for figure in draw_stream(nothing.groups, nothing.learners)}
+
+
+def test_the_guide_names_every_metric() -> None:
+    guide = (Path(__file__).parents[1] / "docs" / "bench.md").read_text()
+    table = guide.split("## Metrics")[1].split("\n## ")[0]
+    names = [name for row in re.findall(r"^\| (\w[^|]*) \|", table, re.MULTILINE) for name in row.split(", ")]
+    assert {*names} == {"name", *FORMULAS}
 
 
 def test_files_hold_the_tables_and_every_figure_twice(summary: Summary, tmp_path: Path) -> None:

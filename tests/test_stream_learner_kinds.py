@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metamap_agents.executors import LocalExecutor
+from metamap_envs.errors import MetaMapError
+from metamap_rl.stream import loop
 from metamap_rl.stream.gradient import Step
-from metamap_rl.stream.learner import Experience
+from metamap_rl.stream.learner import Experience, list_learners
 from metamap_rl.stream.learners.agem import project
+from metamap_rl.stream.learners.bounds import JointRetraining
 from metamap_rl.stream.learners.outputs import FeatureMoments
+from metamap_rl.stream.run import StreamRun, resume, start
 from stream_problem import BRIEF, LESSONS, Lesson, Stream, add_robot, assert_equal, rollouts
+from tiny_stream import tiny_config
 
 # replay ---------------------------------------------------------------------------------------------------------------
 
@@ -39,6 +46,90 @@ def test_replay_stays_with_what_its_own_policies_did_on_old_tasks(share: float) 
     expected = float(step.dark_loss(old).detach())
     assert expected > 0.1
     assert loss(2.0) - loss(0.0) == pytest.approx(2.0 * expected, rel=1e-4)
+
+
+# joint ----------------------------------------------------------------------------------------------------------------
+
+
+def finish(stream: Stream) -> None:
+    generator = torch.Generator().manual_seed(9)
+    stream.learner.finish(stream.mapper, stream.memory, stream.config, generator)
+
+
+def test_joint_makes_up_for_the_tasks_since_its_last_retraining() -> None:
+    stream = Stream({"name": "joint", "every": 2, "most": 120}).learn([Lesson("arm", 0.0), Lesson("arm", 1.0)])
+    before, new = stream.mapper.arrays(), Lesson("arm", 3.0)
+    finish(stream)
+    assert_equal(stream.mapper.arrays(), before)  # nothing was put off
+    stream.learn([new])
+    assert_equal(stream.mapper.arrays(), before)
+    untrained = stream.loss(new)
+    finish(stream)
+    assert stream.loss(new) < 0.5 * untrained
+
+
+@pytest.mark.parametrize("name", [name for name in list_learners() if name != "joint"])
+def test_other_learners_put_nothing_off(name: str) -> None:
+    stream = Stream({"name": name}, config=BRIEF).learn(LESSONS[:3])
+    before = stream.checkpoint()
+    finish(stream)
+    assert_equal(stream.checkpoint(), before)
+
+
+class _Failing:
+    """A stage's expert that cannot be trained."""
+
+    def __init__(self, stage: int) -> None:
+        self.stage, self.real = stage, loop._expert
+
+    def __call__(self, session: Any, stage: int, *rest: Any) -> Any:
+        if stage == self.stage:
+            raise MetaMapError("training diverged")
+        return self.real(session, stage, *rest)
+
+
+def joint_run(out: Path, zoo: Path, **overrides: Any) -> StreamRun:
+    config = tiny_config(learner={"name": "joint", "every": 2}, experts__start="phi-0", **overrides)
+    return start(config, out, zoo=zoo, executor=LocalExecutor(1), num_threads=1)
+
+
+@pytest.fixture(scope="module")
+def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("joint") / "zoo"
+
+
+@pytest.mark.parametrize(("failing", "retrained"), [(0, (2, 4)), (1, (3, 4)), (4, (2, 4))])
+def test_a_stream_ends_with_a_mapper_of_all_its_tasks(
+    failing: int, retrained: tuple[int, ...], zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four tasks, every second; a stage that fails leaves an odd number of them."""
+    monkeypatch.setattr(loop, "_expert", _Failing(failing))
+    done = joint_run(tmp_path / "run", zoo, on_error="continue")
+    R = done.record.matrix("stream")
+    changed = tuple(stage for stage in range(1, 5) if not np.array_equal(R[stage], R[stage - 1]))
+    assert changed == retrained
+    assert [row.decision for row in done.record.stages()].count("failed") == bool(failing)
+
+
+@pytest.mark.parametrize("on_error", ["stop", "continue"])
+def test_a_last_retraining_that_fails_is_told(
+    on_error: str, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise MetaMapError("the loss is not finite")
+
+    monkeypatch.setattr(JointRetraining, "finish", broken)
+    settings = {"stream__tasks": 3, "on_error": on_error}
+    if on_error == "stop":
+        with pytest.raises(MetaMapError, match="after the last stage: the loss is not finite"):
+            joint_run(tmp_path / "run", zoo, **settings)
+        monkeypatch.undo()
+        assert resume(tmp_path / "run", num_threads=1).finished
+        return
+    done = joint_run(tmp_path / "run", zoo, **settings)
+    R = done.record.matrix("stream")
+    assert np.array_equal(R[2], R[3])
+    assert list(done.record.notes()[3]) == ["the loss is not finite"]
 
 
 # output regularisation ------------------------------------------------------------------------------------------------

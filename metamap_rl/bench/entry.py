@@ -30,10 +30,12 @@ from metamap_envs.settings import Settings, Whole, parse, read_document
 
 __all__ = [
     "METHODS",
+    "N_STEPS",
     "ExternalSettings",
     "LearnerFolder",
     "Policy",
     "StreamLearner",
+    "check_rollout",
     "describe_error",
     "is_external",
     "make_external",
@@ -42,6 +44,9 @@ __all__ = [
 
 METHODS = ("learn", "policy", "save")
 """What a class must have."""
+
+N_STEPS = {"a2c": 5, "ppo": 2048, "trpo": 2048}
+"""Steps of a rollout in each environment where the settings have no ``n_steps``: the defaults of the libraries."""
 
 _PREFIX = "metamap_bench_"
 """How the names of learners' main modules begin."""
@@ -112,6 +117,10 @@ class ExternalSettings(Settings):
             raise MetaMapError("expected either sb3 or entry")
         if self.points > self.steps:
             raise MetaMapError(f"points: expected at most steps = {self.steps}, got {self.points}")
+        if self.sb3 in N_STEPS:
+            n_steps, n_envs = self.settings.get("n_steps", N_STEPS[self.sb3]), self.settings.get("n_envs", 1)
+            if type(n_steps) is int and type(n_envs) is int:  # else the algorithm says what it expects
+                check_rollout(self.sb3, "n_steps", n_steps, "n_envs", n_envs, self.steps)
 
 
 class LearnerFolder(Settings):
@@ -135,6 +144,29 @@ class _Entry:
 def is_external(settings: Mapping[str, Any]) -> bool:
     """Whether a learner's settings are those of one that is not the mapper's."""
     return "sb3" in settings or "entry" in settings
+
+
+def check_rollout(algorithm: str, setting: str, value: int, others: str, each: int, steps: int) -> None:
+    """Refuse an algorithm that would never learn, since one rollout does not fit into the steps on a task.
+
+    Args:
+        algorithm: its name.
+        setting: what the length of a rollout is set by.
+        value: of it.
+        others: what it is multiplied by, in words.
+        each: the same as a number.
+        steps: environment steps on each task.
+
+    Raises:
+        MetaMapError: it does not fit.
+    """
+    if value * each <= steps:
+        return
+    less = f", or {setting} of at most {steps // each}" if steps >= each > 0 else ""
+    raise MetaMapError(
+        f"{algorithm}: one rollout takes {setting} x {others} = {value} x {each} = {value * each} environment steps, "
+        f"but steps is {steps} for each task, so it would never learn: expected steps of at least {value * each}{less}"
+    )
 
 
 def describe_error(error: Exception) -> str:
@@ -165,7 +197,7 @@ def make_external(settings: ExternalSettings, seed: int) -> StreamLearner:
     if settings.sb3 is not None:
         from metamap_rl.bench.sb3 import SB3Learner
 
-        return SB3Learner(settings.sb3, seed=seed, **settings.settings)
+        return SB3Learner(settings.sb3, seed=seed, budget=settings.steps, **settings.settings)
     assert settings.entry is not None  # checked by ExternalSettings
     module, _, name = settings.entry.partition(":")
     kind = _load(_Entry(module, name), None if settings.folder is None else Path(settings.folder))

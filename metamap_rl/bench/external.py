@@ -154,7 +154,7 @@ def run_external(
         baselines=alone,
         gap_closed=_gaps(seen.last, own, held_out),
         memory_bytes=seen.memory,
-        environment_steps=[settings.steps] * len(tasks),
+        environment_steps=seen.steps,
         decisions={"trained": len(tasks)},
         update_seconds=seen.seconds,
         map_seconds=[float(np.median(way.seconds))] * len(tasks),
@@ -168,6 +168,7 @@ class _Seen:
     H: list[Scores]
     curves: list[Scores]
     memory: list[int]
+    steps: list[int]
     seconds: list[float]
     last: list[EvaluationRow]
 
@@ -175,21 +176,25 @@ class _Seen:
 def _go(way: _Way, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
     """Learn task after task, and measure after each."""
     rows, held_out = way.all(0)
-    seen = _Seen([_scores(rows)], [_scores(held_out)], [], [], [], [])
+    seen = _Seen([_scores(rows)], [_scores(held_out)], [], [], [], [], [])
     for stage, task in enumerate(tasks, start=1):
-        curve, seconds = _learn(way, task, stage, settings)
+        curve, steps, seconds = _learn(way, task, stage, settings)
         rows, held_out = way.all(stage)
         seen.R.append(_scores(rows))
         seen.H.append(_scores(held_out))
         seen.curves.append(curve)
+        seen.steps.append(steps)
         seen.seconds.append(seconds)
         seen.memory.append(_size(way.learner))
     seen.last.extend(rows + held_out)
     return seen
 
 
-def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tuple[Scores, float]:
-    """Learn one task; its learning curve, and the seconds that learning took."""
+def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tuple[Scores, int, float]:
+    """Learn one task; its learning curve, and the environment steps and seconds that learning took.
+
+    The steps of a user's own learner are its budget: it may step other environments than the one that counts.
+    """
     env, curve, seconds, points = CountedEnv(task), [way.own(stage)], 0.0, settings.points
     for point in range(1, points + 1):
         budget = settings.steps * point // points
@@ -200,7 +205,7 @@ def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tup
             raise MetaMapError(f"stage {stage}: the learner took {env.steps} environment steps of {budget}")
         curve.append(way.own(stage))
     env.close()
-    return curve, seconds
+    return curve, env.steps if settings.sb3 is not None else settings.steps, seconds
 
 
 def _alone(way: _Way, tasks: Sequence[Task], settings: ExternalSettings, seed: int) -> list[Scores]:

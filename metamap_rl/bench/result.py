@@ -37,6 +37,9 @@ CELL = "cell.json"
 
 _FORMAT = "metamap-cell-1"
 
+_AT_THE_END = ("AP_final", "GEN_k", *COSTS)
+"""Metrics that do not depend on scores between the first and the last stage."""
+
 Curve = list[float | None]
 
 
@@ -99,10 +102,20 @@ class CellResult:
         """What it is a result of."""
         return self.stream, self.learner, self.order, self.seed
 
+    @property
+    def every(self) -> int:
+        """Tasks from one retraining to the next of a learner that is retrained only now and then; 1 of the others."""
+        return int(self.config.get("learner", {}).get("every", 1))
+
     @cached_property
     def metrics(self) -> dict[str, float | None]:
-        """Every metric by name; None where it cannot be told from what was measured."""
-        return _metrics(self)
+        """Every metric by name; None where it cannot be told from what was measured.
+
+        Between the retrainings of a learner that is retrained only now and then its scores are those of an older
+        mapper: what depends on them is None.
+        """
+        found = _metrics(self)
+        return {name: value if self.every == 1 or name in _AT_THE_END else None for name, value in found.items()}
 
     def comparable(self) -> dict[str, Any]:
         """Everything that two runs of one cell must agree on."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,21 @@ import torch
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import save_arrays
 from metamap_agents.torch_state import global_generators_kept
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
-from metamap_rl.bench.entry import Policy
+from metamap_rl.bench.entry import Policy, check_rollout
+from metamap_rl.bench.external import CountedEnv
 from metamap_rl.stream.seeds import derive
 
 __all__ = ["ALGORITHMS", "SB3Learner"]
@@ -46,13 +52,17 @@ class SB3Learner:
         algorithm: one of `ALGORITHMS`.
         seed: of the model.
         n_envs: environments that it trains on at once.
+        budget: environment steps on each task; an algorithm that would not learn within them is refused when it first
+            meets a robot. None does without this check.
         settings: arguments of the algorithm.
 
     Raises:
         MetaMapError: an unknown algorithm, or sb3-contrib is not installed.
     """
 
-    def __init__(self, algorithm: str, *, seed: int, n_envs: int = 1, **settings: Any) -> None:
+    def __init__(
+        self, algorithm: str, *, seed: int, n_envs: int = 1, budget: int | None = None, **settings: Any
+    ) -> None:
         if algorithm not in ALGORITHMS:
             raise unknown_name("algorithm of Stable-Baselines3", algorithm, ALGORITHMS)
         try:
@@ -60,26 +70,35 @@ class SB3Learner:
         except ImportError as error:
             raise MetaMapError(f"{algorithm} needs sb3-contrib: pip install 'metamap-rl[contrib]' ({error})") from error
         self._algorithm: type[BaseAlgorithm] = getattr(module, _CLASSES.get(algorithm, algorithm.upper()))
-        self._seed, self._n_envs, self._settings = seed, n_envs, settings
+        self._name, self._seed, self._n_envs, self._budget, self._settings = algorithm, seed, n_envs, budget, settings
         self._models: dict[tuple[int, int], BaseAlgorithm] = {}
-        self._env: tuple[gym.Env[Any, Any], VecEnv] | None = None
+        self._env: tuple[gym.Env[Any, Any], _CountedVecEnv] | None = None
         self._arrivals = self._calls = self._saved_up = 0
 
     def learn(self, env: gym.Env[Any, Any], steps: int) -> None:
-        """See `StreamLearner`. Whole rollouts only: steps left over are saved up for the next call on this task."""
+        """See `StreamLearner`. Whole rollouts only: steps left over are saved up for the next call on this task.
+
+        Its own environments are stepped; an ``env`` that counts is told how often.
+        """
         if self._env is None or self._env[0] is not env:
             self._arrivals, self._saved_up = self._arrivals + 1, 0
             self._env = (env, self._vectorised(env))
             self._model(env).set_env(self._env[1])
-        model = self._model(env)
+        model, stepped = self._model(env), self._env[1]
         self._calls, self._saved_up = self._calls + 1, self._saved_up + steps
-        rollout = self._n_envs * int(getattr(model, "n_steps", 1))
-        whole = self._saved_up // rollout * rollout
-        self._saved_up -= whole
-        if whole:
-            with global_generators_kept():
-                set_random_seed(derive(self._seed, self._calls, "sb3"))
-                model.learn(whole, reset_num_timesteps=False)
+        rollout = _Rollout.of(model, env).steps
+        if self._saved_up < rollout:
+            return
+        with global_generators_kept():
+            set_random_seed(derive(self._seed, self._calls, "sb3"))
+            while self._saved_up >= rollout:
+                before = stepped.steps
+                # An algorithm goes on until it has taken so many: the last rollout begins where there is room for it.
+                model.learn(self._saved_up // rollout * rollout - rollout + 1, reset_num_timesteps=False)
+                taken = stepped.steps - before
+                self._saved_up -= taken
+                if isinstance(env, CountedEnv):
+                    env.steps += taken
 
     def policy(self, env: gym.Env[Any, Any], rollout: Rollout) -> Policy:
         """See `StreamLearner`: the model as it is, whatever D is."""
@@ -109,14 +128,73 @@ class SB3Learner:
             except TypeError as error:
                 name = self._algorithm.__name__
                 raise MetaMapError(f"{name}: cannot be made with these settings ({error})") from error
+        self._check(self._models[sizes], env)
         return self._models[sizes]
 
-    def _vectorised(self, env: gym.Env[Any, Any]) -> VecEnv:
+    def _check(self, model: BaseAlgorithm, env: gym.Env[Any, Any]) -> None:
+        """Refuse an algorithm that would not learn within the budget of a task."""
+        if self._budget is None:
+            return
+        found = _Rollout.of(model, env)
+        check_rollout(self._name, found.setting, found.value, found.others, found.each, self._budget)
+        whole = self._budget // found.steps * found.steps
+        if (first := getattr(model, "learning_starts", 0)) >= whole:
+            raise MetaMapError(
+                f"{self._name}: learning_starts is {first}, and steps is {self._budget} for each task, of which whole "
+                f"rollouts take {whole}, so it would not learn: expected learning_starts of at most {whole - 1}"
+            )
+
+    def _vectorised(self, env: gym.Env[Any, Any]) -> _CountedVecEnv:
         """The fast simulator, with the environment's task in each place."""
         inner = env.unwrapped
         assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
         seed = derive(self._seed, self._arrivals, "sb3-environments")
-        return FamilyVecEnv([inner.task] * self._n_envs, seed, num_threads=1, dtype=np.float32)
+        return _CountedVecEnv([inner.task] * self._n_envs, seed, num_threads=1, dtype=np.float32)
+
+
+class _CountedVecEnv(FamilyVecEnv):
+    """The fast simulator, which counts the steps taken in all its environments together."""
+
+    steps = 0
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """A step more in each."""
+        self.steps += self.num_envs
+        return super().step_wait()
+
+
+@dataclass(frozen=True)
+class _Rollout:
+    """What an algorithm collects before it learns: at most ``value`` x ``each`` environment steps."""
+
+    setting: str
+    """What sets its length."""
+    value: int
+    others: str
+    """What ``value`` is multiplied by, in words."""
+    each: int
+
+    @property
+    def steps(self) -> int:
+        """At most."""
+        return self.value * self.each
+
+    @classmethod
+    def of(cls, model: BaseAlgorithm, env: gym.Env[Any, Any]) -> _Rollout:
+        """That of a model on an environment of a family."""
+        inner, envs = env.unwrapped, model.n_envs
+        assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
+        horizon = get_family(inner.task.family).horizon
+        if isinstance(model, OnPolicyAlgorithm):
+            return cls("n_steps", model.n_steps, "n_envs", envs)
+        if isinstance(model, OffPolicyAlgorithm):
+            every: Any = model.train_freq  # a `TrainFreq`, made of the setting when the model is made
+            if every.unit is TrainFrequencyUnit.EPISODE:
+                return cls("train_freq", every.frequency, "n_envs x horizon", envs * horizon)
+            return cls("train_freq", every.frequency, "n_envs", envs)
+        search: Any = model  # augmented random search: episodes of 2 n_delta candidates, one after another
+        rounds = -(-search.n_eval_episodes // envs)
+        return cls("n_delta", search.n_delta, "2 candidates' episodes", 2 * rounds * envs * horizon)
 
 
 class _Deterministic:

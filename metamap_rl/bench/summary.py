@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,10 @@ class Estimate:
     high: float | None
     seeds: int
     orders: int
+    cells: int
+    """Cells that it is made of."""
+    of: int
+    """All cells, those that could not tell it included."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +60,12 @@ class Group:
     @cached_property
     def metrics(self) -> dict[str, Estimate | None]:
         """Each metric over seeds and orders; None where no cell could tell it."""
-        return {name: estimate(values) for name, values in self.values.items()}
+        return {name: estimate(values, of=len(self.cells)) for name, values in self.values.items()}
+
+    @property
+    def every(self) -> int:
+        """See `CellResult.every`."""
+        return self.cells[0].every
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
@@ -147,7 +157,8 @@ def summarise(cells: Iterable[CellResult]) -> Summary:
     """Sort cells into groups.
 
     Raises:
-        MetaMapError: none, or two results of the same cell.
+        MetaMapError: none, two results of the same cell, or cells of one group whose configs differ in more than seeds
+            and order.
     """
     groups: dict[tuple[str, str], list[CellResult]] = {}
     seen: dict[tuple[str, str, int, int], CellResult] = {}
@@ -158,19 +169,61 @@ def summarise(cells: Iterable[CellResult]) -> Summary:
                 f"{cell.stream!r} with order {cell.order} and seed {cell.seed}: leave one out"
             )
         seen[cell.key] = cell
-        groups.setdefault((cell.stream, cell.learner), []).append(cell)
+        group = groups.setdefault((cell.stream, cell.learner), [])
+        if group:
+            _check_alike(group[0], cell)
+        group.append(cell)
     if not groups:
         raise MetaMapError("no finished cell or run of a stream found")
     return Summary(tuple(Group(stream, learner, tuple(found)) for (stream, learner), found in groups.items()))
 
 
-def estimate(values: Mapping[tuple[int, int], float]) -> Estimate | None:
+_MAY_DIFFER = ("seeds", "stream.order", "name", "description", "learner.folder")
+"""Settings in which the cells of a group may differ: seeds, order, words, and where a learner's files lie."""
+
+
+def _check_alike(first: CellResult, other: CellResult) -> None:
+    """Refuse two cells of one learner on one stream that were made with different settings.
+
+    Raises:
+        MetaMapError: they were.
+    """
+    one, two = _settings(first.config), _settings(other.config)
+    if not {"learner.files"} <= one.keys() & two.keys():  # older cells do not say
+        one.pop("learner.files", None), two.pop("learner.files", None)
+    key = next((key for key in {**one, **two} if one.get(key, ...) != two.get(key, ...)), None)
+    if key is None:
+        return
+    said = [repr(found[key]) if key in found else "not there" for found in (one, two)]
+    raise MetaMapError(
+        f"{first.place} and {other.place}: both are of learner {first.learner!r} on stream {first.stream!r}, but {key} "
+        f"is {said[0]} in the first and {said[1]} in the second: cells that differ in more than seeds and order need "
+        "different names of stream or learner"
+    )
+
+
+def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Every setting by dotted key, but for those that may differ."""
+    found: dict[str, Any] = {}
+    for name, value in config.items():
+        key = f"{prefix}{name}"
+        if key not in _MAY_DIFFER:
+            found |= _settings(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
+    return found
+
+
+def estimate(values: Mapping[tuple[int, int], float], *, of: int | None = None) -> Estimate | None:
     """Interquartile mean of values by (seed, order), orders as strata of the bootstrap; None without values.
 
     Where some seed misses an order, cells are drawn as if they were all of one order.
+
+    Args:
+        values: of the cells that have one.
+        of: number of all cells; by default those of ``values``.
     """
     if not values:
         return None
+    told = (len(values), len(values) if of is None else of)
     seeds, orders = sorted({seed for seed, _ in values}), sorted({order for _, order in values})
     complete = len(values) == len(seeds) * len(orders)
     if complete:
@@ -179,9 +232,9 @@ def estimate(values: Mapping[tuple[int, int], float]) -> Estimate | None:
         scores = np.array(list(values.values()))[:, None]
     generator = np.random.default_rng(_SEED)
     if len(scores) < 2:
-        return Estimate(iqm(scores), None, None, len(seeds), len(orders))
+        return Estimate(iqm(scores), None, None, len(seeds), len(orders), *told)
     found = bootstrap_interval(scores, generator, resampled="seeds", resamples=RESAMPLES)
-    return Estimate(found.estimate, found.low, found.high, len(seeds), len(orders))
+    return Estimate(found.estimate, found.low, found.high, len(seeds), len(orders), *told)
 
 
 def bands(curves: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:

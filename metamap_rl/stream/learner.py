@@ -117,6 +117,10 @@ class Learner(Protocol):
         """Change the mapper in place. All randomness comes from ``generator``."""
         ...
 
+    def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
+        """The stream is over, whatever became of its last stage: make up for updates that were put off."""
+        ...
+
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that the learner keeps between tasks beside mapper and memory, for the checkpoint."""
         ...
@@ -127,9 +131,12 @@ class Learner(Protocol):
 
 
 class KeepsNothing:
-    """A learner, or the part of one, that keeps no arrays of its own."""
+    """A learner, or the part of one, that keeps no arrays of its own and puts nothing off."""
 
     name: ClassVar[str]
+
+    def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
+        """See `Learner`."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """See `Learner`."""

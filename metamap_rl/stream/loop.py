@@ -30,7 +30,7 @@ from metamap_rl.stream.learner import Experience
 from metamap_rl.stream.memory import Item
 from metamap_rl.stream.record import EvaluationRow, Record, StageRow
 from metamap_rl.stream.scoreboard import embodiment_of
-from metamap_rl.stream.seeds import derive, numpy_generator
+from metamap_rl.stream.seeds import derive, numpy_generator, torch_generator
 from metamap_rl.stream.session import Known, Session
 
 __all__ = ["run_stream"]
@@ -76,6 +76,8 @@ def run_stream(
                     raise MetaMapError(f"stage {stage} ({arrival.task.describe()}): {error}") from error
                 session.roll_back(before)
                 row, watch = replace(_blank_row(session, stage, arrival), detail=str(error)), Watch()
+            if stage == total:
+                row = _finish(session, row, watch)
             _commit(session, row, watch, say)
     return True
 
@@ -142,6 +144,21 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         phi_hat=session.store.put({"phi": phi_hat}, {}),
     )
     return row, watch
+
+
+def _finish(session: Session, row: StageRow, watch: Watch) -> StageRow:
+    """The learner makes up for what it has put off; the row of the last stage, with what went wrong."""
+    before = session.snapshot()
+    generator = torch_generator(session.config.seeds.learner, row.stage, "finish")
+    try:
+        with watch.of("update"):
+            session.learner.finish(session.mapper, session.memory, session.update, generator)
+    except MetaMapError as error:
+        if session.config.on_error == "stop":
+            raise MetaMapError(f"after the last stage: {error}") from error
+        session.roll_back(before)
+        return replace(row, detail="; ".join(filter(None, (row.detail, str(error)))))
+    return row
 
 
 # steps ----------------------------------------------------------------------------------------------------------------

@@ -79,6 +79,15 @@ class Pen:
             (line,) = axes.plot([x, x], bar, color=self.colour, lw=1.5)
             line.set_gid(self._id(axes))
 
+    def over_stages(self, axes: Axes, curves: NDArray[np.float64], *, first: int, every: int) -> None:
+        """The mean of curves [cells, K] with its band, from stage ``first`` on; the end alone if ``every`` > 1."""
+        middle, low, high = bands(curves)
+        stages = np.arange(first, first + len(middle))
+        if every > 1:
+            self.dot(axes, stages[-1], middle[-1], (low[-1], high[-1]))
+        else:
+            self.line(axes, stages, middle, (low, high))
+
     def _id(self, axes: Axes) -> str:
         figure = axes.get_figure(root=True)
         assert figure is not None
@@ -98,22 +107,26 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Dr
         learners: of the whole report, for the colours.
     """
     chosen, stream = pens(learners), groups[0].stream
+    now_and_then = ", ".join(group.learner for group in groups if group.every > 1)
+    ends = f" Of {now_and_then}, retrained only now and then, the end alone." if now_and_then else ""
+    without = f" Without {now_and_then}, retrained only now and then." if now_and_then else ""
+    older = f" Between the retrainings of {now_and_then} scores are those of an older mapper." if now_and_then else ""
     draw: dict[str, tuple[str, str, Callable[[], Figure | None]]] = {
         "scores": (
             "Scores after each stage",
             "Left: AP(i), the mean score on the tasks seen so far. Right: GEN_k(i), on held-out tasks. "
-            "Mean over cells with a 95 % bootstrap interval.",
+            f"Mean over cells with a 95 % bootstrap interval.{ends}",
             lambda: _scores(groups, chosen),
         ),
         "forgetting": (
             "What becomes of a task",
-            "K(d): score on a task d stages after it was learnt, minus its score then. Below 0 is forgotten.",
+            "K(d): score on a task d stages after it was learnt, minus its score then. Below 0 is forgotten." + without,
             lambda: _forgetting(groups, chosen),
         ),
         "learning": (
             "Learning curves",
             "Score on each task while it is learnt, mean over tasks. Dashed: the baseline of FT_auc and ABC, which has "
-            "not seen the tasks before it.",
+            f"not seen the tasks before it.{without}",
             lambda: _learning(groups, chosen),
         ),
         "frontier": (
@@ -129,13 +142,14 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Dr
         ),
         "profile": (
             "Performance profile",
-            "Share of tasks (of all cells) on which the score after the last stage is at least tau.",
+            "Share of tasks (of all cells) on which the score after the last stage is at least tau; tasks without a "
+            "score are left out.",
             lambda: _profile(groups, chosen),
         ),
         "matrices": (
             "R matrices",
             "R[i, j]: score on task j (across) after stage i (down), mean over cells. What a learner forgets fades "
-            "downward.",
+            f"downward.{older}",
             lambda: _matrices(groups),
         ),
     }
@@ -155,9 +169,7 @@ def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str)
             for axes, held_out in ((left, False), (right, True)):
                 curve = _family_curve(group, family, held_out=held_out)
                 if curve.size and np.isfinite(curve).any():
-                    stages = np.arange(curve.shape[1])
-                    middle, low, high = bands(curve)
-                    chosen[group.learner].line(axes, stages, middle, (low, high))
+                    chosen[group.learner].over_stages(axes, curve, first=0, every=group.every)
         _dress(left, "stage", "score", "tasks of the stream")
         _dress(right, "stage", "", "held-out tasks")
         if not (left.lines or right.lines):
@@ -188,11 +200,9 @@ def _scores(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure:
     for group in groups:
         pen = chosen[group.learner]
         if len(group.ap):
-            middle, low, high = bands(group.ap)
-            pen.line(left, np.arange(1, len(middle) + 1), middle, (low, high))
+            pen.over_stages(left, group.ap, first=1, every=group.every)
         if group.gen.shape[1]:
-            middle, low, high = bands(group.gen)
-            pen.line(right, np.arange(len(middle)), middle, (low, high))
+            pen.over_stages(right, group.gen, first=0, every=group.every)
     _dress(left, "stage i", "score", "AP(i): tasks seen so far")
     _dress(right, "stage i", "", "GEN_k(i): held-out tasks")
     _legend(figure)
@@ -200,6 +210,7 @@ def _scores(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure:
 
 
 def _forgetting(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
+    groups = [group for group in groups if group.every == 1]
     if all(group.kept.shape[1] < 2 for group in groups):
         return None
     figure, (axes,) = _panels(1)
@@ -213,7 +224,8 @@ def _forgetting(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | Non
 
 
 def _learning(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
-    learning = {group.learner: group.learning() for group in groups if len(group.cells[0].curve_x) > 1}
+    told = [group for group in groups if group.every == 1 and len(group.cells[0].curve_x) > 1]
+    learning = {group.learner: group.learning() for group in told}
     units = [unit for unit in ("steps of D", "environment steps") if any(row[3] == unit for row in learning.values())]
     if not units:
         return None
@@ -273,13 +285,18 @@ def _lengths(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
     return figure
 
 
-def _profile(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure:
+def _profile(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
     taus = np.linspace(-0.25, 1.25, 61)
     figure, (axes,) = _panels(1)
     for group in groups:
-        shares = (group.final[:, :, None] >= taus).mean(axis=1)
-        middle, low, high = bands(shares)
+        known = np.isfinite(group.final).sum(axis=1)  # a score that is not there is not a low one
+        if not known.any():
+            continue
+        reached = (group.final[known > 0][:, :, None] >= taus).sum(axis=1)
+        middle, low, high = bands(reached / known[known > 0, None])
         chosen[group.learner].line(axes, taus, middle, (low, high))
+    if not axes.lines:
+        return None
     axes.set_ylim(-0.02, 1.02)
     _dress(axes, "score tau", "share of tasks with score >= tau", "")
     _legend(figure)

@@ -18,7 +18,16 @@ from markupsafe import Markup
 
 from metamap_agents.storage import read_json, write_bytes
 from metamap_rl.bench.report.figures import PALETTE, Drawn, as_inline_svg, draw_families, draw_stream
-from metamap_rl.bench.report.tables import HEADLINE, METRIC_NAMES, cells_csv, in_words, number, text
+from metamap_rl.bench.report.tables import (
+    HEADLINE,
+    METRIC_NAMES,
+    PARTLY,
+    cells_csv,
+    in_words,
+    number,
+    retrained,
+    text,
+)
 from metamap_rl.bench.result import CellResult, matrix
 from metamap_rl.bench.summary import Estimate, Group, Summary, estimate
 from metamap_rl.stream.metrics import COSTS, FORMULAS
@@ -102,6 +111,8 @@ def write_report(
         headline=HEADLINE,
         names=METRIC_NAMES,
         formulas=FORMULAS,
+        retrained=retrained(summary),
+        partly=PARTLY,
         costs=tuple(COSTS),
         rows=[_row(group, summary) for group in summary.groups],
         learners=[
@@ -190,26 +201,31 @@ def _family(summary: Summary, family: str, videos: list[Video]) -> dict[str, Any
 
 def _family_score(group: Group, family: str, what: str) -> Estimate | None:
     """Mean score on a family's tasks: just after each was learnt, after the last stage, or on held-out ones."""
+    if what == "learnt" and group.every > 1:
+        return None  # scores of an older mapper
     values: dict[tuple[int, int], float] = {}
+    count = 0
     for cell in group.cells:
         families = cell.held_out if what == "held-out" else cell.families
         chosen = [index for index, name in enumerate(families) if name == family]
         if not chosen:
             continue
+        count += 1
         scores = matrix(cell.H if what == "held-out" else cell.R)
         mean = np.mean([scores[index + 1 if what == "learnt" else -1, index] for index in chosen])
         if np.isfinite(mean):
             values[cell.seed, cell.order] = float(mean)
-    return estimate(values)
+    return estimate(values, of=count)
 
 
 def _fitting(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
     """Films that fit into the page, and the names of those that do not."""
     shown, left_out, size = [], [], 0
     for video in videos:
-        size += video.path.stat().st_size
-        if size <= _VIDEO_BYTES:
+        own = video.path.stat().st_size
+        if size + own <= _VIDEO_BYTES:
             shown.append(video)
+            size += own
         else:
             left_out.append(video.path.name)
     return shown, left_out

@@ -9,12 +9,27 @@ from collections.abc import Sequence
 from metamap_rl.bench.summary import Estimate, Group, Summary
 from metamap_rl.stream.metrics import COSTS, FORMULAS
 
-__all__ = ["HEADLINE", "METRIC_NAMES", "cells_csv", "in_words", "latex", "markdown", "number", "summary_csv", "text"]
+__all__ = [
+    "HEADLINE",
+    "METRIC_NAMES",
+    "PARTLY",
+    "cells_csv",
+    "in_words",
+    "latex",
+    "markdown",
+    "number",
+    "retrained",
+    "summary_csv",
+    "text",
+]
 
 HEADLINE = ("AP_final", "AP_anytime", "F_last", "FWT_zs", "FT_auc", "GEN_k", "REG_dyn", "MEM", "UPD", "ENV")
 """Metrics that are shown first."""
 
 METRIC_NAMES = (*HEADLINE, *(name for name in FORMULAS if name not in HEADLINE))
+
+PARTLY = "(n of N): only n of the N cells have the metric; value and interval are of these."
+"""What stands behind a value that is not of all cells."""
 
 _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
     "MEM": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
@@ -34,18 +49,37 @@ def number(name: str, value: float) -> str:
 
 
 def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
-    """(value, interval) as text; a dash where it could not be told."""
+    """(value, interval) as text; a dash where it could not be told, "(n of N)" where only some cells tell it."""
     if estimate is None:
         return "–", ""
+    value = number(name, estimate.value)
+    if estimate.cells < estimate.of:
+        value += f" ({estimate.cells} of {estimate.of})"
     if estimate.low is None or estimate.high is None:
-        return number(name, estimate.value), ""
-    return number(name, estimate.value), f"[{number(name, estimate.low)}, {number(name, estimate.high)}]"
+        return value, ""
+    return value, f"[{number(name, estimate.low)}, {number(name, estimate.high)}]"
 
 
 def in_words(group: Group) -> str:
     """How many seeds and orders a row is made of."""
     seeds, orders = {cell.seed for cell in group.cells}, {cell.order for cell in group.cells}
     return f"{len(seeds)} x {len(orders)}"
+
+
+def retrained(summary: Summary) -> list[str]:
+    """Which learners have dashes since they are retrained only now and then, as sentences."""
+    return [
+        f"{learner} is retrained only after every {every} tasks and after the last: between its retrainings its scores "
+        "are those of an older mapper, so metrics that depend on them have a dash."
+        for learner, every in dict.fromkeys((group.learner, group.every) for group in summary.groups)
+        if every > 1
+    ]
+
+
+def _notes(summary: Summary) -> list[str]:
+    """What has to be said of the values and dashes of the headline, as sentences."""
+    made = [found for group in summary.groups for name in HEADLINE if (found := group.metrics.get(name)) is not None]
+    return [*retrained(summary), *([PARTLY] if any(found.cells < found.of for found in made) else [])]
 
 
 def _rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
@@ -58,20 +92,23 @@ def _rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
 
 
 def markdown(summary: Summary) -> str:
-    """The headline table in Markdown, with the formulas below it."""
+    """The headline table in Markdown, with the formulas and what has to be said below it."""
     columns, rows = _rows(summary)
     lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {name} = `{FORMULAS[name]}`" for name in HEADLINE), ""])
+    lines += ["", *(f"- {name} = `{FORMULAS[name]}`" for name in HEADLINE), ""]
+    return "\n".join([*lines, *(line for note in _notes(summary) for line in (note, ""))])
 
 
 def latex(summary: Summary) -> str:
-    """The headline table in LaTeX (booktabs)."""
+    """The headline table in LaTeX (booktabs), with what has to be said below it."""
     columns, rows = _rows(summary)
     body = "\n".join(" & ".join(map(_escaped, row)) + r" \\" for row in rows)
     head = " & ".join(map(_escaped, columns)) + r" \\"
     layout = "ll" + "r" * (len(columns) - 2)
-    return f"\\begin{{tabular}}{{{layout}}}\n\\toprule\n{head}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    below = "".join(f"\n{{\\footnotesize {_escaped(note)}\\par}}\n" for note in _notes(summary))
+    table = f"\\begin{{tabular}}{{{layout}}}\n\\toprule\n{head}\n\\midrule\n{body}\n\\bottomrule\n\\end{{tabular}}\n"
+    return table + below
 
 
 def _escaped(words: str) -> str:
@@ -92,15 +129,14 @@ def cells_csv(summary: Summary) -> str:
 
 def summary_csv(summary: Summary) -> str:
     """Every metric of every learner on every stream, with its interval."""
-    rows: list[Sequence[object]] = [("stream", "learner", "metric", "value", "low", "high", "seeds", "orders")]
+    rows: list[Sequence[object]] = [("stream", "learner", "metric", "value", "low", "high", "seeds", "orders", "cells")]
     for group in summary.groups:
         for name in METRIC_NAMES:
             found = group.metrics.get(name)
             if found is not None:
                 low, high = ("" if bound is None else repr(bound) for bound in (found.low, found.high))
-                rows.append(
-                    (group.stream, group.learner, name, repr(found.value), low, high, found.seeds, found.orders)
-                )
+                counts = found.seeds, found.orders, found.cells
+                rows.append((group.stream, group.learner, name, repr(found.value), low, high, *counts))
     return _csv(rows)
 
 

@@ -16,6 +16,9 @@ from metamap_rl.stream.memory import Memory
 
 __all__ = ["FineTuning", "JointRetraining", "NearestExpert"]
 
+_NOTHING_NEW = Experience(-1, "", ())
+"""All tasks are old to a mapper that is made anew."""
+
 
 @LEARNERS.register("finetune")
 @dataclass
@@ -34,7 +37,7 @@ class JointRetraining(GradientLearner):
     most: int = 2000
     """Most gradient steps of one retraining; below that it makes ``updates`` for each task seen."""
     every: int = 1
-    """Retrain after every so many tasks; in between the mapper stays as it is."""
+    """Retrain after every so many tasks, and at the end of the stream; in between the mapper stays as it is."""
 
     name: ClassVar[str] = "joint"
     retention: ClassVar[str] = "all"
@@ -53,11 +56,23 @@ class JointRetraining(GradientLearner):
         generator: torch.Generator,
     ) -> None:
         """See `Learner`: theta starts anew each time."""
-        if len(memory.slots) % self.every:
-            return
+        if self._is_due(memory):
+            self._retrain(mapper, memory, config, generator)
+
+    def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
+        """See `Learner`: the tasks since the last retraining."""
+        if not self._is_due(memory):  # else it was retrained when the last of them was learnt
+            self._retrain(mapper, memory, config, generator)
+
+    def _is_due(self, memory: Memory) -> bool:
+        return len(memory.slots) % self.every == 0
+
+    def _retrain(
+        self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator
+    ) -> None:
         fresh = mapper.blank(seed=int(torch.randint(2**31 - 1, (), generator=generator)))
         updates = min(self.most, config.updates * len(memory.slots))
-        self.descend(Step(fresh, experience, memory.replayable(), config, generator), updates)
+        self.descend(Step(fresh, _NOTHING_NEW, memory.replayable(), config, generator), updates)
         mapper.restore(fresh.arrays())
 
     def loss(self, step: Step) -> Tensor:
