@@ -13,7 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field
 from torch import Tensor, nn
 from torch.nn.functional import mse_loss
@@ -252,6 +254,10 @@ class Guide(nn.Module):
         read = torch.stack([member.reader(member.encoder(rows)) for member in self.members])
         return self.coordinate_mean + self.coordinate_std * read
 
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Its parameters by name."""
+        return {name: tensor.numpy() for name, tensor in self.state_dict().items()}
+
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:
         """Write ``guide.safetensors`` and ``guide.json`` into a folder.
 
@@ -259,7 +265,7 @@ class Guide(nn.Module):
             MetaMapError: the folder holds something already and ``overwrite`` is not set.
         """
         directory = claim_output(directory, overwrite)
-        save_arrays(directory / _ARRAYS, {name: tensor.numpy() for name, tensor in self.state_dict().items()})
+        save_arrays(directory / _ARRAYS, self.arrays())
         document = {
             "format_version": FORMAT_VERSION,
             "family": self.family,

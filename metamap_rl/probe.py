@@ -28,6 +28,8 @@ from metamap_rl.guide import Guide
 from metamap_rl.probes import PROBES, Plan, Probe, SteeredProbe
 from metamap_rl.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe, SinusoidProbe
 from metamap_rl.probes.seeking import SeekingProbe
+from metamap_rl.probes.touring import TourProbe
+from metamap_rl.tour import Tour
 
 __all__ = [
     "PROBES",
@@ -38,6 +40,7 @@ __all__ = [
     "Probe",
     "SeekingProbe",
     "SinusoidProbe",
+    "TourProbe",
     "Transitions",
     "check_spaces",
     "collect",
@@ -51,7 +54,9 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 
-_GUIDE = "guide"  # folder of a probe's guide, in the folder that keeps the probe
+_COMPANIONS: dict[str, type[Guide] | type[Tour]] = {"guide": Guide, "tour": Tour}
+"""Settings of probes that are folders of what they follow, and what that is. Who keeps a probe keeps a copy of it, in a
+folder of that name."""
 
 
 def probe_to_json(probe: Probe) -> dict[str, Any]:
@@ -78,31 +83,32 @@ def probe_from_json(document: Mapping[str, Any]) -> Probe:
 
 
 def packed_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A probe as it is kept in a folder: the guide that it follows, if it does, is copied there and named from there.
+    """A probe as it is kept in a folder: the guide or tour that it follows is copied there and named from there.
 
     Raises:
-        MetaMapError: the guide is not there, or the folder cannot be written to.
+        MetaMapError: that is not there, or the folder cannot be written to.
     """
-    if not document.get("guide"):
-        return dict(document)
-    Guide.load(document["guide"]).save(folder / _GUIDE, overwrite=True)
-    return {**document, "guide": _GUIDE}
+    packed = dict(document)
+    for key, kind in _followed(document):
+        kind.load(document[key]).save(folder / key, overwrite=True)
+        packed[key] = key
+    return packed
 
 
 def unpacked_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Inverse of `packed_probe`, wherever the folder is now; a guide that is not in it is where the document says."""
-    guide = document.get("guide")
-    inside = isinstance(guide, str) and bool(guide) and (folder / guide).is_dir()
-    return {**document, "guide": str(folder / str(guide))} if inside else dict(document)
+    """Inverse of `packed_probe`, wherever the folder is now; what is not in it is where the document says."""
+    inside = {key: str(folder / document[key]) for key, _ in _followed(document) if (folder / document[key]).is_dir()}
+    return {**document, **inside}
 
 
 def probe_identity(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What two probes that do the same have in common: of a guide its content, not its place."""
-    guide = document.get("guide")
-    if not guide:
-        return dict(document)
-    arrays = {name: tensor.numpy() for name, tensor in Guide.load(guide).state_dict().items()}
-    return {**document, "guide": hashlib.sha256(arrays_to_bytes(arrays)).hexdigest()}
+    """What two probes that do the same have in common: of a guide or tour its content, not its place."""
+    contents = {key: arrays_to_bytes(kind.load(document[key]).arrays()) for key, kind in _followed(document)}
+    return {**document, **{key: hashlib.sha256(content).hexdigest() for key, content in contents.items()}}
+
+
+def _followed(document: Mapping[str, Any]) -> list[tuple[str, type[Guide] | type[Tour]]]:
+    return [(key, kind) for key, kind in _COMPANIONS.items() if isinstance(document.get(key), str) and document[key]]
 
 
 @dataclass(frozen=True)
@@ -206,8 +212,10 @@ class _Pilot:
         """Change the plans by the transitions so far, as lists of arrays [N, ...] by name."""
         if self.steering is None or step == 0 or step % self.steering.every:
             return
-        names = ("observations", "actions", "rewards", "next_observations")
-        seen = transition_features(*(np.stack(rows[name], axis=1).astype(np.float32) for name in names))
+        seen = np.zeros((len(observations), 0, 0), dtype=np.float32)
+        if self.steering.looks_back:
+            names = ("observations", "actions", "rewards", "next_observations")
+            seen = transition_features(*(np.stack(rows[name], axis=1).astype(np.float32) for name in names))
         where, gain, offset = self.steering(step, seen, observations)
         self.gains[:, where], self.offsets[:, where] = gain, offset
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from metamap_agents.building import OnExpert, build_experts, train_first
@@ -20,8 +22,9 @@ from metamap_rl.ensemble import Ensemble
 from metamap_rl.guide import Guide, GuideConfig, train_guide
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.pairs import build_pairs, build_survey, on_policy
-from metamap_rl.probe import BasePolicyProbe, Probe, SeekingProbe, probe_to_json
+from metamap_rl.probe import BasePolicyProbe, Probe, SeekingProbe, TourProbe, probe_from_json, probe_to_json
 from metamap_rl.survey import Survey
+from metamap_rl.tour import tour_of
 from metamap_rl.train import TrainConfig, train
 
 __all__ = [
@@ -30,6 +33,7 @@ __all__ = [
     "check_settings",
     "fill_zoo",
     "guide_of",
+    "probe_for",
     "survey_of",
     "train_ensemble",
     "train_mapper",
@@ -43,6 +47,9 @@ PROBE_STEPS = 200
 
 SURVEY_TASKS = 2048
 """Tasks without experts that the encoder learns to tell apart."""
+
+TOUR_STOPS = 4
+"""Policies of a tour that is made of a zoo's experts."""
 
 _GUIDE_SEED = 6_000_000
 CALIBRATION = CalibrationConfig()
@@ -192,6 +199,29 @@ def training_pairs(
 def survey_of(zoo: Zoo, probe: Probe, *, count: int = SURVEY_TASKS, steps: int = PROBE_STEPS) -> Survey:
     """Probe rollouts of many training-split tasks without experts."""
     return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed)
+
+
+@contextmanager
+def probe_for(zoo: Zoo, document: Mapping[str, Any], stops: int = TOUR_STOPS) -> Iterator[Probe]:
+    """Make a probe, as `metamap_rl.probe.probe_from_json`; a tour that is not given is one of the zoo's experts.
+
+    That tour is in a folder that is there until the block ends; a mapper that is saved takes it along.
+
+    Args:
+        zoo: of the mapper that is to be trained.
+        document: name and settings of the probe.
+        stops: policies of such a tour.
+
+    Raises:
+        MetaMapError: as `probe_from_json`, or the zoo has no training experts to tour.
+    """
+    probe = probe_from_json(document)
+    if not isinstance(probe, TourProbe) or probe.tour:
+        yield probe
+        return
+    with TemporaryDirectory() as folder:
+        tour_of(zoo, stops).save(folder)
+        yield replace(probe, tour=folder)
 
 
 def guide_of(

@@ -23,12 +23,13 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.zoo import Zoo
 from metamap_envs.family import list_families
+from metamap_rl.cli.inputs import read_numbers, whole_or_float
 from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.oracle import train_oracle
-from metamap_rl.probe import PROBES, probe_to_json
+from metamap_rl.probe import Probe, probe_identity, probe_to_json
 from metamap_rl.train import TrainConfig, train
-from metamap_rl.workflow import SURVEY_TASKS, survey_of, training_pairs
+from metamap_rl.workflow import SURVEY_TASKS, TOUR_STOPS, probe_for, survey_of, training_pairs
 
 
 def train_seeds(
@@ -55,7 +56,13 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure all losses."""
     torch.set_num_threads(arguments.threads)
     zoo = Zoo.open(arguments.zoo_root / arguments.family)
-    probe = PROBES.get(arguments.probe)()
+    settings = read_numbers(arguments.probe_settings, "--probe-settings", whole_or_float)
+    with probe_for(zoo, {"name": arguments.probe, **settings}, arguments.stops) as probe:
+        return measure_with(zoo, probe, arguments)
+
+
+def measure_with(zoo: Zoo, probe: Probe, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure all losses with one probe."""
     shape = MapperConfig(
         encoder=arguments.encoder,
         hypernetwork=arguments.hypernetwork,
@@ -84,7 +91,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "family": arguments.family,
         "training_tasks": len(zoo.experts("train")),
         "survey_tasks": arguments.survey_tasks,
-        "probe": probe_to_json(probe),
+        "probe": probe_identity(probe_to_json(probe)),
         "losses": losses,
         "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo_root", "out")},
         "machine": describe_machine(),
@@ -113,6 +120,8 @@ def main() -> None:
     parser.add_argument("--losses", nargs="+", default=["both", "behaviour", "weights"])
     parser.add_argument("--splits", nargs="+", default=["test-in", "test-out"])
     parser.add_argument("--probe", default="base-policy")
+    parser.add_argument("--probe-settings", nargs="+", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--stops", type=int, default=TOUR_STOPS, help="policies of the probe `tour`")
     parser.add_argument("--survey-tasks", type=int, default=SURVEY_TASKS, help="tasks without experts; 0: no survey")
     parser.add_argument("--updates", type=int, default=TrainConfig().steps)
     parser.add_argument("--encoder", default=MapperConfig().encoder)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,12 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
+from metamap_envs.errors import MetaMapError
 from metamap_rl.guide import SCORES, Guide, GuideConfig, train_guide
 from metamap_rl.pairs import build_survey
-from metamap_rl.probe import PROBES, Probe, SeekingProbe, probe_to_json
+from metamap_rl.probe import PROBES, Probe, SeekingProbe, probe_identity, probe_to_json
 from metamap_rl.survey import Survey
-from metamap_rl.workflow import guide_of
+from metamap_rl.workflow import guide_of, probe_for
 
 _HELD_OUT_SEED = 1  # of the tasks that readers are asked for; 0 is that of the tasks that they are trained on
 
@@ -57,13 +59,26 @@ def errors(reader: Guide, survey: Survey, lengths: list[int]) -> dict[str, dict[
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and ask a reader for each probe."""
     zoo = Zoo.open(arguments.zoo)
-    config = GuideConfig(members=1, updates=arguments.updates)
-    if not (arguments.guide / "guide.json").exists():
+    if arguments.scores and not (arguments.guide / "guide.json").exists():
         about = {"tasks": arguments.tasks, "steps": max(arguments.lengths)}
         guide_of(zoo, config=GuideConfig(updates=arguments.updates), **about).save(arguments.guide)
-    probes: dict[str, Probe] = {name: PROBES.get(name)() for name in arguments.probes}
-    for score in arguments.scores:
-        probes[f"seeking, {score}"] = SeekingProbe(guide=str(arguments.guide), score=score)
+    with ExitStack() as stack:
+        probes = {name: stack.enter_context(probe_for(zoo, {"name": name})) for name in arguments.probes}
+        for score in arguments.scores:
+            probes[f"seeking, {score}"] = SeekingProbe(guide=str(arguments.guide), score=score)
+        results = read_by_probe(zoo, probes, arguments)
+    return {
+        "family": zoo.family.name,
+        "probes": results,
+        "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo", "guide", "out")},
+        "machine": describe_machine(),
+        "versions": library_versions(),
+    }
+
+
+def read_by_probe(zoo: Zoo, probes: dict[str, Probe], arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Errors of each probe's readers."""
+    config = GuideConfig(members=1, updates=arguments.updates)
     results = []
     for name, probe in probes.items():
         survey, held_out = (
@@ -75,21 +90,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             settings = replace(config, seed=100 + seed)
             reader = train_guide(survey, family=zoo.family.name, sizes=sizes_of(zoo), config=settings)
             by_seed.append(errors(reader, held_out, arguments.lengths))
-        results.append({"probe": name, "settings": probe_to_json(probe) | {"guide": ""}, "seeds": by_seed})
+        results.append({"probe": name, "settings": probe_identity(probe_to_json(probe)), "seeds": by_seed})
         print(f"{name:<24} {json.dumps(by_seed)}", file=sys.stderr, flush=True)
-    return {
-        "family": zoo.family.name,
-        "probes": results,
-        "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo", "guide", "out")},
-        "machine": describe_machine(),
-        "versions": library_versions(),
-    }
+    return results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("zoo", type=Path, help="folder of the zoo; only its base policy is used")
-    parser.add_argument("--guide", type=Path, required=True, help="folder of the guide; made if it is not there")
+    parser.add_argument("zoo", type=Path, help="folder of the zoo; its base policy is used, for a tour its experts")
+    parser.add_argument("--guide", type=Path, help="folder of the guide, with --scores; made if it is not there")
     parser.add_argument("--probes", nargs="*", default=PROBES.names(), help="probes without a guide")
     parser.add_argument("--scores", nargs="*", default=SCORES.names(), help="what the guide looks for")
     parser.add_argument("--tasks", type=int, default=1024, help="tasks of each survey")
@@ -99,6 +108,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=2, help="readers for each probe")
     parser.add_argument("--out", type=Path, help="also write the document here")
     arguments = parser.parse_args()
+    if arguments.scores and arguments.guide is None:
+        raise MetaMapError(
+            "--scores needs --guide, the folder of a guide; an empty --scores measures probes without one"
+        )
     if arguments.out is not None:
         claim_output(arguments.out, overwrite=True)
     with torch_threads(1):

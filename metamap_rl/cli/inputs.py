@@ -10,7 +10,7 @@ from metamap_envs.errors import MetaMapError
 if TYPE_CHECKING:
     from metamap_envs.family import Family
 
-__all__ = ["read_family", "read_numbers"]
+__all__ = ["read_family", "read_numbers", "whole_or_float"]
 
 
 def read_family(text: str) -> Family:
@@ -48,3 +48,8 @@ def read_numbers(pairs: Sequence[str], flag: str, number: Callable[[str], float]
         except ValueError:
             raise MetaMapError(f"{flag} expects a number for {name!r}, got {text!r}") from None
     return read
+
+
+def whole_or_float(text: str) -> float:
+    """A whole number where the text is one: `hold=3` must not become 3.0."""
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)

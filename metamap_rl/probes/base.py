@@ -48,6 +48,8 @@ class Steering(Protocol):
 
     every: int
     """It is asked after every so many steps."""
+    looks_back: bool
+    """Whether it looks at more than the observations of now."""
 
     def __call__(
         self, step: int, seen: NDArray[np.float32], observations: NDArray[Any]
@@ -56,7 +58,7 @@ class Steering(Protocol):
 
         Args:
             step: number of transitions so far, at least 1.
-            seen: their feature rows [N, step, F].
+            seen: their feature rows [N, step, F]; none [N, 0, 0] for one that does not look back.
             observations: raw, of now [N, O].
 
         Returns:

@@ -102,6 +102,7 @@ class _Steering:
     base: BasePolicy
     gains: NDArray[np.float64]
     offsets: NDArray[np.float64]
+    looks_back: bool = True
 
     def __call__(
         self, step: int, seen: NDArray[np.float32], observations: NDArray[Any]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from metamap_rl.calibration import CalibrationConfig
     from metamap_rl.evaluate import Evaluation
     from metamap_rl.mapper import Mapper, MapperConfig
-    from metamap_rl.probe import Probe
     from metamap_rl.train import TrainConfig
     from metamap_rl.workflow import OnUpdate
 
@@ -59,13 +58,15 @@ class TrainMapper(Command):
     """Updates between checkpoints."""
 
     probe: str = "base-policy"
-    """How D is collected: base-policy, excitation, sinusoid, mixed or seeking."""
+    """How D is collected: base-policy, excitation, sinusoid, mixed, seeking or tour."""
 
     probe_settings: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
     """Settings of the probe, such as noise=0.2."""
 
     guide: str = ""
     """Folder of the guide that the probe `seeking` follows."""
+    tour: str = ""
+    """Folder of the tour that the probe `tour` follows; without it, one of the zoo's experts."""
 
     encoder: str = "pooling"
     """Network that reads D."""
@@ -109,8 +110,9 @@ class TrainMapper(Command):
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.output import whole_folder
+        from metamap_rl.workflow import probe_for
 
-        config, shape, probe = self._settings()
+        config, shape, document = self._settings()
         if self.members < 1:
             raise MetaMapError(f"--members expects 1 or more, got {self.members}")
         if self.survey_tasks < 0:
@@ -121,12 +123,13 @@ class TrainMapper(Command):
         checkpoint = _checkpoint_beside(self.out)
         zoo = Zoo.open(self.zoo)
         options: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
-        options |= {"config": config, "mapper_config": shape, "probe": probe, "calibration": calibration}
-        if self.members > 1:
-            return self._train_ensemble(zoo, options)
-        mapper = _train(zoo, checkpoint, **options)
-        with whole_folder(self.out) as folder:
-            mapper.save(folder)
+        options |= {"config": config, "mapper_config": shape, "calibration": calibration}
+        with probe_for(zoo, document) as probe:
+            if self.members > 1:
+                return self._train_ensemble(zoo, options | {"probe": probe})
+            mapper = _train(zoo, checkpoint, probe=probe, **options)
+            with whole_folder(self.out) as folder:
+                mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
         if self.json:
             print_json(mapper_document(mapper, self.out))
@@ -166,10 +169,10 @@ class TrainMapper(Command):
             print_mapper(ensemble.members[0], self.out / names[0])
         return 0
 
-    def _settings(self) -> tuple[TrainConfig, MapperConfig, Probe]:
-        from metamap_rl.cli.inputs import read_numbers
+    def _settings(self) -> tuple[TrainConfig, MapperConfig, dict[str, Any]]:
+        from metamap_rl.cli.inputs import read_numbers, whole_or_float
         from metamap_rl.mapper import MapperConfig
-        from metamap_rl.probe import probe_from_json
+        from metamap_rl.probe import probe_from_json, probe_to_json
         from metamap_rl.train import TrainConfig
 
         config = TrainConfig(
@@ -190,9 +193,10 @@ class TrainMapper(Command):
             context_size=self.context_size,
             bottleneck=self.bottleneck,
         )
-        settings = read_numbers(self.probe_settings, "--probe-settings", _whole_or_float)
+        settings = read_numbers(self.probe_settings, "--probe-settings", whole_or_float)
         document: dict[str, Any] = {"name": self.probe, **settings}
-        return config, shape, probe_from_json(document | ({"guide": self.guide} if self.guide else {}))
+        document |= {key: getattr(self, key) for key in ("guide", "tour") if getattr(self, key)}
+        return config, shape, probe_to_json(probe_from_json(document))  # refused now, if it is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -416,11 +420,6 @@ def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
         return None
     fewer = min(tasks // 2, CalibrationConfig().return_tasks)
     return CalibrationConfig(usual_tasks=tasks, return_tasks=fewer, seed=seed)
-
-
-def _whole_or_float(text: str) -> float:
-    """A whole number where the text is one: `hold=3` must not become 3.0."""
-    return int(text) if text.lstrip("+-").isdecimal() else float(text)
 
 
 def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -> Mapper:
