@@ -26,7 +26,7 @@ HEAD = """# Results
 Made by `python scripts/protocol_results.py RUN ... --out docs/results.md` from runs of `metamap evaluate`; what the
 words mean and how each method is run is in [evaluate.md](evaluate.md). Checkpoints and settings were chosen on
 validation tasks. Gap closed is (J - J_phi_0) / (J_expert - J_phi_0), normalised (J - J_random) / (J_expert - J_random).
-All aggregates are interquartile means over seeds and tasks with 95 % stratified bootstrap intervals; a task whose
+All aggregates are interquartile means over seeds and tasks with 95 % bootstrap intervals over both; a task whose
 expert beats phi_0 by less than 5 % of the way from random actions does not count in gap closed.
 
 """
