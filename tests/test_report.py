@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 import made_up_cells
+from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.report import write_files, write_report
 from metamap_rl.bench.report.figures import as_inline_svg, as_svg, draw_stream
 from metamap_rl.bench.report.page import Video
 from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv
-from metamap_rl.bench.summary import Summary, summarise
+from metamap_rl.bench.summary import Summary, bands, summarise
 from metamap_rl.cli import main
 from metamap_rl.stream.metrics import FORMULAS
 
@@ -320,3 +321,19 @@ def test_the_command_needs_results(tmp_path: Path, capsys: Output) -> None:
 )
 def test_numbers_are_short_and_have_units(name: str, value: float, words: str) -> None:
     assert number(name, value) == words
+
+
+def test_bands_draw_the_orders_of_a_seed_together() -> None:
+    apart, alike = np.array([[0.0], [1.0], [1.0], [0.0]]), np.array([[0.0], [0.0], [1.0], [1.0]])
+    assert [float(part[0]) for part in bands(apart, [0, 0, 1, 1])] == [0.5, 0.5, 0.5], "seeds do not differ"
+    assert [float(part[0]) for part in bands(alike, [0, 0, 1, 1])] == [0.5, 0.0, 1.0]
+
+
+def test_cells_of_other_tasks_are_told_or_leave_their_held_out_scores_out(summary: Summary) -> None:
+    first, second = summary.groups[0].cells[:2]
+    fewer = replace(second, H=[row[:-1] for row in second.H], held_out=second.held_out[:-1])
+    assert summarise([first, fewer]).groups[0].held_out.shape[2] == 0
+    assert summarise([first, second]).groups[0].held_out.shape[2] > 0
+    shorter = replace(second, R=[row[:-1] for row in second.R[:-1]])
+    with pytest.raises(MetaMapError, match="cells of one learner on one stream need as many"):
+        _ = summarise([first, shorter]).groups[0].scores

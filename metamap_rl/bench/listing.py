@@ -142,7 +142,7 @@ def _paired(first: Values, other: Values) -> Values:
 
 
 def _mean(values: Values) -> dict[str, Estimate | None]:
-    """Estimates over seeds; streams and orders are strata."""
+    """Estimates over seeds, each drawn with all its streams and orders."""
     found: dict[str, Estimate | None] = {}
     for name, by_key in values.items():
         strata = {place: index for index, place in enumerate(sorted({key[:2] for key in by_key}))}

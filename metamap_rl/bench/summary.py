@@ -63,19 +63,37 @@ class Group:
         return {name: estimate(values, of=len(self.cells)) for name, values in self.values.items()}
 
     @property
+    def seeds(self) -> list[int]:
+        """Of each cell."""
+        return [cell.seed for cell in self.cells]
+
+    @property
     def every(self) -> int:
         """See `CellResult.every`."""
         return self.cells[0].every
 
     @cached_property
     def scores(self) -> NDArray[np.float64]:
-        """Scores [cells, T+1, T], NaN where not measured; cells of other lengths than the first are left out."""
-        return _stacked([matrix(cell.R) for cell in self.cells])
+        """Scores [cells, T+1, T], NaN where not measured.
+
+        Raises:
+            MetaMapError: cells of different numbers of tasks.
+        """
+        tables = [matrix(cell.R) for cell in self.cells]
+        for cell, table in zip(self.cells, tables, strict=True):
+            if table.shape != tables[0].shape:
+                raise MetaMapError(
+                    f"{self.cells[0].place} has {tables[0].shape[1]} tasks, {cell.place} {table.shape[1]}: "
+                    "cells of one learner on one stream need as many"
+                )
+        return np.stack(tables)
 
     @cached_property
     def held_out(self) -> NDArray[np.float64]:
-        """Scores on held-out tasks [cells, T+1, N]; N may be 0."""
-        return _stacked([matrix(cell.H) if cell.H and cell.H[0] else np.empty((len(cell.H), 0)) for cell in self.cells])
+        """Scores on held-out tasks [cells, T+1, N]; N is 0 where there are none, or not as many in all cells."""
+        tables = [matrix(cell.H) if cell.H and cell.H[0] else np.empty((len(cell.H), 0)) for cell in self.cells]
+        alike = len({table.shape for table in tables}) == 1
+        return np.stack(tables if alike else [np.empty((len(table), 0)) for table in tables])
 
     @cached_property
     def ap(self) -> NDArray[np.float64]:
@@ -96,7 +114,7 @@ class Group:
 
     @cached_property
     def by_length(self) -> dict[int, NDArray[np.float64]]:
-        """Mean score on held-out tasks [cells] by steps of D, those of H included."""
+        """Mean score on held-out tasks [cells] by steps of D, those of H included; lengths that all cells have."""
         found: dict[int, list[float]] = {}
         for cell in self.cells:
             rows = dict(zip(cell.lengths, cell.by_length, strict=False))
@@ -105,15 +123,20 @@ class Group:
             for steps, row in rows.items():
                 if row:
                     found.setdefault(steps, []).append(float(matrix([row]).mean()))
-        return {steps: np.array(values) for steps, values in sorted(found.items())}
+        everywhere = {steps: values for steps, values in found.items() if len(values) == len(self.cells)}
+        return {steps: np.array(values) for steps, values in sorted(everywhere.items())}
 
     def learning(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], str]:
-        """Learning curves, averaged over tasks: x [K], ours and the baseline's [cells, K], and the unit of x."""
+        """Learning curves, averaged over tasks: x [K], ours and the baseline's [cells, K], and the unit of x.
+
+        Without cells where one of them has no curve on the same x.
+        """
         first = self.cells[0]
-        alike = [cell for cell in self.cells if cell.curve_x == first.curve_x and cell.curves]
+        alike = all(cell.curve_x == first.curve_x and cell.curves for cell in self.cells)
+        cells = self.cells if alike else ()
         x = np.array(first.curve_x)
-        ours = np.array([matrix(cell.curves).mean(axis=0) for cell in alike]).reshape(len(alike), len(x))
-        theirs = np.array([matrix(cell.baselines).mean(axis=0) for cell in alike if cell.baselines])
+        ours = np.array([matrix(cell.curves).mean(axis=0) for cell in cells]).reshape(len(cells), len(x))
+        theirs = np.array([matrix(cell.baselines).mean(axis=0) for cell in cells if cell.baselines])
         return x, ours, theirs.reshape(-1, len(x)), first.curve_unit
 
     @cached_property
@@ -213,7 +236,7 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def estimate(values: Mapping[tuple[int, int], float], *, of: int | None = None) -> Estimate | None:
-    """Interquartile mean of values by (seed, order), orders as strata of the bootstrap; None without values.
+    """Interquartile mean of values by (seed, order), the orders of a seed drawn together; None without values.
 
     Where some seed misses an order, cells are drawn as if they were all of one order.
 
@@ -237,11 +260,21 @@ def estimate(values: Mapping[tuple[int, int], float], *, of: int | None = None) 
     return Estimate(found.estimate, found.low, found.high, len(seeds), len(orders), *told)
 
 
-def bands(curves: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean of curves [cells, K] with its 95 % bootstrap interval over cells: three arrays [K]."""
+def bands(
+    curves: NDArray[np.float64], seeds: Sequence[int]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Mean of curves [cells, K] with its 95 % bootstrap interval over seeds: three arrays [K].
+
+    Args:
+        curves: of each cell.
+        seeds: of each cell; the orders of a seed are drawn together.
+    """
     generator = np.random.default_rng(_SEED)
-    drawn = generator.integers(len(curves), size=(RESAMPLES // 4, len(curves)))
-    means = curves[drawn].mean(axis=1)
+    _, which = np.unique(seeds, return_inverse=True)
+    counts = np.bincount(which)
+    sums = np.stack([curves[which == seed].sum(axis=0) for seed in range(len(counts))])
+    drawn = generator.integers(len(counts), size=(RESAMPLES // 4, len(counts)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)[:, None]
     return curves.mean(axis=0), np.quantile(means, 0.025, axis=0), np.quantile(means, 0.975, axis=0)
 
 
@@ -271,7 +304,3 @@ def refuse_versions(differences: Sequence[str], across_versions: bool) -> None:
         raise MetaMapError(
             f"results of different versions do not compare ({differences[0]}); name --across-versions to do it anyway"
         )
-
-
-def _stacked(arrays: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    return np.stack([array for array in arrays if array.shape == arrays[0].shape])

@@ -79,11 +79,11 @@ class Pen:
             (line,) = axes.plot([x, x], bar, color=self.colour, lw=1.5)
             line.set_gid(self._id(axes))
 
-    def over_stages(self, axes: Axes, curves: NDArray[np.float64], *, first: int, every: int) -> None:
-        """The mean of curves [cells, K] with its band, from stage ``first`` on; the end alone if ``every`` > 1."""
-        middle, low, high = bands(curves)
+    def over_stages(self, axes: Axes, curves: NDArray[np.float64], group: Group, *, first: int) -> None:
+        """The mean of curves [cells, K] with its band from stage ``first`` on, or its end alone: see `Group.every`."""
+        middle, low, high = bands(curves, group.seeds)
         stages = np.arange(first, first + len(middle))
-        if every > 1:
+        if group.every > 1:
             self.dot(axes, stages[-1], middle[-1], (low[-1], high[-1]))
         else:
             self.line(axes, stages, middle, (low, high))
@@ -115,7 +115,7 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Dr
         "scores": (
             "Scores after each stage",
             "Left: AP(i), the mean score on the tasks seen so far. Right: GEN_k(i), on held-out tasks. "
-            f"Mean over cells with a 95 % bootstrap interval.{ends}",
+            f"Mean over cells with a 95 % bootstrap interval over seeds.{ends}",
             lambda: _scores(groups, chosen),
         ),
         "forgetting": (
@@ -169,7 +169,7 @@ def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str)
             for axes, held_out in ((left, False), (right, True)):
                 curve = _family_curve(group, family, held_out=held_out)
                 if curve.size and np.isfinite(curve).any():
-                    chosen[group.learner].over_stages(axes, curve, first=0, every=group.every)
+                    chosen[group.learner].over_stages(axes, curve, group, first=0)
         _dress(left, "stage", "score", "tasks of the stream")
         _dress(right, "stage", "", "held-out tasks")
         if not (left.lines or right.lines):
@@ -181,15 +181,15 @@ def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str)
 
 
 def _family_curve(group: Group, family: str, *, held_out: bool) -> NDArray[np.float64]:
-    """Mean score on a family's tasks [cells, T+1]."""
+    """Mean score on a family's tasks [cells, T+1]; empty where a cell has none of them."""
     rows = []
     for cell in group.cells:
         families = cell.held_out if held_out else cell.families
         chosen = [index for index, name in enumerate(families) if name == family]
-        if chosen:
-            rows.append(matrix(cell.H if held_out else cell.R)[:, chosen].mean(axis=1))
-    alike = [row for row in rows if len(row) == len(rows[0])]
-    return np.array(alike)
+        if not chosen:
+            return np.empty((0, 0))
+        rows.append(matrix(cell.H if held_out else cell.R)[:, chosen].mean(axis=1))
+    return np.array(rows)
 
 
 # figures --------------------------------------------------------------------------------------------------------------
@@ -200,9 +200,9 @@ def _scores(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure:
     for group in groups:
         pen = chosen[group.learner]
         if len(group.ap):
-            pen.over_stages(left, group.ap, first=1, every=group.every)
+            pen.over_stages(left, group.ap, group, first=1)
         if group.gen.shape[1]:
-            pen.over_stages(right, group.gen, first=0, every=group.every)
+            pen.over_stages(right, group.gen, group, first=0)
     _dress(left, "stage i", "score", "AP(i): tasks seen so far")
     _dress(right, "stage i", "", "GEN_k(i): held-out tasks")
     _legend(figure)
@@ -216,7 +216,7 @@ def _forgetting(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | Non
     figure, (axes,) = _panels(1)
     axes.axhline(0.0, color=_FAINT, lw=1)
     for group in groups:
-        middle, low, high = bands(group.kept)
+        middle, low, high = bands(group.kept, group.seeds)
         chosen[group.learner].line(axes, np.arange(len(middle)), middle, (low, high))
     _dress(axes, "stages since the task was learnt, d", "change of score, K(d)", "")
     _legend(figure)
@@ -226,6 +226,7 @@ def _forgetting(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | Non
 def _learning(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
     told = [group for group in groups if group.every == 1 and len(group.cells[0].curve_x) > 1]
     learning = {group.learner: group.learning() for group in told}
+    seeds = {group.learner: group.seeds for group in told}
     units = [unit for unit in ("steps of D", "environment steps") if any(row[3] == unit for row in learning.values())]
     if not units:
         return None
@@ -234,7 +235,7 @@ def _learning(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
         for learner, (x, ours, theirs, its) in learning.items():
             if its != unit or not len(ours):
                 continue
-            middle, low, high = bands(ours)
+            middle, low, high = bands(ours, seeds[learner])
             chosen[learner].line(axes, x, middle, (low, high), markevery=1)
             if len(theirs):
                 chosen[learner].line(axes, x, theirs.mean(axis=0), ls="--", lw=1.2, marker="", label="_")
@@ -276,7 +277,7 @@ def _lengths(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
     for group in groups:
         if group.by_length:
             places = [steps.index(step) for step in group.by_length]
-            rows = [bands(values[:, None]) for values in group.by_length.values()]
+            rows = [bands(values[:, None], group.seeds) for values in group.by_length.values()]
             middle, low, high = np.array(rows)[:, :, 0].T
             chosen[group.learner].line(axes, places, middle, (low, high), markevery=1)
     axes.set_xticks(range(len(steps)), [str(step) for step in steps])
@@ -293,7 +294,7 @@ def _profile(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
         if not known.any():
             continue
         reached = (group.final[known > 0][:, :, None] >= taus).sum(axis=1)
-        middle, low, high = bands(reached / known[known > 0, None])
+        middle, low, high = bands(reached / known[known > 0, None], np.array(group.seeds)[known > 0].tolist())
         chosen[group.learner].line(axes, taus, middle, (low, high))
     if not axes.lines:
         return None
