@@ -15,7 +15,6 @@ import mujoco
 import numpy as np
 import pytest
 from gymnasium.envs.classic_control import CartPoleEnv, PendulumEnv
-from gymnasium.spaces import Box, Discrete
 from gymnasium.utils.env_checker import check_env
 from numpy.typing import NDArray
 
@@ -38,6 +37,7 @@ from metamap_envs import (
     load_family,
 )
 from metamap_envs.from_gymnasium import loading
+from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.declaration import read_file
 from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from metamap_envs.from_gymnasium.targets import FIELDS
@@ -230,7 +230,7 @@ def test_at_the_defaults_it_is_gymnasiums_environment_to_the_bit(name: str) -> N
     for row in actions(family, count):
         observations, rewards, terminated, truncated, infos = vector.step(row)
         for index, env in enumerate(own):
-            expected = env.step(family.to_environment(row[index], env.action_space))  # type: ignore[attr-defined]
+            expected = env.step(ActionMap(env.action_space)(row[index]))
             assert (rewards[index], terminated[index], truncated[index]) == expected[1:4]
             ended = terminated[index] or truncated[index]
             last = infos["final_obs"][index] if ended else observations[index]
@@ -275,7 +275,7 @@ def test_gymnasium_accepts_the_examples_and_they_are_complete(name: str) -> None
 def test_a_box_of_another_range_is_scaled() -> None:
     family = get_family("pendulum-torque")
     np.testing.assert_array_equal(family.action_range, [[-1.0], [1.0]])
-    taken = [family.to_environment(np.array([a], np.float32), Box(-2, 2, (1,))) for a in (-1.0, 0.5)]  # type: ignore[attr-defined]
+    taken = [ActionMap(gym.make(family.base_id).action_space)(np.array([a], np.float32)) for a in (-1.0, 0.5)]
     np.testing.assert_array_equal(taken, np.array([[-2.0], [1.0]], np.float32))
 
 
@@ -291,11 +291,11 @@ def test_the_range_of_actions_is_the_tasks_own() -> None:
 
 def test_discrete_actions_become_numbers() -> None:
     two = get_family("cartpole-length")
-    taken = [two.to_environment(np.array([a]), Discrete(2)) for a in (-0.1, 0.0, 0.1)]  # type: ignore[attr-defined]
+    taken = [ActionMap(gym.make(two.base_id).action_space)(np.array([a])) for a in (-0.1, 0.0, 0.1)]
     assert taken == [0, 0, 1]
     three = declare("MountainCar-v0", attribute="gravity", train=[0.002, 0.003])
     assert three.action_size == 3
-    assert three.to_environment(np.array([-1.0, 0.2, 0.1]), Discrete(3)) == 1  # type: ignore[attr-defined]
+    assert ActionMap(gym.make(three.base_id).action_space)(np.array([-1.0, 0.2, 0.1])) == 1
 
 
 # the rest of the project takes it as any other ---------------------------------------------------------------------

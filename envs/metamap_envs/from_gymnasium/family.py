@@ -164,18 +164,6 @@ class GymnasiumFamily(Family):
         seconds = getattr(base, "dt", None)
         return float(seconds) if seconds else 1.0 / float(base.metadata.get("render_fps") or 30)
 
-    def to_environment(self, action: NDArray[Any], space: gym.Space[Any]) -> Any:
-        """An action [A] of this family as an environment takes it, whose bounds may depend on its task."""
-        if isinstance(space, Discrete):
-            chosen = int(action[0] > 0.0) if space.n == 2 else int(np.argmax(action))
-            return space.start + chosen
-        assert isinstance(space, Box), "see `action_size`"
-        shaped = action.reshape(space.shape)
-        if (space.low == -1).all() and (space.high == 1).all():
-            return shaped
-        low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-        return ((low + high) / 2.0 + (high - low) / 2.0 * shaped).astype(space.dtype)
-
     # what `FamilyVectorEnv` asks for --------------------------------------------------------------------------------
 
     def observe(self, state: State) -> Array:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, State
+from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.task import Task
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class GymnasiumSimulator:
         count = len(tasks)
         self._kwargs = kwargs
         self.envs: list[gym.Env[Any, Any]] = []
+        self._actions: list[ActionMap] = []
         self.infos: list[dict[str, Any]] = [{} for _ in tasks]
         self.tasks: tuple[Task, ...] = ()
         self._observations: Array = np.zeros((count, family.observation_size))
@@ -73,6 +75,7 @@ class GymnasiumSimulator:
             if env is not None and self.envs:
                 self.envs[index].close()
         self.envs = [env or self.envs[index] for index, env in enumerate(new)]
+        self._actions = [ActionMap(env.action_space) for env in self.envs]
         self.tasks = tuple(tasks)
         self.values = np.stack([task.values for task in tasks])
 
@@ -92,7 +95,7 @@ class GymnasiumSimulator:
         """Advance the environments (all, or those of ``indices``) by one step."""
         for index in range(len(self.envs)) if indices is None else indices:
             env = self.envs[index]
-            action = self.family.to_environment(actions[index], env.action_space)
+            action = self._actions[index](actions[index])
             observation, reward, terminated, truncated, self.infos[index] = env.step(action)
             flat, reward = np.ravel(observation), float(reward)
             sound = bool(np.isfinite(flat).all() and np.isfinite(reward)) and not _is_unstable(env)
