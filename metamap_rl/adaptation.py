@@ -29,8 +29,18 @@ from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import find_mapper
 from metamap_rl.probe import check_spaces, probe_env, probe_from_json
 from metamap_rl.rounds import joined, second_seed
+from metamap_rl.wrappers import alterations
 
-__all__ = ["Adaptation", "AdaptedPolicy", "adapt", "again", "check_rounds", "measure_in_env", "measure_on_task"]
+__all__ = [
+    "Adaptation",
+    "AdaptedPolicy",
+    "adapt",
+    "again",
+    "check_rounds",
+    "heed_wrappers",
+    "measure_in_env",
+    "measure_on_task",
+]
 
 _FORMAT = "metamap-policy-1"
 
@@ -51,6 +61,8 @@ class Adaptation:
         fallback: why the policy is the base policy instead of the generated one; "" if it is the generated one.
         predicted_return: of the generated policy, whichever is served; None if D was not checked or is empty.
         predicted_base_return: of the base policy; None likewise.
+        notes: what to know of the environment that was given: the wrappers around it that alter rewards or
+            observations, a sentence each.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -64,9 +76,13 @@ class Adaptation:
     fallback: str = ""
     predicted_return: float | None = None
     predicted_base_return: float | None = None
+    notes: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """What was done, for people."""
+        return "; ".join([self._served(), *(note for note in self.notes if note not in self.fallback)])
+
+    def _served(self) -> str:
         if self.fallback:
             return f"the base policy is served: {self.fallback}"
         if self.confidence is None or self.predicted_return is None or self.predicted_base_return is None:
@@ -164,7 +180,9 @@ def adapt(
         steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
             to collect in each round (default 50).
         seed: of the probe; not used with a rollout.
-        check: whether the mapper's self-check may serve the base policy instead; a mapper without one never does.
+        check: whether the base policy may be served instead: where the mapper's self-check does not trust D (a mapper
+            without one always does), or a wrapper around the environment changes the scale of rewards or observations
+            while D is collected. Wrappers that alter them otherwise are named in ``adaptation.notes``.
         rounds: 1; or 2 to probe the environment again with the generated policy in the base policy's place, and map
             both rollouts together. There is no second round where the first one is not trusted.
 
@@ -191,8 +209,28 @@ def adapt(
     count = 50 if steps is None else steps
     probe = probe_from_json(mapper.probe)
     rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
-    policy = _mapped(mapper, rollout, check=check)
+    policy = heed_wrappers(_mapped(mapper, rollout, check=check), source, check=check)
     return policy if rounds == 1 else again(mapper, policy, rollout, source, seed=seed, check=check)[0]
+
+
+def heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
+    """Say which wrappers around an environment alter its rewards or observations; do not trust those that drift.
+
+    Args:
+        policy: generated from D of that environment.
+        env: not run.
+        check: whether the base policy may be served instead.
+    """
+    found = alterations(env, policy.adaptation.family)
+    about = replace(policy.adaptation, notes=tuple(str(one) for one in found))
+    drifting = " and ".join(str(one) for one in found if one.drifts)
+    if not drifting or not check:
+        return AdaptedPolicy(policy.base, policy.phi, about)
+    confidence = None if about.confidence is None else 0.0
+    about = replace(
+        about, distance=0.0, confidence=confidence, fallback=f"{drifting}; adapt to the environment without"
+    )
+    return AdaptedPolicy(policy.base, policy.base.phi.copy(), about)
 
 
 def _whole(name: str, value: object) -> int:
@@ -244,7 +282,8 @@ def again(
     found = _mapped(mapper, both, check=False)
     first = policy.adaptation
     checked = {name: getattr(first, name) for name in ("confidence", "predicted_return", "predicted_base_return")}
-    return AdaptedPolicy(mapper.base, found.phi, replace(found.adaptation, **checked if check else {})), both
+    about = replace(found.adaptation, notes=first.notes, **checked if check else {})
+    return AdaptedPolicy(mapper.base, found.phi, about), both
 
 
 def check_rounds(rounds: int, *, has_environment: bool) -> None:

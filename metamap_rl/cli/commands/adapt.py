@@ -66,7 +66,7 @@ class Adapt(Command):
     def run(self) -> int:
         """Probe, map, measure, write, print."""
         from metamap_agents.storage import claim_output
-        from metamap_rl.adaptation import adapt, again
+        from metamap_rl.adaptation import adapt, again, heed_wrappers
         from metamap_rl.cli.console import print_json
         from metamap_rl.pretrained import find_mapper
 
@@ -77,6 +77,8 @@ class Adapt(Command):
         env = self._environment(mapper)
         rollout = self._rollout(mapper, env)
         policy = adapt(mapper, rollout, check=self.check)
+        if env is not None:
+            policy = heed_wrappers(policy, env, check=self.check)
         if self.rounds == 2:
             assert env is not None, "checked before anything was loaded"
             policy, rollout = again(mapper, policy, rollout, env, seed=self.seed, check=self.check)

@@ -1,0 +1,159 @@
+"""Wrappers around a given environment that alter its rewards or observations.
+
+A mapper has learned from the rewards and observations of its family. D does not always show that they are in other
+units, but the wrappers around an environment can be looked at before anything is run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from metamap_envs.family import get_family
+from metamap_envs.from_gymnasium.family import GymnasiumFamily
+
+__all__ = ["Alteration", "alterations"]
+
+_GYMNASIUM = "gymnasium.wrappers"
+
+_HARMLESS = frozenset(
+    f"{_GYMNASIUM}.{name}"
+    for name in (
+        "common.Autoreset",  # the probe resets when an episode ends, before it does
+        "common.OrderEnforcing",
+        "common.PassiveEnvChecker",
+        "common.RecordEpisodeStatistics",
+        "common.TimeLimit",
+        "array_conversion.ArrayConversion",
+        "jax_to_numpy.JaxToNumpy",
+        "rendering.AddWhiteNoise",  # of rendered frames
+        "rendering.HumanRendering",
+        "rendering.ObstructView",
+        "rendering.RecordVideo",
+        "rendering.RenderCollection",
+        "transform_observation.FlattenObservation",  # the same numbers
+        "transform_observation.ReshapeObservation",
+    )
+) | {"stable_baselines3.common.monitor.Monitor"}
+"""Wrappers that leave the numbers of rewards and observations as they are."""
+
+_ALTERED = {
+    "stateful_action.RepeatAction": "rewards and the length of a step",
+    "stateful_action.StickyAction": "the time at which actions take effect",
+    "stateful_observation.FrameStackObservation": "observations",
+    "stateful_observation.MaxAndSkipObservation": "observations, rewards and the length of a step",
+    "stateful_observation.TimeAwareObservation": "observations",
+}
+"""What other wrappers of Gymnasium alter, where their base class does not tell."""
+
+_BASES = (gym.Wrapper, gym.RewardWrapper, gym.ObservationWrapper, gym.ActionWrapper)
+
+
+@dataclass(frozen=True)
+class Alteration:
+    """A wrapper that alters rewards or observations.
+
+    Attributes:
+        name: of its class.
+        what: it alters, e.g. "rewards".
+        drifts: whether it goes on altering them in another way with each step, as running statistics do.
+        certain: False where it is only known to have methods of its own that could alter them.
+    """
+
+    name: str
+    what: str
+    drifts: bool = False
+    certain: bool = True
+
+    def __str__(self) -> str:
+        if self.drifts:
+            return f"the wrapper {self.name} changes the scale of {self.what} while D is collected"
+        verb = "alters" if self.certain else "may alter"
+        return f"the wrapper {self.name} {verb} {self.what}, and the mapper knows only those of its family"
+
+
+def alterations(env: gym.Env[Any, Any], family: str) -> tuple[Alteration, ...]:
+    """Wrappers around an environment that alter its rewards or observations, the innermost first.
+
+    Wrappers that only change actions are not among them: they are part of the environment, as its dynamics are. Nor
+    are those that a declared family's own environment has.
+
+    Args:
+        env: not changed.
+        family: name of the family.
+    """
+    found = _alterations(env)
+    declared = get_family(family)
+    if not found or not isinstance(declared, GymnasiumFamily):
+        return found
+    own = declared.make(declared.task())
+    try:
+        names = [alteration.name for alteration in _alterations(own)]
+    finally:
+        own.close()
+    for name in names:
+        if not found or found[0].name != name:
+            break
+        found = found[1:]
+    return found
+
+
+def _alterations(env: gym.Env[Any, Any]) -> tuple[Alteration, ...]:
+    found: list[Alteration] = []
+    while isinstance(env, gym.Wrapper):
+        what, certain = _altered(env)
+        if what:
+            found.append(Alteration(type(env).__name__, what, _drifts(env), certain))
+        env = env.env
+    return tuple(reversed(found))
+
+
+def _altered(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> tuple[str, bool]:
+    """What a wrapper alters, "" for nothing; and whether that is certain."""
+    kind = _path(type(wrapper))
+    if kind in _HARMLESS or (kind == f"{_GYMNASIUM}.transform_observation.DtypeObservation" and _floats(wrapper)):
+        return "", True
+    if kind.removeprefix(f"{_GYMNASIUM}.") in _ALTERED:
+        return _ALTERED[kind.removeprefix(f"{_GYMNASIUM}.")], True
+    known = {
+        "rewards": isinstance(wrapper, gym.RewardWrapper) or _normalises(wrapper, "Reward"),
+        "observations": isinstance(wrapper, gym.ObservationWrapper) or _normalises(wrapper, "Observation"),
+    }
+    if any(known.values()):
+        return _listed(known), True
+    step, reset = _own(wrapper, "step"), _own(wrapper, "reset")  # whatever it does, it does there
+    return _listed({"rewards": step, "observations": step or reset}), False
+
+
+def _drifts(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
+    """Whether a wrapper keeps running statistics and updates them, as Gymnasium's own and most others do."""
+    running = any("RunningMean" in type(value).__name__ for value in vars(wrapper).values())
+    running = running or _normalises(wrapper, "Reward") or _normalises(wrapper, "Observation")
+    return running and bool(getattr(wrapper, "update_running_mean", True))
+
+
+def _normalises(wrapper: gym.Wrapper[Any, Any, Any, Any], what: str) -> bool:
+    return any(cls.__name__ == f"Normalize{what}" for cls in type(wrapper).__mro__)
+
+
+def _own(wrapper: gym.Wrapper[Any, Any, Any, Any], method: str) -> bool:
+    """Whether a method is neither that of a base class nor of a wrapper that leaves rewards and observations alone."""
+    definer = next(cls for cls in type(wrapper).__mro__ if method in vars(cls))
+    return definer not in _BASES and _path(definer) not in _HARMLESS
+
+
+def _listed(chosen: dict[str, bool]) -> str:
+    return " and ".join(word for word, is_so in chosen.items() if is_so)
+
+
+def _path(cls: type) -> str:
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _floats(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
+    """Whether observations have at least the precision that a mapper reads them in."""
+    dtype = np.dtype(wrapper.observation_space.dtype)
+    return np.issubdtype(dtype, np.floating) and dtype.itemsize >= np.dtype(np.float32).itemsize
