@@ -1,7 +1,8 @@
-"""The oracle: a mapper that is told a task's true parameters in place of D.
+"""The privileged mapper, called "oracle" in stored documents: it is given a task's true parameters in place of D.
 
-A control of the protocol: what it misses is not in reading D but in writing the weights. It is trained as a mapper is,
-from the same pairs, with the task's coordinates as a D of one row.
+A control of the protocol: what it misses is not in reading D but in writing the weights. It is no upper bound: it is
+another learned map, trained as a mapper is, from the same pairs but without a survey, with the task's coordinates as a
+D of one row. The universal policy given the task is what it is held against.
 """
 
 from __future__ import annotations

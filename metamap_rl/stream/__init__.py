@@ -1,4 +1,4 @@
-"""Streams: tasks arrive one after another, and the mapper goes on learning without forgetting."""
+"""Streams: tasks arrive one after another, and the mapper goes on learning; what it forgets is measured."""
 
 from __future__ import annotations
 

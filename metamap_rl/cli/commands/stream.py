@@ -1,4 +1,4 @@
-"""Streams: a mapper that learns task after task, without forgetting."""
+"""Streams: a mapper that learns task after task; what it forgets is measured."""
 
 from __future__ import annotations
 

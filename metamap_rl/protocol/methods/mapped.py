@@ -102,9 +102,9 @@ class Shuffled(Method):
 
 @METHODS.register("oracle")
 class Oracle(Method):
-    """A mapper that is told the task: what is missing from 1 is not in reading D."""
+    """The privileged mapper, given the true parameters: what it misses is not in reading D. No upper bound."""
 
-    summary = "a mapper told the true parameters in place of D"
+    summary = "privileged mapper: given the true parameters in place of D; no upper bound"
     signal = "the true parameters"
 
     def measure(self, problem: Problem, seed: int) -> Measured:
