@@ -2,8 +2,8 @@
 
 Action j at step t is sin(2 pi f t dt + j psi), the same in every task; frequency f and phase lag psi are chosen on
 training tasks. It is run on the test-in tasks of the family's stored document, on the same reset seeds; the returns of
-base policy and experts are those of that document. Experts that are no better than this are weak, so that "no gap between
-base policy and expert" does not say that there is nothing to adapt.
+base policy and experts are those of that document. Experts that are no better than this are weak, so that "no gap
+between base policy and expert" does not say that there is nothing to adapt.
 
     python scripts/measure_open_loop.py swimmer-viscosity --out docs/results/learning/swimmer-viscosity-open-loop.json
 """
