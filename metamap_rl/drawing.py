@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.opengl import drawing
 
 __all__ = ["Drawer", "MujocoDrawer", "PlanarDrawer", "Renderer", "View", "make_drawer"]
 
@@ -103,11 +104,8 @@ class MujocoDrawer:
     """
 
     name: ClassVar[str] = "mujoco"
-    _broken: ClassVar[str] = ""  # why OpenGL did not draw; a second try in the same process can abort it (MuJoCo 4.0)
 
     def __init__(self, model: mujoco.MjModel, width: int, height: int) -> None:
-        if MujocoDrawer._broken:
-            raise MetaMapError(MujocoDrawer._broken)
         self._model = copy.copy(model)
         self._model.mat_reflectance[:] = 0.0
         self._model.vis.quality.shadowsize = 0
@@ -123,11 +121,8 @@ class MujocoDrawer:
         self._camera.azimuth, self._camera.elevation = 90.0, -89.9 if self._view.above else -9.0
         half_angle = np.radians(self._model.vis.global_.fovy) / 2.0
         self._camera.distance = self._view.half_height / np.tan(half_angle)
-        try:
+        with drawing():
             self._renderer = mujoco.Renderer(self._model, height, width)
-        except Exception as error:  # drivers and their bindings fail with exceptions of every kind
-            MujocoDrawer._broken = f"no OpenGL draws here ({type(error).__name__}: {error})"
-            raise MetaMapError(MujocoDrawer._broken) from error
         self._renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
 
     def draw(self, qpos: NDArray[np.float64]) -> Picture:

@@ -1,5 +1,6 @@
 """Parameterised MuJoCo families: tasks, Gymnasium environments, and a fast vector simulator."""
 
+from metamap_envs import _mujoco  # noqa: F401  # first, since everything else imports mujoco
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, Readout, State, get_family, list_families, register_family

@@ -135,15 +135,27 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         return self.family.observe(after)[0], reward, terminated, False, info
 
     def render(self) -> Any:
-        """A picture in the render mode's form, or None for "human". Nothing of a renderer is imported before this."""
+        """A picture in the render mode's form, or None for "human". Nothing of a renderer is imported before this.
+
+        ``MUJOCO_GL`` chooses the back end. Where it is not set, GLFW draws if there is a display, else EGL or OSMesa.
+
+        Raises:
+            MetaMapError: the environment has no render mode, or OpenGL does not draw here.
+        """
         if self.render_mode is None:
             raise MetaMapError("this environment was made without a render_mode; pass render_mode='rgb_array'")
-        if self._renderer is None:
+        if self._renderer is not None:
+            return self._renderer.render(self.render_mode)
+        from metamap_envs.opengl import drawing
+
+        with drawing(window=self.render_mode == "human"):
             from gymnasium.envs.mujoco.mujoco_rendering import MujocoRenderer
 
             width, height = self._size
-            self._renderer = MujocoRenderer(self.model, self.data, dict(self.family.camera), width, height)
-        return self._renderer.render(self.render_mode)
+            renderer = MujocoRenderer(self.model, self.data, dict(self.family.camera), width, height)
+            picture = renderer.render(self.render_mode)
+        self._renderer = renderer
+        return picture
 
     def close(self) -> None:
         """Close the renderer, if one was opened."""

@@ -30,7 +30,7 @@ def film(bench: Path, learner: str, *, on_film: Callable[[str], None] | None = N
         on_film: told of each film that is begun.
 
     Returns:
-        The files, ``videos/<stream>-<family>.mp4`` with a ``.json`` beside each.
+        The files, ``videos/<stream>-<family>.mp4`` with a ``.json`` beside each, which names the renderer.
 
     Raises:
         MetaMapError: no finished cell of that learner that has a mapper.
@@ -63,7 +63,7 @@ def _of_cell(bench: Path, cell: CellResult, on_film: Callable[[str], None]) -> l
             path = bench / "videos" / f"{cell.stream}-{family}.mp4"
             caption = f"{task.describe()}: base policy, and the policy that {cell.learner} generates, on {cell.stream}"
             path.parent.mkdir(parents=True, exist_ok=True)
-            compare(path, task, Side("base policy", base), Side("generated policy", policy))
-            write_json(path.with_suffix(".json"), {"family": family, "caption": caption})
+            video = compare(path, task, Side("base policy", base), Side("generated policy", policy))
+            write_json(path.with_suffix(".json"), {"family": family, "caption": caption, "renderer": video.renderer})
             made.append(path)
     return made

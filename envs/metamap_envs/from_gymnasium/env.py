@@ -116,10 +116,19 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         return found["observation"], float(found["reward"]), terminated, bool(found["truncated"]), info
 
     def render(self) -> Any:
-        """The environment's own picture."""
+        """The environment's own picture.
+
+        Raises:
+            MetaMapError: the environment has no render mode, or it draws by MuJoCo and OpenGL does not draw here.
+        """
         if self.render_mode is None:
             raise MetaMapError("this environment was made without a render_mode; pass render_mode='rgb_array'")
-        return self.env.render()
+        if not hasattr(self.env.unwrapped, "mujoco_renderer"):
+            return self.env.render()
+        from metamap_envs.opengl import drawing
+
+        with drawing(window=self.render_mode == "human"):
+            return self.env.render()
 
     def close(self) -> None:
         """Close the environment of the task."""

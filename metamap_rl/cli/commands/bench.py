@@ -130,11 +130,15 @@ class FilmBench(Command):
 
     def run(self) -> int:
         """Make the films."""
+        from metamap_envs.opengl import choose_opengl, opengl_failure
         from metamap_rl.bench.films import film
-        from metamap_rl.cli.console import print_json, progress
+        from metamap_rl.cli.console import note, print_json, progress
 
         with progress("films", None) as bar:
+            choose_opengl()
             made = film(self.directory, self.learner, on_film=bar.describe)
+        if made and (failure := opengl_failure()):
+            note(f"the films are flat drawings: {failure}")
         if self.json:
             print_json(made)
         else:

@@ -80,11 +80,12 @@ class Demo(Command):
         self._check()
         started = time.perf_counter()
         from metamap_rl.cli.console import print_json, progress
-        from metamap_rl.opengl import choose_opengl
 
         with progress("loading", None):
             if self.video:
-                choose_opengl()  # before anything imports mujoco
+                from metamap_envs.opengl import choose_opengl
+
+                choose_opengl()
             from metamap_rl.demo import write_results
 
         settings, folder, subjects = self._prepare()
@@ -174,6 +175,7 @@ def _measure(subject: Subject) -> Measured:
 def _film(results: Sequence[Measured], folder: Path) -> dict[str, Video]:
     """Film every family; one that cannot be filmed is told of, and does not spoil the rest."""
     from metamap_envs.errors import MetaMapError
+    from metamap_envs.opengl import opengl_failure
     from metamap_rl.cli.console import note, progress
     from metamap_rl.demo import film
 
@@ -186,7 +188,7 @@ def _film(results: Sequence[Measured], folder: Path) -> dict[str, Video]:
             except MetaMapError as error:
                 note(f"no video of {family}: {error}")
     if any(video.renderer == "planar" for video in videos.values()):
-        note("no OpenGL works here, so the videos are flat drawings; `metamap doctor` says more")
+        note(f"the videos are flat drawings: {opengl_failure()}")
     return videos
 
 
