@@ -15,12 +15,15 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from metamap_rl.cli import app, console, diagnosis
 from metamap_rl.cli.command import Command, FamilyName, OutPath
 from metamap_rl.cli.commands.families import ListFamilies
 from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
-from metamap_rl.cli.usage import UsageError, parse
+from metamap_rl.cli.standard_output import set_apart
+from metamap_rl.cli.usage import UsageError, _fields, parse
 
 HEAVY = ("torch", "mujoco", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "pydantic", "metamap_envs")
 
@@ -188,12 +191,12 @@ def test_a_flag_of_several_values_may_be_given_several_times(words: str) -> None
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ("", "missing FAMILY and --mapper"),
+        ("", "missing FAMILY, --mapper"),
         ("x", "missing --mapper"),
         ("x --mapper m --inner.rat 1", "unknown flag '--inner.rat' of metamap sample: did you mean '--inner.rate'?"),
         ("x --mapper m --inner.rate a", "--inner.rate expects a number, got 'a'"),
         ("x --mapper m --loss weight", "unknown value 'weight' of --loss: did you mean 'weights'?"),
-        ("x --mapper m --steps 1 a", "--steps cannot be read from '1', 'a'"),
+        ("x --mapper m --steps 1 a", "--steps expects whole numbers, got 'a'"),
         ("x --mapper m --most many", "--most expects a whole number, got 'many'"),
         (
             "x --mapper m --part lst",
@@ -201,16 +204,60 @@ def test_a_flag_of_several_values_may_be_given_several_times(words: str) -> None
         ),
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_wrong_flags_are_told_in_a_sentence(
-    words: str, sentence: str, encoding: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding=encoding))  # decides on tyro's frames
+def test_wrong_flags_are_told_in_a_sentence(words: str, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(Sample, words.split(), program="metamap sample")
     assert sentence in str(caught.value)
     assert "\n" not in str(caught.value)
-    assert not set("│╭╰─") & set(str(caught.value))
+
+
+COMMANDS = [kind for group in groups() for kind in app._load_group(group).values()]
+FLAGS = sorted({field.flag for kind in (*COMMANDS, Sample) for field in _fields(kind) if not field.positional})
+WORDS = st.sampled_from(
+    [*FLAGS, "--", "-", "-h", "-1", "-1e5", "--seed=", "--json=1", "1", "a=b", "x", "", "é", "\udce9"]
+)
+
+
+@pytest.mark.parametrize("kind", [*COMMANDS, Sample], ids=lambda kind: kind.__name__)
+@settings(max_examples=30)
+@given(words=st.lists(WORDS | st.text(max_size=5), max_size=8))
+def test_any_command_line_is_read_or_refused_in_one_line(kind: type[Command], words: list[str]) -> None:
+    told = ""
+    try:
+        with set_apart(for_good=False):
+            parse(kind, words, program="metamap sample")
+    except SystemExit as stop:  # the help
+        told = "" if not stop.code else "an exit code"
+    except UsageError as error:
+        told = str(error)
+        app._complain(told, 2)
+    assert len(" ".join(told.split()).splitlines()) <= 1
+    assert told != "an exit code"
+    assert not set("│╭╰─") & (set(told) - set("".join(words)))
+
+
+def test_values_may_begin_with_a_dash_and_words_may_stand_anywhere() -> None:
+    line = "--steps -1 -2 --inner.rate -1e-5 --mapper -m -- x"
+    found = parse(Sample, line.split(), program="metamap sample")
+    assert found == Sample(family="x", mapper=Path("-m"), steps=(-1, -2), inner=Inner(rate=-1e-5))
+    assert parse(Sample, ["x", "--json", "--mapper", "m"], program="") == Sample(
+        family="x", mapper=Path("m"), json=True
+    )
+
+
+@pytest.mark.parametrize("columns", ["20", "40", "80", "200"])
+def test_the_help_fits_the_terminal_and_tells_no_default_of_none(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for kind in COMMANDS:
+        with pytest.raises(SystemExit):
+            parse(kind, ["--help"], program="metamap sample")
+    text = capsys.readouterr().out
+    assert "None" not in text
+    assert "%%" not in text
+    if columns != "20":  # narrower than some names
+        assert max(len(line) for line in text.splitlines() if "{" not in line and "usage" not in line) <= int(columns)
 
 
 # -------------------------------------------------------------------------------------------- how it can end

@@ -7,7 +7,6 @@ other exception is a bug and stays a traceback.
 from __future__ import annotations
 
 import importlib
-import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -16,7 +15,9 @@ from typing import TYPE_CHECKING
 
 from metamap_rl import __version__
 from metamap_rl.cli import commands
+from metamap_rl.cli.console import note
 from metamap_rl.cli.outline import Outline, outline
+from metamap_rl.cli.standard_output import OutputError, PipeClosedError, set_apart, write
 from metamap_rl.cli.usage import UsageError, parse, unknown
 
 if TYPE_CHECKING:
@@ -40,29 +41,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     running: list[type[Command]] = []
     try:
-        code = _run(list(sys.argv[1:] if arguments is None else arguments), running)
-        sys.stdout.flush()
+        with set_apart(for_good=arguments is None):
+            return _run(list(sys.argv[1:] if arguments is None else arguments), running)
     except KeyboardInterrupt:
         remains = running[0].if_stopped if running else "nothing was started"
         return _complain(f"stopped; {remains}", _STOPPED)
-    except BrokenPipeError:
-        # Nobody reads any more (`metamap ... | head`). Python would flush once again at exit, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except PipeClosedError:
         return _PIPE_CLOSED
     except Exception as error:
-        if isinstance(error, UsageError) or _is_bad_input(error):
+        if isinstance(error, UsageError | OutputError) or _is_bad_input(error):
             return _complain(str(error), _BAD_INPUT)
         raise
-    return code
 
 
 def _run(arguments: list[str], running: list[type[Command]]) -> int:
     """Find the command that ``arguments`` name and run it, noting its class in ``running``."""
     if not arguments or arguments[0] in _HELP:
-        print(_overview(), end="", file=sys.stdout if arguments else sys.stderr)
-        return 0 if arguments else _BAD_INPUT
+        if not arguments:
+            sys.stderr.write(_overview())
+            return _BAD_INPUT
+        write(_overview())
+        return 0
     if arguments[0] == "--version":
-        print(f"metamap {__version__}")
+        write(f"metamap {__version__}\n")
         return 0
     kind, words = _find(arguments)
     if kind is None:
@@ -87,7 +88,7 @@ def _find(arguments: list[str]) -> tuple[type[Command] | None, int]:
         raise unknown("command", arguments[0], names)
     name, second = arguments[0], arguments[1] if len(arguments) > 1 else ""
     if second in _HELP and "" not in _outline(name).commands:
-        print(_group_help(_outline(name)), end="")
+        write(_group_help(_outline(name)))
         return None, 1
     choices = _load_group(name)
     if "" in choices:
@@ -151,5 +152,5 @@ def _is_bad_input(error: Exception) -> bool:
 
 def _complain(sentence: str, code: int) -> int:
     """Tell the user one sentence on standard error."""
-    print(f"metamap: {sentence}", file=sys.stderr)
+    note(" ".join(sentence.split()))
     return code

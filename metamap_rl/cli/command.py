@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from tyro.conf import Positional, arg
+from metamap_rl.cli.usage import Metavar, Positional
 
 __all__ = ["Command", "FamilyName", "OutPath"]
 
-FamilyName = Annotated[Positional[str], arg(metavar="FAMILY")]
+FamilyName = Annotated[Positional[str], Metavar("FAMILY")]
 """A family's name as a positional argument."""
 
-OutPath = Annotated[Path | None, arg(metavar="PATH")]
+OutPath = Annotated[Path | None, Metavar("PATH")]
 """Where results are written; None is the command's own default place."""
 
 
@@ -22,8 +22,8 @@ OutPath = Annotated[Path | None, arg(metavar="PATH")]
 class Command(ABC):
     """Base of all commands. The subclass's docstring and those of its fields are its help.
 
-    Bodies import what they need; the modules of commands import nothing but the standard library, tyro's
-    annotations and this package, so that each command's help and errors come at once.
+    Bodies import what they need; the modules of commands import nothing but the standard library and this package, so
+    that each command's help and errors come at once.
 
     Attributes:
         name: what the user types, after the group's name if the group has several commands.

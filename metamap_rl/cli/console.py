@@ -6,6 +6,7 @@ short commands stay silent. rich is imported when something is drawn.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import sys
@@ -16,13 +17,15 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from metamap_rl.cli.standard_output import result_stream, write
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
     from rich.progress import Task as RichTask
     from rich.text import Text
 
-__all__ = ["Progress", "note", "plain", "print_json", "print_table", "progress"]
+__all__ = ["Progress", "note", "plain", "print_json", "print_table", "progress", "say"]
 
 _EVERY = 60.0  # seconds between two lines of a log
 _WIDTH_OF_PIPES = 240  # columns; a table that is piped or redirected must not be cut to 80
@@ -135,8 +138,18 @@ def speed(units_per_second: float | None, unit: str) -> str:
 
 
 def note(sentence: str) -> None:
-    """Tell the user something besides the result, on standard error."""
-    print(f"metamap: {sentence}", file=sys.stderr)
+    """Tell the user something besides the result, on standard error; if nobody reads that, work goes on."""
+    with contextlib.suppress(OSError):
+        print(f"metamap: {sentence}", file=sys.stderr, flush=True)
+
+
+def say(*parts: object, end: str = "\n") -> None:
+    """Print a part of the result on standard output. As `print`, which prints on standard error while a command runs.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    write(" ".join(map(str, parts)) + end)
 
 
 def print_table(
@@ -169,7 +182,10 @@ def print_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_escaped(cell) for cell in row))
-    _console().print(table)
+    console = _console()
+    with console.capture() as text:
+        console.print(table)
+    write(text.get())
 
 
 def _escaped(cell: object) -> str:
@@ -181,7 +197,7 @@ def _escaped(cell: object) -> str:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output; see `plain` for what it may hold."""
-    print(json.dumps(plain(document), indent=2, allow_nan=False))
+    say(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
 def plain(value: Any) -> Any:
@@ -205,5 +221,5 @@ def _console(*, stderr: bool = False) -> Console:
     """A console for one of the two streams, as they are at this moment."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else sys.stdout
+    stream = sys.stderr if stderr else result_stream()
     return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDTH_OF_PIPES)

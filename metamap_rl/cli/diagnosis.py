@@ -29,7 +29,6 @@ _MODULES = {
     "torch": "torch",
     "stable-baselines3": "stable_baselines3",
     "safetensors": "safetensors.numpy",
-    "tyro": "tyro",
     "pydantic": "pydantic",
     "rich": "rich",
     "pyyaml": "yaml",

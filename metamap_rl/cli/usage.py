@@ -1,20 +1,39 @@
-"""Wrong command lines, told in one sentence with the closest valid choice.
+"""Reads a command line into a command's dataclass; a wrong one is told in one sentence with the closest valid choice.
 
-tyro prints boxes of several lines for them. They are kept for the help and read here only as text, since tyro's hooks
-for errors are private to it: a tyro that words an error differently still gives a sentence and exit code 2.
+The fields are the flags, their docstrings the help. `argparse` converts, notices what is missing and prints the help.
+It is given the line in one form, ``--flag=value ... -- words``, so that values may begin with a dash, flags of several
+values may be repeated, and words may stand anywhere.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar, get_origin, get_type_hints
+import argparse
+import dataclasses
+import math
+import textwrap
+import types
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["UsageError", "parse", "unknown"]
+from metamap_rl.cli.standard_output import write
+
+__all__ = ["Metavar", "Positional", "UsageError", "parse", "unknown"]
 
 Parsed = TypeVar("Parsed")
+_Value = TypeVar("_Value")
+_HELP = ("-h", "--help")
+_POSITIONAL = "positional"
+
+Positional = Annotated[_Value, _POSITIONAL]
+"""A field that is a word on the command line, not a flag."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Metavar:
+    """In a field's annotation: what stands for its value in the help."""
+
+    name: str
 
 
 class UsageError(Exception):
@@ -39,109 +58,252 @@ def parse(kind: type[Parsed], arguments: Sequence[str], *, program: str) -> Pars
         UsageError: an unknown flag, a missing or superfluous argument, a value of the wrong type.
         SystemExit: after the help was printed.
     """
-    import tyro
-
-    _check_flags(kind, arguments, program)
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(kind, prog=program, args=_gathered(kind, arguments), config=(tyro.conf.FlagCreatePairsOff,))
-    except SystemExit as stop:
-        if not stop.code:
-            raise
-        raise UsageError(f"{_sentence(complaint.getvalue())}; see {program} --help") from None
-
-
-def _check_flags(kind: type[Any], arguments: Sequence[str], program: str) -> None:
-    """Refuse unknown flags before anything else is looked at: tyro reports them last, and without the `=` form."""
-    known = {"--help", *_flags(kind)}
-    for argument in arguments:
-        if argument == "--":
-            return
-        flag = argument.partition("=")[0].replace("_", "-")
-        if flag.startswith("--") and flag not in known and not flag.startswith("--tyro-"):
-            raise unknown("flag", flag, known, of=program)
-
-
-def _gathered(kind: type[Any], arguments: Sequence[str]) -> list[str]:
-    """Give a flag of several values all that follow it: of `--set a --set b` tyro would take only the last."""
-    several = {flag: [flag] for flag, hint in _flags(kind).items() if get_origin(hint) is tuple}
+    fields = list(_fields(kind))
     end = arguments.index("--") if "--" in arguments else len(arguments)
-    first: list[str] = []  # what belongs to no flag
-    parts, current = [first], first
-    for argument in arguments[:end]:
-        name, equals, value = argument.partition("=")
-        flag = name.replace("_", "-")
-        if not argument.startswith("--"):
-            current.append(argument)
-        elif flag not in several:
-            current = [argument]
-            parts.append(current)
-        else:
-            if several[flag] not in parts:
-                parts.append(several[flag])
-            several[flag].extend([value] if equals else [])
-            current = first if equals else several[flag]
-    return [argument for part in parts for argument in part] + list(arguments[end:])
+    if any(word in _HELP for word in arguments[:end]):
+        write(_parser(kind, fields, program, with_help=True).format_help())
+        raise SystemExit(0)
+    line = _in_one_form(fields, arguments, end, program)
+    found = vars(_parser(kind, fields, program).parse_args(line))
+    return _made(kind, {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
 
 
-def _flags(kind: type[Any], prefix: str = "") -> dict[str, Any]:
-    """All flags that tyro makes of a dataclass, with their types; those of nested dataclasses as `--outer.inner`."""
-    from dataclasses import MISSING, fields, is_dataclass
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """One flag or positional word: a field of the dataclass, or of a dataclass in it."""
 
-    from tyro.conf import Positional
+    path: str  # "inner.rate" for the field `rate` of the field `inner`
+    kind: Any  # the type of one value
+    several: bool
+    default: object  # dataclasses.MISSING if it must be given
+    positional: bool
+    metavar: str
+    owner: type[Any]  # the dataclass that declares it
 
-    hints = get_type_hints(kind)
-    annotated = get_type_hints(kind, include_extras=True)
-    found: dict[str, Any] = {}
-    for field in fields(kind):
-        if not field.init or Positional in getattr(annotated[field.name], "__metadata__", ()):
+    @property
+    def switch(self) -> bool:
+        return self.kind is bool
+
+    @property
+    def flag(self) -> str:
+        return f"--{'no-' if self.default is True else ''}{self.path.replace('_', '-')}"
+
+    @property
+    def name(self) -> str:
+        """What the user knows it by."""
+        return self.metavar if self.positional else self.flag
+
+
+def _fields(kind: type[Any], prefix: str = "") -> Iterator[_Field]:
+    """All that can be given for a dataclass."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in dataclasses.fields(kind):
+        if not field.init:
             continue
-        name = prefix + field.name.replace("_", "-")
-        if is_dataclass(hint := hints[field.name]) and isinstance(hint, type):
-            found |= _flags(hint, f"{name}.")
-        elif hint is bool and field.default is True:
-            found[f"--no-{name}"] = hint
-        elif hint is bool and field.default is MISSING:
-            found |= {f"--{name}": hint, f"--no-{name}": hint}
-        else:
-            found[f"--{name}"] = hint
-    return found
+        hint, extras = hints[field.name], list[Any]()
+        if get_origin(hint) is Annotated:
+            hint, *extras = get_args(hint)
+        if get_origin(hint) in (Union, types.UnionType):
+            (hint,) = (member for member in get_args(hint) if member is not types.NoneType)
+        if several := get_origin(hint) is tuple:
+            hint = get_args(hint)[0]
+        if isinstance(hint, type) and dataclasses.is_dataclass(hint):
+            yield from _fields(hint, f"{prefix}{field.name}.")
+            continue
+        metavars = [extra.name for extra in extras if isinstance(extra, Metavar)]
+        yield _Field(
+            path=prefix + field.name,
+            kind=hint,
+            several=several,
+            default=field.default,
+            positional=_POSITIONAL in extras,
+            metavar=metavars[0] if metavars else _metavar(hint, field.name),
+            owner=kind,
+        )
 
 
-def _sentence(box: str) -> str:
-    """Take the message out of tyro's box: its lines up to the first rule, without frame and line breaks."""
-    lines = [line.strip("│| \n") for line in box.splitlines()]
-    title = lines[0].strip("╭╮─ +-") if lines else "the command line was not understood"
-    body: list[str] = []
-    for line in lines[1:]:
-        if line and not line.strip("╰╯─ +-"):
-            if body:
+def _metavar(kind: Any, name: str) -> str:
+    return "{" + ",".join(map(str, get_args(kind))) + "}" if get_origin(kind) is Literal else name.upper()
+
+
+def _in_one_form(fields: Sequence[_Field], arguments: Sequence[str], end: int, program: str) -> list[str]:
+    """Write the command line as ``--flag=value ... -- words``; ``end`` is where the user's own ``--`` stands.
+
+    Raises:
+        UsageError: an unknown flag, one without a value, or too many words.
+    """
+    flags = {field.flag: field for field in fields if not field.positional}
+    words: list[str] = []
+    line: list[str] = []
+    rest = list(arguments[:end])
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        flag = flag.replace("_", "-")
+        if not word.startswith("-") or word == "-" or _is_number(word):
+            words.append(word)
+            continue
+        if flag not in flags:
+            raise unknown("flag", flag, [*flags, "--help"], of=program)
+        if flags[flag].switch:
+            if equals:
+                raise UsageError(f"{flag} takes no value, got {value!r}; see {program} --help")
+            line.append(flag)
+            continue
+        values = [value] if equals else []
+        while not equals and rest and not rest[0].startswith("--") and (flags[flag].several or not values):
+            values.append(rest.pop(0))
+        if not values:
+            raise UsageError(f"{flag} expects a value; see {program} --help")
+        line += [f"{flag}={value}" for value in values]
+    words += arguments[end + 1 :]
+    places = [field for field in fields if field.positional]
+    if len(words) > len(places) and not any(field.several for field in places):
+        raise UsageError(f"unexpected argument {words[len(places)]!r}; see {program} --help")
+    return [*line, "--", *words] if words else line
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells errors as sentences instead of ending the process."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise argparse's message in the words of this program."""
+        for before, after in (
+            ("the following arguments are required: ", "missing "),
+            ("argument ", ""),
+        ):
+            if message.startswith(before):
+                message = after + message.removeprefix(before).replace(": ", " ", 1)
                 break
-            continue  # without UTF-8 the title stands on a rule, not in it
-        body.append(line)
-    text = " ".join(part for part in body if part).strip() or title
-    return _reworded(text).rstrip(". ")
+        raise UsageError(f"{message}; see {self.prog} --help")
 
 
-def _reworded(text: str) -> str:
-    """Say tyro's common complaints in the words of this program."""
-    if found := re.match(r"Missing from (?:.+?): (.+?)(?: \(required\))?$", text):
-        names = [re.match(r"--\S+|\S+", part.strip()) for part in found[1].split("(required)")]
-        return f"missing {' and '.join(name[0] for name in names if name)}"
-    if found := re.match(r"invalid choice '(.*)' for argument '(.+?)'\. Expected one of \((.*)\)", text):
-        choices = [choice for choice in re.findall(r"'([^']*)'", found[3]) if choice != "None"]
-        return str(unknown("value", found[1], choices, of=found[2]))
-    if found := re.match(r"Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)", text):
-        return f"{found[1]} expects a whole number, got {found[2]}"
-    if found := re.match(r"Error parsing (\S+): could not convert string to float: (.*)", text):
-        return f"{found[1]} expects a number, got {found[2]}"
-    if found := re.match(r"Error parsing (\S+): no type matching \{None\}\|(INT|FLOAT) .*? from \[(.*?)\]", text):
-        return f"{found[1]} expects a {'whole ' if found[2] == 'INT' else ''}number, got {found[3]}"
-    if found := re.match(r"Error parsing (\S+): Could not find valid parse for arguments: \[(.*)\]", text):
-        return f"{found[1]} cannot be read from {found[2]}"
-    if found := re.match(r"Missing value for argument '(.+?)'", text):
-        return f"{found[1]} expects a value"
-    if found := re.match(r"Unrecognized options: (.*)", text):
-        return f"unexpected argument {found[1]!r}"
-    return text
+def _parser(kind: type[Any], fields: Sequence[_Field], program: str, *, with_help: bool = False) -> _Parser:
+    """A parser of the line in one form, or one that prints the help."""
+    parser = _Parser(
+        prog=program,
+        usage=" ".join([program, "[flags]", *(_shown(field) for field in fields if field.positional)]),
+        description=_text(kind.__doc__) if with_help else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
+        allow_abbrev=False,
+    )
+    words, flags = parser.add_argument_group("arguments"), parser.add_argument_group("flags")
+    flags.add_argument(*_HELP, action="help", default=argparse.SUPPRESS, help="Show this and exit.")
+    told = {owner: _docstrings(owner) for owner in {field.owner for field in fields}} if with_help else {}
+    for field in fields:
+        options: dict[str, Any] = {"default": argparse.SUPPRESS}
+        if with_help:
+            options["help"] = _help(field, told[field.owner])
+        if field.switch:
+            value = field.default is not True
+            flags.add_argument(field.flag, dest=field.path, action="store_const", const=value, **options)
+            continue
+        options |= {"type": _converter(field), "metavar": field.metavar}
+        if field.several and not field.positional:
+            options["metavar"] = f"{field.metavar} ..."
+        required = field.default is dataclasses.MISSING
+        if field.positional:
+            many = ("+" if required else "*") if field.several else (None if required else "?")
+            words.add_argument(field.path, nargs=many, **options)
+        else:
+            how = "append" if field.several else "store"
+            flags.add_argument(field.flag, dest=field.path, action=how, required=required, **options)
+    return parser
+
+
+def _converter(field: _Field) -> Any:
+    """Turns text into a field's value, or says what was expected.
+
+    argparse puts the argument's name in front of what is raised.
+    """
+
+    def convert(text: str) -> Any:
+        if get_origin(field.kind) is Literal:
+            choices = {str(choice): choice for choice in get_args(field.kind)}
+            if text not in choices:
+                raise unknown("value", text, choices, of=field.name)
+            return choices[text]
+        if field.kind is Path and not text:
+            raise argparse.ArgumentTypeError("expects a path, got ''")
+        if field.kind in (int, float):
+            try:
+                number = field.kind(text)
+            except ValueError:
+                number = math.nan
+            if math.isfinite(number):
+                return number
+            whole = "whole " if field.kind is int else ""
+            expected = f"{whole}numbers" if field.several else f"a {whole}number"
+            raise argparse.ArgumentTypeError(f"expects {expected}, got {text!r}")
+        return field.kind(text)
+
+    return convert
+
+
+def _made(kind: type[Parsed], given: Mapping[str, Any]) -> Parsed:
+    """The dataclass, from values by path."""
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # only dataclasses are parsed
+        inner = {path.partition(".")[2]: value for path, value in given.items() if path.startswith(f"{field.name}.")}
+        if field.name in given:
+            values[field.name] = given[field.name]
+        elif inner:
+            values[field.name] = _made(type(field.default), inner)
+    return kind(**values)
+
+
+# help -----------------------------------------------------------------------------------------------------------------
+
+
+def _shown(field: _Field) -> str:
+    """A positional word in the usage line."""
+    text = field.metavar + (" ..." if field.several and " " not in field.metavar else "")
+    return text if field.default is dataclasses.MISSING else f"[{text}]"
+
+
+def _help(field: _Field, told: Mapping[str, str]) -> str:
+    """A field's docstring, one of those that its dataclass has, and its default, if that says anything."""
+    text = told.get(field.path.rpartition(".")[2], "")
+    if field.default is dataclasses.MISSING and not field.positional:
+        text += " (required)"
+    elif field.default not in (dataclasses.MISSING, None, (), "") and not field.switch:
+        values = field.default if isinstance(field.default, tuple) else (field.default,)
+        text += f" (default: {' '.join(map(str, values))})"
+    return text.strip().replace("%", "%%")
+
+
+def _text(docstring: str | None) -> str:
+    """The paragraphs of a docstring, as wide as the terminal allows; indented lines stay as they are."""
+    import inspect
+    import shutil
+
+    width = max(20, min(shutil.get_terminal_size().columns, 100) - 2)
+    paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
+    return "\n\n".join(one if "\n " in one else textwrap.fill(one, width) for one in paragraphs)
+
+
+def _docstrings(kind: type[Any]) -> dict[str, str]:
+    """The text below each field, also of the classes that ``kind`` inherits from."""
+    import ast
+    import inspect
+
+    found: dict[str, str] = {}
+    for one in reversed(kind.__mro__[:-1]):
+        try:
+            body = ast.parse(textwrap.dedent(inspect.getsource(one))).body[0]
+        except (OSError, TypeError, SyntaxError):
+            continue
+        assert isinstance(body, ast.ClassDef), "the source of a class"
+        for field, text in zip(body.body, body.body[1:], strict=False):
+            if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
+                found[field.target.id] = inspect.cleandoc(str(ast.literal_eval(text.value)))
+    return found

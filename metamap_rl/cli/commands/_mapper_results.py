@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from metamap_rl.cli.console import say
+
 if TYPE_CHECKING:
     from metamap_rl.evaluate import Evaluation
     from metamap_rl.mapper import Mapper
@@ -70,7 +72,7 @@ def print_mapper(mapper: Mapper, folder: Path) -> None:
         "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     }
     for name, text in lines.items():
-        print(f"  {name:<12} {text}")
+        say(f"  {name:<12} {text}")
 
 
 def _tuning_text(tuning: Any) -> str:
@@ -95,7 +97,7 @@ def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
     from metamap_rl.cli.console import print_table
 
     count = len(evaluation.tasks)
-    print(
+    say(
         f"tasks: {count} of {document['split']}, mappers: {document['seeds']}, episodes for each task: "
         f"{evaluation.episodes}\n"
         f"gap closed counts {document['counted_tasks']} of {count} tasks: in the others the expert barely beats the "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from metamap_rl.cli.console import note, print_json, print_table
+from metamap_rl.cli.console import note, print_json, print_table, say
 from metamap_rl.stream.events import Scores
 from metamap_rl.stream.metrics import FORMULAS
 from metamap_rl.stream.run import StreamRun
@@ -33,7 +33,7 @@ def print_run(run: StreamRun, *, as_json: bool, with_stages: bool) -> None:
             print_json(_document(run, status))
             return
         state = "finished" if status.done == status.total else "running" if status.alive else "stopped"
-        print(
+        say(
             f"{run.root}: {run.config.name}, learner {run.config.learner['name']}, {state}, "
             f"stages: {status.done} of {status.total}"
         )
@@ -42,7 +42,7 @@ def print_run(run: StreamRun, *, as_json: bool, with_stages: bool) -> None:
         if run.config.evaluation.reference:
             _print_scores(status)
         else:
-            print("no scores: evaluation.reference is false, so no experts were measured to score against")
+            say("no scores: evaluation.reference is false, so no experts were measured to score against")
         _print_costs(status, run.config.memory_bytes)
         _print_ends(status)
 
@@ -67,7 +67,7 @@ def _print_stages(run: StreamRun) -> None:
         rows = [cells(row, Scores.of(run.record, row.stage), seconds[row.stage]) for row in run.record.stages()]
     words = ("family", "decision", "update")
     print_table(COLUMNS, rows, right=[column for column in COLUMNS if column not in words])
-    print()
+    say()
 
 
 def _print_scores(status: Status) -> None:
@@ -75,30 +75,30 @@ def _print_scores(status: Status) -> None:
     when = "" if status.done == status.total else f", as if the stream ended after stage {status.done}"
     rows = [(name, _number(value), FORMULAS[name]) for name, value in status.metrics.items()]
     print_table(("metric", "value", f"formula{when}"), rows, right=("value",))
-    print()
+    say()
     columns = ("after stage", "AP(i)", *(f"GEN_{steps}(i)" for steps in status.gen))
     curves = [[None, *status.ap], *status.gen.values()]
     stages = _spread(status.done)
     print_table(columns, [(stage, *(_number(curve[stage]) for curve in curves)) for stage in stages], right=columns)
-    print()
+    say()
 
 
 def _print_costs(status: Status, budget: int) -> None:
     """Decisions, steps, memory, time."""
-    print("decisions: " + (", ".join(f"{name} {count}" for name, count in status.decisions.items()) or "none"))
-    print(f"expert steps: {status.expert_steps:,} spent, {status.saved_steps:,} saved")
-    print(f"other environment steps: {status.environment_steps:,}")
-    print(f"memory: {megabytes(status.memory_bytes)} of {megabytes(budget)} MB, {status.memory_items} rollouts")
+    say("decisions: " + (", ".join(f"{name} {count}" for name, count in status.decisions.items()) or "none"))
+    say(f"expert steps: {status.expert_steps:,} spent, {status.saved_steps:,} saved")
+    say(f"other environment steps: {status.environment_steps:,}")
+    say(f"memory: {megabytes(status.memory_bytes)} of {megabytes(budget)} MB, {status.memory_items} rollouts")
     spent = ", ".join(f"{what} {seconds:,.1f} s" for what, seconds in status.seconds.items())
-    print(f"time: {duration(sum(status.seconds.values()))}" + (f" ({spent})" if spent else ""))
+    say(f"time: {duration(sum(status.seconds.values()))}" + (f" ({spent})" if spent else ""))
 
 
 def _print_ends(status: Status) -> None:
     """The last sentences of notes and log."""
     for stage, text in status.notes[-3:]:
-        print(f"note on stage {stage}: {text}")
+        say(f"note on stage {stage}: {text}")
     for when, text in status.log[-3:]:
-        print(f"{when}: {text}")
+        say(f"{when}: {text}")
 
 
 def _spread(last: int, most: int = 8) -> list[int]:

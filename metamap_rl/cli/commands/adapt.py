@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command, OutPath
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     import gymnasium as gym
@@ -36,28 +36,28 @@ class Adapt(Command):
 
     name: ClassVar[str] = "adapt"
 
-    mapper: Annotated[Positional[str], arg(metavar="MAPPER")]
+    mapper: Annotated[Positional[str], Metavar("MAPPER")]
     """Folder of the mapper, or the name of a bundled one."""
 
-    parameters: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
+    parameters: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
     """Task to adapt to; parameters that are left out are at their defaults."""
 
-    env: Annotated[str | None, arg(metavar="GYM_ID")] = None
+    env: Annotated[str | None, Metavar("GYM_ID")] = None
     """Gymnasium environment to adapt to; `module:Id` imports the module first."""
 
-    rollout: Annotated[Path | None, arg(metavar="FILE")] = None
+    rollout: Annotated[Path | None, Metavar("FILE")] = None
     """Rollout (.safetensors) to adapt to."""
 
-    steps: Annotated[int | None, arg(metavar="N")] = None
+    steps: Annotated[int | None, Metavar("N")] = None
     """Transitions to use: 50 of a task or an environment, all of a rollout, unless told otherwise."""
 
-    episodes: Annotated[int, arg(metavar="N")] = 10
+    episodes: Annotated[int, Metavar("N")] = 10
     """Episodes to measure base and generated policy on, where there is a simulator; 0 leaves it out."""
 
-    check: Annotated[bool, arg(help_behavior_hint="")] = True
+    check: bool = True
     """Serve the generated policy even where the mapper's self-check does not trust it; else it is the base policy."""
 
-    rounds: Annotated[int, arg(metavar="N")] = 1
+    rounds: Annotated[int, Metavar("N")] = 1
     """1; or 2 to probe again with the generated policy and map both rollouts together."""
 
     out: OutPath = None
@@ -193,24 +193,24 @@ def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str,
 
 def _print_result(result: dict[str, Any], out: Path | None) -> None:
     """Say what was done, for people."""
-    print(f"mapper     {result['mapper']} ({result['family']})")
+    say(f"mapper     {result['mapper']} ({result['family']})")
     if result["task"] is not None:
         parameters = ", ".join(f"{name}={value:.4g}" for name, value in result["task"]["parameters"].items())
-        print(f"task       {parameters}")
-    print(f"read       {result['steps']} transitions")
+        say(f"task       {parameters}")
+    say(f"read       {result['steps']} transitions")
     if result["read"]:
-        print(f"taken for  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
-    print(f"mapped     in {result['milliseconds']:.1f} ms")
-    print(f"check      {result['sentence']}")
-    print(f"distance   {result['distance']:.2f} weight scales from the base policy")
+        say(f"taken for  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
+    say(f"mapped     in {result['milliseconds']:.1f} ms")
+    say(f"check      {result['sentence']}")
+    say(f"distance   {result['distance']:.2f} weight scales from the base policy")
     if result["returns"] is not None:
         for name, label in (("base", "base"), ("generated", "generated")):
             values = result["returns"][name]
-            print(f"{label:<10} return {sum(values) / len(values):.1f}, mean of {len(values)} episodes")
+            say(f"{label:<10} return {sum(values) / len(values):.1f}, mean of {len(values)} episodes")
     if out is None:
-        print("nothing was written; --out DIR keeps the policy")
+        say("nothing was written; --out DIR keeps the policy")
     else:
-        print(f"written    {out}: policy.safetensors, policy.zip, rollout.safetensors, result.json")
+        say(f"written    {out}: policy.safetensors, policy.zip, rollout.safetensors, result.json")
 
 
 COMMANDS = (Adapt,)

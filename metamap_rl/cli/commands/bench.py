@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_rl.bench.config import Cell
@@ -34,25 +34,25 @@ class RunBench(Command):
     name: ClassVar[str] = "run"
     if_stopped: ClassVar[str] = "finished cells and experts are kept: the same command goes on from there"
 
-    config: Annotated[Positional[str], arg(metavar="BENCH")]
+    config: Annotated[Positional[str], Metavar("BENCH")]
     """A preset as in `metamap bench list`, a YAML file, or the folder of a benchmark, to run what is missing in it."""
 
-    out: Annotated[Path | None, arg(metavar="DIR")] = None
+    out: Annotated[Path | None, Metavar("DIR")] = None
     """Folder of the benchmark; by default that of BENCH, or runs/bench-NAME for a preset or file."""
 
-    set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")] = ()
+    set: Annotated[tuple[str, ...], Metavar("KEY=VALUE")] = ()
     """Other values than the benchmark's, such as seeds=2 'settings={update.updates: 100}'."""
 
-    zoo: Annotated[Path | None, arg(metavar="DIR")] = None
+    zoo: Annotated[Path | None, Metavar("DIR")] = None
     """Another expert cache than the folder's own."""
 
     executor: Literal["local", "ray"] = "local"
     """Where cells and experts run: processes on this machine, or Ray."""
 
-    ray_address: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
     """Address of a Ray cluster that is there; without it Ray starts here."""
 
-    workers: Annotated[int, arg(metavar="N")] = 0
+    workers: Annotated[int, Metavar("N")] = 0
     """Cells at a time; 0 takes all cores."""
 
     seed: int = 0
@@ -94,10 +94,10 @@ class AddLearner(Command):
 
     name: ClassVar[str] = "add"
 
-    directory: Annotated[Positional[Path], arg(metavar="LEARNER")]
+    directory: Annotated[Positional[Path], Metavar("LEARNER")]
     """Folder of the learner."""
 
-    to: Annotated[Path, arg(metavar="DIR")]
+    to: Annotated[Path, Metavar("DIR")]
     """Folder of the benchmark."""
 
     def run(self) -> int:
@@ -109,7 +109,7 @@ class AddLearner(Command):
         if self.json:
             print_json({"learner": label, "bench": self.to})
         else:
-            print(f"{label} passed and is in {self.to}; `metamap bench run {self.to}` runs its cells")
+            say(f"{label} passed and is in {self.to}; `metamap bench run {self.to}` runs its cells")
         return 0
 
 
@@ -122,10 +122,10 @@ class FilmBench(Command):
 
     name: ClassVar[str] = "film"
 
-    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    directory: Annotated[Positional[Path], Metavar("DIR")]
     """Folder of the benchmark."""
 
-    learner: Annotated[str, arg(metavar="NAME")] = "replay"
+    learner: Annotated[str, Metavar("NAME")] = "replay"
     """Which learner, as the benchmark calls it; its first finished cell is taken."""
 
     def run(self) -> int:
@@ -143,7 +143,7 @@ class FilmBench(Command):
             print_json(made)
         else:
             for path in made:
-                print(path)
+                say(path)
         return 0
 
 
@@ -232,7 +232,7 @@ def _print_results(out: Path, results: list[CellResult], *, as_json: bool) -> No
         for group in summary.groups
     ]
     print_table(("stream", "learner", "seeds x orders", *HEADLINE), rows, right=HEADLINE)
-    print(f"\n`metamap report {out} --out report.html` makes a page of it")
+    say(f"\n`metamap report {out} --out report.html` makes a page of it")
 
 
 COMMANDS = (RunBench, AddLearner, FilmBench, ListBenches)

@@ -9,10 +9,9 @@ from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import arg
-
 from metamap_rl.cli.command import Command, OutPath
-from metamap_rl.cli.usage import UsageError
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,37 +41,37 @@ class Demo(Command):
     name: ClassVar[str] = "demo"
     if_stopped: ClassVar[str] = "what was trained is kept, and the same command goes on from there"
 
-    family: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
+    family: Annotated[tuple[str, ...], Metavar("NAME ...")] = ()
     """Which families with a bundled mapper; three of them, if left out."""
 
-    tasks: Annotated[int, arg(metavar="N")] = 3
+    tasks: Annotated[int, Metavar("N")] = 3
     """Unseen tasks of each family, drawn with --seed. With --from-scratch it is --test-in that counts."""
 
     out: OutPath = None
     """Folder for the results, runs/demo if left out."""
 
-    video: Annotated[bool, arg(help_behavior_hint="")] = True
+    video: bool = True
     """Leave out the videos."""
 
     from_scratch: bool = False
     """Train everything here instead of using a bundled mapper; one family, reacher-goal if left out."""
 
-    train: Annotated[int, arg(metavar="N")] = 24
+    train: Annotated[int, Metavar("N")] = 24
     """From scratch: experts that the mapper learns from."""
 
-    validation: Annotated[int, arg(metavar="N")] = 4
+    validation: Annotated[int, Metavar("N")] = 4
     """From scratch: experts that the mapper's checkpoint is chosen on."""
 
-    test_in: Annotated[int, arg(metavar="N")] = 4
+    test_in: Annotated[int, Metavar("N")] = 4
     """From scratch: experts of unseen tasks, shown in the table."""
 
-    base_timesteps: Annotated[int | None, arg(metavar="N")] = None
+    base_timesteps: Annotated[int | None, Metavar("N")] = None
     """From scratch: environment steps that train the base policy; the recipe's, if left out."""
 
-    timesteps: Annotated[int | None, arg(metavar="N")] = None
+    timesteps: Annotated[int | None, Metavar("N")] = None
     """From scratch: environment steps that train each expert; the recipe's, if left out."""
 
-    updates: Annotated[int | None, arg(metavar="N")] = None
+    updates: Annotated[int | None, Metavar("N")] = None
     """From scratch: updates that train the mapper; the usual number, if left out."""
 
     def run(self) -> int:
@@ -201,7 +200,7 @@ def _print_results(results: Sequence[Measured]) -> None:
     from metamap_rl.cli.console import print_table
     from metamap_rl.demo import EPISODES, FILMED, SHOWN
 
-    print(
+    say(
         f"Returns on unseen tasks, means of {EPISODES} episodes from the same starts; the columns with steps are\n"
         "policies generated from that many steps of the task, with no gradient step.\n"
     )
@@ -210,11 +209,11 @@ def _print_results(results: Sequence[Measured]) -> None:
     for measured in results:
         rows = [_cells(row) for row in measured.rows]
         print_table(("task", *numbers), rows, title=measured.subject.family, right=numbers)
-        print()
+        say()
     if any(row.unserved for measured in results for row in measured.rows):
-        print("*: `adapt` serves the base policy there unless told not to check: the self-check is not convinced\n")
+        say("*: `adapt` serves the base policy there unless told not to check: the self-check is not convinced\n")
     if any(row.gap_closed is None for measured in results for row in measured.rows):
-        print("-: the expert barely beats the base policy there, so that a share of the gap means nothing\n")
+        say("-: the expert barely beats the base policy there, so that a share of the gap means nothing\n")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -233,7 +232,7 @@ def _task_name(row: Row) -> str:
 
 def _print_files(folder: Path, files: Sequence[str], seconds: float) -> None:
     """Say where everything is."""
-    print(f"{seconds:.0f} s; in {folder}: {', '.join(files)}")
+    say(f"{seconds:.0f} s; in {folder}: {', '.join(files)}")
 
 
 COMMANDS = (Demo,)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from metamap_rl.cli.command import Command
+from metamap_rl.cli.console import say
 
 if TYPE_CHECKING:
     from metamap_rl.cli.diagnosis import Finding
@@ -49,10 +50,10 @@ def _print_findings(findings: list[Finding]) -> None:
     print_table(("status", "what", "found"), [(finding.status, finding.name, finding.detail) for finding in findings])
     for finding in findings:
         if finding.advice:
-            print(f"\n{finding.status}: {finding.name}: {finding.detail}\n  {finding.advice}")
+            say(f"\n{finding.status}: {finding.name}: {finding.detail}\n  {finding.advice}")
     errors = sum(finding.status == "error" for finding in findings)
     warnings = sum(finding.status == "warning" for finding in findings)
-    print(f"\nerrors: {errors}, warnings: {warnings}; {'something essential is broken' if errors else 'ready to work'}")
+    say(f"\nerrors: {errors}, warnings: {warnings}; {'something essential is broken' if errors else 'ready to work'}")
 
 
 COMMANDS = (Doctor,)

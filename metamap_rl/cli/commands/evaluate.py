@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_rl.protocol import ProtocolConfig
@@ -29,34 +29,34 @@ class Evaluate(Command):
     name: ClassVar[str] = "evaluate"
     if_stopped: ClassVar[str] = "finished cells are kept, the same command goes on from there"
 
-    config: Annotated[Positional[Path | None], arg(metavar="CONFIG")] = None
+    config: Annotated[Positional[Path | None], Metavar("CONFIG")] = None
     """A YAML file, as in scripts/protocol; without one everything is at its default and --families says of what."""
 
-    zoo: Annotated[Path, arg(metavar="ROOT")]
+    zoo: Annotated[Path, Metavar("ROOT")]
     """Folder with a zoo for each family, by its name; or one zoo."""
 
-    out: Annotated[Path, arg(metavar="RUN")]
+    out: Annotated[Path, Metavar("RUN")]
     """The run's directory."""
 
-    families: Annotated[tuple[str, ...], arg(metavar="NAME")] = ()
+    families: Annotated[tuple[str, ...], Metavar("NAME")] = ()
     """Families, in place of the config's."""
 
-    methods: Annotated[tuple[str, ...], arg(metavar="NAME")] = ()
+    methods: Annotated[tuple[str, ...], Metavar("NAME")] = ()
     """Methods, in place of the config's."""
 
-    seeds: Annotated[int | None, arg(metavar="N")] = None
+    seeds: Annotated[int | None, Metavar("N")] = None
     """Times that whatever is learned is learned anew, in place of the config's."""
 
     seed: int = 0
     """First of these seeds."""
 
-    workers: Annotated[int, arg(metavar="N")] = 0
+    workers: Annotated[int, Metavar("N")] = 0
     """Cells at a time; 0 takes all cores."""
 
     executor: Literal["local", "ray"] = "local"
     """Where cells run: processes on this machine, or Ray."""
 
-    ray_address: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
     """Address of a Ray cluster that is there; without it Ray starts here."""
 
     def run(self) -> int:
@@ -81,8 +81,8 @@ class Evaluate(Command):
         if self.json:
             print_json(summary)
         else:
-            print(text, end="")
-            print(f"\nnumbers, tables and figures are in {self.out}")
+            say(text, end="")
+            say(f"\nnumbers, tables and figures are in {self.out}")
         return 0
 
     def _config(self) -> ProtocolConfig:

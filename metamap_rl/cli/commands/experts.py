@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command, FamilyName
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_agents.executors import Executor
@@ -38,34 +38,34 @@ class TrainExperts(Command):
     family: FamilyName
     """Name of the family, as in `metamap families list`."""
 
-    out: Annotated[Path, arg(metavar="ZOO")]
+    out: Annotated[Path, Metavar("ZOO")]
     """Folder of the zoo."""
 
-    train: Annotated[int, arg(metavar="N")] = 40
+    train: Annotated[int, Metavar("N")] = 40
     """Tasks that a mapper will learn from."""
 
-    validation: Annotated[int, arg(metavar="N")] = 8
+    validation: Annotated[int, Metavar("N")] = 8
     """Tasks that its checkpoint will be chosen on."""
 
-    test_in: Annotated[int, arg(metavar="N")] = 16
+    test_in: Annotated[int, Metavar("N")] = 16
     """Tasks inside the training range that it will be measured on."""
 
-    test_out: Annotated[int, arg(metavar="N")] = 0
+    test_out: Annotated[int, Metavar("N")] = 0
     """Tasks outside the training range that it will be measured on."""
 
-    workers: Annotated[int, arg(metavar="N")] = 0
+    workers: Annotated[int, Metavar("N")] = 0
     """Experts that are trained at a time; 0 takes all cores."""
 
     executor: Literal["local", "ray"] = "local"
     """Where experts are trained: processes of this machine, or Ray."""
 
-    ray_address: Annotated[str | None, arg(metavar="HOST:PORT")] = None
+    ray_address: Annotated[str | None, Metavar("HOST:PORT")] = None
     """Ray cluster to use ("auto" finds one on this machine); without it a Ray of this machine's own is started."""
 
-    base_timesteps: Annotated[int | None, arg(metavar="N")] = None
+    base_timesteps: Annotated[int | None, Metavar("N")] = None
     """Environment steps for the base policy, and for a parent policy, instead of the recipe's."""
 
-    timesteps: Annotated[int | None, arg(metavar="N")] = None
+    timesteps: Annotated[int | None, Metavar("N")] = None
     """Environment steps of PPO for each expert, instead of the recipe's."""
 
     start: Literal["base", "parent", "nearest"] | None = None
@@ -118,7 +118,7 @@ class ListExperts(Command):
 
     name: ClassVar[str] = "list"
 
-    zoo: Annotated[Positional[Path], arg(metavar="ZOO")]
+    zoo: Annotated[Positional[Path], Metavar("ZOO")]
     """Folder of the zoo."""
 
     split: Literal["train", "validation", "test-in", "test-out"] | None = None
@@ -139,9 +139,9 @@ class ListExperts(Command):
             document = {"family": zoo.family.name, "seed": zoo.seed, "has_base": zoo.has_base}
             print_json({**document, "experts": [_row(expert) for expert in experts]})
             return 0
-        print(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}, experts: {len(experts)}")
+        say(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}, experts: {len(experts)}")
         if not zoo.has_base:
-            print("its base policy is not trained yet")
+            say("its base policy is not trained yet")
         rows = [
             (
                 expert.task.id,
@@ -255,7 +255,7 @@ def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
     if as_json:
         print_json({"zoo": zoo.root, "family": zoo.family.name, "seed": zoo.seed, "splits": means})
         return
-    print(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}")
+    say(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}")
     rows = [
         (split, mean["experts"], f"{mean['base_return']:.1f}", f"{mean['expert_return']:.1f}", mean["better"])
         for split, mean in means.items()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from tyro.conf import arg
-
 from metamap_rl.cli.command import Command, FamilyName
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar
 
 if TYPE_CHECKING:
     from metamap_envs.family import Family
@@ -59,7 +59,7 @@ class ShowFamily(Command):
     family: FamilyName
     """Name of the family, as in `metamap families list`."""
 
-    sample: Annotated[int, arg(metavar="N")] = 0
+    sample: Annotated[int, Metavar("N")] = 0
     """Also draw this many tasks of `--split` with `--seed`."""
 
     split: Literal["train", "validation", "test-in", "test-out"] = "train"
@@ -123,21 +123,21 @@ def _print_family(family: Family, tasks: list[Task]) -> None:
     """Print sizes, parameters and tasks for people."""
     from metamap_rl.cli.console import print_table
 
-    print(f"{family.name}: {family.description}\n")
-    print(f"  Gymnasium id   metamap_envs:{family.gym_id}")
+    say(f"{family.name}: {family.description}\n")
+    say(f"  Gymnasium id   metamap_envs:{family.gym_id}")
     steps = f", {family.frame_skip} MuJoCo steps per step" if family.frame_skip else ""
-    print(f"  physics of     {family.base_id}{steps}")
-    print(f"  observation    {family.observation_size} numbers; the parameters are hidden, never among them")
-    print(f"  action         {family.action_size} numbers")
-    print(f"  horizon        {family.horizon} steps")
-    print(f"  combinations   {_combinations(family)}\n")
+    say(f"  physics of     {family.base_id}{steps}")
+    say(f"  observation    {family.observation_size} numbers; the parameters are hidden, never among them")
+    say(f"  action         {family.action_size} numbers")
+    say(f"  horizon        {family.horizon} steps")
+    say(f"  combinations   {_combinations(family)}\n")
     print_table(
         ("parameter", "unit", "default", "train, validation, test-in", "test-out", "accepted", "description"),
         [_parameter_row(parameter) for parameter in family.space.parameters],
         right=("default",),
     )
     if tasks:
-        print()
+        say()
         rows = [(task.id, task.split, task.describe()) for task in tasks]
         print_table(("task", "split", "parameters"), rows)
 

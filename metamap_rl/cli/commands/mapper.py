@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command, OutPath
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_agents.zoo import Zoo
@@ -36,31 +36,31 @@ class TrainMapper(Command):
     name: ClassVar[str] = "train"
     if_stopped: ClassVar[str] = "the last checkpoint is kept if one was due, the same command goes on from it"
 
-    zoo: Annotated[Positional[Path], arg(metavar="ZOO")]
+    zoo: Annotated[Positional[Path], Metavar("ZOO")]
     """Folder of the zoo, with experts of training and validation tasks."""
 
-    out: Annotated[Path, arg(metavar="DIR")]
+    out: Annotated[Path, Metavar("DIR")]
     """Folder for the mapper."""
 
     loss: str = "both"
     """What is minimised: behaviour, weights or both."""
 
-    updates: Annotated[int, arg(metavar="N")] = 4000
+    updates: Annotated[int, Metavar("N")] = 4000
     """Updates of the mapper."""
 
-    batch_tasks: Annotated[int, arg(metavar="N")] = 16
+    batch_tasks: Annotated[int, Metavar("N")] = 16
     """Tasks in a batch."""
 
-    learning_rate: Annotated[float, arg(metavar="RATE")] = 1e-3
+    learning_rate: Annotated[float, Metavar("RATE")] = 1e-3
     """Highest learning rate."""
 
-    checkpoint_every: Annotated[int, arg(metavar="N")] = 500
+    checkpoint_every: Annotated[int, Metavar("N")] = 500
     """Updates between checkpoints."""
 
     probe: str = "base-policy"
     """How D is collected: base-policy, excitation, sinusoid, mixed, seeking or tour."""
 
-    probe_settings: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
+    probe_settings: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
     """Settings of the probe, such as noise=0.2."""
 
     guide: str = ""
@@ -74,33 +74,33 @@ class TrainMapper(Command):
     hypernetwork: str = "modulation"
     """Network that writes the weights."""
 
-    survey_tasks: Annotated[int, arg(metavar="N")] = 2048
+    survey_tasks: Annotated[int, Metavar("N")] = 2048
     """Tasks without experts that the encoder learns to tell apart; 0 leaves that out."""
 
-    survey_coefficient: Annotated[float, arg(metavar="SHARE")] = 1.0
+    survey_coefficient: Annotated[float, Metavar("SHARE")] = 1.0
     """Share in the loss of telling their parameters; with 0 only an auxiliary loss learns from them."""
 
-    context_size: Annotated[int, arg(metavar="N")] = 32
+    context_size: Annotated[int, Metavar("N")] = 32
     """Size of what lies between the two."""
 
     bottleneck: bool = False
     """Let the second see nothing but the parameters that the first reads: for a few experts. Needs survey tasks."""
 
-    rounds: Annotated[int, arg(metavar="N")] = 0
+    rounds: Annotated[int, Metavar("N")] = 0
     """How often states of the generated policies are added to what the mapper learns from (DAgger)."""
 
     auxiliary: str | None = None
     """What z is to be good for besides: dynamics, to predict transitions."""
 
-    auxiliary_coefficient: Annotated[float, arg(metavar="SHARE")] = 0.3
+    auxiliary_coefficient: Annotated[float, Metavar("SHARE")] = 0.3
     """Share of that in the loss."""
 
-    members: Annotated[int, arg(metavar="N")] = 1
+    members: Annotated[int, Metavar("N")] = 1
     """Mappers with seeds that count on from --seed; more than one make an ensemble."""
 
     aligned: bool = False
     """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
-    calibration_tasks: Annotated[int, arg(metavar="N")] = 256
+    calibration_tasks: Annotated[int, Metavar("N")] = 256
     """Tasks, without experts, that the self-check is calibrated on; 0 leaves the mapper without one."""
 
     def run(self) -> int:
@@ -165,7 +165,7 @@ class TrainMapper(Command):
                 {"folder": self.out, "members": [mapper_document(mapper, self.out / name) for mapper, name in members]}
             )
         else:
-            print(f"ensemble of {self.members} mappers in {self.out}, the first of which:")
+            say(f"ensemble of {self.members} mappers in {self.out}, the first of which:")
             print_mapper(ensemble.members[0], self.out / names[0])
         return 0
 
@@ -210,28 +210,28 @@ class TuneMapper(Command):
     name: ClassVar[str] = "tune"
     if_stopped: ClassVar[str] = "the last checkpoint is kept if one was due, the same command goes on from it"
 
-    mapper: Annotated[Positional[str], arg(metavar="MAPPER")]
+    mapper: Annotated[Positional[str], Metavar("MAPPER")]
     """Folder of a mapper, or the name of a bundled one."""
 
-    out: Annotated[Path, arg(metavar="DIR")]
+    out: Annotated[Path, Metavar("DIR")]
     """Folder for the tuned mapper."""
 
-    iterations: Annotated[int, arg(metavar="N")] = 150
+    iterations: Annotated[int, Metavar("N")] = 150
     """Rounds of acting and learning."""
 
-    tasks: Annotated[int, arg(metavar="N")] = 64
+    tasks: Annotated[int, Metavar("N")] = 64
     """Tasks in each round."""
 
-    noise: Annotated[float, arg(metavar="STD")] = 0.2
+    noise: Annotated[float, Metavar("STD")] = 0.2
     """Standard deviation of the actions around those of the generated policies."""
 
-    learning_rate: Annotated[float, arg(metavar="RATE")] = 1e-5
+    learning_rate: Annotated[float, Metavar("RATE")] = 1e-5
     """First learning rate; it falls to 0."""
 
-    checkpoint_every: Annotated[int, arg(metavar="N")] = 10
+    checkpoint_every: Annotated[int, Metavar("N")] = 10
     """Rounds between checkpoints."""
 
-    calibration_tasks: Annotated[int, arg(metavar="N")] = 256
+    calibration_tasks: Annotated[int, Metavar("N")] = 256
     """Tasks that the self-check is calibrated on anew; 0 leaves the mapper without one."""
 
     def run(self) -> int:
@@ -288,22 +288,22 @@ class EvaluateMapper(Command):
 
     name: ClassVar[str] = "evaluate"
 
-    mappers: Annotated[Positional[tuple[str, ...]], arg(metavar="DIR [DIR ...]")]
+    mappers: Annotated[Positional[tuple[str, ...]], Metavar("DIR [DIR ...]")]
     """Folders of mappers, or names of bundled ones."""
 
-    zoo: Annotated[Path, arg(metavar="ZOO")]
+    zoo: Annotated[Path, Metavar("ZOO")]
     """Zoo with experts of the tasks to measure on; its training experts are among the controls."""
 
     split: Literal["train", "validation", "test-in", "test-out"] = "test-in"
     """Tasks to measure on."""
 
-    episodes: Annotated[int, arg(metavar="N")] = 10
+    episodes: Annotated[int, Metavar("N")] = 10
     """Episodes for each task and method."""
 
-    steps: Annotated[tuple[int, ...], arg(metavar="N")] = (0, 5, 10, 20, 50, 100, 200)
+    steps: Annotated[tuple[int, ...], Metavar("N")] = (0, 5, 10, 20, 50, 100, 200)
     """Transitions of D to measure at."""
 
-    controls: Annotated[bool, arg(help_behavior_hint="")] = True
+    controls: bool = True
     """Leave out the controls: D of another task, the mean of the training experts and the nearest one."""
 
     out: OutPath = None
@@ -337,7 +337,7 @@ class EvaluateMapper(Command):
         else:
             print_evaluation(evaluation, document)
             if self.out is not None:
-                print(f"\nall returns are in {self.out}")
+                say(f"\nall returns are in {self.out}")
         return 0
 
     def _measure(self, mappers: list[Mapper]) -> Evaluation:
@@ -381,7 +381,7 @@ class ShowMapper(Command):
 
     name: ClassVar[str] = "show"
 
-    mapper: Annotated[Positional[str], arg(metavar="DIR")]
+    mapper: Annotated[Positional[str], Metavar("DIR")]
     """Folder of the mapper, or the name of a bundled one."""
 
     def run(self) -> int:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command, OutPath
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 __all__ = ["COMMANDS", "ORDER", "MakeReport"]
 
@@ -21,10 +21,10 @@ class MakeReport(Command):
 
     name: ClassVar[str] = "report"
 
-    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR")]
+    directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")]
     """Folders of benchmarks, of cells or of streams' runs."""
 
-    out: Annotated[Path, arg(metavar="FILE")] = Path("report.html")
+    out: Annotated[Path, Metavar("FILE")] = Path("report.html")
     """The page."""
 
     files: OutPath = None
@@ -79,9 +79,9 @@ class MakeReport(Command):
         if self.json:
             print_json({"out": self.out, "bytes": size, "cells": len(cells), "files": written})
         else:
-            print(f"{self.out}: {len(cells)} cells, {size / 1e6:.1f} MB")
+            say(f"{self.out}: {len(cells)} cells, {size / 1e6:.1f} MB")
             if written:
-                print(f"{self.files}: {len(written)} tables and figures")
+                say(f"{self.files}: {len(written)} tables and figures")
         return 0
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_rl.bench.summary import Estimate
@@ -24,7 +24,7 @@ class ListRuns(Command):
 
     name: ClassVar[str] = "list"
 
-    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR")] = (Path("runs"),)
+    directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")] = (Path("runs"),)
     """Where to look."""
 
     def run(self) -> int:
@@ -37,7 +37,7 @@ class ListRuns(Command):
             print_json(found)
             return 0
         if not found:
-            print(f"no cells of benchmarks and no runs of streams below {', '.join(map(str, self.directories))}")
+            say(f"no cells of benchmarks and no runs of streams below {', '.join(map(str, self.directories))}")
             return 0
         rows = [
             (
@@ -60,7 +60,7 @@ class ShowRun(Command):
 
     name: ClassVar[str] = "show"
 
-    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    directory: Annotated[Positional[Path], Metavar("DIR")]
     """Folder of a cell or of a stream's run."""
 
     def run(self) -> int:
@@ -77,17 +77,15 @@ class ShowRun(Command):
         if self.json:
             print_json({"metrics": metrics, "cell": cell})
             return 0
-        print(
-            f"{self.directory}: learner {cell.learner} on stream {cell.stream}, order {cell.order}, seed {cell.seed}\n"
-        )
+        say(f"{self.directory}: learner {cell.learner} on stream {cell.stream}, order {cell.order}, seed {cell.seed}\n")
         rows = [
             (name, "-" if (value := metrics.get(name)) is None else number(name, value), FORMULAS[name])
             for name in METRIC_NAMES
         ]
         print_table(("metric", "value", "formula"), rows, right=("value",))
         for heading, found in (("environments", cell.environments), ("versions", cell.versions)):
-            print(f"\n{heading}: " + ", ".join(f"{key} {value}" for key, value in found.items()))
-        print("\n" + yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True, width=100), end="")
+            say(f"\n{heading}: " + ", ".join(f"{key} {value}" for key, value in found.items()))
+        say("\n" + yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True, width=100), end="")
         return 0
 
 
@@ -101,7 +99,7 @@ class CompareRuns(Command):
 
     name: ClassVar[str] = "compare"
 
-    directories: Annotated[Positional[tuple[Path, ...]], arg(metavar="DIR")]
+    directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")]
     """Two or more folders of cells, of streams' runs, or of several of them."""
 
     across_versions: bool = False

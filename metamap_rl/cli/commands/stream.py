@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from tyro.conf import Positional, arg
-
 from metamap_rl.cli.command import Command
+from metamap_rl.cli.console import say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_agents.executors import LocalExecutor, RayExecutor
@@ -37,10 +37,10 @@ class _Running(Command):
     executor: Literal["local", "ray"] = "local"
     """Where experts are trained: processes on this machine, or Ray."""
 
-    ray_address: Annotated[str | None, arg(metavar="ADDRESS")] = None
+    ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
     """Address of a Ray cluster that is there, such as `auto` or ray://host:10001; without it Ray starts here."""
 
-    workers: Annotated[int, arg(metavar="N")] = 0
+    workers: Annotated[int, Metavar("N")] = 0
     """Processes that train experts; 0 takes all cores."""
 
     def _executor(self) -> LocalExecutor | RayExecutor:
@@ -59,19 +59,19 @@ class RunStream(_Running):
 
     name: ClassVar[str] = "run"
 
-    config: Annotated[Positional[str], arg(metavar="CONFIG")]
+    config: Annotated[Positional[str], Metavar("CONFIG")]
     """A YAML file, or the name of a preset as in `metamap stream list`."""
 
-    out: Annotated[Path, arg(metavar="DIR")]
+    out: Annotated[Path, Metavar("DIR")]
     """Directory of the run, which must not hold anything yet."""
 
-    learner: Annotated[str | None, arg(metavar="NAME")] = None
+    learner: Annotated[str | None, Metavar("NAME")] = None
     """Another learner than the config's, with its own settings at their defaults."""
 
-    set: Annotated[tuple[str, ...], arg(metavar="KEY=VALUE")] = ()
+    set: Annotated[tuple[str, ...], Metavar("KEY=VALUE")] = ()
     """Other values than the config's, such as update.updates=100 boundaries=hidden."""
 
-    zoo: Annotated[Path | None, arg(metavar="DIR")] = None
+    zoo: Annotated[Path | None, Metavar("DIR")] = None
     """Expert cache, shared by all runs that name it; by default a folder in the run's directory."""
 
     seed: int = 0
@@ -101,7 +101,7 @@ class ShowStatus(Command):
 
     name: ClassVar[str] = "status"
 
-    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    directory: Annotated[Positional[Path], Metavar("DIR")]
     """Directory of the run."""
 
     def run(self) -> int:
@@ -122,7 +122,7 @@ class ResumeStream(_Running):
 
     name: ClassVar[str] = "resume"
 
-    directory: Annotated[Positional[Path], arg(metavar="DIR")]
+    directory: Annotated[Positional[Path], Metavar("DIR")]
     """Directory of the run."""
 
     seed: int = 0
@@ -154,7 +154,7 @@ class ListStreams(Command):
             return 0
         for title, texts in choices.items():
             print_table((title, "what it is"), list(texts.items()))
-            print()
+            say()
         return 0
 
 
