@@ -40,8 +40,6 @@ def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
         {"MUJOCO_GL": "osmesa"},
         {"MUJOCO_GL": "nonsense"},
         {"MUJOCO_GL": "egl", "PYOPENGL_PLATFORM": "nonsense"},
-        {"MUJOCO_GL": "wgl"},
-        {"MUJOCO_GL": "off"},
         {},
     ],
     ids=str,
@@ -61,7 +59,6 @@ def test_whatever_draws_the_simulator_works_and_the_environment_is_left_alone(en
 @pytest.mark.parametrize(
     ("environment", "expected"),
     [
-        ({"MUJOCO_GL": "nonsense"}, "MUJOCO_GL: unknown back end 'nonsense'"),
         ({"MUJOCO_GL": "elg"}, "did you mean 'egl'?"),
         ({"MUJOCO_GL": "off"}, "MUJOCO_GL=off switches drawing off"),
         ({"MUJOCO_GL": "glfw"}, "MUJOCO_GL=glfw does not draw here"),
@@ -80,7 +77,7 @@ def test_where_nothing_draws_one_sentence_says_what_to_set(environment: dict[str
 
 
 @needs_egl
-@pytest.mark.parametrize("environment", [{}, {"MUJOCO_GL": ""}, {"DISPLAY": ":987"}, {"MUJOCO_GL": "EGL"}], ids=str)
+@pytest.mark.parametrize("environment", [{}, {"MUJOCO_GL": "", "DISPLAY": ":987"}, {"MUJOCO_GL": "EGL"}], ids=str)
 def test_without_a_display_a_picture_is_drawn_by_egl(environment: dict[str, str]) -> None:
     if python(RENDER.format(mode="rgb_array"), MUJOCO_GL="egl").stdout != "(480, 480, 3)\n":
         pytest.skip("EGL is installed and does not draw here")
