@@ -23,7 +23,7 @@ from metamap_agents.storage import library_versions, read_json, write_json
 from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.settings import Number, Settings, Whole, parse, read_document
+from metamap_envs.settings import Number, Seed, Settings, Whole, parse, read_document
 from metamap_rl.checkpoint import digest
 from metamap_rl.dataset import Pairs
 from metamap_rl.evaluate import evaluate_mappers
@@ -62,7 +62,7 @@ class Cell(Settings):
     """Width of the hypernetwork's hidden layers."""
     bottleneck: bool = False
     """Whether the hypernetwork sees of z only the task's coordinates; needs a survey."""
-    seed: Annotated[Whole, Field(ge=0)] = 0
+    seed: Seed = 0
 
     @property
     def name(self) -> str:

@@ -22,6 +22,7 @@ from metamap_agents.storage import check_arrays, load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, parse
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
@@ -191,8 +192,10 @@ def adapt(
 
     Raises:
         MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
-            steps than it has, NaN, other rounds than 1 or 2, or a second round without an environment.
+            steps than it has, NaN, a seed that is none, other rounds than 1 or 2, or a second round without an
+            environment.
     """
+    seed = read_seed(seed)
     if isinstance(mapper, str | Path):
         mapper, _ = find_mapper(mapper)
     given: object = source
@@ -201,7 +204,6 @@ def adapt(
         raise MetaMapError(f"adapt: expected a Rollout or one Gymnasium environment, as of gym.make(), got {found}")
     if steps is not None:
         steps = _whole("steps", steps)
-    seed = _whole("seed", seed)
     if isinstance(source, Rollout):
         check_rounds(rounds, has_environment=False)
         return _mapped(mapper, source if steps is None else source.head(steps), check=check)
@@ -272,6 +274,7 @@ def again(
     Returns:
         The policy and all transitions; those of the first round if that one fell back or had no transitions.
     """
+    seed = read_seed(seed)
     if policy.adaptation.fallback or not len(rollout):
         return policy, rollout
     own = replace(mapper.base, phi=policy.phi)

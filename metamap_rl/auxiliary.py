@@ -14,6 +14,7 @@ from torch.nn.functional import mse_loss
 
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_rl.registry import Registry
 
 __all__ = ["AUXILIARIES", "Auxiliary", "AuxiliaryFactory", "Dynamics", "new_auxiliary"]
@@ -86,6 +87,7 @@ def new_auxiliary(
     name: str, *, feature_size: int, context_size: int, spec: PolicySpec, hidden: int, seed: int
 ) -> nn.Module:
     """Build an auxiliary loss by name; torch's global generator is left as it was."""
+    seed = read_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AUXILIARIES.get(name)(feature_size, context_size, spec, hidden)

@@ -20,6 +20,7 @@ from torch.nn import functional
 from metamap_agents.evaluation import evaluate_policies
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import Transitions, collect, probe_from_json
@@ -70,6 +71,7 @@ class CalibrationConfig:
     """Of tasks, probes and the network."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "calibration: seed"))
         check_lengths(self.lengths)
         for name, least in (("usual_tasks", 4), ("return_tasks", 2), ("episodes", 2), ("hidden", 1), ("updates", 1)):
             if getattr(self, name) < least:

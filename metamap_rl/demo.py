@@ -18,6 +18,7 @@ from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_rl.adaptation import AdaptedPolicy, adapt
 from metamap_rl.demo_folder import FORMAT, RESULTS, Settings
 from metamap_rl.drawing import Renderer
@@ -129,6 +130,7 @@ def bundled_subjects(families: Sequence[str], tasks: int, seed: int) -> list[Sub
     Raises:
         MetaMapError: an unknown family, one without a bundled mapper, or fewer tasks than asked for.
     """
+    seed = read_seed(seed)
     bundled = bundled_families()
     for name in families:
         if get_family(name).name not in bundled:

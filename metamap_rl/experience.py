@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policies import BatchedPolicy
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
@@ -60,6 +61,7 @@ class TaskCritic(nn.Module):
     unit: Tensor
 
     def __init__(self, observation_size: int, coordinates: Tensor, *, hidden: int, seed: int) -> None:
+        seed = read_seed(seed)
         super().__init__()
         self.register_buffer("mean", coordinates.mean(dim=0))
         self.register_buffer("std", coordinates.std(dim=0, correction=0).clamp(min=1e-6))

@@ -32,6 +32,7 @@ from metamap_agents.storage import (
     write_json,
 )
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, Number, Settings, Whole, parse
 from metamap_rl.dataset import draw_rows, draw_windows, usable_lengths
 from metamap_rl.encoders.pooling import PoolingEncoder
@@ -77,9 +78,9 @@ class GuideConfig:
     """Seed of the first member; the others count on."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "guide config: seed"))
         least = {
             "updates": 0,
-            "seed": 0,
             **dict.fromkeys(("members", "batch_tasks", "rows", "context_size", "hidden"), 1),
         }
         for name, bound in least.items():

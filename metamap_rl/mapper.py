@@ -19,6 +19,7 @@ from metamap_agents.storage import check_arrays, claim_output
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, Whole, parse
 from metamap_rl import artifact
 from metamap_rl.dataset import transition_features
@@ -112,6 +113,7 @@ class Mapper(nn.Module):
         coordinates: Sequence[str] = (),
         seed: int = 0,
     ) -> None:
+        seed = read_seed(seed)
         super().__init__()
         if config.bottleneck and not coordinates:
             raise MetaMapError(

@@ -16,6 +16,7 @@ from metamap_agents.policies import BatchedPolicy
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.alignment import align
 from metamap_rl.dataset import Pairs
@@ -62,6 +63,7 @@ def build_pairs(
     Raises:
         MetaMapError: there are no experts.
     """
+    seed = read_seed(seed)
     if not experts:
         raise MetaMapError(f"{zoo.root} has no experts of the split asked for; `metamap experts train` makes them")
     base, tasks = zoo.base, [expert.task for expert in experts]
@@ -114,6 +116,7 @@ def expert_behaviour(
     Returns:
         Raw observations [T, S, O] and unclipped mean actions [T, S, A].
     """
+    seed = read_seed(seed)
     episodes = evaluate_policies(
         tasks,
         base.spec,
@@ -141,6 +144,7 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
         seed: of lengths, draws and episodes.
         num_threads: threads of the simulator; 0 takes all cores.
     """
+    seed = read_seed(seed)
     features = pairs.examples(base).features
     tasks, rollouts, steps = features.shape[:3]
 
@@ -197,6 +201,7 @@ def build_survey(
         seed: of tasks and probe.
         num_threads: threads of the simulator; 0 takes all cores.
     """
+    seed = read_seed(seed)
     tasks = zoo.family.sample("train", count, np.random.default_rng([seed, _SURVEY_SEED]))
     parts = [
         collect(

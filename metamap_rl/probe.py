@@ -20,6 +20,7 @@ from metamap_agents.storage import arrays_to_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Family, get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_envs.spaces import action_space
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
@@ -169,6 +170,7 @@ def collect(
     Raises:
         MetaMapError: no tasks, or fewer than one step or repeat.
     """
+    seed = read_seed(seed)
     if steps < 1 or repeats < 1:
         raise MetaMapError(f"a probe needs at least 1 step and 1 repeat, got {steps} and {repeats}")
     envs = FamilyVectorEnv(
@@ -268,6 +270,7 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
     Raises:
         MetaMapError: a negative number of steps, observations or actions of another size or range, or NaN.
     """
+    seed = read_seed(seed)
     if steps < 0:
         raise MetaMapError(f"a probe of an environment takes 0 or more steps, got {steps}")
     spec = base.spec

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import Transitions, collect, probe_from_json
 
@@ -18,6 +19,7 @@ _SECOND_SEED = 500_000_000
 
 def second_seed(seed: int) -> int:
     """Seed of the second round's probe: neither its noise nor its start are those of the first."""
+    seed = read_seed(seed)
     return (seed + _SECOND_SEED) % 2**31
 
 
@@ -53,6 +55,7 @@ def collect_again(
     Returns:
         One rollout [T, 1, n] of each task.
     """
+    seed = read_seed(seed)
     probe = probe_from_json(mapper.probe)
     parts = [
         collect(

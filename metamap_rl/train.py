@@ -20,6 +20,7 @@ from torch.nn.functional import mse_loss
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_rl import checkpoint as checkpoints
 from metamap_rl.auxiliary import AUXILIARIES, new_auxiliary
 from metamap_rl.checkpoint import TrainState, digest
@@ -99,11 +100,12 @@ class TrainConfig:
     """Seed of the initial mapper and of every batch."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "train config: seed"))
         LOSSES.get(self.loss)
         if self.auxiliary is not None:
             AUXILIARIES.get(self.auxiliary)
         least: dict[str, float] = {
-            **dict.fromkeys(("steps", "warmup", "weight_decay", "rounds", "seed"), 0),
+            **dict.fromkeys(("steps", "warmup", "weight_decay", "rounds"), 0),
             **dict.fromkeys(("weights_coefficient", "survey_coefficient", "auxiliary_coefficient"), 0),
             **dict.fromkeys(
                 ("batch_tasks", "states_per_task", "survey_batch", "validation_every", "checkpoint_every"), 1

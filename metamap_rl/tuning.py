@@ -27,6 +27,7 @@ from metamap_agents.recipes import load_recipe
 from metamap_agents.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl import checkpoint as checkpoints
 from metamap_rl.checkpoint import TrainState, digest
@@ -101,10 +102,11 @@ class TuningConfig:
     """Of everything that is drawn."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "tuning config: seed"))
         least = {
             **dict.fromkeys(("tasks", "batch_tasks", "episodes", "longest", "epochs", "critic_hidden"), 1),
             **dict.fromkeys(("validation_every", "validation_tasks", "checkpoint_every"), 1),
-            **dict.fromkeys(("iterations", "critic_only", "reading_coefficient", "seed"), 0),
+            **dict.fromkeys(("iterations", "critic_only", "reading_coefficient"), 0),
         }
         for name, bound in least.items():
             if not getattr(self, name) >= bound:

@@ -19,6 +19,7 @@ from metamap_agents.evaluation import EVALUATION_SEED
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.drawing import Drawer, Picture, Renderer, make_drawer
 
@@ -87,6 +88,7 @@ class Video:
 
 def record_film(task: Task, policy: Predictor, *, seed: int) -> Film:
     """Run one episode of the family's horizon, from the start that a reset with ``seed`` gives."""
+    seed = read_seed(seed)
     env = FamilyEnv(task.family, task=task)
     observation, _ = env.reset(seed=seed)
     positions, returns = [env.data.qpos.copy()], [0.0]
@@ -127,6 +129,7 @@ def compare(
     Raises:
         MetaMapError: another suffix, a negative number of episodes, no ffmpeg, or the file cannot be written.
     """
+    seed = read_seed(seed)
     path = Path(path)
     if path.suffix != ".mp4":
         raise MetaMapError(f"{path}: expected a name that ends in .mp4")

@@ -15,6 +15,7 @@ from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.calibration import CalibrationConfig, calibrate
 from metamap_rl.dataset import Pairs
@@ -125,6 +126,7 @@ def fill_zoo(
         MetaMapError: unknown family or setting, a folder that holds something else, or experts in it that were trained
             with other settings.
     """
+    seed = read_seed(seed)
     zoo = Zoo.create(root, family, seed)
     check_settings(zoo, base_overrides=base_overrides, expert_overrides=expert_overrides)
     recipe = load_recipe(zoo.family.name, "expert", **(expert_overrides or {}))

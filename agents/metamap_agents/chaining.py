@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from metamap_agents.parent import coordinate_scales
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Split
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
 __all__ = ["Link", "chain"]
@@ -50,6 +51,7 @@ def chain(tasks: Sequence[Task], finished: Collection[Task], seed: int) -> list[
         finished: tasks whose experts are there.
         seed: of the training tasks over which coordinates are standardised.
     """
+    seed = read_seed(seed)
     if not tasks:
         return []
     distance = _Distance(tasks[0].family, seed)

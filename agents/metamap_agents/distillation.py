@@ -24,6 +24,7 @@ from metamap_agents.functional import forward
 from metamap_agents.policies import BatchedPolicy
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
@@ -96,6 +97,7 @@ def distil(
     Raises:
         MetaMapError: actions of another shape or that are not finite, or a student that diverged.
     """
+    seed = read_seed(seed)
     weights = torch.tensor(base.phi if start is None else start, requires_grad=True)
     optimizer = torch.optim.Adam([weights], lr=settings.learning_rate)
     generator = np.random.default_rng(seed)

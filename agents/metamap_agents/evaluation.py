@@ -15,6 +15,7 @@ from metamap_agents.policies import BatchedPolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
@@ -86,6 +87,7 @@ def run_episodes(
     Raises:
         MetaMapError: no tasks, or ``episodes`` below 1.
     """
+    seed = read_seed(seed)
     if episodes < 1:
         raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
     envs = FamilyVectorEnv(
@@ -139,6 +141,7 @@ def evaluate_policies(
     Raises:
         MetaMapError: no tasks, ``episodes`` below 1, or weights of another shape.
     """
+    seed = read_seed(seed)
     weights = np.asarray(phis, dtype=np.float32)
     if weights.ndim == 1:
         weights = np.tile(weights, (len(tasks), 1))
@@ -162,6 +165,7 @@ def random_returns(
     tasks: Sequence[Task], *, episodes: int = 10, seed: int = EVALUATION_SEED, num_threads: int = 0
 ) -> NDArray[np.float64]:
     """Returns [T, E] of actions drawn uniformly from [-1, 1], the zero of the expert-normalised score."""
+    seed = read_seed(seed)
     generator = np.random.default_rng(seed)
 
     def act(seen: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, Field, model_validator
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.policy_spec import PolicySpec
+from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
@@ -115,6 +116,7 @@ def search_gains(
         enough: return at which no further search is made.
         num_threads: of the simulator; 0 takes all cores.
     """
+    seed = read_seed(seed)
     generator = np.random.default_rng(seed)
     steps = 0
 

@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from metamap_agents.policy_spec import PolicySpec
+from metamap_envs.seeds import read_seed
 
 __all__ = ["random_actor"]
 
@@ -15,6 +16,7 @@ _HIDDEN_GAIN, _OUTPUT_GAIN = float(np.sqrt(2.0)), 0.01
 
 def random_actor(spec: PolicySpec, seed: int) -> NDArray[np.float32]:
     """Weights [P] as Stable-Baselines3 draws them for a new actor: orthogonal, and small in the output layer."""
+    seed = read_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     weights = [layer for layer in spec.layers if layer.name.endswith("weight")]
     parts = {}

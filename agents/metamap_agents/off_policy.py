@@ -19,6 +19,7 @@ from metamap_agents.recipes import OffPolicy, Recipe
 from metamap_agents.sb3_bridge import SB3_ACTIVATIONS
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
 __all__ = ["Trained", "train_teacher"]
@@ -80,6 +81,7 @@ def train_teacher(
     Raises:
         MetaMapError: the algorithm's library is not installed, or training diverged.
     """
+    seed = read_seed(seed)
     settings = recipe.off_policy or OffPolicy()
     envs: VecEnv = FamilyVecEnv([task] * settings.n_envs, seed, normalizer, num_threads, np.float32)
     if settings.normalize_reward:

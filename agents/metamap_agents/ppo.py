@@ -16,6 +16,7 @@ from metamap_agents.plateau import PlateauRule
 from metamap_agents.recipes import Recipe
 from metamap_agents.sb3_bridge import SB3_ACTIVATIONS, phi_from_sb3
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 
 __all__ = ["OnPolicy", "OnProgress", "learn", "make_ppo"]
 
@@ -66,6 +67,7 @@ class _Report(BaseCallback):
 
 def make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
     """SB3's PPO with a recipe's settings."""
+    seed = read_seed(seed)
     return PPO(
         recipe.policy,
         envs,

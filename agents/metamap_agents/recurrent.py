@@ -25,6 +25,7 @@ from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.torch_state import global_generators_kept, torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
@@ -107,6 +108,7 @@ class TrialVecEnv(VecEnv):
     def __init__(
         self, family_name: str, units: Units, num_envs: int, lengths: Sequence[int], seed: int, num_threads: int = 0
     ) -> None:
+        seed = read_seed(seed)
         self.family = get_family(family_name)
         self._units = units
         self._lengths = tuple(lengths)
@@ -223,6 +225,7 @@ class RecurrentPolicy:
             seed: of the exploration.
             num_threads: of the simulator.
         """
+        seed = read_seed(seed)
         with torch_threads(1), global_generators_kept(seed):
             states = self._explore(tasks, lengths, seed, num_threads)
             return {
@@ -311,6 +314,7 @@ def train_recurrent(
     Raises:
         MetaMapError: sb3-contrib is not installed.
     """
+    seed = read_seed(seed)
     units = Units(normalizer, float(np.mean(rewards)), float(np.std(rewards)) or 1.0)
     trials = TrialVecEnv(family_name, units, config.n_envs, config.lengths, seed, num_threads)
     envs = VecNormalize(trials, norm_obs=False, gamma=config.gamma)

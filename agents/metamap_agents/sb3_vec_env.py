@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_envs.options import TASK_OPTIONS, check_options, read_task
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
@@ -46,6 +47,7 @@ class FamilyVecEnv(VecEnv):
         num_threads: int = 0,
         dtype: type[np.floating[Any]] = np.float64,
     ) -> None:
+        seed = read_seed(seed)
         self.envs = FamilyVectorEnv(tasks, num_threads=num_threads, autoreset_mode=AutoresetMode.SAME_STEP)
         self._normalizer = normalizer
         self._actions: NDArray[Any] | None = None

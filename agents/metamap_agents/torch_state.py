@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from metamap_envs.seeds import read_seed
+
 __all__ = ["global_generators_kept", "torch_threads"]
 
 
@@ -33,7 +35,7 @@ def global_generators_kept(seed: int | None = None) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (SB3's choice, not ours)
     with torch.random.fork_rng(devices=[]):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.manual_seed(read_seed(seed))
         try:
             yield
         finally:

@@ -35,6 +35,7 @@ from metamap_agents.storage import library_versions
 from metamap_agents.torch_state import global_generators_kept, torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
 __all__ = ["Tuned", "train_base", "train_expert", "train_parent", "tune"]
@@ -78,6 +79,7 @@ def train_base(
     Raises:
         MetaMapError: unknown family, or training ended in weights that are not finite.
     """
+    seed = read_seed(seed)
     tasks = get_family(family_name).sample("train", recipe.n_envs, seed)
     fast = FamilyVecEnv(tasks, seed, num_threads=num_threads, dtype=np.float32)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
@@ -129,6 +131,7 @@ def train_expert(
     Raises:
         MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
     """
+    seed = read_seed(seed)
     if recipe.algorithm != "ppo":
         if on_policy is not None:
             raise MetaMapError(f"on_policy watches PPO; the recipe's algorithm is {recipe.algorithm!r}")
@@ -205,6 +208,7 @@ def tune(
     Raises:
         MetaMapError: the recipe's network is another, or training ended in weights that are not finite.
     """
+    seed = read_seed(seed)
     fast = FamilyVecEnv([task] * recipe.n_envs, seed, start.normalizer, num_threads, np.float32)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     with torch_threads(_TORCH_THREADS), global_generators_kept():
@@ -312,6 +316,7 @@ def train_parent(
         MetaMapError: unknown family or told parameter, another network, or training ended in weights that are not
             finite.
     """
+    seed = read_seed(seed)
     family = get_family(family_name)
     told = family.space.names if recipe.told == "all" else recipe.told
     mean, std = coordinate_scales(family, told, family.sample("train", _SCALE_TASKS, seed))

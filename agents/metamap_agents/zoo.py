@@ -19,6 +19,7 @@ from metamap_agents.parent import Parent
 from metamap_agents.storage import check_arrays, library_versions, load_arrays, read_json, save_arrays, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
 __all__ = ["FORMAT_VERSION", "Zoo", "expert_from_json", "expert_to_json"]
@@ -65,8 +66,7 @@ class Zoo:
                 seed outside [0, 2^31).
         """
         root, name = Path(root), get_family(family).name
-        if not 0 <= seed <= _LARGEST_SEED:
-            raise MetaMapError(f"the seed of a zoo must lie in [0, {_LARGEST_SEED}], got {seed}")
+        seed = read_seed(seed, "the seed of a zoo", largest=_LARGEST_SEED)
         if (root / _MANIFEST).exists():
             zoo = cls.open(root)
             if (zoo.family.name, zoo.seed) != (name, seed):

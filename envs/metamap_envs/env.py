@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Array, State, get_family
-from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_task
+from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_reset_seed, read_task
 from metamap_envs.simulator import UNSTABLE
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
@@ -86,15 +86,15 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         """Start a new episode.
 
         Args:
-            seed: restarts the environment's generator.
+            seed: restarts the environment's generator; an integer of at least 0, of any library.
             options: ``parameters`` or ``task`` change the task from here on.
 
         Raises:
-            MetaMapError: unknown option, or a task that the family does not admit.
+            MetaMapError: unknown option, a seed that is none, or a task that the family does not admit.
         """
         check_options(options or {}, TASK_OPTIONS)
         task = read_task(self.family, options or {})
-        super().reset(seed=seed)
+        super().reset(seed=read_reset_seed(seed))
         if task is not None:
             self._set_task(task)
         mujoco.mj_resetData(self.model, self.data)

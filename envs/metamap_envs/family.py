@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.parameters import ParameterSpace, Split, parse_split
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import CUSTOM_SPLIT, Task
 
 if TYPE_CHECKING:
@@ -277,16 +278,15 @@ class Family(ABC):
             seed: an integer, from which each split gets its own stream, or the generator itself.
 
         Raises:
-            MetaMapError: unknown split, ``count`` below 1 or above 1,000,000, a negative seed, or no test-out range
+            MetaMapError: unknown split, ``count`` below 1 or above 1,000,000, a seed that is no integer in
+                [0, 2^32), or no test-out range
                 declared.
         """
         which = parse_split(split)
         if count > _MOST_TASKS:
             raise MetaMapError(f"expected at most {_MOST_TASKS:,} tasks at once, got {count:,}")
-        if not isinstance(seed, np.random.Generator) and seed < 0:
-            raise MetaMapError(f"seed: expected 0 or more, got {seed}")
         if not isinstance(seed, np.random.Generator):
-            seed = np.random.default_rng([seed, list(Split).index(which)])
+            seed = np.random.default_rng([read_seed(seed), list(Split).index(which)])
         rows = self.space.sample(which, count, seed)
         names = self.space.names
         return [self.task(dict(zip(names, row.tolist(), strict=True)), split=which) for row in rows]

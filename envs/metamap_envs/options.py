@@ -10,9 +10,19 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
-__all__ = ["TASK_OPTIONS", "check_options", "read_action", "read_mask", "read_seeds", "read_task", "read_tasks"]
+__all__ = [
+    "TASK_OPTIONS",
+    "check_options",
+    "read_action",
+    "read_mask",
+    "read_reset_seed",
+    "read_seeds",
+    "read_task",
+    "read_tasks",
+]
 
 TASK_OPTIONS = ("parameters", "task")
 """The reset options of a single environment; see `read_task`."""
@@ -99,16 +109,21 @@ def read_seeds(seed: object, count: int) -> list[int | None]:
     """
     if seed is None:
         return [None] * count
-    if isinstance(seed, int | np.integer):
-        seeds: list[Any] = [int(seed) + index for index in range(count)]
-    elif isinstance(seed, Sequence | np.ndarray) and len(seed) == count:
-        seeds = list(seed)
-    else:
-        raise MetaMapError(f"expected an integer or {count} reset seeds, one per environment, got {seed!r}")
-    for one in seeds:
-        if one is not None and (not isinstance(one, int | np.integer) or one < 0):
-            raise MetaMapError(f"a reset seed is an integer of at least 0, got {one!r}")
-    return [None if one is None else int(one) for one in seeds]
+    if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) and np.ndim(seed):  # type: ignore[arg-type]
+        if len(seed) != count:
+            raise MetaMapError(f"expected an integer or {count} reset seeds, one per environment, got {seed!r}")
+        return [read_reset_seed(one) for one in seed]
+    first = read_seed(seed, "reset seed", largest=None)
+    return [first + index for index in range(count)]
+
+
+def read_reset_seed(seed: object) -> int | None:
+    """Read a single environment's seed; None leaves its generator as it is.
+
+    Raises:
+        MetaMapError: not an integer of at least 0.
+    """
+    return None if seed is None else read_seed(seed, "reset seed", largest=None)
 
 
 def read_mask(options: Mapping[str, Any], count: int) -> NDArray[np.bool_]:

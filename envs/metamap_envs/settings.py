@@ -1,7 +1,4 @@
-"""Settings as frozen pydantic models that refuse unknown keys, the YAML they come from, and what is wrong with either.
-
-pydantic's complaints, and those of the file system and of YAML, become one sentence.
-"""
+"""Settings as frozen pydantic models that refuse unknown keys; pydantic's complaints become one sentence."""
 
 from __future__ import annotations
 
@@ -12,20 +9,19 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from metamap_envs.errors import MetaMapError, one_line, unknown_name
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.yaml_text import read_yaml
 
 __all__ = [
     "STRICT",
     "Number",
+    "Seed",
     "Settings",
     "Whole",
     "parse",
-    "parse_yaml",
     "read_document",
-    "read_yaml",
     "sentence",
     "settings_of",
 ]
@@ -41,6 +37,8 @@ class Settings(BaseModel):
 
 
 def _no_bool(value: object) -> object:
+    if hasattr(value, "dtype") and hasattr(value, "item"):  # a number of NumPy or torch
+        value = value.item()
     if isinstance(value, bool):
         raise ValueError("expected a number")  # pydantic would take True for 1
     return value
@@ -49,7 +47,10 @@ def _no_bool(value: object) -> object:
 Whole = Annotated[int, BeforeValidator(_no_bool)]
 """A whole number, also as text ("3"), as overrides of the command line are."""
 Number = Annotated[float, BeforeValidator(_no_bool)]
-"""A finite number, also as text: YAML reads 1e-3, without a dot, as text."""
+"""A finite number, also as text ("1e-3"), as overrides of the command line are."""
+
+Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
+"""Of anything that is drawn at random."""
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80  # Python 3.12 takes them as arguments
@@ -74,38 +75,6 @@ def parse(model: type[Model], document: object, what: str) -> Model:
         raise sentence(error, model, what) from None
 
 
-def parse_yaml(text: str, what: str) -> Any:
-    """Read YAML; no code in it is run.
-
-    Raises:
-        MetaMapError: it is no YAML.
-    """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise MetaMapError(f"{what}: not YAML ({one_line(error)})") from None
-
-
-def read_yaml(path: str | Path, what: str = "") -> Any:
-    """Read a YAML file; no code in it is run.
-
-    Args:
-        path: the file.
-        what: put in front of the error; the path, if left out.
-
-    Raises:
-        MetaMapError: no such file, one that cannot be read, or no YAML.
-    """
-    what = what or str(path)
-    try:
-        text = Path(path).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise MetaMapError(f"{what}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise MetaMapError(f"{what}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    return parse_yaml(text, what)
-
-
 def read_document(path: str | Path) -> dict[str, Any]:
     """A YAML file of settings.
 
@@ -121,6 +90,8 @@ def settings_of(document: object, what: str) -> dict[str, Any]:
     Raises:
         MetaMapError: it is none.
     """
+    if document is None:
+        raise MetaMapError(f"{what}: expected a mapping of settings, it is empty")
     if not isinstance(document, dict) or not all(isinstance(key, str) for key in document):
         raise MetaMapError(f"{what}: expected a mapping of settings, got {type(document).__name__}")
     return document

@@ -11,6 +11,7 @@ from torch import Tensor
 from metamap_agents.functional import forward
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_rl.baselines.adaptation import TASK_LOSSES, descend
 from metamap_rl.baselines.episodes import Episodes
 
@@ -41,6 +42,9 @@ class MAMLConfig:
     """Name in `metamap_rl.baselines.adaptation.TASK_LOSSES`, inside and outside."""
     seed: int = 0
     """Of every task drawn."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "MAML config: seed"))
 
 
 def maml_loss(spec: PolicySpec, phi: Tensor, episodes: Episodes, config: MAMLConfig) -> Tensor:

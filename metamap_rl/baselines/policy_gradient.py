@@ -21,6 +21,7 @@ from metamap_agents.functional import forward
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.seeds import read_seed
 from metamap_rl.baselines.adaptation import descend
 from metamap_rl.dataset import Batch, Examples, usable_lengths
 from metamap_rl.losses import LOSSES, Outcome
@@ -88,6 +89,7 @@ class PolicyMAMLConfig:
     """Of every batch."""
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "policy gradient config: seed"))
         LOSSES.get(self.loss)
         if self.advantage not in ADVANTAGES:
             raise unknown_name("kind of advantage", self.advantage, ADVANTAGES)

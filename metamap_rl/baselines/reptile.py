@@ -9,6 +9,7 @@ from torch import Tensor
 
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_rl.baselines.adaptation import TASK_LOSSES, descend
 from metamap_rl.baselines.maml import Draw, OnIteration
 
@@ -33,6 +34,9 @@ class ReptileConfig:
     """Name in `metamap_rl.baselines.adaptation.TASK_LOSSES`."""
     seed: int = 0
     """Of every task drawn."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "Reptile config: seed"))
 
 
 def reptile_update(phi: Tensor, adapted: Tensor, share: float) -> Tensor:

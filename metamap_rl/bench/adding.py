@@ -12,6 +12,7 @@ from metamap_agents.storage import write_bytes
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.bench.config import bench_to_yaml, load_bench
 from metamap_rl.bench.entry import (
@@ -45,6 +46,7 @@ def add_learner(folder: Path, bench: Path, *, seed: int = 0) -> str:
     Raises:
         MetaMapError: the learner does not do what is asked of it, or its name is taken.
     """
+    seed = read_seed(seed)
     from metamap_rl.bench.run import open_bench
 
     about, config = read_folder(folder), open_bench(bench)
@@ -67,6 +69,7 @@ def try_learner(settings: ExternalSettings, seed: int = 0) -> None:
     Raises:
         MetaMapError: what it does not do, in one sentence.
     """
+    seed = read_seed(seed)
     what = settings.entry or settings.sb3
     assert what is not None  # checked by ExternalSettings
     try:

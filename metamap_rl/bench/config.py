@@ -8,11 +8,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.settings import Settings, Whole, parse, read_document
+from metamap_envs.yaml_text import dump_yaml, parse_yaml
 from metamap_rl.bench.entry import ExternalSettings, is_external
 from metamap_rl.stream.config import StreamConfig, load_config, replaced
 
@@ -156,8 +156,9 @@ def load_bench(source: str | Path, overrides: Sequence[str] = ()) -> BenchConfig
     if path.is_file():
         document, what = read_document(path), str(path)
     elif str(source) in list_benches():
+        what = f"preset {str(source)!r}"
         preset = resources.files("metamap_rl.bench").joinpath("presets", f"{source}.yaml")
-        document, what = yaml.safe_load(preset.read_text(encoding="utf-8")), f"preset {str(source)!r}"
+        document = parse_yaml(preset.read_text(encoding="utf-8"), what)
     elif path.is_dir():
         raise MetaMapError(f"{path}: not the folder of a benchmark: there is no bench.yaml in it")
     elif path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
@@ -178,5 +179,4 @@ def load_bench(source: str | Path, overrides: Sequence[str] = ()) -> BenchConfig
 
 def bench_to_yaml(config: BenchConfig) -> str:
     """A benchmark as YAML, every setting in it."""
-    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
-    return text
+    return dump_yaml(config.model_dump(mode="json"))

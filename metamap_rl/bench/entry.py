@@ -26,6 +26,7 @@ from pydantic import Field
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_envs.settings import Settings, Whole, parse, read_document
 
 __all__ = [
@@ -194,6 +195,7 @@ def make_external(settings: ExternalSettings, seed: int) -> StreamLearner:
     Raises:
         MetaMapError: no such algorithm, module or class, a class without the three methods, or settings refused.
     """
+    seed = read_seed(seed)
     if settings.sb3 is not None:
         from metamap_rl.bench.sb3 import SB3Learner
 

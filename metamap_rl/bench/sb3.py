@@ -27,6 +27,7 @@ from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_rl.bench.entry import Policy, check_rollout
 from metamap_rl.bench.external import CountedEnv
 from metamap_rl.stream.seeds import derive
@@ -63,6 +64,7 @@ class SB3Learner:
     def __init__(
         self, algorithm: str, *, seed: int, n_envs: int = 1, budget: int | None = None, **settings: Any
     ) -> None:
+        seed = read_seed(seed)
         if algorithm not in ALGORITHMS:
             raise unknown_name("algorithm of Stable-Baselines3", algorithm, ALGORITHMS)
         try:

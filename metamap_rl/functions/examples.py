@@ -11,6 +11,7 @@ from torch import Tensor
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
+from metamap_envs.seeds import read_seed
 from metamap_rl.baselines.episodes import Episodes
 from metamap_rl.dataset import Batch, Examples
 from metamap_rl.functions.base import FunctionFamily
@@ -39,6 +40,7 @@ def initial_weights(spec: PolicySpec, generator: torch.Generator, *, count: int 
 
 def common_start(family: FunctionFamily, seed: int = 0) -> BasePolicy:
     """Return phi_0, a network drawn at random: the centre of every generated one. Inputs are not normalised."""
+    seed = read_seed(seed)
     spec = family.spec
     phi = initial_weights(spec, torch.Generator().manual_seed(seed)).numpy()
     return BasePolicy(
@@ -87,6 +89,9 @@ class FreshTasks:
     """Most points in a D."""
     seed: int = 0
     """Of the tasks that units are taken from."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed))
 
     def examples(self, base: BasePolicy) -> Examples:
         """Return the examples; ``base`` is phi_0."""

@@ -12,7 +12,7 @@ from metamap_agents.recipes import load_recipe
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.parameters import Split, parse_split
-from metamap_envs.settings import Settings, Whole, parse, read_document
+from metamap_envs.settings import Seed, Settings, Whole, parse, read_document
 from metamap_rl.evaluate import LENGTHS
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import PROBES
@@ -93,7 +93,7 @@ class ProtocolConfig(Settings):
     """Times that whatever is learned is learned anew."""
     seeds_of: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
     """Fewer of them for some methods, by name: what takes long."""
-    first_seed: Annotated[Whole, Field(ge=0)] = 0
+    first_seed: Seed = 0
     """The seeds count on from it."""
     lengths: tuple[Annotated[Whole, Field(ge=0, le=PROBE_STEPS)], ...] = LENGTHS
     """Steps of D."""

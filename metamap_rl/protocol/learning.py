@@ -14,6 +14,7 @@ from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies
 from metamap_agents.initial import random_actor
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import tune
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.evaluate import generate
 from metamap_rl.protocol.config import LearningConfig
@@ -58,6 +59,7 @@ def take(lesson: Lesson, config: LearningConfig, problem: Problem, seed: int) ->
         Plain JSON values: the task's id, the environment steps spent before PPO, and ``points``, pairs (environment
         steps of PPO, mean return of the policy without noise).
     """
+    seed = read_seed(seed)
     task = problem.tasks("test-in")[lesson.task]
     start, recipe = _start(lesson, config, problem, seed), _recipe(lesson, config, problem)
     points: list[tuple[int, float]] = []

@@ -7,14 +7,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, SerializeAsAny, field_validator
 
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import get_family, list_families
-from metamap_envs.settings import Number, Settings, Whole, parse, parse_yaml, read_yaml, settings_of
+from metamap_envs.settings import Number, Seed, Settings, Whole, parse, settings_of
 from metamap_envs.task import Task
+from metamap_envs.yaml_text import dump_yaml, parse_yaml, read_yaml
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import BasePolicyProbe, probe_from_json, probe_to_json
 from metamap_rl.stream.experts import bases_of
@@ -27,7 +27,6 @@ FORMAT = "metamap-stream-1"
 """What a config calls itself; another meaning of a key is another format."""
 
 Positive = Annotated[Whole, Field(ge=1)]
-Seed = Annotated[Whole, Field(ge=0, lt=2**31)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 _HYPERNETWORK = "residual"  # what streams are measured with
@@ -220,8 +219,7 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
 
 def to_yaml(config: StreamConfig) -> str:
     """A config as YAML, every setting in it."""
-    text: str = yaml.safe_dump(config.resolved(), sort_keys=False, allow_unicode=True, width=110)
-    return text
+    return dump_yaml(config.resolved())
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:

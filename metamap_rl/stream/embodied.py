@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.seeds import read_seed
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.scales import Scales
 
@@ -33,6 +34,7 @@ class EmbodiedMapper(nn.Module):
     """
 
     def __init__(self, config: MapperConfig, seed: int = 0) -> None:
+        seed = read_seed(seed)
         super().__init__()
         self.config = config
         self.seed = seed
@@ -108,6 +110,7 @@ class EmbodiedMapper(nn.Module):
 
     def blank(self, seed: int) -> EmbodiedMapper:
         """An untrained mapper with the same embodiments, base policies and units."""
+        seed = read_seed(seed)
         fresh = EmbodiedMapper(self.config, seed)
         for name in self:
             mapper = self[name]

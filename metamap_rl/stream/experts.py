@@ -25,6 +25,7 @@ from metamap_agents.training import train_expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.workflow import check_recipes
 
@@ -76,6 +77,9 @@ class ExpertCache:
     """Of the zoos: it decides base policies and experts."""
     num_threads: int = 0
     """Threads of the simulator while a base policy is trained; 0 takes all cores."""
+
+    def __post_init__(self) -> None:
+        self.seed = read_seed(self.seed, "the seed of an expert cache")
 
     _opened: dict[Path, Zoo] = field(init=False, repr=False, compare=False, default_factory=dict)
     """Zoos by place: the base policy is asked for many times in a stage, and read from disk once."""
@@ -137,6 +141,7 @@ class ExpertCache:
         Raises:
             MetaMapError: training diverged.
         """
+        seed = read_seed(seed)
         base = self.base(get_family(task.family).embodiment)
         return train_expert(
             task, base, self.recipe(task.family, budget), seed=seed, start=start, on_progress=on_progress

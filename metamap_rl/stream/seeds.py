@@ -7,6 +7,8 @@ import zlib
 import numpy as np
 import torch
 
+from metamap_envs.seeds import read_seed
+
 __all__ = ["derive", "numpy_generator", "torch_generator"]
 
 
@@ -17,7 +19,7 @@ def derive(seed: int, stage: int, purpose: str) -> int:
 
 def numpy_generator(seed: int, stage: int, purpose: str) -> np.random.Generator:
     """A NumPy generator for one use at one stage."""
-    return np.random.default_rng([seed, stage, zlib.crc32(purpose.encode())])
+    return np.random.default_rng([read_seed(seed), stage, zlib.crc32(purpose.encode())])
 
 
 def torch_generator(seed: int, stage: int, purpose: str) -> torch.Generator:

@@ -10,7 +10,8 @@ from pydantic import BaseModel, Field, field_validator, model_validator
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Interval
-from metamap_envs.settings import STRICT, parse, read_yaml
+from metamap_envs.settings import STRICT, parse
+from metamap_envs.yaml_text import read_yaml
 
 __all__ = ["TARGETS", "Declaration", "ParameterEntry", "read_declaration", "read_file"]
 

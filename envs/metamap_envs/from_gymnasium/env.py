@@ -12,7 +12,7 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Array, get_family
 from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
-from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_task
+from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_reset_seed, read_task
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 
@@ -82,15 +82,15 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         """Start a new episode.
 
         Args:
-            seed: restarts the environment's generator.
+            seed: restarts the environment's generator; an integer of at least 0, of any library.
             options: ``parameters`` or ``task`` change the task from here on.
 
         Raises:
-            MetaMapError: unknown option, or a task that the family does not admit.
+            MetaMapError: unknown option, a seed that is none, or a task that the family does not admit.
         """
         check_options(options or {}, TASK_OPTIONS)
         task = read_task(self.family, options or {})
-        super().reset(seed=seed)
+        super().reset(seed=read_reset_seed(seed))
         if task is not None:
             self._simulator.set_tasks([task])
         self._simulator.start(0, self.np_random)

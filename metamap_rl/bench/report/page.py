@@ -13,10 +13,10 @@ from typing import Any
 
 import jinja2
 import numpy as np
-import yaml
 from markupsafe import Markup
 
 from metamap_agents.storage import read_json, write_bytes
+from metamap_envs.yaml_text import dump_yaml
 from metamap_rl.bench.report.figures import PALETTE, Drawn, as_inline_svg, draw_families, draw_stream
 from metamap_rl.bench.report.tables import (
     HEADLINE,
@@ -236,7 +236,7 @@ def _configs(summary: Summary) -> list[dict[str, str]]:
     return [
         {
             "name": f"{group.learner} on {group.stream}",
-            "yaml": yaml.safe_dump(group.cells[0].config, sort_keys=False, allow_unicode=True, width=100),
+            "yaml": dump_yaml(group.cells[0].config),
         }
         for group in summary.groups
     ]

@@ -65,8 +65,7 @@ class ShowRun(Command):
 
     def run(self) -> int:
         """Print it."""
-        import yaml
-
+        from metamap_envs.yaml_text import dump_yaml
         from metamap_rl.bench.listing import one_result
         from metamap_rl.bench.report.tables import METRIC_NAMES, number
         from metamap_rl.cli.console import print_json, print_table
@@ -85,7 +84,7 @@ class ShowRun(Command):
         print_table(("metric", "value", "formula"), rows, right=("value",))
         for heading, found in (("environments", cell.environments), ("versions", cell.versions)):
             say(f"\n{heading}: " + ", ".join(f"{key} {value}" for key, value in found.items()))
-        say("\n" + yaml.safe_dump(cell.config, sort_keys=False, allow_unicode=True, width=100), end="")
+        say("\n" + dump_yaml(cell.config), end="")
         return 0
 
 
