@@ -44,8 +44,9 @@ MANIFEST_TYPES: dict[str, type] = {
     "versions": dict,
 }
 
-_OPTIONAL_TYPES: dict[str, type] = {"check": dict}
-"""Keys that a manifest may have or not; a mapper without "check" has no self-check."""
+_OPTIONAL_TYPES: dict[str, type] = {"check": dict, "environment": dict}
+"""Keys that a manifest may have or not; a mapper without "check" has no self-check, one without "environment" is older
+than that key."""
 
 
 def write(

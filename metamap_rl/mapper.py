@@ -18,6 +18,7 @@ from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import check_arrays, claim_output
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.identity import check_family, describe_family, is_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, Whole, parse
@@ -321,6 +322,8 @@ class Mapper(nn.Module):
             "config": asdict(self.config),
             "record": self.record,
         }
+        if is_family(self.family):
+            manifest["environment"] = describe_family(self.family)
         if self.check is not None:
             manifest["check"] = self.check.describe()
         arrays = self.arrays()
@@ -335,9 +338,11 @@ class Mapper(nn.Module):
         Raises:
             MetaMapError: not a mapper's folder, another format version, an unknown or missing key in the
                 manifest, or an array that is missing, unexpected, of another shape than the manifest says, or
-                not finite.
+                not finite; or the family is of another version or declaration by now.
         """
         manifest, arrays = artifact.read(directory)
+        if "environment" in manifest and is_family(manifest["family"]):
+            check_family(manifest["environment"], manifest["family"], f"{directory}: the mapper was")
         config = MapperConfig.from_json(manifest["config"])
         check_arrays(arrays, _expected_shapes(config, manifest), artifact.ARRAYS_FILE)
         base, check = _under("base.", arrays), _under("check.", arrays)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from metamap_agents.storage import load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
+from metamap_envs.identity import check_family, describe_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 
@@ -23,7 +24,9 @@ def save_rollout(path: str | Path, rollout: Rollout) -> None:
         MetaMapError: the name does not end in .safetensors, or it cannot be written.
     """
     task = None if rollout.task is None else rollout.task.to_json()
-    about = json.dumps({"family": rollout.family, "task": task}, sort_keys=True)
+    about = json.dumps(
+        {"family": rollout.family, "task": task, "environment": describe_family(rollout.family)}, sort_keys=True
+    )
     save_arrays(path, rollout.arrays(), {"format": FORMAT, "about": about})
 
 
@@ -31,17 +34,19 @@ def load_rollout(path: str | Path) -> Rollout:
     """Read what `save_rollout` wrote.
 
     Raises:
-        MetaMapError: no such file, a truncated one, another kind of file, or arrays that do not fit the family.
+        MetaMapError: no such file, a truncated one, another kind of file, or arrays that do not fit the family,
+            or it was made with another version or declaration of its family.
     """
     arrays, metadata = load_arrays(path)
     if metadata.get("format") != FORMAT:
         raise MetaMapError(f"{path}: expected a rollout ({FORMAT}), got {metadata.get('format', 'another file')!r}")
     try:
         about = json.loads(metadata["about"])
-        family, task = about["family"], about["task"]
+        family, task, environment = about["family"], about["task"], about.get("environment")
     except (KeyError, TypeError, ValueError):
         raise MetaMapError(f"{path}: its description is damaged; collect the rollout again") from None
     try:
+        check_family(environment, family, "the rollout was")
         empty = Rollout.from_rows(family, [])
         if set(arrays) != set(empty.arrays()):
             raise MetaMapError(f"expected the arrays {', '.join(empty.arrays())}, got {', '.join(sorted(arrays))}")

@@ -19,6 +19,7 @@ from metamap_agents.parent import Parent
 from metamap_agents.storage import check_arrays, library_versions, load_arrays, read_json, save_arrays, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, get_family
+from metamap_envs.identity import check_family, describe_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
@@ -81,6 +82,7 @@ class Zoo:
             "format_version": FORMAT_VERSION,
             "family": name,
             "family_version": get_family(name).version,
+            "environment": describe_family(name),
             "seed": seed,
             "versions": library_versions(),
         }
@@ -93,7 +95,7 @@ class Zoo:
 
         Raises:
             MetaMapError: no zoo there, a damaged one, one of another format version, or of another version of its
-                family.
+                family, or of another declaration of it.
         """
         root = Path(root)
         if not (root / _MANIFEST).is_file():
@@ -109,12 +111,8 @@ class Zoo:
                 raise MetaMapError(
                     f"{root / _MANIFEST}: {key}: expected {kind.__name__}, got {manifest.get(key, 'nothing')!r}"
                 )
-        family = get_family(manifest["family"])
-        if manifest["family_version"] != family.version:
-            raise MetaMapError(
-                f"{root}: experts are of {family.name!r} version {manifest['family_version']}, "
-                f"installed is version {family.version}"
-            )
+        recorded = {**_object(manifest, "environment", root), "version": manifest["family_version"]}
+        check_family(recorded, manifest["family"], f"{root}: its experts were")
         return cls(root, manifest)
 
     # base policy --------------------------------------------------------------------------------------------------
@@ -297,6 +295,14 @@ def expert_from_json(document: object, phi: NDArray[np.float32], what: str) -> E
         raise MetaMapError(f"{what}: phi holds values that are not finite")
     task = Task.from_json(document["task"])
     return Expert(task, phi, np.array(returns, np.float64), np.array(base_returns, np.float64), record)
+
+
+def _object(manifest: dict[str, Any], key: str, root: Path) -> dict[str, Any]:
+    """An object that older manifests do not have."""
+    value = manifest.get(key, {})
+    if not isinstance(value, dict):
+        raise MetaMapError(f"{root / _MANIFEST}: {key}: expected dict, got {value!r}")
+    return value
 
 
 def _is_number(value: object) -> bool:

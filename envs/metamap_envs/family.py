@@ -117,6 +117,9 @@ class Family(ABC):
     requires: ClassVar[tuple[str, str] | None] = None
     camera: ClassVar[Mapping[str, Any]] = {}
     description: ClassVar[str]
+    declared: ClassVar[Mapping[str, Any] | None] = None
+    """What a YAML file says of its environments, as plain JSON values of one form; None for a family of this package,
+    which its name and version tell."""
 
     # physics ----------------------------------------------------------------------------------------------------
 

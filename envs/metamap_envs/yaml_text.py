@@ -12,7 +12,7 @@ import codecs
 import math
 import re
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -54,13 +54,9 @@ _AMBIGUOUS = {
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader with the resolvers and constructors of this module."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
-
 
 class _Dumper(yaml.SafeDumper):
     """Puts in quotes whatever text `_Loader` would not read as that text."""
-
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
 
     def ignore_aliases(self, data: object) -> bool:
         """Write everything out."""
@@ -68,6 +64,7 @@ class _Dumper(yaml.SafeDumper):
 
 
 for _kind in (_Loader, _Dumper):
+    _kind.yaml_implicit_resolvers = {}  # none of PyYAML's
     for _tag, (_pattern, _first, _) in _AMBIGUOUS.items():
         _kind.add_implicit_resolver(_tag, re.compile(rf"(?:{_pattern})\Z"), _first)
     for _tag, (_pattern, _first) in _PATTERNS.items():

@@ -24,6 +24,7 @@ from metamap_agents.executors import Executor
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import library_versions, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
+from metamap_envs.identity import check_environments
 from metamap_rl.bench.config import BenchConfig, Cell, bench_to_yaml, load_bench
 from metamap_rl.bench.entry import ExternalSettings, describe_error
 from metamap_rl.bench.external import run_external
@@ -171,7 +172,9 @@ def _is_finished(folder: Path, config: StreamConfig, external: ExternalSettings 
     if not finished and not (folder / _MANIFEST).is_file():
         return False
     expected: dict[str, Any] = config.resolved()
-    found: dict[str, Any] = read_json(folder / CELL)["config"] if finished else _config_of(folder)
+    document = read_json(folder / CELL if finished else folder / _MANIFEST)
+    check_environments(document.get("environments", {}), str(folder))
+    found: dict[str, Any] = document["config"] if finished else _config_of(folder)
     code = made_with = None
     if external is not None:
         expected["learner"] = _recorded(external)

@@ -9,6 +9,7 @@ from pathlib import Path
 from metamap_agents.executors import Executor
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.identity import environment_id
 from metamap_envs.task import Task
 from metamap_rl.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig
@@ -74,9 +75,9 @@ class Plan:
 
     @property
     def environments(self) -> dict[str, str]:
-        """The Gymnasium id of each family, which ends in its version."""
+        """The Gymnasium id of each family, which ends in its version, with a digest where a file declares it."""
         families = {task.family for task in (*self.tasks, *self.held_out)}
-        return {name: get_family(name).gym_id for name in sorted(families)}
+        return {name: environment_id(name) for name in sorted(families)}
 
     def prepare(self, executor: Executor, *, on_event: OnStream | None = None) -> None:
         """Train what is missing in the cache: base policies always, experts where scores or the learner need them.

@@ -28,6 +28,7 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.identity import check_environments
 from metamap_envs.settings import Settings, parse
 from metamap_envs.task import Task
 from metamap_rl.probe import probe_from_json
@@ -88,6 +89,7 @@ class _Manifest(Settings):
     machine: dict[str, Any]
     arrivals: Annotated[list[_Arrival], Field(min_length=1)]
     held_out: list[_Task]
+    environments: Annotated[dict[str, str], Field(default_factory=dict)]
     references: dict[str, Reference]
     zoo: str | None
 
@@ -283,6 +285,7 @@ def _all(watchers: list[OnStream]) -> OnStream:
 def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_event: OnStream | None) -> Session:
     """A session where the record left off."""
     config, plan = run.config, plan_of(run)
+    check_environments(run.manifest.get("environments", {}), str(run.root))
     if executor is not None:
         plan.prepare(executor, on_event=on_event)
     boards = plan.boards(num_threads)

@@ -65,6 +65,10 @@ class ParameterEntry(BaseModel):
             raise ValueError(f"index belongs to MuJoCo's fields, not to the target {given[0]!r}")
         return self
 
+    def canonical(self) -> dict[str, Any]:
+        """What it does, without what is there for people and what is left at its default."""
+        return self.model_dump(exclude_defaults=True, exclude={"description", "unit"})
+
     @property
     def kind(self) -> str:
         """Which of `TARGETS` it has."""

@@ -160,6 +160,7 @@ def _build(declaration: Declaration) -> Family:
 
     from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of, make_env
     from metamap_envs.from_gymnasium.targets import argument_names, check_sign, resolve
+    from metamap_envs.identity import canonical
     from metamap_envs.parameters import ParameterSpace
 
     owner = f"family {declaration.name!r}"
@@ -172,6 +173,7 @@ def _build(declaration: Declaration) -> Family:
     for argument in declaration.arguments:
         if argument not in known and not others:
             raise MetaMapError(f"{owner}: {unknown_name('argument of the constructor', argument, known)}")
+        _check_argument(owner, argument, declaration.arguments[argument], known.get(argument))
     env = make_env(spec, declaration.arguments)
     targets: dict[str, Target] = {}
     parameters: list[Parameter] = []
@@ -205,11 +207,30 @@ def _build(declaration: Declaration) -> Family:
         "spec": spec,
         "arguments": dict(declaration.arguments),
         "targets": targets,
+        "declared": canonical(
+            {
+                "environment": declaration.environment,
+                "horizon": horizon,
+                "arguments": declaration.arguments,
+                "parameters": {name: entry.canonical() for name, entry in declaration.parameters.items()},
+                "order": list(declaration.parameters),  # tasks are drawn in it
+            }
+        ),
     }
     env.close()
     family: Family = type("DeclaredFamily", (GymnasiumFamily,), body)()
     assert family.observation_size + family.action_size  # read here, so that unfit spaces are refused here
     return family
+
+
+def _check_argument(owner: str, name: str, value: object, own: object) -> None:
+    """Refuse text that is a number where the constructor's own value is one: JSON and quotes make such text."""
+    if isinstance(value, str) and isinstance(own, int | float) and not isinstance(own, bool):
+        try:
+            number = float(value)
+        except ValueError:
+            return  # the environment may read it
+        raise MetaMapError(f"{owner}: arguments.{name}: {value!r} is text, expected a number: write {number:g}")
 
 
 def _place(target: Target) -> Target:

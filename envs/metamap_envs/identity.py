@@ -1,0 +1,133 @@
+"""What a family's environments are, as stored documents record it, and whether they are still that.
+
+A family of this package is known by its version. One that is declared in YAML is known by its declaration besides: a
+version that nobody has raised does not hide an edit of the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Family, get_family
+
+__all__ = ["canonical", "check_environments", "check_family", "describe_family", "environment_id", "is_family"]
+
+Document = dict[str, Any]
+
+
+def canonical(value: object) -> Any:
+    """Values as JSON holds them, equal where they mean the same: 1.0 is 1, a tuple a list, infinity text."""
+    if isinstance(value, Mapping):
+        return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [canonical(item) for item in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
+
+
+def describe_family(name: str) -> Document:
+    """What a stored document records of a family's environments, as plain JSON values; see `check_family`.
+
+    Raises:
+        MetaMapError: unknown family.
+    """
+    family = get_family(name)
+    return {"version": family.version} | ({} if family.declared is None else {"declared": dict(family.declared)})
+
+
+def is_family(name: str) -> bool:
+    """Whether a family of that name is known here, and can be made; those of functions are none.
+
+    A family that is declared in a file is known once that is loaded.
+    """
+    try:
+        get_family(name)
+    except MetaMapError:
+        return False
+    return True
+
+
+def check_family(recorded: Mapping[str, Any] | None, name: str, what: str) -> Family:
+    """Refuse to go on with what was made in other environments than the family's are now.
+
+    Args:
+        recorded: what `describe_family` gave when the document was written; None or empty where the document is older
+            than this record.
+        name: the family.
+        what: what was made, with its verb, as the error begins ("zoo: its experts were").
+
+    Returns:
+        The family.
+
+    Raises:
+        MetaMapError: unknown family, or its version or declaration is another one; the sentence names what differs.
+    """
+    family = get_family(name)
+    recorded = recorded if isinstance(recorded, Mapping) else {}
+    if recorded.get("version", family.version) != family.version:
+        raise MetaMapError(
+            f"{what} made in {name!r} version {recorded['version']}, installed is version {family.version}"
+        )
+    before, now = recorded.get("declared"), family.declared
+    if before is None or now is None or before == now:
+        return family
+    changes = [f"{key} was {_shown(old)}, is {_shown(new)}" for key, old, new in _differences(before, now)]
+    raise MetaMapError(
+        f"{what} made with another declaration of the family {name!r} of the same version: {'; '.join(changes[:3])}. "
+        "Restore its file, or raise its version and make this anew elsewhere"
+    )
+
+
+def environment_id(name: str) -> str:
+    """The Gymnasium id of a family, which ends in its version; of a declared one with a digest of the declaration.
+
+    Raises:
+        MetaMapError: unknown family.
+    """
+    family = get_family(name)
+    if family.declared is None:
+        return family.gym_id
+    digest = hashlib.sha256(json.dumps(family.declared, sort_keys=True).encode()).hexdigest()
+    return f"{family.gym_id} ({digest[:12]})"
+
+
+def check_environments(recorded: Mapping[str, str], what: str) -> None:
+    """Refuse to go on in other environments than those recorded.
+
+    Args:
+        recorded: `environment_id` of each family; older documents have the Gymnasium id alone.
+        what: what goes on, put in front of the error.
+
+    Raises:
+        MetaMapError: unknown family, or one whose version or declaration is another by now.
+    """
+    for name, before in recorded.items():
+        now = environment_id(name)
+        if before not in (now, get_family(name).gym_id):
+            raise MetaMapError(
+                f"{what}: was made in {before} of family {name!r}, which is {now} by now: restore its file or its "
+                "version, or begin anew elsewhere"
+            )
+
+
+_MISSING = object()
+
+
+def _differences(before: object, now: object, place: str = "") -> Iterator[tuple[str, object, object]]:
+    """(dotted key, value before, value now) of each value that differs."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in sorted({*before, *now}):
+            yield from _differences(before.get(key, _MISSING), now.get(key, _MISSING), f"{place}.{key}".lstrip("."))
+    elif before != now:
+        yield place or "it", before, now
+
+
+def _shown(value: object) -> str:
+    text = "not given" if value is _MISSING else json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
