@@ -14,8 +14,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import tiny
-from metamap_agents.sb3_bridge import read_sb3_actor
 from metamap_agents.sb3_vec_env import FamilyVecEnv
+from metamap_agents.sb3_zip import read_sb3_actor
 from metamap_agents.storage import load_arrays, save_arrays
 from metamap_envs import MetaMapError, Rollout, get_family
 from metamap_rl.adaptation import AdaptedPolicy, adapt, measure_in_env, measure_on_task

@@ -21,7 +21,7 @@ from stable_baselines3 import PPO, SAC
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
-from metamap_agents import sb3_bridge
+from metamap_agents import sb3_bridge, sb3_zip
 from metamap_agents.functional import forward
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policies import WeightPolicy
@@ -258,7 +258,7 @@ def test_exports_that_do_not_fit_are_refused_and_write_nothing(tmp_path: Path) -
 def test_an_export_reads_back_as_the_folded_actor(tmp_path: Path) -> None:
     for spec in SPECS:
         _, made = exported(tmp_path / "policy.zip", spec, seed=0, critic=True)
-        read_spec, phi = sb3_bridge.read_sb3_actor(tmp_path / "policy.zip")
+        read_spec, phi = sb3_zip.read_sb3_actor(tmp_path / "policy.zip")
         assert read_spec == spec  # the activation included: SB3 wrote its name down
         np.testing.assert_array_equal(phi, made["normalizer"].fold(spec, made["phi"].astype(np.float64)).astype("f4"))
         assert phi.dtype == np.float32
@@ -267,12 +267,12 @@ def test_an_export_reads_back_as_the_folded_actor(tmp_path: Path) -> None:
 def test_a_foreign_model_with_defaults_is_read(tmp_path: Path) -> None:
     model = PPO("MlpPolicy", Nothing(), device="cpu", seed=1, policy_kwargs={"ortho_init": False})
     model.save(tmp_path / "foreign.zip")
-    spec, phi = sb3_bridge.read_sb3_actor(tmp_path / "foreign.zip")
+    spec, phi = sb3_zip.read_sb3_actor(tmp_path / "foreign.zip")
     assert spec == PolicySpec(17, 6)
     np.testing.assert_array_equal(phi, sb3_bridge.phi_from_sb3(model.policy))
-    assert sb3_bridge.read_sb3_actor(tmp_path / "foreign.zip", activation="relu")[0].activation == "relu"
+    assert sb3_zip.read_sb3_actor(tmp_path / "foreign.zip", activation="relu")[0].activation == "relu"
     with pytest.raises(MetaMapError, match="did you mean 'relu'"):
-        sb3_bridge.read_sb3_actor(tmp_path / "foreign.zip", activation="rleu")
+        sb3_zip.read_sb3_actor(tmp_path / "foreign.zip", activation="rleu")
 
 
 def test_models_of_another_kind_are_refused_by_name(tmp_path: Path) -> None:
@@ -283,11 +283,11 @@ def test_models_of_another_kind_are_refused_by_name(tmp_path: Path) -> None:
         "sac": SAC("MlpPolicy", Nothing(), device="cpu", buffer_size=1),
         "sigmoid": PPO("MlpPolicy", Nothing(), device="cpu", policy_kwargs={"activation_fn": nn.Sigmoid}),
     }
-    expected = {"gsde": "log_std: expected", "discrete": "Gaussian", "sac": "MlpPolicy of PPO", "sigmoid": "Sigmoid"}
+    expected = {"gsde": "use_sde", "discrete": "Gaussian", "sac": "MlpPolicy of PPO", "sigmoid": "Sigmoid"}
     for name, model in models.items():
         model.save(tmp_path / f"{name}.zip")
         with pytest.raises(MetaMapError, match=expected[name]) as caught:
-            sb3_bridge.read_sb3_actor(tmp_path / f"{name}.zip")
+            sb3_zip.read_sb3_actor(tmp_path / f"{name}.zip")
         assert f"{name}.zip" in str(caught.value)
 
 
@@ -316,8 +316,12 @@ def test_no_code_out_of_a_foreign_zip_is_run(tmp_path: Path) -> None:
     assert mark.exists()
     mark.unlink()
 
-    data = {"policy_kwargs": {":type:": "<class 'dict'>", ":serialized:": base64.b64encode(bomb).decode()}}
-    spec, _ = sb3_bridge.read_sb3_actor(
+    with zipfile.ZipFile(tmp_path / "good.zip") as archive:
+        data = json.loads(archive.read("data"))
+    for value in data.values():
+        if isinstance(value, dict) and ":serialized:" in value:
+            value[":serialized:"] = base64.b64encode(bomb).decode()
+    spec, _ = sb3_zip.read_sb3_actor(
         rewritten(tmp_path / "good.zip", tmp_path / "data.zip", data=json.dumps(data).encode())
     )
     assert spec == PolicySpec(17, 6)
@@ -326,7 +330,7 @@ def test_no_code_out_of_a_foreign_zip_is_run(tmp_path: Path) -> None:
     for number, content in enumerate((bomb, buffer.getvalue())):
         path = rewritten(tmp_path / "good.zip", tmp_path / f"policy{number}.zip", policy_pth=content)
         with pytest.raises(MetaMapError, match=path.name) as caught:
-            sb3_bridge.read_sb3_actor(path)
+            sb3_zip.read_sb3_actor(path)
         assert "weights_only" not in str(caught.value)
     assert not mark.exists()
 
@@ -365,7 +369,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         rewritten(tmp_path / "good.zip", tmp_path / f"{name}.zip", **change)
     for name in ("cut", "text", "other", "missing", *changes):
         with pytest.raises(MetaMapError, match=rf"{name}\.zip"):
-            sb3_bridge.read_sb3_actor(tmp_path / f"{name}.zip")
+            sb3_zip.read_sb3_actor(tmp_path / f"{name}.zip")
 
 
 def test_bytes_broken_anywhere_are_an_error_or_harmless(tmp_path: Path) -> None:
@@ -379,7 +383,7 @@ def test_bytes_broken_anywhere_are_an_error_or_harmless(tmp_path: Path) -> None:
         broken[rng.integers(0, len(broken), 3)] = rng.integers(0, 256, 3)
         path = rewritten(tmp_path / "good.zip", tmp_path / "broken.zip", policy_pth=broken.tobytes())
         try:
-            sb3_bridge.read_sb3_actor(path)
+            sb3_zip.read_sb3_actor(path)
         except MetaMapError:
             refused += 1
     assert refused > 20
@@ -387,9 +391,9 @@ def test_bytes_broken_anywhere_are_an_error_or_harmless(tmp_path: Path) -> None:
 
 def test_an_entry_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported(tmp_path / "good.zip", PolicySpec(17, 6), seed=0, critic=False)
-    monkeypatch.setattr(sb3_bridge, "_LARGEST_ENTRY", 1000)
+    monkeypatch.setattr(sb3_zip, "_LARGEST_ENTRY", 1000)
     with pytest.raises(MetaMapError, match=r"policy\.pth is larger than 1000 bytes"):
-        sb3_bridge.read_sb3_actor(tmp_path / "good.zip")
+        sb3_zip.read_sb3_actor(tmp_path / "good.zip")
 
 
 def test_no_noise_and_an_empty_critic_mean_sb3s_own_start(tmp_path: Path) -> None:

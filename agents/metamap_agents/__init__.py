@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from metamap_agents.policies import BatchedPolicy, WeightPolicy
     from metamap_agents.policy_spec import PolicySpec
     from metamap_agents.recipes import Recipe, load_recipe
-    from metamap_agents.sb3_bridge import export_sb3, phi_from_sb3, phi_into_sb3, read_sb3_actor
+    from metamap_agents.sb3_bridge import export_sb3, phi_from_sb3, phi_into_sb3
     from metamap_agents.sb3_vec_env import FamilyVecEnv
+    from metamap_agents.sb3_zip import read_sb3_actor
     from metamap_agents.training import train_base, train_expert
     from metamap_agents.zoo import Zoo
 
@@ -47,7 +48,7 @@ _MODULE_OF = {
     "make_executor": "executors",
     "phi_from_sb3": "sb3_bridge",
     "phi_into_sb3": "sb3_bridge",
-    "read_sb3_actor": "sb3_bridge",
+    "read_sb3_actor": "sb3_zip",
     "train_base": "training",
     "train_expert": "training",
 }

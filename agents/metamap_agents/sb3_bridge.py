@@ -1,5 +1,7 @@
 """To and from Stable-Baselines3: the actor of an ``MlpPolicy`` as a vector, and a vector as a PPO zip.
 
+Zips from elsewhere are read by `metamap_agents.sb3_zip`.
+
 Names: the critic is a dictionary of arrays like a policy's parts, ``layers.0.weight``, ``layers.0.bias``, ...;
 its last layer is SB3's ``value_net`` and has one output. Both networks are trained on normalised observations.
 """
@@ -7,13 +9,6 @@ its last layer is SB3's ``value_net`` and has one output. Both networks are trai
 from __future__ import annotations
 
 import io
-import json
-import pickle
-import re
-import struct
-import warnings
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,7 +21,8 @@ from numpy.typing import ArrayLike, NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.distributions import DiagGaussianDistribution
 from stable_baselines3.common.policies import ActorCriticPolicy
-from stable_baselines3.common.torch_layers import FlattenExtractor
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import nn
 
 from metamap_agents.normalizer import ObservationNormalizer
@@ -44,21 +40,11 @@ __all__ = [
     "log_std_into_sb3",
     "phi_from_sb3",
     "phi_into_sb3",
-    "read_sb3_actor",
     "spec_from_sb3",
 ]
 
 SB3_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 """The activations of a `PolicySpec` as SB3 takes them."""
-# What zipfile and a restricted unpickler raise on bytes that are broken in one way or another.
-_BROKEN = (
-    *(pickle.UnpicklingError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error),
-    *(ValueError, TypeError, AttributeError, AssertionError, LookupError, ArithmeticError, MemoryError),
-)
-_ACTOR_CRITIC_NAME = re.compile(
-    r"((mlp_extractor\.(policy|value)_net\.\d+|action_net|value_net)\.(weight|bias)|log_std)"
-)
-_LARGEST_ENTRY = 256 * 1024**2  # bytes; an entry of a zip says its own size, and a hostile one says it wants all memory
 
 
 def spec_from_sb3(policy: ActorCriticPolicy) -> PolicySpec:
@@ -67,9 +53,16 @@ def spec_from_sb3(policy: ActorCriticPolicy) -> PolicySpec:
     Raises:
         MetaMapError: not a plain perceptron on flat observations with Gaussian actions.
     """
-    if not isinstance(policy.features_extractor, FlattenExtractor):
+    if type(policy.features_extractor) is not FlattenExtractor:
         raise MetaMapError(
             f"SB3 policy: expected flat observations, it has a {type(policy.features_extractor).__name__}"
+        )
+    if type(policy.mlp_extractor) is not MlpExtractor:
+        raise MetaMapError(f"SB3 policy: expected a plain MlpPolicy, it has a {type(policy.mlp_extractor).__name__}")
+    if not isinstance(policy.observation_space, spaces.Box) or is_image_space(policy.observation_space):
+        raise MetaMapError(
+            f"SB3 policy: expected observations that it takes as they are, got {policy.observation_space}, which it "
+            "encodes or divides by 255 first"
         )
     if not isinstance(policy.action_dist, DiagGaussianDistribution):
         raise MetaMapError(f"SB3 policy: expected Gaussian actions, it has a {type(policy.action_dist).__name__}")
@@ -192,44 +185,6 @@ def export_sb3(
     write_bytes(path, buffer.getvalue())
 
 
-def read_sb3_actor(path: str | Path, activation: str | None = None) -> tuple[PolicySpec, NDArray[np.float32]]:
-    """Read the actor out of somebody else's PPO or A2C zip without running any code from it.
-
-    Only ``policy.pth`` is loaded, as tensors (``weights_only=True``); the pickles in ``data`` are never opened.
-    The sizes follow from the shapes. The activation does not: it is taken from the argument, else from the
-    text that SB3 writes beside the pickled ``policy_kwargs`` when its user chose one, else it is SB3's default,
-    tanh. A ``VecNormalize`` is stored in another file, so ``phi`` takes whatever the model was trained on.
-
-    Args:
-        path: the zip.
-        activation: one of :data:`~metamap_agents.policy_spec.ACTIVATIONS`, or None to find it as above.
-
-    Returns:
-        The spec, and phi float32 [P].
-
-    Raises:
-        MetaMapError: not an SB3 zip, or an actor that is not a perceptron with Gaussian actions.
-    """
-    path = Path(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            weights = _entry(archive, "policy.pth", path)
-            data = _entry(archive, "data", path) if activation is None and "data" in archive.namelist() else b"{}"
-    except FileNotFoundError as error:
-        raise MetaMapError(f"{path}: no such file") from error
-    except MetaMapError:
-        raise
-    except _BROKEN as error:
-        raise MetaMapError(f"{path}: expected a zip of Stable-Baselines3 ({error})") from error
-    state = _state_dict(weights, path)
-    parts = _actor_parts(state, path)
-    spec = PolicySpec.infer(parts, activation or _stored_activation(data, path), str(path))
-    log_std = state["log_std"]
-    if tuple(log_std.shape) != (spec.action_size,):
-        raise MetaMapError(f"{path}: log_std: expected ({spec.action_size},), file has {tuple(log_std.shape)} (gSDE?)")
-    return spec, spec.join(parts).astype(np.float32)
-
-
 class _SpacesOnly(gym.Env[Any, Any]):
     """Two spaces and nothing else: a PPO model is made from an environment, and never saved with it."""
 
@@ -276,68 +231,3 @@ def _copy_into(parameters: Mapping[str, nn.Parameter], arrays: Mapping[str, NDAr
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(torch.from_numpy(np.array(arrays[name])))
-
-
-def _entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    if name not in archive.namelist():
-        raise MetaMapError(f"{path}: expected a zip of Stable-Baselines3, there is no {name} in it")
-    info = archive.getinfo(name)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise MetaMapError(f"{path}: {name}: expected an entry that is stored or deflated, as SB3 writes them")
-    if info.file_size > _LARGEST_ENTRY:
-        raise MetaMapError(f"{path}: {name} is larger than {_LARGEST_ENTRY} bytes: not a policy of this kind")
-    return archive.read(info)
-
-
-def _state_dict(content: bytes, path: Path) -> dict[Any, torch.Tensor]:
-    """A dictionary of tensors of floats out of what ``torch.save`` wrote."""
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of old files, and of files that are refused below anyway
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except _BROKEN as error:
-        # PyTorch's own message tells how to switch the protection off; that is not repeated here.
-        raise MetaMapError(f"{path}: policy.pth: expected tensors, it is broken or holds something else") from error
-    if not isinstance(state, dict) or not all(map(_is_plain, state.values())):
-        raise MetaMapError(f"{path}: policy.pth: expected a dictionary of tensors of floats")
-    for name, tensor in state.items():
-        if tensor.nbytes > tensor.untyped_storage().nbytes():  # strides of 0 make any size of a few numbers
-            raise MetaMapError(f"{path}: policy.pth: {name}: expected {tensor.numel()} numbers, file has fewer")
-        if not tensor.isfinite().all():
-            raise MetaMapError(f"{path}: policy.pth: {name}: expected finite numbers")
-    return state
-
-
-def _actor_parts(state: Mapping[Any, torch.Tensor], path: Path) -> dict[str, NDArray[Any]]:
-    """The actor's arrays under our names, out of the ``state_dict`` of an ``ActorCriticPolicy``."""
-    for name in state:
-        if not _ACTOR_CRITIC_NAME.fullmatch(str(name)):
-            raise MetaMapError(f"{path}: {name}: expected the plain MlpPolicy of PPO or A2C, which has no such weights")
-    for name in ("action_net.weight", "action_net.bias", "log_std"):
-        if name not in state:
-            raise MetaMapError(f"{path}: {name}: expected an actor with Gaussian actions, file has no such array")
-    body = sorted({int(name.split(".")[2]) for name in state if name.startswith("mlp_extractor.policy_net.")})
-    prefixes = [*(f"mlp_extractor.policy_net.{index}" for index in body), "action_net"]
-    return {
-        f"layers.{layer}.{kind}": state[f"{prefix}.{kind}"].detach().float().numpy()
-        for layer, prefix in enumerate(prefixes)
-        for kind in ("weight", "bias")
-        if f"{prefix}.{kind}" in state
-    }
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.layout == torch.strided
-
-
-def _stored_activation(data: bytes, path: Path) -> str:
-    """The activation that SB3 wrote as text into ``data``, or "tanh". Reads JSON only."""
-    try:
-        text = json.loads(data).get("policy_kwargs", {}).get("activation_fn")
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise MetaMapError(f"{path}: data: expected a JSON object") from error
-    if text is None:
-        return "tanh"
-    for name, module in SB3_ACTIVATIONS.items():
-        if text == str(module):
-            return name
-    raise unknown_name(f"activation in {path}:", text, map(str, SB3_ACTIVATIONS.values()))

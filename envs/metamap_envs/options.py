@@ -109,7 +109,7 @@ def read_seeds(seed: object, count: int) -> list[int | None]:
     """
     if seed is None:
         return [None] * count
-    if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) and np.ndim(seed):  # type: ignore[arg-type]
+    if isinstance(seed, Sequence | np.ndarray) and not isinstance(seed, str) and np.ndim(seed):
         if len(seed) != count:
             raise MetaMapError(f"expected an integer or {count} reset seeds, one per environment, got {seed!r}")
         return [read_reset_seed(one) for one in seed]
