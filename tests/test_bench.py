@@ -197,14 +197,38 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 
 
 def test_a_cell_that_fails_does_not_keep_the_others_from_being_run(out: Path, tmp_path: Path) -> None:
-    broken = {"broken": {"sb3": "ppo", "steps": 20, "points": 1, "settings": {"n_steps": 10, "learning_tempo": 1}}}
+    code = """
+class Broken:
+    def __init__(self, seed): pass
+    def policy(self, env, rollout): return 1 / 0
+    learn = save = policy
+"""
+    (tmp_path / "broken.py").write_text(code)
+    broken = {"broken": {"entry": "broken:Broken", "folder": str(tmp_path), "steps": 20, "points": 1}}
     learners = {**broken, "a2c": {**BENCH["learners"]["a2c"], "alone": False}}
-    sentence = "1 of 2 cells failed, such as reach/broken-order0-seed0: PPO: cannot be made"
+    sentence = "1 of 2 cells failed, such as reach/broken-order0-seed0: ZeroDivisionError"
     with pytest.raises(MetaMapError, match=sentence):
-        run_bench(bench(learners=learners), tmp_path, LocalExecutor(1), zoo=out / "zoo")
-    alone = cell_of(tmp_path, "a2c")
+        run_bench(bench(learners=learners), tmp_path / "out", LocalExecutor(1), zoo=out / "zoo")
+    alone = cell_of(tmp_path / "out", "a2c")
     assert alone.R == cell_of(out, "a2c").R
     assert alone.metrics["FT_auc"] is alone.metrics["ABC"] is None
+
+
+@pytest.mark.parametrize(
+    "learner",
+    [
+        {"sb3": "ppo", "settings": {"learning_tempo": 1}},
+        {"sb3": "ppo", "settings": {"learning_rate": "fast"}},
+        {"sb3": "sac", "steps": 100},
+        {"entry": "nowhere_to_be_found:Learner"},
+    ],
+)
+def test_learners_that_cannot_be_made_are_refused_before_anything_is_trained(
+    learner: dict[str, Any], tmp_path: Path
+) -> None:
+    with pytest.raises(MetaMapError, match="learner 'broken': "):
+        run_bench(bench(learners={"broken": {"points": 1, **learner}}), tmp_path / "out", LocalExecutor(1))
+    assert not (tmp_path / "out").exists()
 
 
 def test_whatever_goes_wrong_in_a_learner_from_elsewhere_is_told_of_its_cell(
@@ -378,7 +402,7 @@ def test_learners_do_not_get_each_others_modules(tmp_path: Path) -> None:
 def test_an_unknown_algorithm_teaches() -> None:
     with pytest.raises(MetaMapError, match="did you mean 'ppo'"):
         make_external(ExternalSettings(sb3="ppi"), 0)
-    with pytest.raises(MetaMapError, match="PPO: cannot be made with these settings"):
+    with pytest.raises(MetaMapError, match="PPO: unknown setting 'learning_tempo'"):
         try_learner(ExternalSettings(sb3="ppo", settings={"learning_tempo": 1}))
     with pytest.raises(MetaMapError, match="either sb3 or entry"):
         parse(ExternalSettings, {"steps": 3}, "learner")

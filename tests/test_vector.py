@@ -244,7 +244,7 @@ def test_bad_construction_is_refused_in_words() -> None:
         ({"seed": [1, 2]}, "expected an integer or 5 reset seeds"),
         ({"seed": -1}, "at least 0, got -1"),
         ({"seed": [1, 2, 3, 4, "5"]}, "at least 0, got '5'"),
-        ({"seed": "12345"}, "at least 0, got '1'"),
+        ({"seed": "12345"}, "at least 0, got '12345'"),
         ({"options": {"taks": 1}}, "unknown reset option 'taks': did you mean 'task"),
         ({"options": {"tasks": tasks_of("reacher-goal", 2)}}, "expected 5 tasks, one per environment, got 2"),
         ({"options": {"tasks": tasks_of("cheetah-velocity", 5)}}, "expected a task of family 'reacher-goal'"),

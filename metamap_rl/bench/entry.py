@@ -12,6 +12,7 @@ A user's own learner is a folder with ``learner.yaml`` and Python beside it::
 from __future__ import annotations
 
 import importlib.util
+import math
 import sys
 import traceback
 from collections.abc import Mapping
@@ -118,10 +119,11 @@ class ExternalSettings(Settings):
             raise MetaMapError("expected either sb3 or entry")
         if self.points > self.steps:
             raise MetaMapError(f"points: expected at most steps = {self.steps}, got {self.points}")
+        check_finite(self.settings, "settings")
         if self.sb3 in N_STEPS:
             n_steps, n_envs = self.settings.get("n_steps", N_STEPS[self.sb3]), self.settings.get("n_envs", 1)
-            if type(n_steps) is int and type(n_envs) is int:  # else the algorithm says what it expects
-                check_rollout(self.sb3, "n_steps", n_steps, "n_envs", n_envs, self.steps)
+            if all(type(one) in (int, float) and one == int(one) for one in (n_steps, n_envs)):
+                check_rollout(self.sb3, "n_steps", int(n_steps), "n_envs", int(n_envs), self.steps)
 
 
 class LearnerFolder(Settings):
@@ -135,6 +137,10 @@ class LearnerFolder(Settings):
     alone: bool = True
     settings: dict[str, Any] = Field(default_factory=dict)
 
+    def model_post_init(self, context: Any) -> None:
+        """Check the settings, which documents must be able to hold."""
+        check_finite(self.settings, "settings")
+
 
 @dataclass(frozen=True)
 class _Entry:
@@ -145,6 +151,22 @@ class _Entry:
 def is_external(settings: Mapping[str, Any]) -> bool:
     """Whether a learner's settings are those of one that is not the mapper's."""
     return "sb3" in settings or "entry" in settings
+
+
+def check_finite(value: object, place: str) -> None:
+    """Refuse infinity and NaN in free settings: a cell's document cannot hold them.
+
+    Raises:
+        MetaMapError: there is one.
+    """
+    if isinstance(value, float) and not math.isfinite(value):
+        raise MetaMapError(f"{place}: expected a finite number, got {value}")
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            check_finite(item, f"{place}.{key}")
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            check_finite(item, f"{place}[{index}]")
 
 
 def check_rollout(algorithm: str, setting: str, value: int, others: str, each: int, steps: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
-from metamap_rl.bench.entry import ExternalSettings, StreamLearner, make_external
+from metamap_rl.bench.entry import ExternalSettings, StreamLearner, describe_error, make_external
 from metamap_rl.bench.result import CellResult
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.plan import Plan
 from metamap_rl.stream.record import EvaluationRow
 from metamap_rl.stream.scoreboard import Scoreboard
 
-__all__ = ["CountedEnv", "run_external"]
+__all__ = ["CountedEnv", "check_external", "run_external"]
 
 Scores = list[float | None]
 
@@ -99,6 +99,27 @@ class _Way:
 
     def _rows(self, board: Scoreboard, stage: int, positions: Sequence[int] | None, steps: int) -> list[EvaluationRow]:
         return board.measure_returns(self.returns(steps), stage, positions, steps=steps, split=board.split)
+
+
+def check_external(settings: ExternalSettings, families: Sequence[str]) -> None:
+    """Make a learner, and if it is one of Stable-Baselines3 its model for each robot, without any training.
+
+    Raises:
+        MetaMapError: the learner cannot be made, or would not learn within its steps.
+    """
+    try:
+        learner = make_external(settings, 0)
+    except MetaMapError:
+        raise
+    except Exception as error:  # anything may go wrong in somebody else's code
+        raise MetaMapError(f"{settings.entry}: cannot be made, {describe_error(error)}") from error
+    if settings.sb3 is None:
+        return
+    check: Callable[[CountedEnv], None] = getattr(learner, "check")  # noqa: B009  # of `SB3Learner`, whose import is slow
+    for name in {get_family(name).embodiment: name for name in families}.values():
+        env = CountedEnv(get_family(name).task())
+        check(env)
+        env.close()
 
 
 def run_external(

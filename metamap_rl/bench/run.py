@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import check_environments
 from metamap_rl.bench.config import BenchConfig, Cell, bench_to_yaml, load_bench
 from metamap_rl.bench.entry import ExternalSettings, describe_error
-from metamap_rl.bench.external import run_external
+from metamap_rl.bench.external import check_external, run_external
 from metamap_rl.bench.result import CELL, CellResult, of_run, read_cell, write_cell
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.events import OnStream
@@ -92,6 +92,8 @@ def run_bench(
     streams = {cell: config.cell_config(cell) for cell in cells}
     externals = {cell: _absolute(config.external(cell.learner), out) for cell in cells}
     done = [cell for cell in cells if _is_finished(cell_folder(out, cell), streams[cell], externals[cell])]
+    left = [cell for cell in cells if cell not in done]
+    _check_learners(left, externals, streams)
     write_bytes(out / _CONFIG, bench_to_yaml(config).encode())
     write_json(
         out / _MANIFEST,
@@ -100,7 +102,6 @@ def run_bench(
     for number, cell in enumerate(done, start=1):
         if on_cell is not None:
             on_cell(cell, number, len(cells))
-    left = [cell for cell in cells if cell not in done]
     cache = out / _ZOO if zoo is None else zoo.resolve()
     for key in dict.fromkeys((cell.stream, cell.seed) for cell in left):  # all orders have the same tasks
         first = next(streams[cell] for cell in left if (cell.stream, cell.seed) == key)
@@ -118,6 +119,26 @@ def run_bench(
         cell, error = next(iter(failed.items()))
         raise MetaMapError(f"{len(failed)} of {len(cells)} cells failed, such as {cell.name}: {error}")
     return [read_cell(cell_folder(out, cell)) for cell in cells]
+
+
+def _check_learners(
+    cells: Sequence[Cell], externals: Mapping[Cell, ExternalSettings | None], streams: Mapping[Cell, StreamConfig]
+) -> None:
+    """Make the learners from elsewhere, as their cells will, before anything is trained for them.
+
+    Raises:
+        MetaMapError: one cannot be made, or would not learn.
+    """
+    seen: set[tuple[str, str]] = set()
+    for cell in cells:
+        settings = externals[cell]
+        if settings is None or (cell.stream, cell.learner) in seen:
+            continue
+        seen.add((cell.stream, cell.learner))
+        try:
+            check_external(settings, streams[cell].stream.family_names)
+        except MetaMapError as error:
+            raise MetaMapError(f"learner {cell.learner!r}: {error}") from None
 
 
 def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, out: str) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,20 +17,24 @@ from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from metamap_agents.rl_zoo import read_number
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import save_arrays
 from metamap_agents.torch_state import global_generators_kept
 from metamap_envs.env import FamilyEnv
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError, one_line, unknown_name
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_rl.bench.entry import Policy, check_rollout
 from metamap_rl.bench.external import CountedEnv
+from metamap_rl.bench.sb3_settings import SB3Settings
 from metamap_rl.stream.seeds import derive
 
 __all__ = ["ALGORITHMS", "SB3Learner"]
@@ -41,13 +46,15 @@ ALGORITHMS = {
 """The package of each algorithm for continuous actions, by its name in small letters."""
 
 _CLASSES = {"crossq": "CrossQ"}
+_REFUSALS = (TypeError, ValueError, AssertionError, AttributeError, LookupError, RuntimeError)
+"""What SB3 raises on settings that it does not take."""
 
 
 class SB3Learner:
     """Fine-tuning by an algorithm of Stable-Baselines3, one model per size of observations and actions.
 
     It knows nothing of tasks: the policy for any task of a robot is that robot's model as it is now. What it keeps is
-    the model, and the replay buffer of those algorithms that have one.
+    the model, the statistics of ``normalize``, and the replay buffer of those algorithms that have one.
 
     Args:
         algorithm: one of `ALGORITHMS`.
@@ -55,10 +62,10 @@ class SB3Learner:
         n_envs: environments that it trains on at once.
         budget: environment steps on each task; an algorithm that would not learn within them is refused when it first
             meets a robot. None does without this check.
-        settings: arguments of the algorithm.
+        settings: arguments of the algorithm, in the notation of `SB3Settings`.
 
     Raises:
-        MetaMapError: an unknown algorithm, or sb3-contrib is not installed.
+        MetaMapError: an unknown algorithm or setting, one that is not read, or sb3-contrib is not installed.
     """
 
     def __init__(
@@ -72,9 +79,13 @@ class SB3Learner:
         except ImportError as error:
             raise MetaMapError(f"{algorithm} needs sb3-contrib: pip install 'metamap-rl[contrib]' ({error})") from error
         self._algorithm: type[BaseAlgorithm] = getattr(module, _CLASSES.get(algorithm, algorithm.upper()))
-        self._name, self._seed, self._n_envs, self._budget, self._settings = algorithm, seed, n_envs, budget, settings
+        self._settings = SB3Settings.read(self._algorithm, settings)
+        self._n_envs = _whole(n_envs, f"{self._algorithm.__name__}: n_envs")
+        self._name, self._seed, self._budget = algorithm, seed, budget
         self._models: dict[tuple[int, int], BaseAlgorithm] = {}
-        self._env: tuple[gym.Env[Any, Any], _CountedVecEnv] | None = None
+        self._normalizers: dict[tuple[int, int], VecNormalize] = {}
+        self._env: tuple[gym.Env[Any, Any], _CountedVecEnv, VecEnv] | None = None
+        self._asked = 0
         self._arrivals = self._calls = self._saved_up = 0
 
     def learn(self, env: gym.Env[Any, Any], steps: int) -> None:
@@ -83,10 +94,11 @@ class SB3Learner:
         Its own environments are stepped; an ``env`` that counts is told how often.
         """
         if self._env is None or self._env[0] is not env:
-            self._arrivals, self._saved_up = self._arrivals + 1, 0
-            self._env = (env, self._vectorised(env))
-            self._model(env).set_env(self._env[1])
+            self._arrivals, self._saved_up, self._asked = self._arrivals + 1, 0, 0
+            self._env = (env, *self._vectorised(env))
+            self._model(env).set_env(self._env[2])
         model, stepped = self._model(env), self._env[1]
+        self._asked += steps
         self._calls, self._saved_up = self._calls + 1, self._saved_up + steps
         rollout = _Rollout.of(model, env).steps
         if self._saved_up < rollout:
@@ -104,12 +116,32 @@ class SB3Learner:
 
     def policy(self, env: gym.Env[Any, Any], rollout: Rollout) -> Policy:
         """See `StreamLearner`: the model as it is, whatever D is."""
-        return _Deterministic(self._model(env))
+        return _Deterministic(self._model(env), self._normalizers.get(_sizes(env)))
+
+    def check(self, env: gym.Env[Any, Any]) -> None:
+        """Make the model for an environment's robot, as the first task would.
+
+        Raises:
+            MetaMapError: the algorithm does not take these settings, or would not learn within its budget.
+        """
+        self._model(env)
+
+    @property
+    def _remaining(self) -> float:
+        """Share of the steps on this task that is left."""
+        if self._env is None:
+            return 1.0
+        return max(0.0, 1 - self._env[1].steps / (self._budget or self._asked or 1))
 
     def save(self, folder: Path) -> None:
-        """See `StreamLearner`: weights, the optimisers' state, and replay buffers as far as they are full."""
+        """See `StreamLearner`: weights, optimisers, statistics, and replay buffers as far as they are full."""
         for (observations, actions), model in self._models.items():
             arrays = dict(_arrays("", model.get_parameters()))
+            if (normalizer := self._normalizers.get((observations, actions))) is not None:
+                for name, statistics in (("observations", normalizer.obs_rms), ("returns", normalizer.ret_rms)):
+                    if isinstance(statistics, RunningMeanStd):
+                        arrays[f"normalize.{name}.mean"] = np.asarray(statistics.mean)
+                        arrays[f"normalize.{name}.var"] = np.asarray(statistics.var)
             buffer = getattr(model, "replay_buffer", None)
             if buffer is not None:
                 filled = buffer.buffer_size if buffer.full else buffer.pos
@@ -119,17 +151,20 @@ class SB3Learner:
 
     def _model(self, env: gym.Env[Any, Any]) -> BaseAlgorithm:
         """The model for the sizes of an environment, a new one if there is none yet."""
-        sizes = (_size(env.observation_space), _size(env.action_space))
+        sizes = _sizes(env)
         if sizes not in self._models:
-            settings = {"policy": "MlpPolicy", **self._settings}
+            settings: dict[str, Any] = copy.deepcopy(self._settings.arguments)
+            settings |= {key: self._falling(start) for key, start in self._settings.falling.items()}
+            if (noise := self._settings.action_noise(sizes[1])) is not None:
+                settings["action_noise"] = noise
             try:
                 with global_generators_kept():
                     self._models[sizes] = self._algorithm(
-                        env=self._vectorised(env), seed=self._seed, device="cpu", verbose=0, **settings
+                        env=self._vectorised(env)[1], seed=self._seed, device="cpu", verbose=0, **settings
                     )
-            except TypeError as error:
+            except _REFUSALS as error:
                 name = self._algorithm.__name__
-                raise MetaMapError(f"{name}: cannot be made with these settings ({error})") from error
+                raise MetaMapError(f"{name}: cannot be made with these settings ({one_line(error)})") from error
         self._check(self._models[sizes], env)
         return self._models[sizes]
 
@@ -137,6 +172,11 @@ class SB3Learner:
         """Refuse an algorithm that would not learn within the budget of a task."""
         if self._budget is None:
             return
+        every: Any = getattr(model, "train_freq", None)
+        if getattr(every, "unit", None) is TrainFrequencyUnit.EPISODE and self._n_envs > 1:
+            raise MetaMapError(
+                f"{self._name}: train_freq counts episodes, which goes with n_envs = 1, got {self._n_envs}"
+            )
         found = _Rollout.of(model, env)
         check_rollout(self._name, found.setting, found.value, found.others, found.each, self._budget)
         whole = self._budget // found.steps * found.steps
@@ -146,12 +186,23 @@ class SB3Learner:
                 f"rollouts take {whole}, so it would not learn: expected learning_starts of at most {whole - 1}"
             )
 
-    def _vectorised(self, env: gym.Env[Any, Any]) -> _CountedVecEnv:
-        """The fast simulator, with the environment's task in each place."""
+    def _falling(self, start: float) -> Callable[[float], float]:
+        """A setting that falls to zero with the steps on a task: SB3's own idea of what remains is that of one call."""
+        return lambda remaining: start * self._remaining
+
+    def _vectorised(self, env: gym.Env[Any, Any]) -> tuple[_CountedVecEnv, VecEnv]:
+        """The fast simulator, with the environment's task in each place, and what the model sees of it."""
         inner = env.unwrapped
         assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
         seed = derive(self._seed, self._arrivals, "sb3-environments")
-        return _CountedVecEnv([inner.task] * self._n_envs, seed, num_threads=1, dtype=np.float32)
+        counted = _CountedVecEnv([inner.task] * self._n_envs, seed, num_threads=1, dtype=np.float32)
+        if self._settings.normalize is None:
+            return counted, counted
+        normalizer = VecNormalize(counted, **self._settings.normalize)
+        if (before := self._normalizers.get(_sizes(env))) is not None:  # statistics outlive a task, as weights do
+            normalizer.obs_rms, normalizer.ret_rms = before.obs_rms, before.ret_rms
+        self._normalizers[_sizes(env)] = normalizer
+        return counted, normalizer
 
 
 class _CountedVecEnv(FamilyVecEnv):
@@ -202,12 +253,27 @@ class _Rollout:
 class _Deterministic:
     """A model's actions without noise."""
 
-    def __init__(self, model: BaseAlgorithm) -> None:
-        self._model = model
+    def __init__(self, model: BaseAlgorithm, normalizer: VecNormalize | None) -> None:
+        self._model, self._normalizer = model, normalizer
 
     def predict(self, observation: NDArray[np.float32], /) -> tuple[NDArray[Any], Any]:
         """See `Policy`."""
+        if self._normalizer is not None:
+            seen: Any = self._normalizer.normalize_obs(np.asarray(observation))
+            observation = seen
         return self._model.predict(observation, deterministic=True)
+
+
+def _sizes(env: gym.Env[Any, Any]) -> tuple[int, int]:
+    """Those of observations and actions."""
+    return _size(env.observation_space), _size(env.action_space)
+
+
+def _whole(value: object, what: str) -> int:
+    number = read_number(value, what)
+    if number < 1 or number != int(number):
+        raise MetaMapError(f"{what}: expected a whole number of at least 1, got {value!r}")
+    return int(number)
 
 
 def _size(space: gym.Space[Any]) -> int:
