@@ -24,10 +24,10 @@ from metamap_envs.errors import MetaMapError, unknown_name
 
 __all__ = ["ARRAYS_FILE", "FORMAT_VERSION", "MANIFEST_FILE", "read", "write"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 """Version of the artifact; any change of its content is a new one."""
 
-_OLDER_VERSIONS = (1,)  # without a self-check, otherwise the same
+_OLDER_VERSIONS = (1, 2)  # without a self-check; with one that looks at D as a whole only; otherwise the same
 
 ARRAYS_FILE = "mapper.safetensors"
 MANIFEST_FILE = "mapper.json"

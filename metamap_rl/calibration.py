@@ -7,25 +7,25 @@ question is whether a generated policy beats the base policy, and both can be ru
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
 from metamap_agents.evaluation import evaluate_policies
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
+from metamap_rl.harm import CONFIDENCE, LEVEL, Harm, measure_harm
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import Transitions, collect, probe_from_json
-from metamap_rl.schedule import warmup_cosine
-from metamap_rl.selfcheck import LARGEST_ERROR, SMALLEST_SPREAD, SelfCheck, Surprise, check_lengths, layer_sizes
+from metamap_rl.selfcheck import SelfCheck, check_lengths
+from metamap_rl.usual import joint_limits, learn_surprise, usual, usual_beginnings
 
 __all__ = ["CalibrationConfig", "calibrate"]
 
@@ -34,8 +34,6 @@ OnStage = Callable[[str], None]
 _TASK_SEED = 6_000_000  # tasks, probes and episodes: far from those of training, evaluation and surveys
 _EPISODE_SEED = 7_000_000
 _BATCH = 128  # tasks probed at once
-_ONE_SIDED = 1.645  # standard errors below which a normal variable lies in 5 % of cases
-_SHRINK = 0.01  # added to the variance of observations and actions, in their own units
 _RIDGES = (0.1, 1.0, 10.0, 100.0)
 
 
@@ -53,12 +51,15 @@ class CalibrationConfig:
     """Tasks of the training split from which what is usual is learned; half as many of the training split, and as many
     of the validation split, say how much usual D differ from it."""
     return_tasks: int = 48
-    """Tasks of either split on which generated and base policies are run."""
+    """Tasks of either split on which generated and base policies are run, to learn which returns to expect."""
     episodes: int = 3
     """Of each policy on each of them."""
-    harmed: float = 0.05
-    """Share of validation tasks on which policies from enough transitions may be worse than the base policy, by more
-    than two standard errors; chance alone gives .02."""
+    harm_tasks: int = 64
+    """Validation tasks on which harm is measured; fewer than 22 cannot show a harm rate below a tenth."""
+    harm_episodes: int = 6
+    """Of each policy on each of those, on the same reset seeds."""
+    harm_limit: float = 0.1
+    """What the upper confidence bound of the harm rate must stay below where generated policies are served."""
     false_alarms: float = 0.005
     """Share of usual D that may count as foreign, at every length, before ``slack``."""
     slack: float = 1.2
@@ -73,19 +74,21 @@ class CalibrationConfig:
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", read_seed(self.seed, "calibration: seed"))
         check_lengths(self.lengths)
-        for name, least in (("usual_tasks", 4), ("return_tasks", 2), ("episodes", 2), ("hidden", 1), ("updates", 1)):
+        least_of = {"usual_tasks": 4, "return_tasks": 2, "episodes": 2, "harm_tasks": 1, "harm_episodes": 2}
+        for name, least in (least_of | {"hidden": 1, "updates": 1}).items():
             if getattr(self, name) < least:
                 raise MetaMapError(f"calibration: {name}: expected at least {least}, got {getattr(self, name)}")
-        for name in ("false_alarms", "harmed"):
+        for name in ("false_alarms", "harm_limit"):
             if not 0 < getattr(self, name) < 1:
                 raise MetaMapError(f"calibration: {name}: expected a share in (0, 1), got {getattr(self, name)}")
         if not self.slack >= 1:
             raise MetaMapError(f"calibration: slack: expected at least 1, got {self.slack}")
-        if self.return_tasks > self.usual_tasks // 2:
-            raise MetaMapError(
-                f"calibration: return_tasks: expected at most half of usual_tasks, {self.usual_tasks // 2}, "
-                f"got {self.return_tasks}"
-            )
+        for name in ("return_tasks", "harm_tasks"):
+            if getattr(self, name) > self.usual_tasks // 2:
+                raise MetaMapError(
+                    f"calibration: {name}: expected at most half of usual_tasks, {self.usual_tasks // 2}, "
+                    f"got {getattr(self, name)}"
+                )
 
 
 def calibrate(
@@ -118,35 +121,38 @@ def calibrate(
     ]
     contexts = [_contexts(mapper, rows, config.lengths) for rows in probes]
     on_stage("learning what is usual")
-    surprise = _learn_surprise(mapper, probes[0], contexts[0], config)
-    typical, spread, limit = _usual(surprise, probes[1:], contexts[1:], config)
+    surprise = learn_surprise(mapper, probes[0], contexts[0], config)
+    others = (probes[1:], contexts[1:])
+    familiar = usual(surprise, *others, config)
+    beginnings = usual_beginnings(surprise, contexts[0], *others, config)
     on_stage("running base and generated policies")
-    count = config.return_tasks
-    tasks = [*validation[:count], *learned[config.usual_tasks :][:count]]
-    z = torch.cat([contexts[2][:count], contexts[1][:count]])
-    base, generated = _returns(mapper, tasks, z, config, num_threads)
-    gains = (generated - base).mean(axis=-1)
-    bound, noise = _paired_bound(gains[:, :count]), _noise(base[:count])
-    harmed = (gains[:, :count] < -noise * math.sqrt(count)).mean(axis=1)
-    weights, error = _predict_returns(z, base.mean(axis=-1), generated.mean(axis=-1))
-    return SelfCheck(
+    returns = _Returns(mapper, config, num_threads)
+    judged, base, generated = returns.validation(validation, contexts[2])
+    few, short = slice(config.return_tasks), slice(config.episodes)
+    more_base, more_generated = returns.training(learned[config.usual_tasks :][few], contexts[1][few])
+    weights, error = _predict_returns(
+        torch.cat([contexts[2][few], contexts[1][few]]),
+        np.concatenate([base[few, short], more_base]).mean(axis=-1),
+        np.concatenate([generated[:, few, short], more_generated], axis=1).mean(axis=-1),
+    )
+    check = SelfCheck(
         surprise=surprise,
         lengths=config.lengths,
-        least_steps=_least_steps(config.lengths, (bound >= -noise) & (harmed <= config.harmed)),
-        noise=noise,
-        typical=typical,
-        spread=spread,
-        limit=limit,
+        least_steps=_least_steps(config, judged),
+        noise=_noise(base),
+        **familiar,
         returns=weights,
         error=error,
         record={
             "config": vars(config) | {"lengths": list(config.lengths)},
-            "validation_gain": gains[:, :count].mean(axis=1).tolist(),
-            "validation_gain_lower_bound": bound.tolist(),
-            "validation_harmed": harmed.tolist(),
-            "validation_base_return": float(base[:count].mean()),
+            "harm": {str(length): asdict(harm) for length, harm in judged.items()},
+            "harm_test_level": LEVEL,
+            "harm_bound_confidence": CONFIDENCE,
+            "validation_base_return": float(base.mean()),
         },
+        beginnings=beginnings,
     )
+    return joint_limits(check, *others, config)
 
 
 # -------------------------------------------------------------------------------------------------- what is usual
@@ -180,120 +186,91 @@ def _contexts(mapper: Mapper, rows: Tensor, lengths: Sequence[int]) -> Tensor:
     return torch.stack([mapper.encoder(rows[:, :length], None) for length in lengths], dim=1)
 
 
-def _learn_surprise(mapper: Mapper, rows: Tensor, contexts: Tensor, config: CalibrationConfig) -> Surprise:
-    """Gaussian of observation and action, and the network that predicts reward and change from them and z."""
-    seen_size = mapper.base.spec.observation_size + mapper.base.spec.action_size
-    told_size = mapper.base.spec.observation_size + 1
-    seen, told = rows[..., :seen_size], rows[..., seen_size + 1 :]
-    network = _fit(seen, told.clamp(-LARGEST_ERROR, LARGEST_ERROR), contexts, config)
-    layers = [module for module in network if isinstance(module, nn.Linear)]
-    assert layers[-1].out_features == 2 * told_size
-    flat = seen.flatten(0, 1).double()
-    mean = flat.mean(dim=0)
-    covariance = (flat - mean).T @ (flat - mean) / len(flat) + _SHRINK * torch.eye(seen_size, dtype=torch.float64)
-    values, vectors = torch.linalg.eigh(covariance)
-    whiten = vectors * values.rsqrt() @ vectors.T
-    return Surprise(
-        mean=mean.float().numpy(),
-        whiten=whiten.float().numpy(),
-        weights=tuple(layer.weight.detach().numpy() for layer in layers),
-        biases=tuple(layer.bias.detach().numpy() for layer in layers),
-    )
-
-
-def _fit(seen: Tensor, told: Tensor, contexts: Tensor, config: CalibrationConfig) -> nn.Sequential:
-    """Maximise the likelihood of reward and change under a Gaussian, z from as many transitions as D may have."""
-    sizes = layer_sizes(seen.shape[-1], told.shape[-1], contexts.shape[-1], config.hidden)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        linear = [nn.Linear(into, out) for into, out in sizes]
-    network = nn.Sequential(linear[0], nn.Tanh(), linear[1], nn.Tanh(), linear[2])
-    generator = torch.Generator().manual_seed(config.seed)
-    optimiser = torch.optim.Adam(network.parameters())
-    lengths = torch.tensor(config.lengths)
-    for update in range(config.updates):
-        for group in optimiser.param_groups:
-            group["lr"] = warmup_cosine(update, config.updates, warmup=50, highest=3e-3)
-        task = torch.randint(len(seen), (1024,), generator=generator)
-        at = torch.randint(len(lengths), (1024,), generator=generator)
-        row = (torch.rand(1024, generator=generator) * lengths[at]).long()  # one of those that z was read from
-        expected, spread = network(torch.cat([seen[task, row], contexts[task, at]], dim=-1)).chunk(2, dim=-1)
-        spread = spread.clamp(math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR))
-        loss = functional.gaussian_nll_loss(expected, told[task, row], (2.0 * spread).exp())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
-    return network
-
-
-def _usual(
-    surprise: Surprise, probes: Sequence[Tensor], contexts: Sequence[Tensor], config: CalibrationConfig
-) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and spread of the mean surprise [L, S] of usual D, and the limit [L] of their largest deviation.
-
-    The limit is, but for the slack, the larger of those of the two splits: where validation tasks are unlike training
-    tasks, tasks to come will be so too.
-    """
-    typical, spread, limit = [], [], []
-    for at, length in enumerate(config.lengths):
-        found = [
-            surprise(rows[:, :length].numpy(), z[:, at].numpy()).mean(axis=1)
-            for rows, z in zip(probes, contexts, strict=True)
-        ]
-        together = np.concatenate(found)
-        mean, deviation = together.mean(axis=0), np.maximum(together.std(axis=0), SMALLEST_SPREAD)
-        largest = [np.abs((one - mean) / deviation).max(axis=1) for one in found]
-        typical.append(mean)
-        spread.append(deviation)
-        limit.append(config.slack * max(np.quantile(one, 1.0 - config.false_alarms) for one in largest))
-    return tuple(np.array(one, dtype=np.float32) for one in (typical, spread, limit))  # type: ignore[return-value]
-
-
 # ----------------------------------------------------------------------------------------- what a policy is worth
 
 
-@torch.no_grad()
-def _returns(
-    mapper: Mapper, tasks: Sequence[Task], z: Tensor, config: CalibrationConfig, num_threads: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns of the base policy [T, E] and of the policies generated at each length [L, T, E], same reset seeds."""
+@dataclass(frozen=True)
+class _Returns:
+    """Runs base and generated policies of a mapper on the same reset seeds."""
 
-    def run(phis: NDArray[np.float32]) -> NDArray[np.float64]:
-        base = mapper.base
+    mapper: Mapper
+    config: CalibrationConfig
+    num_threads: int
+
+    def validation(
+        self, tasks: Sequence[Task], z: Tensor
+    ) -> tuple[dict[int, Harm], NDArray[np.float64], NDArray[np.float64]]:
+        """Harm on validation tasks, from the longest D down to the first that is not served; shorter ones are run less.
+
+        Args:
+            tasks: of the validation split, as many as there are D.
+            z: their contexts [T, L, Z].
+
+        Returns:
+            Harm by length; returns of the base policy [T, E]; those of generated policies [L, T', E'], of the tasks
+            and episodes that are run at every length.
+        """
+        config = self.config
+        most, few = max(config.harm_tasks, config.return_tasks), slice(config.return_tasks)
+        tasks, z, episodes = tasks[:most], z[:most], max(config.harm_episodes, config.episodes)
+        counted = (slice(config.harm_tasks), slice(config.harm_episodes))
+        base = self._run(tasks, self.mapper.base.phi, episodes)
+        judged: dict[int, Harm] = {}
+        rows = []
+        for at in reversed(range(len(config.lengths))):
+            if all(_harmless(harm, config) for harm in judged.values()):
+                found = self._run(tasks, self._phis(z[:, at]), episodes)
+                judged[config.lengths[at]] = measure_harm(base[counted], found[counted])
+            else:
+                found = self._run(tasks[few], self._phis(z[few, at]), config.episodes)
+            rows.append(found[few, : config.episodes])
+        return judged, base, np.stack(rows[::-1])
+
+    def training(self, tasks: Sequence[Task], z: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns of the base policy [T, E] and of generated ones [L, T, E] on tasks of the training split."""
+        episodes = self.config.episodes
+        generated = [self._run(tasks, self._phis(z[:, at]), episodes) for at in range(len(self.config.lengths))]
+        return self._run(tasks, self.mapper.base.phi, episodes), np.stack(generated)
+
+    @torch.no_grad()
+    def _phis(self, z: Tensor) -> NDArray[np.float32]:
+        phis: NDArray[np.float32] = (self.mapper.phi_0 + self.mapper.change(z)).numpy()
+        return phis
+
+    def _run(self, tasks: Sequence[Task], phis: NDArray[np.float32], episodes: int) -> NDArray[np.float64]:
+        base = self.mapper.base
         return evaluate_policies(
             tasks,
             base.spec,
             phis,
             base.normalizer,
-            episodes=config.episodes,
+            episodes=episodes,
             seed=_EPISODE_SEED,
-            num_threads=num_threads,
+            num_threads=self.num_threads,
         ).returns
 
-    generated = [run((mapper.phi_0 + mapper.change(z[:, at])).numpy()) for at in range(len(config.lengths))]
-    return run(mapper.base.phi), np.stack(generated)
+
+def _harmless(harm: Harm, config: CalibrationConfig) -> bool:
+    """Whether generated policies may be served: few pairs are harmed, and those not more than the others gain.
+
+    The worst tenth of the pairs must not lose more on average than all gain on average.
+    """
+    return harm.upper < config.harm_limit and harm.worst_decile >= -harm.mean
 
 
-def _paired_bound(gains: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Lower 95 % confidence bound of the mean over tasks [L] of paired gains [L, T]."""
-    bound: NDArray[np.float64] = gains.mean(axis=1) - _ONE_SIDED * gains.std(axis=1, ddof=1) / math.sqrt(gains.shape[1])
-    return bound
+def _least_steps(config: CalibrationConfig, judged: Mapping[int, Harm]) -> int | None:
+    """The smallest length that is harmless with all longer ones; None if the longest is not."""
+    least = None
+    for length in reversed(config.lengths):
+        if length not in judged or not _harmless(judged[length], config):
+            break
+        least = length
+    return least
 
 
 def _noise(base: NDArray[np.float64]) -> float:
     """Two standard errors of the difference of two means over all tasks of the base policy's returns [T, E]."""
     return float(2.0 * math.sqrt(2.0 * base.var(axis=1, ddof=1).mean() / base.size))
-
-
-def _least_steps(lengths: Sequence[int], passed: NDArray[np.bool_]) -> int | None:
-    """The smallest length that passes with all longer ones; None if the longest does not."""
-    least = None
-    for length, good in zip(reversed(lengths), reversed(passed.tolist()), strict=True):
-        if not good:
-            break
-        least = length
-    return least
 
 
 def _predict_returns(

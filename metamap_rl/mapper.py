@@ -276,8 +276,11 @@ class Mapper(nn.Module):
             return None
         rows = self.standardised(self._rows(rollout))
         with torch.no_grad():
-            z = self.encoder(rows, None)
-        return self.check.judge(rows[0].cpu().numpy(), z[0].cpu().numpy())
+            z, *beginnings = (
+                self.encoder(rows[:, :length], None)[0].cpu().numpy()
+                for length in (len(rollout), *self.check.looked_at(len(rollout)))
+            )
+        return self.check.judge(rows[0].cpu().numpy(), z, beginnings)
 
     def read_parameters(self, rollout: Rollout) -> dict[str, float]:
         """Return the family's parameters by name as D tells them; none for an empty rollout or without coordinates."""

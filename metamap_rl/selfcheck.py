@@ -18,8 +18,18 @@ from numpy.typing import NDArray
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError
+from metamap_rl.beginnings import SHORTEST, Beginnings
 
-__all__ = ["LARGEST_ERROR", "SMALLEST_SPREAD", "SelfCheck", "Surprise", "Verdict", "check_lengths", "layer_sizes"]
+__all__ = [
+    "LARGEST_ERROR",
+    "SMALLEST_SPREAD",
+    "SelfCheck",
+    "Surprise",
+    "Verdict",
+    "beginning_lengths",
+    "check_lengths",
+    "layer_sizes",
+]
 
 Floats = NDArray[np.float32]
 
@@ -37,6 +47,7 @@ _DESCRIPTION_TYPES: dict[str, type | tuple[type, ...]] = {
     "noise": float,
     "record": dict,
 }
+_OPTIONAL_TYPES: dict[str, type | tuple[type, ...]] = {"beginnings": list}  # checks of before looked at D as a whole
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +67,11 @@ class Surprise:
     """Of the network, layer by layer [out, in]: V + Z inputs, means and log spreads of O + 1 numbers out."""
     biases: tuple[Floats, ...]
     """Of the network [out]."""
+
+    @property
+    def told(self) -> int:
+        """How many numbers the network predicts, reward and change: O + 1."""
+        return len(self.biases[-1]) // 2
 
     def __call__(self, rows: Floats, z: Floats) -> Floats:
         """Return log(1 + e^2) of each deviation e, [..., n, S] with S = V + O + 1.
@@ -127,9 +143,17 @@ class SelfCheck:
     """Standard deviation of the error of predicted gains, generated policy less base policy [L], positive."""
     record: dict[str, Any] = field(default_factory=dict)
     """How it was calibrated and what was found, as plain JSON values."""
+    beginnings: Beginnings | None = None
+    """What is usual of the first transitions of D, at the lengths from 5 on; None in a check that was stored before it
+    looked at them."""
 
     def __post_init__(self) -> None:
         check_lengths(self.lengths)
+        if self.beginnings is not None and self.beginnings.lengths != beginning_lengths(self.lengths):
+            raise MetaMapError(
+                f"self-check: beginnings: expected those of {list(beginning_lengths(self.lengths))} transitions, "
+                f"got {list(self.beginnings.lengths)}"
+            )
         for name in ("spread", "limit", "error"):
             if not (getattr(self, name) > 0).all():
                 raise MetaMapError(f"self-check: {name}: expected numbers above 0")
@@ -142,8 +166,13 @@ class SelfCheck:
         between: NDArray[np.float64] = rows[low] + (place - low) * (rows[high] - rows[low])
         return between
 
-    def novelty(self, rows: Floats, z: Floats) -> NDArray[np.float64]:
-        """How unusual D is, 1 at the limit, [...]: the largest deviation of any part of its mean surprise.
+    def looked_at(self, steps: int) -> tuple[int, ...]:
+        """Lengths of the beginnings that are looked at of a D of so many transitions."""
+        lengths = () if self.beginnings is None else self.beginnings.lengths
+        return tuple(length for length in lengths if length <= steps)
+
+    def novelty(self, rows: Floats, z: Floats, contexts: Sequence[Floats]) -> NDArray[np.float64]:
+        """How unusual D is, 1 at the limit, [...]: the largest deviation of its mean surprise or of a beginning of it.
 
         Too little surprise counts like too much: a sensor that is frozen surprises nobody. Of a D longer than the
         longest calibrated length only so many transitions are looked at: episodes change as they go on.
@@ -151,23 +180,46 @@ class SelfCheck:
         Args:
             rows: standardised feature rows [..., n, F], n at least 1.
             z: contexts [..., Z].
+            contexts: z of the first k of the rows [..., Z], for each k in ``looked_at(n)``.
         """
         rows = rows[..., : self.lengths[-1], :]
         typical, spread, limit = (self.at(name, rows.shape[-2]) for name in ("typical", "spread", "limit"))
-        away: NDArray[np.float64] = np.abs((self.surprise(rows, z).mean(axis=-2) - typical) / spread).max(axis=-1)
-        return away / limit
+        whole: NDArray[np.float64] = np.abs((self.surprise(rows, z).mean(axis=-2) - typical) / spread).max(axis=-1)
+        whole /= limit
+        if self.beginnings is None or not contexts:
+            return whole
+        largest = self.largest(rows, contexts)
+        return np.maximum(whole, largest[-1] / self.beginnings.joint[len(contexts) - 1])
 
-    def judge(self, rows: Floats, z: Floats) -> Verdict:
+    def largest(self, rows: Floats, contexts: Sequence[Floats]) -> NDArray[np.float64]:
+        """Largest deviation of any view of D's beginnings up to each of K', in units of its limit [K', ...].
+
+        Args:
+            rows: standardised feature rows [..., n, F].
+            contexts: z of the first rows [..., Z], for each of the K' shortest beginnings.
+        """
+        assert self.beginnings is not None
+        found = []
+        for at, (length, z) in enumerate(zip(self.beginnings.lengths, contexts, strict=False)):
+            surprise = self.surprise(rows[..., :length, :], z)
+            typical, spread, limit = (self.at(name, length) for name in ("typical", "spread", "limit"))
+            whole = np.abs((surprise.mean(axis=-2) - typical) / spread).max(axis=-1) / limit
+            found.append(np.maximum(whole, self.beginnings.novelty(at, surprise, z)))
+        running: NDArray[np.float64] = np.maximum.accumulate(np.stack(found), axis=0)
+        return running
+
+    def judge(self, rows: Floats, z: Floats, contexts: Sequence[Floats]) -> Verdict:
         """Judge one D.
 
         Args:
             rows: standardised feature rows [n, F].
             z: context [Z]; not looked at where n is 0.
+            contexts: z of the first k rows [Z], for each k in ``looked_at(n)``.
         """
         steps = len(rows)
         if not steps:
             return Verdict(0.0, "D has no transitions")
-        novelty = float(self.novelty(rows, z))
+        novelty = float(self.novelty(rows, z, contexts))
         generated, base = (np.append(z, 1.0) @ self.at("returns", steps)).tolist()
         gain, error = generated - base, float(self.at("error", steps))
         better = 0.5 * (1.0 + math.erf(gain / (error * math.sqrt(2.0))))
@@ -198,16 +250,19 @@ class SelfCheck:
                 for name, array in zip(("weight", "bias"), layer, strict=True)
             },
             **{name: getattr(self, name) for name in ("typical", "spread", "limit", "returns", "error")},
+            **({} if self.beginnings is None else _prefixed(self.beginnings.arrays())),
         }
 
     def describe(self) -> dict[str, Any]:
         """Return what the arrays do not say, as plain JSON values."""
+        beginnings = {} if self.beginnings is None else {"beginnings": list(self.beginnings.lengths)}
         return {
             "lengths": list(self.lengths),
             "hidden": len(self.surprise.biases[0]),
             "least_steps": self.least_steps,
             "noise": self.noise,
             "record": self.record,
+            **beginnings,
         }
 
     @staticmethod
@@ -217,17 +272,21 @@ class SelfCheck:
         Raises:
             MetaMapError: the description lacks a key, has an unknown one, or holds a value of another type.
         """
-        if not isinstance(description, Mapping) or set(description) != set(_DESCRIPTION_TYPES):
+        if not isinstance(description, Mapping) or set(description) - set(_OPTIONAL_TYPES) != set(_DESCRIPTION_TYPES):
             found = sorted(description) if isinstance(description, Mapping) else repr(description)
             raise MetaMapError(f"self-check: expected the keys {', '.join(_DESCRIPTION_TYPES)}, got {found}")
-        for key, kind in _DESCRIPTION_TYPES.items():
+        for key, kind in (_DESCRIPTION_TYPES | _OPTIONAL_TYPES).items():
+            if key in _OPTIONAL_TYPES and key not in description:
+                continue
             if not isinstance(description[key], kind) or isinstance(description[key], bool):
                 raise MetaMapError(f"self-check: {key}: another type of value expected, got {description[key]!r}")
-        if not all(type(length) is int for length in description["lengths"]):
-            raise MetaMapError(f"self-check: lengths: expected whole numbers, got {description['lengths']}")
+        for key in ("lengths", "beginnings"):
+            if not all(type(length) is int for length in description.get(key, [])):
+                raise MetaMapError(f"self-check: {key}: expected whole numbers, got {description[key]}")
         seen, told, hidden = spec.observation_size + spec.action_size, spec.observation_size + 1, description["hidden"]
         sizes = layer_sizes(seen, told, context_size, hidden)
-        lengths = len(description["lengths"])
+        lengths, beginnings = len(description["lengths"]), description.get("beginnings")
+        more = {} if beginnings is None else _prefixed(Beginnings.shapes(len(beginnings), told, context_size))
         return {
             "mean": (seen,),
             "whiten": (seen, seen),
@@ -238,6 +297,7 @@ class SelfCheck:
             "limit": (lengths,),
             "returns": (lengths, context_size + 1, 2),
             "error": (lengths,),
+            **more,
         }
 
     @classmethod
@@ -268,7 +328,27 @@ class SelfCheck:
             noise=description["noise"],
             **{name: arrays[name] for name in ("typical", "spread", "limit", "returns", "error")},
             record=dict(description["record"]),
+            beginnings=_beginnings(arrays, description),
         )
+
+
+_PREFIX = "beginnings."
+
+
+def _prefixed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {_PREFIX + name: array for name, array in arrays.items()}
+
+
+def _beginnings(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Beginnings | None:
+    if "beginnings" not in description:
+        return None
+    own = {name.removeprefix(_PREFIX): array for name, array in arrays.items() if name.startswith(_PREFIX)}
+    return Beginnings.from_arrays(own, description["beginnings"])
+
+
+def beginning_lengths(lengths: Sequence[int]) -> tuple[int, ...]:
+    """The calibrated lengths at which beginnings of D are looked at."""
+    return tuple(length for length in lengths if length >= SHORTEST)
 
 
 def check_lengths(lengths: Sequence[int]) -> None:

@@ -1,9 +1,11 @@
 """Build the bundled mappers: zoo of experts, mapper, and the experts of unseen tasks that the demo compares with.
 
 Resumable: experts that are in the zoo are not trained again, and a stopped mapper training goes on. Mappers are written
-in half precision. Prints one JSON document.
+in half precision. With --recalibrate only the self-checks of bundles that are there are calibrated anew; the mappers
+stay as they are. Prints one JSON document.
 
     python scripts/build_pretrained.py --family cheetah-velocity --family reacher-goal
+    python scripts/build_pretrained.py --recalibrate
 """
 
 from __future__ import annotations
@@ -14,9 +16,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from metamap_agents.torch_state import torch_threads
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import list_families
-from metamap_rl.mapper import MapperConfig
-from metamap_rl.pretrained import PRETRAINED, save_experts
+from metamap_rl.calibration import calibrate
+from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.pretrained import PRETRAINED, bundled_families, save_experts
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
 
@@ -63,15 +70,35 @@ def build(family: str, zoo_root: Path, out: Path, seed: int) -> dict[str, Any]:
     return {"family": family, "folder": str(folder), "bytes": size, "chosen_update": mapper.record["chosen_update"]}
 
 
+def recalibrate(family: str, out: Path) -> dict[str, Any]:
+    """Calibrate the self-check of one family's bundle anew."""
+    folder = out / family
+    mapper = Mapper.load(folder)
+    before = {name: array for name, array in mapper.arrays().items() if not name.startswith("check.")}
+    with torch_threads(1):
+        mapper.check = calibrate(mapper, on_stage=lambda stage: report(family, stage))
+    mapper.save(folder, overwrite=True, half=True)
+    after = Mapper.load(folder).arrays()
+    for name, array in before.items():
+        if not np.array_equal(array, after[name]):
+            raise MetaMapError(f"{folder}: {name} has changed, restore the bundle")
+    size = sum(path.stat().st_size for path in folder.iterdir())
+    return {"family": family, "folder": str(folder), "bytes": size, "least_steps": mapper.check.least_steps}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--family", action="append", choices=list_families(), help="default: all families")
     parser.add_argument("--zoo-root", type=Path, default=Path("runs/zoo"), help="folder of the zoos")
     parser.add_argument("--out", type=Path, default=PRETRAINED, help="folder of the bundles")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recalibrate", action="store_true", help="only the self-checks of the bundles that are there")
     arguments = parser.parse_args()
-    families = arguments.family or list_families()
-    built = [build(family, arguments.zoo_root, arguments.out, arguments.seed) for family in families]
+    if arguments.recalibrate:
+        built = [recalibrate(family, arguments.out) for family in arguments.family or bundled_families()]
+    else:
+        families = arguments.family or list_families()
+        built = [build(family, arguments.zoo_root, arguments.out, arguments.seed) for family in families]
     print(json.dumps(built, indent=2))
 
 

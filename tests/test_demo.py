@@ -123,7 +123,9 @@ def test_what_would_not_be_served_is_measured_and_filmed_and_said(
     tiny_zoo: Zoo, tiny_mapper: Mapper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     mapper = tiny.moved(tiny_mapper)
-    config = CalibrationConfig(lengths=(1, 20), usual_tasks=8, return_tasks=2, episodes=2, hidden=4, updates=2)
+    config = CalibrationConfig(
+        lengths=(1, 20), usual_tasks=8, return_tasks=2, harm_tasks=2, episodes=2, hidden=4, updates=2
+    )
     mapper.check = replace(calibrate(mapper, config), least_steps=None)
     found = demo.measure(demo.Subject(mapper, tuple(tiny_zoo.experts("test-in"))))
     assert [row.unserved for row in found.rows] == [(20, 50, 200)] * 3

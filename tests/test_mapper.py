@@ -229,7 +229,7 @@ def truncated(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (with_manifest(lambda m: m.update(format_version=3)), "format version 3, this metamap_rl reads 2 and older"),
+        (with_manifest(lambda m: m.update(format_version=4)), "format version 4, this metamap_rl reads 3 and older"),
         (with_manifest(lambda m: m.pop("format_version")), "not the manifest of a mapper"),
         (with_manifest(lambda m: m.update(probes={})), "unknown key 'probes': did you mean 'probe'"),
         (with_manifest(lambda m: m.pop("family")), "family: expected str, got None"),

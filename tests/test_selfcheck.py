@@ -22,6 +22,7 @@ from metamap_rl.adaptation import AdaptedPolicy, adapt
 from metamap_rl.calibration import CalibrationConfig, _least_steps, _ridge, calibrate
 from metamap_rl.cli import app
 from metamap_rl.evaluate import evaluate_mappers
+from metamap_rl.harm import Harm
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import collect, probe_from_json
 from metamap_rl.rollouts import save_rollout
@@ -29,7 +30,7 @@ from metamap_rl.rounds import joined
 from metamap_rl.selfcheck import SelfCheck
 
 FAMILY = get_family(tiny.FAMILY)
-QUICK = CalibrationConfig(lengths=(1, 5, 20), usual_tasks=160, return_tasks=6, hidden=16, updates=300)
+QUICK = CalibrationConfig(lengths=(1, 5, 20), usual_tasks=160, return_tasks=6, harm_tasks=6, hidden=16, updates=300)
 
 
 @pytest.fixture(scope="module")
@@ -174,8 +175,12 @@ def test_calibration_is_deterministic_and_leaves_the_generators_alone(moved: Map
 def test_calibration_tells_what_it_found(calibrated: SelfCheck) -> None:
     record = calibrated.record
     assert record["config"]["usual_tasks"] == 160
-    assert len(record["validation_gain"]) == len(record["validation_harmed"]) == 3
-    assert (np.array(record["validation_gain_lower_bound"]) < record["validation_gain"]).all()
+    assert list(record["harm"]) == ["20"], (
+        "no shorter D is tried once one is not harmless, and 6 tasks cannot show that"
+    )
+    harm = record["harm"]["20"]
+    assert (harm["pairs"], harm["upper"] > harm["rate"], harm["worst_decile"] <= harm["mean"]) == (6, True, True)
+    assert calibrated.least_steps is None
 
 
 def test_between_calibrated_lengths_it_is_interpolated(calibrated: SelfCheck) -> None:
@@ -191,7 +196,12 @@ def test_between_calibrated_lengths_it_is_interpolated(calibrated: SelfCheck) ->
     [([True] * 4, 1), ([False, True, True, True], 2), ([True, True, False, True], 10), ([True] * 3 + [False], None)],
 )
 def test_the_least_steps_pass_with_all_longer_ones(passed: list[bool], least: int | None) -> None:
-    assert _least_steps((1, 2, 5, 10), np.array(passed)) == least
+    config = CalibrationConfig(lengths=(1, 2, 5, 10))
+    harm = {True: Harm(64, 0.0, 0.03, 5.0, -4.0), False: Harm(64, 0.1, 0.16, 5.0, -4.0)}
+    judged = {length: harm[good] for length, good in zip(config.lengths, passed, strict=True)}
+    assert _least_steps(config, judged) == least
+    severe = Harm(64, 0.0, 0.03, 5.0, worst_decile=-5.1)
+    assert _least_steps(config, {**judged, 10: severe}) is None, "the worst tenth lose more than all gain"
 
 
 def test_the_error_of_predicted_gains_is_that_of_tasks_left_out() -> None:
@@ -214,10 +224,15 @@ def test_the_error_of_predicted_gains_is_that_of_tasks_left_out() -> None:
         ({"usual_tasks": 3}, "usual_tasks: expected at least 4, got 3"),
         ({"return_tasks": 1}, "return_tasks: expected at least 2, got 1"),
         ({"episodes": 1}, "episodes: expected at least 2, got 1"),
-        ({"usual_tasks": 8, "return_tasks": 5}, "return_tasks: expected at most half of usual_tasks, 4, got 5"),
+        (
+            {"usual_tasks": 8, "return_tasks": 5, "harm_tasks": 1},
+            "return_tasks: expected at most half of usual_tasks, 4, got 5",
+        ),
         ({"false_alarms": 0.0}, r"false_alarms: expected a share in \(0, 1\), got 0.0"),
         ({"slack": 0.9}, "slack: expected at least 1, got 0.9"),
-        ({"harmed": 1.0}, r"harmed: expected a share in \(0, 1\), got 1.0"),
+        ({"harm_limit": 1.0}, r"harm_limit: expected a share in \(0, 1\), got 1.0"),
+        ({"harm_episodes": 1}, "harm_episodes: expected at least 2, got 1"),
+        ({"usual_tasks": 100}, "harm_tasks: expected at most half of usual_tasks, 50, got 64"),
         ({"lengths": (2, 5)}, "lengths: expected 1 and larger ones, ascending"),
         ({"lengths": (1, 5, 5)}, "lengths: expected 1 and larger ones, ascending"),
     ],

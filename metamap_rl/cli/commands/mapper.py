@@ -101,7 +101,8 @@ class TrainMapper(Command):
     aligned: bool = False
     """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
     calibration_tasks: Annotated[int, Metavar("N")] = 256
-    """Tasks, without experts, that the self-check is calibrated on; 0 leaves the mapper without one."""
+    """Tasks, without experts, that the self-check is calibrated on; 0 leaves the mapper without one. Fewer than 44
+    cannot show that generated policies are harmless, so that the base policy is always served."""
 
     def run(self) -> int:
         """Train, save, remove the checkpoint, print what came out."""
@@ -418,8 +419,9 @@ def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
         raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {tasks}")
     if not tasks:
         return None
-    fewer = min(tasks // 2, CalibrationConfig().return_tasks)
-    return CalibrationConfig(usual_tasks=tasks, return_tasks=fewer, seed=seed)
+    default, most = CalibrationConfig(), tasks // 2
+    fewer = {name: min(most, getattr(default, name)) for name in ("return_tasks", "harm_tasks")}
+    return CalibrationConfig(usual_tasks=tasks, seed=seed, **fewer)
 
 
 def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -> Mapper:

@@ -1,0 +1,146 @@
+"""How unusual the beginnings of D are: what a mean over all of D hides, such as a reward whose scale drifts.
+
+At each calibrated length that D reaches, its first transitions are looked at in three more ways than the mean surprise
+of each number: the halves apart, the rewards of the fifths apart, and the context z that the mapper reads from them,
+which no usual task may give.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+
+__all__ = ["SHORTEST", "VIEWS", "Beginnings", "usual_contexts", "views"]
+
+Floats = NDArray[np.float32]
+
+SHORTEST = 5
+"""Transitions of the shortest beginning that is looked at, so that there are fifths."""
+
+VIEWS = ("halves", "fifths", "context")
+"""Of a beginning, besides the mean surprise of each number."""
+
+_RIDGE = 1e-3  # added to the variances of z, which is bounded and of order 1
+
+
+def usual_contexts(contexts: Floats) -> tuple[Floats, Floats]:
+    """Mean [Z] and inverse covariance [Z, Z] of the contexts of usual D [T, Z]."""
+    wide = contexts.astype(np.float64)
+    covariance = np.atleast_2d(np.cov(wide.T)) + _RIDGE * np.eye(wide.shape[1])
+    return wide.mean(axis=0).astype(np.float32), np.linalg.inv(covariance).astype(np.float32)
+
+
+def views(surprise: Floats, told: int, context: Floats, mean: Floats, precision: Floats) -> dict[str, Floats]:
+    """Numbers of a beginning, by view.
+
+    Args:
+        surprise: of its transitions [..., k, S]; of the S numbers the last T are reward and change.
+        told: T.
+        context: z of them [..., Z].
+        mean: of usual contexts [Z].
+        precision: inverse covariance of them [Z, Z].
+
+    Returns:
+        "halves" [..., 2 T]: mean surprise of reward and change in the first and the second half; "fifths" [..., 5]:
+        that of the reward in each fifth; "context" [..., 1]: logarithm of the Mahalanobis distance of z.
+    """
+    own = surprise[..., -told:]
+    halves = [half.mean(axis=-2) for half in np.array_split(own, 2, axis=-2)]
+    fifths = [fifth.mean(axis=-2) for fifth in np.array_split(own[..., :1], 5, axis=-2)]
+    away = (context - mean).astype(np.float64)
+    squared = np.einsum("...i,ij,...j->...", away, precision.astype(np.float64), away)
+    return {
+        "halves": np.concatenate(halves, axis=-1),
+        "fifths": np.concatenate(fifths, axis=-1),
+        "context": (0.5 * np.log(np.maximum(squared, 1e-12)))[..., None].astype(np.float32),
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class Beginnings:
+    """What is usual of the first k transitions of D, for K calibrated lengths k.
+
+    Raises:
+        MetaMapError: a standard deviation or limit that is not above 0.
+    """
+
+    lengths: tuple[int, ...]
+    """The K lengths, ascending."""
+    mean: Floats
+    """Of z [K, Z]."""
+    precision: Floats
+    """Inverse covariance of z [K, Z, Z]."""
+    typical: Mapping[str, Floats]
+    """Mean over usual D of each view's numbers [K, N], N = 2 T, 5 and 1."""
+    spread: Mapping[str, Floats]
+    """Standard deviations of that [K, N], positive."""
+    limit: Floats
+    """Largest deviation of each view from the typical, in standard deviations, of a beginning that is usual [K, 3]."""
+    joint: Floats
+    """By how much all views of all beginnings up to this one may exceed their limits in a usual D [K], positive."""
+
+    def __post_init__(self) -> None:
+        arrays = {**{f"{view}.spread": self.spread[view] for view in VIEWS}, "limit": self.limit, "joint": self.joint}
+        for name, array in arrays.items():
+            if not (array > 0).all():
+                raise MetaMapError(f"self-check: beginnings: {name}: expected numbers above 0")
+
+    def novelty(self, at: int, surprise: Floats, context: Floats) -> NDArray[np.float64]:
+        """Largest deviation of any view of one beginning from the typical, in units of its limit, [...].
+
+        Args:
+            at: which length, as an index.
+            surprise: of the beginning's transitions [..., k, S].
+            context: z of them [..., Z].
+        """
+        found = views(surprise, self.typical["halves"].shape[-1] // 2, context, self.mean[at], self.precision[at])
+        return (self.deviations(at, found) / self.limit[at].astype(np.float64)).max(axis=-1)
+
+    def deviations(self, at: int, found: Mapping[str, Floats]) -> NDArray[np.float64]:
+        """Largest deviation of each view's numbers, in standard deviations, [..., 3].
+
+        Of the distance of z only too much counts: no context is too usual.
+        """
+        largest = []
+        for view in VIEWS:
+            away = (found[view].astype(np.float64) - self.typical[view][at]) / self.spread[view][at]
+            largest.append((away if view == "context" else np.abs(away)).max(axis=-1))
+        return np.stack(largest, axis=-1)
+
+    # ---------------------------------------------------------------------------------------------- storage
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every array by a stable name; :meth:`from_arrays` is the inverse."""
+        views = {f"{view}.{name}": getattr(self, name)[view] for view in VIEWS for name in ("typical", "spread")}
+        return {"mean": self.mean, "precision": self.precision, "limit": self.limit, "joint": self.joint, **views}
+
+    @staticmethod
+    def shapes(lengths: int, told: int, context_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape that each array of :meth:`arrays` must have."""
+        sizes = {"halves": 2 * told, "fifths": 5, "context": 1}
+        return {
+            "mean": (lengths, context_size),
+            "precision": (lengths, context_size, context_size),
+            "limit": (lengths, len(VIEWS)),
+            "joint": (lengths,),
+            **{f"{view}.{name}": (lengths, size) for view, size in sizes.items() for name in ("typical", "spread")},
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], lengths: Sequence[int]) -> Beginnings:
+        """Build it from what :meth:`arrays` gave, of the shapes that :meth:`shapes` gives."""
+        return cls(
+            tuple(lengths),
+            arrays["mean"],
+            arrays["precision"],
+            typical={view: arrays[f"{view}.typical"] for view in VIEWS},
+            spread={view: arrays[f"{view}.spread"] for view in VIEWS},
+            limit=arrays["limit"],
+            joint=arrays["joint"],
+        )
