@@ -100,7 +100,8 @@ class Beginnings:
             context: z of them [..., Z].
         """
         found = views(surprise, self.typical["halves"].shape[-1] // 2, context, self.mean[at], self.precision[at])
-        return (self.deviations(at, found) / self.limit[at].astype(np.float64)).max(axis=-1)
+        largest: NDArray[np.float64] = (self.deviations(at, found) / self.limit[at]).max(axis=-1)
+        return largest
 
     def deviations(self, at: int, found: Mapping[str, Floats]) -> NDArray[np.float64]:
         """Largest deviation of each view's numbers, in standard deviations, [..., 3].

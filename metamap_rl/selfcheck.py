@@ -188,8 +188,8 @@ class SelfCheck:
         whole /= limit
         if self.beginnings is None or not contexts:
             return whole
-        largest = self.largest(rows, contexts)
-        return np.maximum(whole, largest[-1] / self.beginnings.joint[len(contexts) - 1])
+        started: NDArray[np.float64] = self.largest(rows, contexts)[-1] / self.beginnings.joint[len(contexts) - 1]
+        return np.maximum(whole, started)
 
     def largest(self, rows: Floats, contexts: Sequence[Floats]) -> NDArray[np.float64]:
         """Largest deviation of any view of D's beginnings up to each of K', in units of its limit [K', ...].

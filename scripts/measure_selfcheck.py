@@ -3,9 +3,12 @@
 Prints one JSON document and writes it to ``--out``. For each length of D: return of the generated policy less that of
 the base policy on the same task and reset seeds, with and without the check, on the test tasks of the mapper's family;
 on tasks of every other family with the same observations and actions, from D of such a task; and on test tasks from D
-that was made useless. Gains are in units of the return; a check that fell back gains exactly 0.
+that was made useless. Gains are in units of the return; a check that fell back gains exactly 0. A pair of a task and a
+D is harmed where the generated policy is worse by a paired test over the reset seeds (`metamap_rl.harm`). With
+``--before`` the self-check of another folder of the same mapper is measured on the same D and policies.
 
     python scripts/measure_selfcheck.py cheetah-velocity --out docs/results/selfcheck-cheetah-velocity.json
+    python scripts/measure_selfcheck.py walker-dynamics --case test-in --seed 9300000 --before old/walker-dynamics
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +34,11 @@ from metamap_envs.family import get_family, list_families
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.calibration import calibrate
+from metamap_rl.harm import measure_harm
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import find_mapper
 from metamap_rl.probe import collect, probe_from_json
+from metamap_rl.selfcheck import Verdict
 
 PROBE_SEED = 8_000_000
 
@@ -137,7 +142,7 @@ def run(
     mapper: Mapper, tasks: Sequence[Task], rollouts: Sequence[Sequence[Rollout]], arguments: argparse.Namespace
 ) -> list[dict[str, Any]]:
     """Gains with and without the check, length by length."""
-    base = mapper.base
+    base, before = mapper.base, Mapper.load(arguments.before) if arguments.before else None
 
     def returns(phis: NDArray[np.float32], repeats: int) -> NDArray[np.float64]:
         where = [task for task in tasks for _ in range(repeats)]
@@ -151,7 +156,12 @@ def run(
         heads = [[rollout.head(steps) for rollout in row] for row in rollouts]
         phis = np.stack([mapper.generate(head) for row in heads for head in row])
         verdicts = [mapper.judge(head) for row in heads for head in row]
-        gains = (returns(phis, arguments.rollouts) - reference).mean(axis=-1)
+        found = returns(phis, arguments.rollouts)
+        gains = (found - reference).mean(axis=-1)
+        harm = _harm(reference, found, verdicts)
+        if before is not None:
+            others = [before.judge(head) for row in heads for head in row]
+            harm["before"] = _harm(reference, found, others)["served"]
         served = np.array([not verdict.fallback for verdict in verdicts if verdict]).reshape(gains.shape)
         novelty = np.array([verdict.novelty for verdict in verdicts if verdict])
         predicted = np.array(
@@ -172,10 +182,29 @@ def run(
                 "two_standard_errors": float(2 * noise.mean()),
                 "worse_unchecked": float((gains < -2 * noise).mean()),
                 "worse": float((gains * served < -2 * noise).mean()),
+                "harm": harm,
                 "error_of_predicted_gain": float(np.sqrt(np.square(predicted - gains).mean())),
             }
         )
     return entries
+
+
+def _harm(
+    reference: NDArray[np.float64], found: NDArray[np.float64], verdicts: Sequence[Verdict | None]
+) -> dict[str, Any]:
+    """Harm on all pairs of task and D, and on those whose policy is served (None where there are none).
+
+    Args:
+        reference: returns of the base policy [T, 1, E].
+        found: of generated policies [T, R, E].
+        verdicts: of the self-check, T x R.
+    """
+    served = np.array([verdict is None or not verdict.fallback for verdict in verdicts])
+    base, generated = (array.reshape(-1, array.shape[-1]) for array in np.broadcast_arrays(reference, found))
+    return {
+        "all": asdict(measure_harm(base, generated)),
+        "served": asdict(measure_harm(base[served], generated[served])) if served.any() else None,
+    }
 
 
 def foreign(mapper: Mapper, tasks: Sequence[Task], arguments: argparse.Namespace) -> dict[str, float]:
@@ -205,7 +234,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     family = get_family(mapper.family)
     cases: dict[str, list[dict[str, Any]]] = {}
     alarms: dict[str, dict[str, float]] = {}
-    for split in ("test-in", "test-out"):
+    wanted = arguments.case or ["test-in", "test-out", *DAMAGES, "families"]
+    for split in [name for name in ("test-in", "test-out") if name in wanted]:
         try:
             tasks = family.sample(split, arguments.tasks, arguments.seed)
         except MetaMapError:
@@ -213,11 +243,12 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         alarms[split] = foreign(mapper, family.sample(split, arguments.alarm_tasks, arguments.seed), arguments)
         cases[split] = run(mapper, tasks, probed(mapper, tasks, arguments), arguments)
     tasks = family.sample("test-in", arguments.tasks, arguments.seed)
-    whole = probed(mapper, tasks, arguments)
-    for name, damage in DAMAGES.items():
+    damages = {name: damage for name, damage in DAMAGES.items() if name in wanted}
+    whole = probed(mapper, tasks, arguments) if damages else []
+    for name, damage in damages.items():
         generator = np.random.default_rng(arguments.seed)
         cases[name] = run(mapper, tasks, [[damage(one, generator) for one in row] for row in whole], arguments)
-    for other in families_of_same_shape(mapper.family):
+    for other in families_of_same_shape(mapper.family) if "families" in wanted else []:
         tasks = get_family(other).sample("test-in", arguments.tasks, arguments.seed)
         cases[f"family {other}"] = run(mapper, tasks, probed(mapper, tasks, arguments), arguments)
     return {
@@ -226,7 +257,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "check": {"least_steps": mapper.check.least_steps, "noise": mapper.check.noise, **mapper.check.record},
         "counted_as_foreign": alarms,
         "cases": cases,
-        "settings": {name: value for name, value in vars(arguments).items() if name != "out"},
+        "settings": {name: value for name, value in vars(arguments).items() if name not in ("out", "before")},
         "machine": describe_machine(),
         "versions": library_versions(),
     }
@@ -264,6 +295,12 @@ def main() -> None:
     parser.add_argument("--rollouts", type=int, default=3, help="of each task")
     parser.add_argument("--episodes", type=int, default=10, help="of each policy on each task")
     parser.add_argument("--seed", type=int, default=0, help="of the tasks; that of a zoo gives its tasks")
+    parser.add_argument(
+        "--case", action="append", choices=["test-in", "test-out", *DAMAGES, "families"], help="default: all"
+    )
+    parser.add_argument(
+        "--before", type=Path, help="folder of the same mapper with another self-check, to compare with"
+    )
     parser.add_argument("--out", type=Path, help="also write the document here")
     arguments = parser.parse_args()
     if arguments.out is not None:
