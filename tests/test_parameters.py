@@ -122,6 +122,63 @@ def test_a_sample_lies_inside_however_narrow_the_interval_is(low: float, width: 
     assert len(set(evenly.tolist())) > 90 or width < 1e3 * np.spacing(abs(low))
 
 
+def log_parameter(low: float, high: float, **others: object) -> Parameter:
+    return Parameter("x", "1", low, high, low, train=((low, high),), scale="log", **others)  # type: ignore[arg-type]
+
+
+def test_a_log_scale_draws_every_decade_as_often() -> None:
+    space = ParameterSpace((log_parameter(1e-4, 1.0, out=((1e-4, 1e-4), (0.1, 1.0))),))
+    values = space.sample(Split.TRAIN, 1024, np.random.default_rng(0))[:, 0]
+    counts, _ = np.histogram(values, bins=[1e-4, 1e-3, 1e-2, 1e-1, 1.0])
+    np.testing.assert_allclose(counts, 256, atol=2)  # values are rounded, also across the edges
+    outside = space.sample(Split.TEST_OUT, 64, np.random.default_rng(0))[:, 0]
+    assert (outside >= 0.1).all()  # the other interval is a point
+    assert values.tolist() == [float(f"{value:.5e}") for value in values.tolist()]
+
+
+@given(
+    low=st.floats(1e-12, 1e6),
+    ratio=st.floats(1.0 + 1e-9, 1e9),
+    fractions=st.lists(st.floats(0.0, 1.0, exclude_max=True), min_size=2, unique=True),
+)
+def test_a_sample_on_a_log_scale_lies_inside(low: float, ratio: float, fractions: list[float]) -> None:
+    parameter = log_parameter(low, low * ratio)
+    found = parameter.quantile(np.array(sorted(fractions)), parameter.train)
+    assert ((found >= low) & (found <= low * ratio)).all()
+    assert (np.diff(found) >= 0).all()
+    assert len(set(parameter.quantile(np.linspace(0.0, 0.999, 100), parameter.train).tolist())) > 90
+    (coordinates,) = parameter.coordinates(found)
+    np.testing.assert_allclose([parameter.from_coordinates([c]) for c in coordinates], found, rtol=1e-12)
+
+
+def test_coordinates_on_a_log_scale_are_logarithms() -> None:
+    space = ParameterSpace((log_parameter(0.01, 100.0), Parameter("y", "1", 0.0, 1.0, 0.5, train=((0.0, 1.0),))))
+    assert space.coordinate_names == ("log x", "y")
+    points = space.coordinates(np.array([[0.01, 0.25], [1.0, 0.5], [100.0, 1.0]]))
+    np.testing.assert_allclose(points, [[-np.log(100.0), 0.25], [0.0, 0.5], [np.log(100.0), 1.0]], rtol=1e-6)
+    assert space.from_coordinates(points[2]) == pytest.approx({"x": 100.0, "y": 1.0}, rel=1e-6)
+    assert math.isfinite(space.from_coordinates(np.array([1e4, 0.0]))["x"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ({"scale": "logarithmic"}, "unknown scale 'logarithmic': valid choices are 'linear', 'log'"),
+        ({"train": ((0.0, 1.0),)}, "expects values above 0, got 0 as train"),
+        ({"low": -1.0, "out": ((-1.0, -0.5),)}, "expects values above 0, got -1 as out"),
+        ({"default": 0.0, "low": 0.0}, "got 0 as default; declare a default above 0"),
+        ({"low": 0.0}, "got 0 as low"),
+        ({"train": (), "choices": (0.0, 0.5)}, "got 0 as choices"),
+        ({"periodic": True}, "this one is an angle"),
+        ({"train": (), "choices": (0.1, 0.5), "categorical": True}, "this one is categorical"),
+    ],
+)
+def test_what_has_no_logarithm_is_refused(arguments: dict[str, object], expected: str) -> None:
+    fitting = {"name": "x", "unit": "1", "low": 0.1, "high": 1.0, "default": 0.5, "train": ((0.1, 1.0),)}
+    with pytest.raises(MetaMapError, match=f"'x'.*{expected}"):
+        Parameter(**(fitting | {"scale": "log", "low": 0.0 if "train" in arguments else 0.1} | arguments))  # type: ignore[arg-type]
+
+
 def test_sign_patterns_of_cheetah_actuators_are_dealt_out_to_the_splits() -> None:
     combinations = get_family("cheetah-actuators").space.combinations
     dealt = [set(combinations[split]) for split in (Split.TRAIN, Split.VALIDATION, Split.TEST_IN)]

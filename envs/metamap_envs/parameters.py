@@ -9,18 +9,22 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
 from numbers import Real
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 
-__all__ = ["Interval", "Parameter", "ParameterSpace", "Split", "parse_split"]
+__all__ = ["Interval", "Parameter", "ParameterSpace", "Scale", "Split", "parse_split"]
 
 Interval = tuple[float, float]
+Scale = Literal["linear", "log"]
 
 _DECIMALS = 6  # sampled values are rounded, so that they survive JSON and the screen unchanged;
 _DIGITS = 4  # to more decimals where all values lie within less than 0.01
+_LOG_DIGITS = 6  # significant digits of values on a log scale, where the smallest is as exact as the largest
+_LARGEST_LOG = 700.0  # exp of more is no float
 _PARTITION_SEED = 20_240_601  # fixed: which combinations are held out is part of a family, not of a run
 _PARTITION_SHARES = (0.625, 0.125)  # train, validation; the rest is test-in
 _SMALLEST_PARTITION = 8  # fewer combinations than this are shared by all splits
@@ -57,7 +61,8 @@ class Parameter:
         low: smallest value the family accepts.
         high: largest value the family accepts.
         default: value at which the family is the unchanged base environment, or nearest to it.
-        train: intervals that train, validation and test-in tasks are drawn from, each by its length.
+        train: intervals that train, validation and test-in tasks are drawn from, each by its length; on a log scale by
+            the ratio of its ends.
         out: intervals of test-out tasks; empty where the parameter has no outside.
         choices: all values of a discrete parameter; then `train` and `out` are empty.
         train_choices: the choices that train, validation and test-in tasks are drawn from; empty for all of them.
@@ -65,6 +70,8 @@ class Parameter:
         description: one sentence for people.
         periodic: whether the value is an angle in rad, so that both ends of [-pi, pi] are the same.
         categorical: whether the choices are names and not numbers, so that none is between two others.
+        scale: "log" for values above 0 that range over decades: tasks are drawn log-uniformly, each decade as often as
+            any other, and the coordinate is the natural logarithm. Default: "linear".
     """
 
     name: str
@@ -80,9 +87,12 @@ class Parameter:
     description: str = ""
     periodic: bool = False
     categorical: bool = False
+    scale: Scale = "linear"
 
     def __post_init__(self) -> None:
         """Refuse a declaration that contradicts itself."""
+        if self.scale not in get_args(Scale):
+            raise MetaMapError(f"parameter {self.name!r}: {unknown_name('scale', self.scale, get_args(Scale))}")
         if bool(self.choices) == bool(self.train):
             raise MetaMapError(f"parameter {self.name!r} needs either choices or train intervals")
         if self.categorical and not self.choices:
@@ -98,6 +108,23 @@ class Parameter:
             if choice not in self.choices:
                 raise MetaMapError(f"parameter {self.name!r}: {choice} is in a split, but none of {self.choices}")
         self.check(self.default)
+        if self.scale == "log":
+            self._check_log()
+
+    def _check_log(self) -> None:
+        """Refuse what has no logarithm, or no order to be put on a scale."""
+        if self.periodic or self.categorical:
+            kind = "an angle" if self.periodic else "categorical"
+            raise MetaMapError(f"parameter {self.name!r}: scale: log is for numbers above 0, and this one is {kind}")
+        lows = {"train": self.train, "out": self.out}
+        ends = [(key, low) for key, intervals in lows.items() for low, _ in intervals]
+        ends += [("choices", choice) for choice in self.choices]
+        for key, value in [*ends, ("default", self.default), ("low", self.low)]:
+            if value <= 0:
+                advice = "; declare a default above 0" if key == "default" else ""
+                raise MetaMapError(
+                    f"parameter {self.name!r}: scale: log expects values above 0, got {value:g} as {key}{advice}"
+                )
 
     def check(self, value: object) -> float:
         """Return ``value`` as a float if the parameter admits it.
@@ -128,12 +155,12 @@ class Parameter:
 
     @property
     def coordinate_names(self) -> tuple[str, ...]:
-        """Names of its coordinates: its own; cos and sin if it is periodic; one for each choice if categorical."""
+        """Names of its coordinates: its own, or "log" of it; cos and sin of an angle; one for each categorical choice."""
         if self.periodic:
             return f"cos {self.name}", f"sin {self.name}"
         if self.categorical:
             return tuple(f"{self.name} = {choice:g}" for choice in self.choices)
-        return (self.name,)
+        return (f"log {self.name}",) if self.scale == "log" else (self.name,)
 
     def coordinates(self, values: NDArray[np.float64]) -> list[NDArray[np.float64]]:
         """Its coordinates at values of any shape, an array of that shape for each; a choice is 1 where it is taken."""
@@ -141,27 +168,42 @@ class Parameter:
             return [np.cos(values), np.sin(values)]
         if self.categorical:
             return [(values == choice).astype(np.float64) for choice in self.choices]
-        return [values]
+        return [np.log(values)] if self.scale == "log" else [values]
 
     def from_coordinates(self, coordinates: Sequence[float]) -> float:
         """The value that coordinates say, also where they are estimates."""
         if self.periodic:
             return math.atan2(coordinates[1], coordinates[0])
+        if self.scale == "log":
+            return math.exp(min(coordinates[0], _LARGEST_LOG))
         return self.choices[int(np.argmax(coordinates))] if self.categorical else coordinates[0]
 
     def quantile(self, fraction: NDArray[np.float64], intervals: tuple[Interval, ...]) -> NDArray[np.float64]:
-        """Map fractions in [0, 1) onto a union of intervals, uniformly by length; of points, each equally often."""
+        """Map fractions in [0, 1) onto a union of intervals, by length on the parameter's scale; of points equally."""
         lows, highs = (np.array(ends, dtype=np.float64) for ends in zip(*intervals, strict=True))
-        edges = np.concatenate([[0.0], np.cumsum(highs - lows)])
+        log = self.scale == "log"
+        starts, ends = (np.log(lows), np.log(highs)) if log else (lows, highs)
+        edges = np.concatenate([[0.0], np.cumsum(ends - starts)])
         if edges[-1] == 0.0:
             chosen: NDArray[np.float64] = lows[(fraction * len(lows)).astype(np.intp)]
             return chosen
         position = fraction * edges[-1]
         which = np.minimum(np.searchsorted(edges, position, side="right") - 1, len(intervals) - 1)
-        decimals = max(_DECIMALS, _DIGITS - math.floor(math.log10(edges[-1])))
-        rounded = np.round(lows[which] + position - edges[which], decimals)
+        found = starts[which] + position - edges[which]
+        rounded = _significant(np.exp(found), edges[-1]) if log else np.round(found, _decimals(edges[-1]))
         values: NDArray[np.float64] = np.clip(rounded, lows[which], highs[which])
         return values
+
+
+def _decimals(width: float) -> int:
+    """Decimals that values spread over a width are rounded to."""
+    return max(_DECIMALS, _DIGITS - math.floor(math.log10(width)))
+
+
+def _significant(values: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """Values rounded to significant digits, to more of them where all lie within a narrow ratio, ``exp(width)``."""
+    digits = max(_LOG_DIGITS, _DIGITS - math.floor(math.log10(width)))
+    return np.array([float(f"{value:.{digits - 1}e}") for value in values.tolist()])
 
 
 class ParameterSpace:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.parameters import Interval
+from metamap_envs.parameters import Interval, Scale
 from metamap_envs.settings import STRICT, parse
 from metamap_envs.yaml_text import read_yaml
 
@@ -44,6 +44,7 @@ class ParameterEntry(BaseModel):
     description: str = ""
     periodic: bool = False
     categorical: bool = False
+    scale: Scale = "linear"
 
     @field_validator("train", "out", mode="before")
     @classmethod

@@ -179,7 +179,7 @@ def _build(declaration: Declaration) -> Family:
     parameters: list[Parameter] = []
     for name, entry in declaration.parameters.items():
         try:
-            target, own = resolve(name, entry, env, creator, declaration.arguments)
+            target, own = resolve(name, entry, env, creator, {**spec.kwargs, **declaration.arguments})
             parameters.append(_parameter(name, entry, own))
             check_sign(parameters[-1], target)
         except MetaMapError as error:
@@ -285,6 +285,7 @@ def _parameter(name: str, entry: ParameterEntry, own: float) -> Parameter:
         description=entry.description or text,
         periodic=entry.periodic,
         categorical=entry.categorical,
+        scale=entry.scale,
     )
 
 

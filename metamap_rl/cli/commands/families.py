@@ -111,6 +111,7 @@ def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
             "choices": parameter.choices,
             "train_choices": parameter.train_choices,
             "out_choices": parameter.out_choices,
+            "scale": parameter.scale,
             "description": parameter.description,
         }
         for parameter in family.space.parameters
@@ -164,7 +165,7 @@ def _parameter_row(parameter: Parameter) -> tuple[str, ...]:
         outside = _numbers(parameter.out_choices or parameter.choices)
         accepted = _numbers(parameter.choices)
     else:
-        inside = _intervals(parameter.train)
+        inside = _intervals(parameter.train) + (", log" if parameter.scale == "log" else "")
         outside = _intervals(parameter.out) or "none"
         accepted = _intervals(((parameter.low, parameter.high),))
     return (
