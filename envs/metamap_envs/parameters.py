@@ -155,7 +155,7 @@ class Parameter:
 
     @property
     def coordinate_names(self) -> tuple[str, ...]:
-        """Names of its coordinates: its own, or "log" of it; cos and sin of an angle; one for each categorical choice."""
+        """Names of its coordinates: its own; "log" of it; cos and sin of an angle; one for each categorical choice."""
         if self.periodic:
             return f"cos {self.name}", f"sin {self.name}"
         if self.categorical:
