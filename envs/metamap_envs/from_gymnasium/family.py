@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line
 from metamap_envs.family import Array, Family, State
+from metamap_envs.from_gymnasium.constructor import with_attributes
+from metamap_envs.from_gymnasium.making import make_with_fields
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
-from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target, with_attributes
+from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target
 from metamap_envs.task import Task
 
 if TYPE_CHECKING:
@@ -35,7 +37,10 @@ def creator_of(spec: EnvSpec) -> Any:
 
 
 def make_env(
-    spec: EnvSpec, arguments: Mapping[str, Any], attributes: Mapping[str, Any] | None = None
+    spec: EnvSpec,
+    arguments: Mapping[str, Any],
+    attributes: Mapping[str, Any] | None = None,
+    of_class: Mapping[str, Any] | None = None,
 ) -> gym.Env[Any, Any]:
     """Make an environment with its own wrappers but no time limit.
 
@@ -43,13 +48,15 @@ def make_env(
         spec: Gymnasium's.
         arguments: of the constructor.
         attributes: values that its constructor finds in place of those that it sets.
+        of_class: other attributes of its class.
 
     Raises:
         MetaMapError: a library that the environment needs is missing, or it refuses the arguments.
     """
+    changed = bool(attributes or of_class)
     spec = replace(
         spec,
-        entry_point=with_attributes(creator_of(spec), attributes) if attributes else spec.entry_point,
+        entry_point=with_attributes(creator_of(spec), attributes or {}, of_class) if changed else spec.entry_point,
         max_episode_steps=None,
         disable_env_checker=True,
     )
@@ -94,6 +101,8 @@ class GymnasiumFamily(Family):
     spec: ClassVar[EnvSpec]
     arguments: ClassVar[Mapping[str, Any]]
     targets: ClassVar[Mapping[str, Target]]
+    load: ClassVar[int | None]
+    """Which of the models that the constructor loads is the environment's; None if there is none or it is unknown."""
 
     # environments of tasks ----------------------------------------------------------------------------------------
 
@@ -112,13 +121,22 @@ class GymnasiumFamily(Family):
         for name, value in self.check_task(task).parameters:
             target = self.targets[name]
             if isinstance(target, ModelField):
-                fields.append((target, value))
+                if value != target.own:  # to the bit the environment's own model where nothing is changed
+                    fields.append((target, value))
             elif (result := target.result(value)) != target.own:
                 (arguments if isinstance(target, Argument) else attributes)[target.name] = result
-        env = make_env(self.spec, arguments, attributes)
-        if fields:
-            _write_fields(env.unwrapped, fields)
-        return env
+        rate = self._frame_rate(fields)
+        return make_with_fields(lambda: make_env(self.spec, arguments, attributes, rate), fields, self.load)
+
+    def _frame_rate(self, fields: Sequence[tuple[ModelField, float]]) -> dict[str, Any] | None:
+        """The class's metadata at another time step, with which Gymnasium's constructor compares the frame rate."""
+        found = next(((target, value) for target, value in fields if target.field == "timestep"), None)
+        metadata = getattr(creator_of(self.spec), "metadata", None)
+        if found is None or not self.frame_skip or not metadata or "render_fps" not in metadata:
+            return None
+        target, value = found
+        seconds = value * self._own.unwrapped.model.opt.timestep if target.scale else value  # type: ignore[attr-defined]
+        return {"metadata": {**metadata, "render_fps": int(np.round(1.0 / (seconds * self.frame_skip)))}}
 
     @cached_property
     def _own(self) -> gym.Env[Any, Any]:
@@ -207,12 +225,3 @@ class GymnasiumFamily(Family):
             f"family {self.name!r} runs {self.base_id} itself, not its physics alone; "
             f"make it with gym.make({self.gym_id!r})"
         )
-
-
-def _write_fields(base: Any, fields: Sequence[tuple[ModelField, float]]) -> None:
-    """Write values into an environment's own model, which nobody has written to before."""
-    import mujoco
-
-    stale = [target.write(base.model, value) for target, value in fields]
-    if any(stale):
-        mujoco.mj_setConst(base.model, mujoco.MjData(base.model))

@@ -158,8 +158,11 @@ def _build(declaration: Declaration) -> Family:
     """Make the class and its one instance; every name in the declaration is looked up in the environment."""
     import gymnasium as gym
 
+    from metamap_envs.from_gymnasium.constructor import argument_names
     from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of, make_env
-    from metamap_envs.from_gymnasium.targets import argument_names, check_sign, resolve
+    from metamap_envs.from_gymnasium.models import loads, source_of
+    from metamap_envs.from_gymnasium.probing import check_overlaps, check_taken
+    from metamap_envs.from_gymnasium.targets import check_values, resolve
     from metamap_envs.identity import canonical
     from metamap_envs.parameters import ParameterSpace
 
@@ -174,14 +177,21 @@ def _build(declaration: Declaration) -> Family:
         if argument not in known and not others:
             raise MetaMapError(f"{owner}: {unknown_name('argument of the constructor', argument, known)}")
         _check_argument(owner, argument, declaration.arguments[argument], known.get(argument))
-    env = make_env(spec, declaration.arguments)
+    with loads() as loaded:
+        env = make_env(spec, declaration.arguments)
+    load = source_of(loaded, getattr(env.unwrapped, "model", None))
     targets: dict[str, Target] = {}
     parameters: list[Parameter] = []
+    fixed = {**spec.kwargs, **declaration.arguments}
+
+    def make(arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
+        return make_env(spec, {**declaration.arguments, **arguments})
+
     for name, entry in declaration.parameters.items():
         try:
-            target, own = resolve(name, entry, env, creator, {**spec.kwargs, **declaration.arguments})
+            target, own = resolve(name, entry, env, creator, fixed, None if load is None else loaded[load], make)
             parameters.append(_parameter(name, entry, own))
-            check_sign(parameters[-1], target)
+            check_values(parameters[-1], target)
         except MetaMapError as error:
             raise MetaMapError(f"{owner}: {error}") from None
         for other, taken in targets.items():
@@ -216,10 +226,16 @@ def _build(declaration: Declaration) -> Family:
                 "order": list(declaration.parameters),  # tasks are drawn in it
             }
         ),
+        "load": load,
     }
     env.close()
-    family: Family = type("DeclaredFamily", (GymnasiumFamily,), body)()
+    family: GymnasiumFamily = type("DeclaredFamily", (GymnasiumFamily,), body)()
     assert family.observation_size + family.action_size  # read here, so that unfit spaces are refused here
+    try:
+        check_overlaps(targets, getattr(base, "model", None))
+        check_taken(family)
+    except MetaMapError as error:
+        raise MetaMapError(f"{owner}: {error}") from None
     return family
 
 
