@@ -106,7 +106,7 @@ def rollout(model: mujoco.MjModel) -> Any:
 
 # random models ------------------------------------------------------------------------------------------------------
 
-_TARGETS = 4
+_TARGETS = 3
 """Of each random model, drawn at random."""
 
 number = st.floats(0.2, 5.0).map(lambda value: float(f"{value:.3g}"))
