@@ -64,19 +64,20 @@ def check_taken(family: GymnasiumFamily) -> None:
     with quiet():
         for end in ("low", "high"):
             values = {name: getattr(parameters[name], end) for name in fields}
+            values = {name: value for name, value in values.items() if value != parameters[name].default}
             try:
                 _try_fields(family, values)
             except MetaMapError:
                 for name, value in values.items():
                     with _blamed(name, value):
                         _try_fields(family, {name: value})
-        runs = _runs(family)
+        runs = len(fields) < len(parameters) and _runs(family)
         for name, target in family.targets.items():
             if isinstance(target, Attribute):
                 _try_attribute(family, parameters[name], target, runs)
             elif isinstance(target, Argument):
                 _try_argument(family, parameters[name], target, runs)
-            if not isinstance(target, ModelField):
+            if not isinstance(target, ModelField) and len(parameters) > 1:
                 _check_independent(family, parameters[name])
 
 
