@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,18 @@ def test_a_beginning_that_is_not_usual_is_not_forgotten(mapper: Mapper, rollouts
     for rollout in rollouts:
         damaged = replace(rollout, rewards=scale * rollout.rewards)
         assert min(novelty(mapper, damaged.head(steps)) for steps in (5, 12, 20, 30)) > 1.0
+
+
+def test_the_script_that_counts_alarms_judges_as_adapt_does(
+    mapper: Mapper, rollouts: list[Rollout], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+    module = importlib.import_module("measure_alarms")
+    for steps in (4, 12):
+        found = module.novelties(mapper, [rollout.head(steps) for rollout in rollouts])
+        assert found == pytest.approx([novelty(mapper, rollout.head(steps)) for rollout in rollouts], rel=1e-4)
+    altered = module.ALTERATIONS["NormalizeReward"](rollouts[0], np.random.default_rng(0))
+    np.testing.assert_array_equal(altered.rewards, normalised(rollouts[0]).rewards)
 
 
 def test_views_tell_halves_fifths_and_contexts_apart() -> None:

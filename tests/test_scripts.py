@@ -237,6 +237,21 @@ def test_permuted_sensors_leave_none_in_place(script: Any) -> None:
     assert len(orders) > 1
 
 
+def test_altered_transitions_have_the_shape_of_those_given_and_leave_them_alone(script: Any) -> None:
+    whole = rollout_of(pairs(3, 0), 0)
+    before = replace(whole, observations=whole.observations.copy(), rewards=whole.rewards.copy())
+    for name, alter in script("measure_alarms").ALTERATIONS.items():
+        altered = alter(whole, np.random.default_rng(0))
+        same = []
+        for column in ("observations", "actions", "rewards", "next_observations"):
+            mine, given = getattr(altered, column), getattr(whole, column)
+            assert (mine.shape, mine.dtype) == (given.shape, given.dtype), f"{name}: {column}"
+            same.append(np.array_equal(mine, given))
+        assert all(same) == (name == "plain"), name
+        np.testing.assert_array_equal(whole.observations, before.observations)
+        np.testing.assert_array_equal(whole.rewards, before.rewards)
+
+
 @pytest.mark.parametrize(("experts", "counted"), [([90.0, 12.0, 50.0], [0, 2]), ([11.0, 12.0, 9.0], [])])
 def test_an_ensemble_is_measured_on_the_tasks_that_the_protocol_counts(
     script: Any, experts: list[float], counted: list[int], monkeypatch: pytest.MonkeyPatch
