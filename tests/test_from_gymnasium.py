@@ -416,24 +416,6 @@ def test_truncation_by_the_environment_itself_counts(drift: str) -> None:
     assert ends == [False, False, True] * 2
 
 
-@pytest.mark.filterwarnings("ignore:divide by zero")
-def test_a_step_that_is_not_finite_ends_the_episode(drift: str) -> None:
-    envs = FamilyVectorEnv([declare(drift, attribute="speed", train=[0, 2]).task()], autoreset_mode="same_step")
-    envs.reset(seed=0)
-    envs.simulator.envs[0].unwrapped.steps = 4
-    _, rewards, terminated, _, infos = envs.step(np.zeros((1, 1)))
-    assert rewards[0] == 0.0
-    assert terminated[0]
-    assert infos["final_info"]["diverged"][0]
-    assert not envs.step(np.zeros((1, 1)))[2][0]
-    env = GymnasiumFamilyEnv("test")
-    start, _ = env.reset()
-    env.env.unwrapped.steps = 4  # type: ignore[attr-defined]
-    observation, reward, terminated, _, info = env.step(np.zeros(1))
-    np.testing.assert_array_equal(observation, start)
-    assert (reward, terminated, info["diverged"]) == (0.0, True, True)
-
-
 def test_attributes_of_the_class_arguments_without_default_and_functions(drift: str) -> None:
     family = declare(drift, attribute="wind", train=[0, 2])
     assert family.make(family.task({"p": 2})).unwrapped.wind == 2.0  # type: ignore[attr-defined]

@@ -48,8 +48,11 @@ class Engine(Protocol):
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give each environment its task, from the next `start` on."""
 
-    def start(self, index: int, generator: np.random.Generator) -> None:
-        """Begin a new episode in environment ``index``; `forward` must follow."""
+    def start(self, index: int, generator: np.random.Generator, seed: int | None = None) -> None:
+        """Begin a new episode in environment ``index``; `forward` must follow.
+
+        ``generator`` has just been seeded with ``seed``, or goes on where that is None.
+        """
 
     def forward(self, indices: NDArray[np.intp]) -> None:
         """Compute what follows from the starts of ``indices``."""
@@ -120,7 +123,7 @@ class Simulator:
             self._batch.set_models(models)
         self.models = models
 
-    def start(self, index: int, generator: np.random.Generator) -> None:
+    def start(self, index: int, generator: np.random.Generator, seed: int | None = None) -> None:
         """Write a new episode's first state into environment ``index``; `forward` must follow."""
         self._batch.reset(np.array([index]), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self._qpos[index], self._qvel[index] = self.family.initial_state(self.tasks[index], generator)

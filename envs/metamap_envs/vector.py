@@ -140,7 +140,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         for index in indices:
             if seeds[index] is not None:
                 self._generators[index], self._seeds[index] = seeding.np_random(seeds[index])
-        self._begin(indices)
+        self._begin(indices, seeds)
         self._started = True
         return self.family.observe(self._before), {"task": self._task_ids.copy(), "_task": mask}
 
@@ -187,10 +187,10 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             raise MetaMapError(f"the action of environment {index} is not finite: {actions[index]}")
         return actions
 
-    def _begin(self, indices: NDArray[np.intp]) -> None:
-        """Start new episodes in some environments."""
+    def _begin(self, indices: NDArray[np.intp], seeds: Sequence[int | None] | None = None) -> None:
+        """Start new episodes in some environments; their generators have just been seeded, or go on."""
         for index in indices:
-            self.simulator.start(int(index), self._generators[index])
+            self.simulator.start(int(index), self._generators[index], None if seeds is None else seeds[index])
         self.simulator.forward(indices)
         self._elapsed[indices] = 0
         self._done[indices] = False

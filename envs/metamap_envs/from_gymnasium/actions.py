@@ -9,7 +9,12 @@ import numpy as np
 from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
-__all__ = ["ActionMap"]
+from metamap_envs.errors import MetaMapError
+
+__all__ = ["ActionMap", "check_actions", "count_actions"]
+
+_UNBOUNDED = 1e30
+"""A bound of this size is none: authors write the largest float for infinity."""
 
 
 class ActionMap:
@@ -17,15 +22,21 @@ class ActionMap:
 
     Args:
         space: the environment's actions, a bounded Box or a Discrete space.
+        label: what messages call the environment.
+
+    Raises:
+        MetaMapError: another space, or bounds that are not finite or not in order.
     """
 
-    def __init__(self, space: gym.Space[Any]) -> None:
+    def __init__(self, space: gym.Space[Any], label: str = "the environment") -> None:
+        self.size = count_actions(space, label)
         self._space = space
         self._affine: tuple[NDArray[Any], NDArray[Any]] | None = None
         """(middle, half width), or None where nothing is to be scaled."""
-        if isinstance(space, Box) and not ((space.low == -1).all() and (space.high == 1).all()):
-            low, high = space.low.astype(np.float64), space.high.astype(np.float64)
-            self._affine = (low + high) / 2.0, (high - low) / 2.0
+        self._whole = isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iub"
+        if isinstance(space, Box) and (self._whole or not ((space.low == -1).all() and (space.high == 1).all())):
+            self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
+            self._affine = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
 
     def __call__(self, action: NDArray[Any]) -> Any:
         """An action [A] of the family as the environment takes it."""
@@ -35,6 +46,66 @@ class ActionMap:
             return space.start + chosen
         shaped = action.reshape(space.shape)
         if self._affine is None:
-            return shaped
+            return shaped if space.dtype in (np.float32, np.float64) else shaped.astype(space.dtype)
+        if self._whole:
+            return self._integers(shaped.astype(np.float64)).astype(space.dtype)
         middle, half = self._affine
-        return (middle + half * shaped).astype(space.dtype)
+        scaled = np.asarray(middle + half * shaped)
+        inside = np.clip(scaled, self._low, self._high)  # rounding must not lead out of the space
+        return np.where(np.abs(shaped) <= 1.0, inside, scaled).astype(space.dtype)
+
+    def _integers(self, shaped: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Whole numbers of a Box of integers: each has an equal share of [-1, 1]."""
+        count = self._high - self._low + 1.0
+        index = np.floor((shaped + 1.0) / 2.0 * count)
+        return np.asarray(self._low + np.clip(index, 0.0, count - 1.0))
+
+
+def count_actions(space: gym.Space[Any], label: str) -> int:
+    """Numbers in an action of the family, A, for the environment's own space.
+
+    Raises:
+        MetaMapError: neither a Box with finite bounds, nor Discrete.
+    """
+    if isinstance(space, Discrete):
+        return 1 if space.n == 2 else int(space.n)
+    if not isinstance(space, Box):
+        raise MetaMapError(f"{label}: expected an action space of type Box or Discrete, got {space}")
+    low, high = space.low.astype(np.float64), space.high.astype(np.float64)
+    if not (np.abs(low) < _UNBOUNDED).all() or not (np.abs(high) < _UNBOUNDED).all():
+        raise MetaMapError(f"{label}: expected actions with finite bounds, got {space}")
+    if (low > high).any():
+        raise MetaMapError(f"{label}: expected actions whose lower bound is below the upper one, got {space}")
+    return int(np.prod(space.shape))
+
+
+def check_actions(env: gym.Env[Any, Any], label: str) -> int:
+    """Refuse actions that have no effect; returns their number, A.
+
+    Raises:
+        MetaMapError: as `count_actions`; no action at all, one choice only, or a range of no width.
+    """
+    space = env.action_space
+    count = count_actions(space, label)
+    if count == 0:
+        raise MetaMapError(f"{label}: expected at least one action, got {space}")
+    if isinstance(space, Discrete) and space.n == 1:
+        raise MetaMapError(f"{label}: expected at least two actions to choose from, got {space}")
+    if isinstance(space, Box):
+        for index in np.flatnonzero(np.ravel(space.low) == np.ravel(space.high)):
+            end = np.ravel(space.low)[index]
+            raise MetaMapError(
+                f"{label}: action {index} has a range of no width ([{end:g}, {end:g}]): {_remedy(env, int(index))}"
+            )
+    return count
+
+
+def _remedy(env: gym.Env[Any, Any], index: int) -> str:
+    """What to do about an action without a range."""
+    model = getattr(env.unwrapped, "model", None)
+    if getattr(model, "nu", None) != np.prod(env.action_space.shape or ()) or not hasattr(
+        model, "actuator_ctrllimited"
+    ):
+        return "give it one, or leave it out of the action space"
+    name = model.actuator(index).name
+    return f"give the actuator {name!r} a ctrlrange" if name else f"give actuator {index} of the model a ctrlrange"

@@ -93,7 +93,7 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         super().reset(seed=read_reset_seed(seed))
         if task is not None:
             self._simulator.set_tasks([task])
-        self._simulator.start(0, self.np_random)
+        self._simulator.start(0, self.np_random, seed)
         self._started = True
         return self._simulator.state().readouts["observation"][0], {**self._simulator.infos[0], "task": self.task.id}
 

@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec, load_env_creator
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
-from metamap_envs.errors import MetaMapError, one_line
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, Family, State
 from metamap_envs.from_gymnasium.constructor import with_attributes
 from metamap_envs.from_gymnasium.making import make_with_fields
+from metamap_envs.from_gymnasium.actions import check_actions
+from metamap_envs.from_gymnasium.reproducible import Reproducibility, try_out
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
 from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target
 from metamap_envs.task import Task
+from metamap_envs.user_env import CheckedEnv, make_user_env
 
 if TYPE_CHECKING:
     import mujoco
@@ -60,11 +63,8 @@ def make_env(
         max_episode_steps=None,
         disable_env_checker=True,
     )
-    try:
-        with _without_deprecations():
-            return gym.make(spec, **arguments)
-    except (gym.error.Error, ImportError, TypeError, ValueError, AttributeError) as error:
-        raise MetaMapError(f"environment {spec.id!r}: {one_line(error)}") from error
+    with _without_deprecations():
+        return make_user_env(lambda: gym.make(spec, **arguments), f"environment {spec.id!r}")
 
 
 @contextmanager
@@ -143,6 +143,23 @@ class GymnasiumFamily(Family):
         """The environment at its own values; never stepped."""
         return make_env(self.spec, self.arguments)
 
+    def label(self, task: Task) -> str:
+        """What messages call the environment of a task."""
+        return f"family {self.name!r}: environment {self.base_id!r}, task {task.describe()}"
+
+    @cached_property
+    def reproducibility(self) -> Reproducibility:
+        """What a trial of the environment found, with a warning if the same seed does not give the same episode."""
+        task = self.task()
+        found = try_out(lambda: CheckedEnv(self.make(task), self.label(task)))
+        if found.complaint:
+            warnings.warn(
+                f"family {self.name!r}: {self.base_id} is not reproducible: {found.complaint}; returns on the same "
+                "reset seeds differ by chance, and so do base policy and experts from run to run",
+                stacklevel=2,
+            )
+        return found
+
     def engine(self, tasks: Sequence[Task], num_threads: int = 0) -> Engine:
         """Environments of Gymnasium, one for each task."""
         return GymnasiumSimulator(self, tasks, num_threads)
@@ -154,20 +171,18 @@ class GymnasiumFamily(Family):
         """Length of a flat observation, O."""
         space = self._own.observation_space
         if not isinstance(space, Box):
-            raise MetaMapError(f"family {self.name!r}: expected an observation space of type Box, got {space}")
+            raise MetaMapError(
+                f"family {self.name!r}: expected an observation space of type Box, got {space}; register the "
+                "environment with gymnasium.wrappers.FlattenObservation around it"
+            )
+        if space.dtype is None or space.dtype.kind not in "biuf" or not np.prod(space.shape):
+            raise MetaMapError(f"family {self.name!r}: expected observations of one number or more, got {space}")
         return int(np.prod(space.shape))
 
     @cached_property
     def action_size(self) -> int:
         """Numbers in an action, A."""
-        space = self._own.action_space
-        if isinstance(space, Discrete):
-            return 1 if space.n == 2 else int(space.n)
-        if not isinstance(space, Box):
-            raise MetaMapError(f"family {self.name!r}: expected an action space of type Box or Discrete, got {space}")
-        if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-            raise MetaMapError(f"family {self.name!r}: expected actions with finite bounds, got {space}")
-        return int(np.prod(space.shape))
+        return check_actions(self._own, f"family {self.name!r}")
 
     @property
     def action_range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -14,6 +14,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, State
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.task import Task
+from metamap_envs.user_env import CheckedEnv, is_unstable
 
 if TYPE_CHECKING:
     from metamap_envs.from_gymnasium.family import GymnasiumFamily
@@ -25,8 +26,8 @@ class GymnasiumSimulator:
     """N environments of Gymnasium, each made for its task, stepped one after another.
 
     Slower than `Simulator`, which steps MuJoCo alone in threads, but observations, rewards and ends are those of the
-    environments' own code. A step whose observation or reward is not finite leaves the last observation, gives a
-    reward of 0 and counts as unstable physics.
+    environments' own code. A step in which MuJoCo finds the physics unstable leaves the last observation and gives a
+    reward of 0; a number that is not finite for any other reason is an error.
 
     Args:
         family: the family of all tasks.
@@ -49,7 +50,9 @@ class GymnasiumSimulator:
         count = len(tasks)
         self._kwargs = kwargs
         self.envs: list[gym.Env[Any, Any]] = []
+        self._checked: list[CheckedEnv] = []
         self._actions: list[ActionMap] = []
+        self._seeded = np.zeros(count, dtype=np.bool_)
         self.infos: list[dict[str, Any]] = [{} for _ in tasks]
         self.tasks: tuple[Task, ...] = ()
         self._observations: Array = np.zeros((count, family.observation_size))
@@ -74,17 +77,31 @@ class GymnasiumSimulator:
         for index, env in enumerate(new):
             if env is not None and self.envs:
                 self.envs[index].close()
+        self._seeded &= [env is None for env in new]
         self.envs = [env or self.envs[index] for index, env in enumerate(new)]
-        self._actions = [ActionMap(env.action_space) for env in self.envs]
         self.tasks = tuple(tasks)
         self.values = np.stack([task.values for task in tasks])
+        labels = [self.family.label(task) for task in tasks]
+        self._checked = [CheckedEnv(env, label) for env, label in zip(self.envs, labels, strict=True)]
+        self._actions = [ActionMap(env.action_space, label) for env, label in zip(self.envs, labels, strict=True)]
+        for label, checked, actions in zip(labels, self._checked, self._actions, strict=True):
+            sizes, expected = (checked.size, actions.size), (self.family.observation_size, self.family.action_size)
+            if sizes != expected:
+                raise MetaMapError(f"{label}: expected {expected} observations and actions, as by default, got {sizes}")
 
-    def start(self, index: int, generator: np.random.Generator) -> None:
-        """Reset environment ``index``, which draws its start from ``generator``."""
-        env = self.envs[index]
-        env.unwrapped.np_random = generator
-        observation, self.infos[index] = env.reset()
-        self._observations[index] = np.ravel(observation)
+    def start(self, index: int, generator: np.random.Generator, seed: int | None = None) -> None:
+        """Reset environment ``index``.
+
+        Args:
+            index: which.
+            generator: gives a seed where the environment has none yet, as after a change of the task, and in each
+                reset where it starts anew from chance otherwise.
+            seed: what the environment is given as its own; None goes on with the last one.
+        """
+        if seed is None and not (self._seeded[index] and self.family.reproducibility.goes_on):
+            seed = int(generator.integers(2**31))
+        self._seeded[index] = True
+        self._observations[index], self.infos[index] = self._checked[index].reset(seed)
         self._rewards[index] = 0.0
         self._terminated[index] = self._truncated[index] = self._diverged[index] = False
 
@@ -94,13 +111,13 @@ class GymnasiumSimulator:
     def step(self, actions: NDArray[Any], indices: NDArray[np.intp] | None = None) -> None:
         """Advance the environments (all, or those of ``indices``) by one step."""
         for index in range(len(self.envs)) if indices is None else indices:
-            env = self.envs[index]
             action = self._actions[index](actions[index])
-            observation, reward, terminated, truncated, self.infos[index] = env.step(action)
-            flat, reward = np.ravel(observation), float(reward)
-            sound = bool(np.isfinite(flat).all() and np.isfinite(reward)) and not _is_unstable(env)
+            observation, reward, terminated, truncated, self.infos[index] = self._checked[index].step(
+                action, unstable_is_an_end=True
+            )
+            sound = not is_unstable(self.envs[index])
             if sound:
-                self._observations[index] = flat
+                self._observations[index] = observation
             self._rewards[index] = reward if sound else 0.0
             self._terminated[index], self._truncated[index] = terminated, truncated
             self._diverged[index] |= not sound
@@ -135,11 +152,3 @@ class GymnasiumSimulator:
         """Close the environments."""
         for env in self.envs:
             env.close()
-
-
-def _is_unstable(env: gym.Env[Any, Any]) -> bool:
-    """Whether MuJoCo found the physics of an environment unstable since its last reset; False without MuJoCo."""
-    from metamap_envs.simulator import UNSTABLE
-
-    warning = getattr(getattr(env.unwrapped, "data", None), "warning", None)
-    return warning is not None and any(warning[kind].number for kind in UNSTABLE)

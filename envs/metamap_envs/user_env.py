@@ -1,0 +1,207 @@
+"""Calls of a user's environment: what it returns is checked, what it raises becomes one sentence."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.utils import seeding
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError, one_line
+
+__all__ = ["CheckedEnv", "failure", "is_unstable", "make_user_env"]
+
+Array = NDArray[np.float64]
+_NUMBERS = "biuf"  # kinds of numpy types
+_PROJECT = Path(__file__).parent.name
+_STEP = "(observation, reward, terminated, truncated, info)"
+
+
+class CheckedEnv:
+    """A user's environment with flat observations in float64; anything that Gymnasium's API does not allow is refused.
+
+    Args:
+        env: with observations of type Box.
+        label: what messages call it, e.g. "environment 'Pendulum-v1'".
+
+    Raises:
+        MetaMapError: observations of another type.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], label: str) -> None:
+        if not isinstance(env.observation_space, Box):
+            raise MetaMapError(f"{label}: expected an observation space of type Box, got {env.observation_space}")
+        self.env = env
+        self.label = label
+        self._shape = env.observation_space.shape
+        self.size = int(np.prod(self._shape))
+        self.steps = 0
+        """Of this episode."""
+
+    def reset(self, seed: int | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode: (observation [O], info).
+
+        Raises:
+            MetaMapError: `reset` raises, or returns something else than a finite observation and a dictionary.
+        """
+        self.steps = 0
+        if seed is not None:  # also for an environment that forgets to hand the seed on to Gymnasium's generator
+            self.env.unwrapped.np_random, _ = seeding.np_random(seed)
+        result = self._called(lambda: self.env.reset(seed=seed))
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
+            raise self._wrong(f"reset() expected to return (observation, info), got {_shown(result)}")
+        observation = self._observation(result[0])
+        if not np.isfinite(observation).all():
+            raise self._not_finite("observation", observation)
+        return observation, dict(result[1])
+
+    def step(self, action: Any, *, unstable_is_an_end: bool = False) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """One step, with Gymnasium's five parts: observation [O] in float64, reward and ends as Python's own types.
+
+        Args:
+            action: as the environment takes it.
+            unstable_is_an_end: hand out what is not finite where MuJoCo found the physics unstable.
+
+        Raises:
+            MetaMapError: `step` raises, returns something else, or a number that is not finite.
+        """
+        self.steps += 1
+        result = self._called(lambda: self.env.step(action))
+        if not isinstance(result, tuple) or len(result) != 5:
+            old = "; it has the API of Gym before 0.26" if isinstance(result, tuple) and len(result) == 4 else ""
+            raise self._wrong(f"step() expected to return {_STEP}, got {_shown(result)}{old}")
+        observation, info = self._observation(result[0]), result[4]
+        reward = self._number("reward", result[1])
+        if not (np.isfinite(observation).all() and np.isfinite(reward)):
+            unstable = is_unstable(self.env)
+            if unstable and not unstable_is_an_end:
+                raise self._wrong("MuJoCo found the physics unstable")
+            if not unstable:
+                raise self._not_finite(
+                    *(("reward", reward) if not np.isfinite(reward) else ("observation", observation))
+                )
+        if not isinstance(info, Mapping):
+            raise self._wrong(f"info expected a dictionary, got {_shown(info)}")
+        return observation, reward, self._flag("terminated", result[2]), self._flag("truncated", result[3]), dict(info)
+
+    # inside -------------------------------------------------------------------------------------------------------
+
+    def _called(self, call: Callable[[], Any]) -> Any:
+        try:
+            return call()
+        except (MetaMapError, Warning):  # warnings that somebody has made errors are theirs
+            raise
+        except Exception as error:
+            raise self._wrong(failure(error)) from error
+
+    def _wrong(self, what: str) -> MetaMapError:
+        where = f"step {self.steps} of the episode" if self.steps else "reset"
+        return MetaMapError(f"{self.label}, {where}: {what}")
+
+    def _not_finite(self, what: str, value: Array | float) -> MetaMapError:
+        wrong = np.ravel(value)[~np.isfinite(np.ravel(value))]
+        number = "NaN" if np.isnan(wrong).any() else "infinite"
+        some = f" in {len(wrong)} of {np.size(value)} numbers" if np.size(value) > 1 else ""
+        return self._wrong(f"the environment's {what} is {number}{some}; expected finite numbers")
+
+    def _observation(self, value: object) -> Array:
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError):
+            raise self._wrong(f"the observation expected an array, got {_shown(value)}") from None
+        if array.dtype.kind not in _NUMBERS:
+            raise self._wrong(f"the observation expected numbers, got {_shown(value)} of type {array.dtype}")
+        if array.shape != self._shape and _without_ones(array.shape) != _without_ones(self._shape):
+            raise self._wrong(f"the observation has shape {array.shape}, its observation space says {self._shape}")
+        return np.array(array, dtype=np.float64).reshape(self.size)  # a copy: an environment may reuse its array
+
+    def _number(self, what: str, value: object) -> float:
+        if isinstance(value, float | int):
+            return float(value)
+        try:
+            array = np.asarray(value)
+        except (TypeError, ValueError, RuntimeError):
+            array = np.empty(0)
+        if array.size != 1 or array.dtype.kind not in _NUMBERS:
+            raise self._wrong(f"{what} expected one number, got {_shown(value)}")
+        return float(array.reshape(())[()])
+
+    def _flag(self, what: str, value: object) -> bool:
+        if isinstance(value, bool | np.bool_):
+            return bool(value)
+        try:
+            number = self._number(what, value)
+        except MetaMapError:
+            number = np.nan
+        if number not in (0.0, 1.0):
+            raise self._wrong(f"{what} expected True or False, got {_shown(value)}")
+        return bool(number)
+
+
+def make_user_env(make: Callable[[], gym.Env[Any, Any]], label: str) -> gym.Env[Any, Any]:
+    """Make an environment; whatever its module or constructor raises becomes one sentence.
+
+    Args:
+        make: makes it.
+        label: what messages call it.
+
+    Raises:
+        MetaMapError: it cannot be made, or is no environment of Gymnasium.
+    """
+    try:
+        env = make()
+    except (MetaMapError, Warning):
+        raise
+    except (Exception, SystemExit) as error:
+        raise MetaMapError(f"{label}: it cannot be made: {failure(error)}") from error
+    if not isinstance(env, gym.Env):
+        raise MetaMapError(f"{label}: expected an environment of Gymnasium (gymnasium.Env), got {type(env).__name__}")
+    return env
+
+
+def failure(error: BaseException) -> str:
+    """What an exception of a user's code says, with its type and the place in that code, as part of a sentence."""
+    if isinstance(error, gym.error.Error | ImportError):
+        return one_line(error)
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
+    where = f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+    return f"{type(error).__name__}: {one_line(error)}".rstrip(": ") + where
+
+
+def _is_users(file_name: str) -> bool:
+    """Whether a file is neither of this project nor of an installed library."""
+    path = Path(file_name)
+    library = {"site-packages", "dist-packages", Path(sysconfig.get_path("stdlib")).name} & set(path.parts)
+    return path.is_file() and not library and _PROJECT not in path.parts
+
+
+def is_unstable(env: gym.Env[Any, Any]) -> bool:
+    """Whether MuJoCo found the physics of an environment unstable since its last reset; False without MuJoCo."""
+    from metamap_envs.simulator import UNSTABLE
+
+    warning = getattr(getattr(env.unwrapped, "data", None), "warning", None)
+    try:
+        return warning is not None and any(warning[kind].number for kind in UNSTABLE)
+    except (TypeError, LookupError, AttributeError):  # some other thing of that name
+        return False
+
+
+def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(length for length in shape if length != 1)
+
+
+def _shown(value: object) -> str:
+    """A value of any kind, short, on one line."""
+    if isinstance(value, tuple):
+        return f"a tuple of {len(value)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    text = " ".join(repr(value).split())
+    return f"{text[:57]}..." if len(text) > 60 else text
