@@ -64,7 +64,8 @@ def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def declare(base: type[Plain] = Plain, **changes: Any) -> Family:
     """The family of `Plain` with other members."""
-    gym.register(ID, entry_point=type("Changed", (base,), changes), max_episode_steps=20)
+    made: Any = type("Changed", (base,), changes)
+    gym.register(ID, entry_point=made, max_episode_steps=20)
     return from_gymnasium(
         {"name": "users", "environment": ID, "parameters": {"gain": {"argument": "gain", "train": [0.5, 2.0]}}}
     )
@@ -171,7 +172,7 @@ def test_an_exception_of_the_environment_is_one_sentence_with_its_place() -> Non
 
 
 def test_nan_late_in_an_episode_is_told_and_is_no_divergence() -> None:
-    def reward(self: Plain) -> float:
+    def reward(self: Any) -> float:
         self.count = getattr(self, "count", 0) + 1
         return np.nan if self.count > 7 else 0.0
 
@@ -201,7 +202,7 @@ class Cart(MujocoEnv):
         return np.concatenate([self.data.qpos, self.data.qvel])
 
     def reset_model(self) -> NDArray[Any]:
-        self.set_state(self.init_qpos, self.init_qvel)
+        self.set_state(self.init_qpos, self.init_qvel)  # type: ignore[no-untyped-call]
         return self.seen()
 
     def step(self, action: Any) -> Any:
@@ -212,7 +213,8 @@ class Cart(MujocoEnv):
 def cart(folder: Path, range_of_the_motor: str) -> Family:
     path = folder / "cart.xml"
     path.write_text(MODEL.format(range_of_the_motor))
-    gym.register(ID, entry_point=type("Changed", (Cart,), {"path": str(path)}), max_episode_steps=20)
+    made: Any = type("Changed", (Cart,), {"path": str(path)})
+    gym.register(ID, entry_point=made, max_episode_steps=20)
     return from_gymnasium(
         {"name": "users", "environment": ID, "parameters": {"mass": {"body": "cart", "field": "mass", "train": [1, 2]}}}
     )
@@ -414,10 +416,10 @@ def test_the_same_seed_gives_the_same_episodes_whatever_generator_it_is(kind: ty
 )
 def test_what_no_seed_reproduces_is_noticed(changes: dict[str, Any], message: str) -> None:
     family = declare(**changes)
-    state = np.random.get_state()[1].tolist()  # type: ignore[index, union-attr]  # noqa: NPY002
+    state = np.random.get_state()[1].tolist()  # type: ignore[index]  # noqa: NPY002
     with pytest.warns(UserWarning, match=f"'users': Users-v0 is not reproducible: {message}"):
         assert family.reproducibility.complaint  # type: ignore[attr-defined]
-    assert np.random.get_state()[1].tolist() == state  # type: ignore[index, union-attr]  # noqa: NPY002
+    assert np.random.get_state()[1].tolist() == state  # type: ignore[index]  # noqa: NPY002
     GymnasiumFamilyEnv("users").reset(seed=0)  # told once
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -126,6 +127,10 @@ class FamilyVecEnv(VecEnv):
             }
         self._returns[dones] = 0.0
         self._lengths[dones] = 0
+
+    def __copy__(self) -> FamilyVecEnv:
+        """Independent, as `copy.deepcopy` makes it."""
+        return copy.deepcopy(self)
 
     def close(self) -> None:
         """Release the simulator."""

@@ -157,6 +157,14 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         self._renderer = renderer
         return picture
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but the renderer, which a copy opens for itself: it goes on from here to the bit."""
+        return {**vars(self), "_renderer": None}
+
+    def __copy__(self) -> FamilyEnv:
+        """Independent, as `copy.deepcopy` makes it."""
+        return copy.deepcopy(self)
+
     def close(self) -> None:
         """Close the renderer, if one was opened."""
         if self._renderer is not None:

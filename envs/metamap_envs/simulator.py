@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import ctypes
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -92,21 +95,66 @@ class Simulator:
         if num_threads < 0:
             raise MetaMapError(f"num_threads must be 0 (all cores) or more, got {num_threads}")
         self.family = family
-        threads = min(num_threads or default_threads(), len(tasks))
-        self._batch = batch.Batch(family.base_model, len(tasks), threads, persistent=True)
+        self._open(len(tasks), min(num_threads or default_threads(), len(tasks)))
+        self.set_tasks(tasks)
+        self._batch.reset()
+
+    def _open(self, count: int, threads: int) -> None:
+        """Make the batch, all on the base model, and views of what is read and written."""
+        base = self.family.base_model
+        self._batch = batch.Batch(base, count, threads, persistent=True)
         self._qpos: Array = self._batch.bind("qpos")
         self._qvel: Array = self._batch.bind("qvel")
         self._control: Array = self._batch.bind("ctrl")
         self._readouts = {
-            key: (self._batch.bind(readout.field), readout.row(family.base_model))
-            for key, readout in family.readouts.items()
+            key: (self._batch.bind(readout.field), readout.row(base)) for key, readout in self.family.readouts.items()
         }
         stages = mujoco.mjtStage
-        self._stage = (stages.mjSTAGE_VEL if family.current_readouts else stages.mjSTAGE_NONE).value
+        self._stage = (stages.mjSTAGE_VEL if self.family.current_readouts else stages.mjSTAGE_NONE).value
         self._warnings: NDArray[Any] = self._batch.warning[..., 1]  # live counts, [N, kind of warning]
-        self.models: list[mujoco.MjModel] = [family.base_model] * len(tasks)
-        self.set_tasks(tasks)
+        self.models: list[mujoco.MjModel] = [base] * count
+        self._threads_lost = False
+        _LIVE.add(self)
+
+    # copies and forks -------------------------------------------------------------------------------------------------
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy goes on from, to the bit: the batch itself cannot be copied."""
+        return {
+            "family": self.family,
+            "tasks": self.tasks,
+            "threads": self.num_threads,
+            "state": self._batch.state.copy(),
+            "warning": self._batch.warning.copy(),
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make a batch of its own and put it where the original was."""
+        self.family = state["family"]
+        self._open(len(state["tasks"]), state["threads"])
+        self.set_tasks(state["tasks"])
         self._batch.reset()
+        self._batch.state[...] = state["state"]
+        self._batch.forward()  # for what is bound
+        self._batch.state[...] = state["state"]
+        self._batch.warning[...] = state["warning"]
+
+    def __copy__(self) -> Simulator:
+        """Independent: two simulators cannot share one batch."""
+        return copy.deepcopy(self)
+
+    def _leave_threads(self) -> None:
+        """In a process just forked: the batch's threads are not there, neither to step nor to be joined at its end."""
+        if self._batch.nthread > 1:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._batch._b))  # never destroyed: it would wait for ever
+            self._threads_lost = True
+
+    def _regain_threads(self) -> None:
+        """A batch of this process's own, at the state that the parent's had."""
+        if self._threads_lost:
+            self.__setstate__(self.__getstate__())
+
+    # steps ------------------------------------------------------------------------------------------------------------
 
     @property
     def num_threads(self) -> int:
@@ -115,6 +163,7 @@ class Simulator:
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give each environment its task's model; states stay as they are until the next `start`."""
+        self._regain_threads()
         self.tasks = tuple(tasks)
         self.values = np.stack([task.values for task in tasks])
         distinct = {task: self.family.model(task) for task in dict.fromkeys(tasks)}  # equal tasks share one model
@@ -125,6 +174,7 @@ class Simulator:
 
     def start(self, index: int, generator: np.random.Generator, seed: int | None = None) -> None:
         """Write a new episode's first state into environment ``index``; `forward` must follow."""
+        self._regain_threads()
         self._batch.reset(np.array([index]), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self._qpos[index], self._qvel[index] = self.family.initial_state(self.tasks[index], generator)
 
@@ -134,6 +184,7 @@ class Simulator:
 
     def step(self, actions: NDArray[np.floating], indices: NDArray[np.intp] | None = None) -> None:
         """Advance the environments (all, or those of ``indices``) by one environment step."""
+        self._regain_threads()
         self._control[...] = actions
         self._batch.step(indices, nstep=self.family.frame_skip, stage=self._stage)
 
@@ -154,4 +205,17 @@ class Simulator:
 
     def data(self, index: int) -> mujoco.MjData:
         """A copy of one environment's `MjData`, for rendering."""
+        self._regain_threads()
         return self._batch.get_data(index)
+
+
+_LIVE: weakref.WeakSet[Simulator] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for simulator in _LIVE:
+        simulator._leave_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

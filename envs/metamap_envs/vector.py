@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -171,6 +172,10 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator."""
         self.simulator.close()
+
+    def __copy__(self) -> FamilyVectorEnv:
+        """Independent, as `copy.deepcopy` and pickling make it: it goes on from here to the bit."""
+        return copy.deepcopy(self)
 
     # inside -------------------------------------------------------------------------------------------------------
 

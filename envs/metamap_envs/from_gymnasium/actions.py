@@ -33,7 +33,7 @@ class ActionMap:
         self._space = space
         self._affine: tuple[NDArray[Any], NDArray[Any]] | None = None
         """(middle, half width), or None where nothing is to be scaled."""
-        self._whole = isinstance(space, Box) and space.dtype is not None and space.dtype.kind in "iub"
+        self._whole = isinstance(space, Box) and space.dtype.kind in "iub"
         if isinstance(space, Box) and (self._whole or not ((space.low == -1).all() and (space.high == 1).all())):
             self._low, self._high = space.low.astype(np.float64), space.high.astype(np.float64)
             self._affine = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
@@ -102,7 +102,7 @@ def check_actions(env: gym.Env[Any, Any], label: str) -> int:
 
 def _remedy(env: gym.Env[Any, Any], index: int) -> str:
     """What to do about an action without a range."""
-    model = getattr(env.unwrapped, "model", None)
+    model: Any = getattr(env.unwrapped, "model", None)
     if getattr(model, "nu", None) != np.prod(env.action_space.shape or ()) or not hasattr(
         model, "actuator_ctrllimited"
     ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -114,6 +115,14 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         if self._simulator.diverged() is not None:
             terminated = info["diverged"] = True
         return found["observation"], float(found["reward"]), terminated, bool(found["truncated"]), info
+
+    def __copy__(self) -> GymnasiumFamilyEnv:
+        """Independent, as `copy.deepcopy` and pickling make it.
+
+        It goes on from here to the bit; where the user's environment cannot be copied in mid-episode, `step` says so
+        and `reset` is needed first.
+        """
+        return copy.deepcopy(self)
 
     def render(self) -> Any:
         """The environment's own picture.

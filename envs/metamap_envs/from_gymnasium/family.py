@@ -160,6 +160,12 @@ class GymnasiumFamily(Family):
             )
         return found
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the declaration, so that a process that does not know it can unpickle an environment of it."""
+        from metamap_envs.from_gymnasium.loading import declaration_of, from_gymnasium
+
+        return from_gymnasium, (declaration_of(self),)
+
     def engine(self, tasks: Sequence[Task], num_threads: int = 0) -> Engine:
         """Environments of Gymnasium, one for each task."""
         return GymnasiumSimulator(self, tasks, num_threads)
@@ -175,7 +181,7 @@ class GymnasiumFamily(Family):
                 f"family {self.name!r}: expected an observation space of type Box, got {space}; register the "
                 "environment with gymnasium.wrappers.FlattenObservation around it"
             )
-        if space.dtype is None or space.dtype.kind not in "biuf" or not np.prod(space.shape):
+        if space.dtype.kind not in "biuf" or not np.prod(space.shape):
             raise MetaMapError(f"family {self.name!r}: expected observations of one number or more, got {space}")
         return int(np.prod(space.shape))
 

@@ -89,6 +89,17 @@ def declared_families() -> tuple[str, ...]:
     return tuple(sorted({*_examples(), *_DECLARED}))
 
 
+def declaration_of(family: Family) -> dict[str, Any]:
+    """What `from_gymnasium` makes a declared family of again.
+
+    Raises:
+        MetaMapError: the family is not declared in this process any more.
+    """
+    if family.name not in _DECLARED:
+        raise MetaMapError(f"family {family.name!r} is not declared")
+    return _DECLARED[family.name].declaration.model_dump()
+
+
 def is_family_file(name: object) -> bool:
     """Whether a name is rather the path of a file that declares a family."""
     return isinstance(name, str) and name.endswith(_SUFFIXES)

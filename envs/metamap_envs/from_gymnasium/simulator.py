@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, State
 from metamap_envs.from_gymnasium.actions import ActionMap
+from metamap_envs.from_gymnasium.copies import restore, snapshot
 from metamap_envs.task import Task
 from metamap_envs.user_env import CheckedEnv, is_unstable
 
@@ -53,6 +54,8 @@ class GymnasiumSimulator:
         self._checked: list[CheckedEnv] = []
         self._actions: list[ActionMap] = []
         self._seeded = np.zeros(count, dtype=np.bool_)
+        self._lost: dict[int, str] = {}
+        """By environment: why a copy cannot go on in mid-episode."""
         self.infos: list[dict[str, Any]] = [{} for _ in tasks]
         self.tasks: tuple[Task, ...] = ()
         self._observations: Array = np.zeros((count, family.observation_size))
@@ -61,6 +64,29 @@ class GymnasiumSimulator:
         self._truncated = np.zeros(count, dtype=np.bool_)
         self._diverged = np.zeros(count, dtype=np.bool_)
         self.set_tasks(tasks)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy goes on from; see `metamap_envs.from_gymnasium.copies`."""
+        own = {name: value for name, value in vars(self).items() if name not in ("envs", "_checked", "_actions")}
+        return own | {"taken": [snapshot(env) for env in self.envs], "steps": [each.steps for each in self._checked]}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the environments of the tasks anew and let each go on where the original was, or say that it cannot."""
+        taken, steps, tasks = state.pop("taken"), state.pop("steps"), state.pop("tasks")
+        vars(self).update(state)
+        seeded, self.envs, self.tasks = self._seeded.copy(), [], ()
+        self.set_tasks(tasks)
+        self._seeded = seeded
+        for index, each in enumerate(taken):
+            self._checked[index].steps = steps[index]
+            if each.reason:
+                self._lost[index], self._seeded[index] = each.reason, False
+            else:
+                restore(self.envs[index], each)
+
+    def __copy__(self) -> GymnasiumSimulator:
+        """Independent: two simulators must not step the same environments."""
+        return copy.deepcopy(self)
 
     @property
     def num_threads(self) -> int:
@@ -101,6 +127,7 @@ class GymnasiumSimulator:
         if seed is None and not (self._seeded[index] and self.family.reproducibility.goes_on):
             seed = int(generator.integers(2**31))
         self._seeded[index] = True
+        self._lost.pop(index, None)
         self._observations[index], self.infos[index] = self._checked[index].reset(seed)
         self._rewards[index] = 0.0
         self._terminated[index] = self._truncated[index] = self._diverged[index] = False
@@ -111,6 +138,11 @@ class GymnasiumSimulator:
     def step(self, actions: NDArray[Any], indices: NDArray[np.intp] | None = None) -> None:
         """Advance the environments (all, or those of ``indices``) by one step."""
         for index in range(len(self.envs)) if indices is None else indices:
+            if index in self._lost:
+                raise MetaMapError(
+                    f"{self.family.label(self.tasks[index])}: a copy cannot go on in mid-episode, as "
+                    f"{self._lost[index]}; call reset() first"
+                )
             action = self._actions[index](actions[index])
             observation, reward, terminated, truncated, self.infos[index] = self._checked[index].step(
                 action, unstable_is_an_end=True
