@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import time
+import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +22,7 @@ from metamap_agents.sb3_bridge import export_sb3
 from metamap_agents.storage import check_arrays, load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
+from metamap_envs.family_spaces import FamilySpaces, name_of
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, parse
@@ -28,7 +30,7 @@ from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import find_mapper
-from metamap_rl.probe import check_spaces, probe_env, probe_from_json
+from metamap_rl.probe import probe_env, probe_from_json
 from metamap_rl.rounds import joined, second_seed
 from metamap_rl.wrappers import alterations
 
@@ -341,30 +343,39 @@ def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int 
     An episode ends with the environment's own, or at the family's horizon.
 
     Raises:
-        MetaMapError: ``episodes`` below 1, or an environment of other spaces than the family's.
+        MetaMapError: ``episodes`` below 1, an environment of other spaces than the family's, or one that returns what
+            it must not, as NaN.
     """
     if episodes < 1:
         raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
     family = get_family(policy.adaptation.family)
-    check_spaces(env, family)
-    base = WeightPolicy(
-        policy.spec, policy.base.phi, policy.base.normalizer, policy.observation_space, policy.action_space
-    )
-    seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
-    return {
-        name: [_episode(one, env, seed, family.horizon) for seed in seeds]
-        for name, one in (("base", base), ("generated", policy))
-    }
+    view = FamilySpaces(env, family)
+    starts: dict[str, list[NDArray[np.float64]]] = {}
+    returns: dict[str, list[float]] = {}
+    for name, phi in (("base", policy.base.phi), ("generated", policy.phi)):
+        one = WeightPolicy(policy.spec, phi, policy.base.normalizer, view.observation_space, view.action_space)
+        seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
+        found = [_episode(one, view, seed, family.horizon) for seed in seeds]
+        starts[name], returns[name] = [start for start, _ in found], [total for _, total in found]
+    if not np.array_equal(starts["base"], starts["generated"]):
+        warnings.warn(
+            f"environment {name_of(env)!r}: two resets with the same seed start differently, so base and generated "
+            "policy were not measured on the same episodes",
+            stacklevel=2,
+        )
+    return returns
 
 
-def _episode(policy: WeightPolicy, env: gym.Env[Any, Any], seed: int, horizon: int) -> float:
-    """Return of one episode."""
-    observation, _ = env.reset(seed=seed)
-    total = 0.0
+def _episode(
+    policy: WeightPolicy, env: gym.Env[Any, Any], seed: int, horizon: int
+) -> tuple[NDArray[np.float64], float]:
+    """First observation and return of one episode."""
+    start, _ = env.reset(seed=seed)
+    observation, total = start, 0.0
     for _ in range(horizon):
         action, _ = policy.predict(observation)
         observation, reward, terminated, truncated, _ = env.step(action)
         total += float(reward)
         if terminated or truncated:
             break
-    return total
+    return start, total

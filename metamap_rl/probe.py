@@ -10,7 +10,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 
@@ -18,10 +17,9 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.storage import arrays_to_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import Family, get_family
+from metamap_envs.family_spaces import FamilySpaces
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
-from metamap_envs.spaces import action_space
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.dataset import transition_features
@@ -43,7 +41,6 @@ __all__ = [
     "SinusoidProbe",
     "TourProbe",
     "Transitions",
-    "check_spaces",
     "collect",
     "packed_probe",
     "probe_env",
@@ -234,67 +231,42 @@ def _stack(values: list[NDArray[Any]], tasks: int, repeats: int) -> NDArray[Any]
     return stacked.reshape(tasks, repeats, *stacked.shape[1:])
 
 
-def check_spaces(env: gym.Env[Any, Any], family: Family) -> None:
-    """Check that policies of a family can be run in an environment.
-
-    Raises:
-        MetaMapError: observations or actions of another size, or actions of another range.
-    """
-    for what, space, size in (
-        ("observations", env.observation_space, family.observation_size),
-        ("actions", env.action_space, family.action_size),
-    ):
-        if space.shape != (size,):
-            raise MetaMapError(f"the environment's {what} have shape {space.shape}, expected ({size},)")
-    ours = action_space(family)
-    if not isinstance(env.action_space, Box) or any(
-        not np.allclose(getattr(env.action_space, end), getattr(ours, end)) for end in ("low", "high")
-    ):
-        raise MetaMapError(
-            f"the environment's actions are {env.action_space}, those of {family.name!r} {ours}: "
-            "gymnasium.wrappers.RescaleAction(env, low, high) makes them so"
-        )
-
-
 def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family: str, steps: int, seed: int) -> Rollout:
     """Run a probe in one Gymnasium environment, the user's own simulator or robot included.
 
     Args:
         probe: the mapper's probe.
-        env: with the family's observations and actions; reset as its episodes end.
+        env: with the family's observations and actions, or those of a declared family's own environment (see
+            `metamap_envs.FamilySpaces`); reset as its episodes end.
         base: the family's base policy.
         family: name of the family, for the record and the checks.
         steps: n, number of transitions; 0 gives an empty rollout.
         seed: of the first reset and of the excitation.
 
     Raises:
-        MetaMapError: a negative number of steps, observations or actions of another size or range, or NaN.
+        MetaMapError: a negative number of steps, observations or actions of another size or range, NaN, or whatever
+            else the environment must not return, by the step.
     """
     seed = read_seed(seed)
     if steps < 0:
         raise MetaMapError(f"a probe of an environment takes 0 or more steps, got {steps}")
     spec = base.spec
-    check_spaces(env, get_family(family))
+    view = FamilySpaces(env, family)
     # A child, since the reset draws from `seed` itself: the same numbers would be both noise and start of the episode.
     (generator,) = np.random.default_rng(seed).spawn(1)
     pilot = _Pilot(probe, [generator], steps, base)
     policy = BatchedPolicy(spec, base.phi[None], base.normalizer)
-    observation, _ = env.reset(seed=seed)
+    observation, _ = view.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []
     columns: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
     for step in range(steps):
-        seen = np.array(observation, dtype=np.float32)  # a copy: an environment may go on using its own array
-        if seen.shape != (spec.observation_size,) or not np.isfinite(seen).all():
-            raise MetaMapError(
-                f"step {step}: the environment's observation must be {spec.observation_size} finite numbers, got {seen}"
-            )
+        seen = observation.astype(np.float32)
         pilot.look(step, columns, seen[None])
         action = pilot.act(step, policy.means(seen[None, None])[:, 0])[0]
-        observation, reward, terminated, truncated, _ = env.step(action.copy())
-        following = np.array(observation, dtype=np.float32)
-        rows.append((seen, action, float(reward), following, bool(terminated), bool(truncated)))
+        observation, reward, terminated, truncated, _ = view.step(action)
+        rows.append((seen, action, reward, observation.astype(np.float32), terminated, truncated))
         for name, value in zip(columns, rows[-1], strict=True):
             columns[name].append(np.asarray(value)[None])
         if terminated or truncated:
-            observation, _ = env.reset()
+            observation, _ = view.reset()
     return Rollout.from_rows(family, rows)

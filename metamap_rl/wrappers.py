@@ -37,7 +37,7 @@ _HARMLESS = frozenset(
         "transform_observation.FlattenObservation",  # the same numbers
         "transform_observation.ReshapeObservation",
     )
-) | {"stable_baselines3.common.monitor.Monitor"}
+) | {"stable_baselines3.common.monitor.Monitor", "metamap_envs.family_spaces.FamilySpaces"}
 """Wrappers that leave the numbers of rewards and observations as they are."""
 
 _ALTERED = {

@@ -4,6 +4,7 @@ from metamap_envs import _mujoco  # noqa: F401  # first, since everything else i
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, Readout, State, get_family, list_families, register_family
+from metamap_envs.family_spaces import FamilySpaces
 from metamap_envs.from_gymnasium import declared_families, from_gymnasium, load_family
 from metamap_envs.parameters import Parameter, ParameterSpace, Split
 from metamap_envs.registration import register_all
@@ -14,6 +15,7 @@ from metamap_envs.vector import FamilyVectorEnv
 __all__ = [
     "Family",
     "FamilyEnv",
+    "FamilySpaces",
     "FamilyVectorEnv",
     "MetaMapError",
     "Parameter",

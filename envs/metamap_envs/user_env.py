@@ -20,6 +20,8 @@ __all__ = ["CheckedEnv", "failure", "is_unstable", "make_user_env"]
 
 Array = NDArray[np.float64]
 _NUMBERS = "biuf"  # kinds of numpy types
+_LARGEST = float(np.finfo(np.float32).max)
+"""Of what policies compute in."""
 _PROJECT = Path(__file__).parent.name
 _STEP = "(observation, reward, terminated, truncated, info)"
 
@@ -45,7 +47,7 @@ class CheckedEnv:
         self.steps = 0
         """Of this episode."""
 
-    def reset(self, seed: int | None = None) -> tuple[Array, dict[str, Any]]:
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start an episode: (observation [O], info).
 
         Raises:
@@ -54,11 +56,11 @@ class CheckedEnv:
         self.steps = 0
         if seed is not None:  # also for an environment that forgets to hand the seed on to Gymnasium's generator
             self.env.unwrapped.np_random, _ = seeding.np_random(seed)
-        result = self._called(lambda: self.env.reset(seed=seed))
+        result = self._called(lambda: self.env.reset(seed=seed, options=options))
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
             raise self._wrong(f"reset() expected to return (observation, info), got {_shown(result)}")
         observation = self._observation(result[0])
-        if not np.isfinite(observation).all():
+        if not _are_finite(observation):
             raise self._not_finite("observation", observation)
         return observation, dict(result[1])
 
@@ -79,13 +81,13 @@ class CheckedEnv:
             raise self._wrong(f"step() expected to return {_STEP}, got {_shown(result)}{old}")
         observation, info = self._observation(result[0]), result[4]
         reward = self._number("reward", result[1])
-        if not (np.isfinite(observation).all() and np.isfinite(reward)):
+        if not (_are_finite(observation) and _are_finite(reward)):
             unstable = is_unstable(self.env)
             if unstable and not unstable_is_an_end:
                 raise self._wrong("MuJoCo found the physics unstable")
             if not unstable:
                 raise self._not_finite(
-                    *(("reward", reward) if not np.isfinite(reward) else ("observation", observation))
+                    *(("reward", reward) if not _are_finite(reward) else ("observation", observation))
                 )
         if not isinstance(info, Mapping):
             raise self._wrong(f"info expected a dictionary, got {_shown(info)}")
@@ -106,8 +108,9 @@ class CheckedEnv:
         return MetaMapError(f"{self.label}, {where}: {what}")
 
     def _not_finite(self, what: str, value: Array | float) -> MetaMapError:
-        wrong = np.ravel(value)[~np.isfinite(np.ravel(value))]
-        number = "NaN" if np.isnan(wrong).any() else "infinite"
+        numbers = np.ravel(value)
+        wrong = numbers[~(np.abs(numbers) <= _LARGEST)]
+        number = "NaN" if np.isnan(wrong).any() else "infinite" if np.isinf(wrong).any() else "beyond float32"
         some = f" in {len(wrong)} of {np.size(value)} numbers" if np.size(value) > 1 else ""
         return self._wrong(f"the environment's {what} is {number}{some}; expected finite numbers")
 
@@ -191,6 +194,10 @@ def is_unstable(env: gym.Env[Any, Any]) -> bool:
         return warning is not None and any(warning[kind].number for kind in UNSTABLE)
     except (TypeError, LookupError, AttributeError):  # some other thing of that name
         return False
+
+
+def _are_finite(value: Array | float) -> bool:
+    return bool(np.all(np.abs(value) <= _LARGEST))  # False for NaN
 
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from metamap_envs.errors import MetaMapError
 
 if TYPE_CHECKING:
     from metamap_envs.family import Family
 
-__all__ = ["read_family", "read_numbers", "whole_or_float"]
+__all__ = ["read_arguments", "read_family", "read_numbers", "whole_or_float"]
 
 
 def read_family(text: str) -> Family:
@@ -48,6 +49,41 @@ def read_numbers(pairs: Sequence[str], flag: str, number: Callable[[str], float]
         except ValueError:
             raise MetaMapError(f"{flag} expects a number for {name!r}, got {text!r}") from None
     return read
+
+
+def read_arguments(pairs: Sequence[str], flag: str) -> dict[str, Any]:
+    """Read ``NAME=VALUE`` words whose values are YAML: numbers, true, false, null, text, ``[1, 2]``.
+
+    Args:
+        pairs: the words.
+        flag: the flag they follow, for the messages.
+
+    Raises:
+        MetaMapError: another form, no YAML, or a name given twice.
+    """
+    from metamap_envs.settings import parse_yaml
+
+    read: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name.isidentifier() or not equals:
+            raise MetaMapError(f"{flag} expects NAME=VALUE, got {pair!r}")
+        if name in read:
+            raise MetaMapError(f"{flag} has {name!r} twice")
+        value = parse_yaml(text, f"{flag} {name}")
+        if isinstance(value, bool) and text.strip().lower() not in ("true", "false"):
+            value = text  # on, off, yes and no are words
+        if isinstance(value, str) and _is_number(text):
+            value = float(text)  # 1e-3, which YAML takes for text
+        read[name] = value
+    return read
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text)) and "_" not in text
+    except ValueError:
+        return False
 
 
 def whole_or_float(text: str) -> float:

@@ -170,6 +170,11 @@ class GymnasiumFamily(Family):
         """Environments of Gymnasium, one for each task."""
         return GymnasiumSimulator(self, tasks, num_threads)
 
+    @property
+    def own_spaces(self) -> tuple[gym.Space[Any], gym.Space[Any]]:
+        """The environment's own observations and actions, at its defaults."""
+        return self._own.observation_space, self._own.action_space
+
     # sizes --------------------------------------------------------------------------------------------------------
 
     @cached_property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -77,7 +76,7 @@ def load_family(path: str | os.PathLike[str]) -> Family:
     found = Path(path).absolute()
     if os.pathsep in str(found):
         raise MetaMapError(f"family file {str(path)!r}: a path with {os.pathsep!r} in it cannot stand in {VARIABLE}")
-    family = _declare(read_file(found))
+    family = _declare(read_file(found), found.parent)
     listed = _listed()
     if str(found) not in listed:
         os.environ[VARIABLE] = os.pathsep.join([*listed, str(found)])
@@ -139,8 +138,8 @@ def _examples() -> dict[str, Path]:
 # from a declaration to a family --------------------------------------------------------------------------------------
 
 
-def _declare(declaration: Declaration) -> Family:
-    """The family of a declaration, made on first use."""
+def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
+    """The family of a declaration, made on first use; a module of its environment is also looked for in ``folder``."""
     from metamap_envs.family import list_families
 
     name = declaration.name
@@ -152,7 +151,7 @@ def _declare(declaration: Declaration) -> Family:
         return _DECLARED[name].family
     if name in list_families():
         raise MetaMapError(f"family {name!r} is part of the package; give the declared one another name")
-    family = _build(declaration)
+    family = _build(declaration, folder or Path.cwd())
     for other in (entry.family for entry in _DECLARED.values()):
         sizes = [(each.observation_size, each.action_size) for each in (family, other)]
         if other.embodiment == family.embodiment and sizes[0] != sizes[1]:
@@ -165,7 +164,7 @@ def _declare(declaration: Declaration) -> Family:
     return family
 
 
-def _build(declaration: Declaration) -> Family:
+def _build(declaration: Declaration, folder: Path) -> Family:
     """Make the class and its one instance; every name in the declaration is looked up in the environment."""
     import gymnasium as gym
 
@@ -176,13 +175,14 @@ def _build(declaration: Declaration) -> Family:
     from metamap_envs.from_gymnasium.targets import check_values, resolve
     from metamap_envs.identity import canonical
     from metamap_envs.parameters import ParameterSpace
+    from metamap_envs.user_env import failure
 
     owner = f"family {declaration.name!r}"
-    spec = _spec(declaration.environment, owner)
+    spec = _spec(declaration.environment, owner, folder)
     try:
         creator = creator_of(spec)
-    except (gym.error.Error, ImportError, AttributeError) as error:
-        raise MetaMapError(f"{owner}: environment {spec.id!r}: {one_line(error)}") from error
+    except Exception as error:
+        raise MetaMapError(f"{owner}: environment {spec.id!r}: {failure(error)}") from error
     known, others = argument_names(creator)
     for argument in declaration.arguments:
         if argument not in known and not others:
@@ -265,16 +265,16 @@ def _place(target: Target) -> Target:
     return replace(target, own=0.0, scale=False)
 
 
-def _spec(environment: str, owner: str) -> EnvSpec:
+def _spec(environment: str, owner: str, folder: Path) -> EnvSpec:
     """Gymnasium's spec of an id, importing the module that "module:id" names."""
     import gymnasium as gym
+
+    from metamap_envs.user_modules import import_user_module
 
     module, colon, name = environment.rpartition(":")
     try:
         if colon:
-            if not all(part.isidentifier() for part in module.split(".")):
-                raise MetaMapError(f"{owner}: environment {environment!r}: {module!r} is not the name of a module")
-            importlib.import_module(module)
+            import_user_module(module, f"{owner}: environment {environment!r}", folder)
         if name not in gym.registry:
             raise MetaMapError(f"{owner}: {unknown_name('Gymnasium environment', name, _closest_ids(name))}")
         return gym.spec(name)

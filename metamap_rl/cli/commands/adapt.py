@@ -29,7 +29,8 @@ class Adapt(Command):
     """Make a policy for a new environment from a few of its transitions.
 
     The environment is one of: a task of the mapper's family (`--parameters`), a Gymnasium environment with the family's
-    observations and actions (`--env`), or a rollout that the mapper's probe has collected somewhere else (`--rollout`).
+    observations and actions or, of a family declared in YAML, with those of its own environment (`--env`), or a rollout
+    that the mapper's probe has collected somewhere else (`--rollout`).
     With `--out` the folder holds policy.safetensors, policy.zip (for `PPO.load` of Stable-Baselines3),
     rollout.safetensors and result.json.
     """
@@ -43,7 +44,10 @@ class Adapt(Command):
     """Task to adapt to; parameters that are left out are at their defaults."""
 
     env: Annotated[str | None, Metavar("GYM_ID")] = None
-    """Gymnasium environment to adapt to; `module:Id` imports the module first."""
+    """Gymnasium environment to adapt to; `module:Id` imports the module first, also from the working directory."""
+
+    env_arg: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
+    """Arguments of the environment's constructor, values as in YAML."""
 
     rollout: Annotated[Path | None, Metavar("FILE")] = None
     """Rollout (.safetensors) to adapt to."""
@@ -101,6 +105,8 @@ class Adapt(Command):
         if len(chosen) != 1:
             got = " and ".join(chosen) or "none of them"
             raise MetaMapError(f"adapt needs one of {', '.join(given)}: what to adapt to; got {got}")
+        if self.env_arg and not self.env:
+            raise MetaMapError("--env-arg needs --env: arguments of that environment's constructor")
         if self.steps is not None and self.steps < 0:
             raise MetaMapError(f"--steps expects 0 or more transitions, got {self.steps}")
         if self.episodes < 0:
@@ -114,9 +120,9 @@ class Adapt(Command):
         """The environment to probe; None if there is a rollout already."""
         import gymnasium as gym
 
-        from metamap_envs.errors import MetaMapError, one_line
         from metamap_envs.family import get_family
-        from metamap_rl.cli.inputs import read_numbers
+        from metamap_envs.user_modules import make_by_id
+        from metamap_rl.cli.inputs import read_arguments, read_numbers
 
         if self.parameters:
             family = get_family(mapper.family)
@@ -124,13 +130,7 @@ class Adapt(Command):
             return gym.make(family.gym_id, task=task)
         if self.env is None:
             return None
-        module, colon, _ = self.env.partition(":")
-        if colon and not all(part.isidentifier() for part in module.split(".")):
-            raise MetaMapError(f"--env {self.env}: {module!r} is not the name of a module")
-        try:
-            return gym.make(self.env)
-        except (gym.error.Error, ImportError) as error:
-            raise MetaMapError(f"--env {self.env}: {one_line(error)}") from error
+        return make_by_id(self.env, read_arguments(self.env_arg, "--env-arg"), f"--env {self.env}")
 
     def _rollout(self, mapper: Mapper, env: gym.Env[Any, Any] | None) -> Rollout:
         """D: collected in the environment, or read from the file."""

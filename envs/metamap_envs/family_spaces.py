@@ -1,0 +1,108 @@
+"""A user's environment with the observations and actions of a family."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.spaces import Box, Discrete
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Array, Family, get_family
+from metamap_envs.from_gymnasium.actions import ActionMap, check_actions
+from metamap_envs.from_gymnasium.family import GymnasiumFamily
+from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.user_env import CheckedEnv
+
+__all__ = ["FamilySpaces", "actions_for", "name_of"]
+
+
+class FamilySpaces(gym.Wrapper[Array, NDArray[Any], Any, Any]):
+    """Gives an environment the observation and action space of a family, as its mappers and policies know them.
+
+    A family that is declared for ``Pendulum-v1`` or ``CartPole-v1`` scales, flattens and chooses (`GymnasiumFamily`);
+    this does the same around any environment that has the spaces of the declared one. What the environment returns is
+    checked: see `metamap_envs.user_env`.
+
+    Args:
+        env: with the family's observations and actions, or, of a declared family, with those of its own environment:
+            observations of its shape; a Box of actions of its shape, with bounds of its own, or as many choices.
+        family: the family or its name.
+
+    Raises:
+        MetaMapError: the spaces are others.
+    """
+
+    def __init__(self, env: gym.Env[Any, Any], family: Family | str) -> None:
+        family = get_family(family) if isinstance(family, str) else family
+        self._take = actions_for(env, family)
+        super().__init__(env)
+        self.observation_space, self.action_space = observation_space(family), action_space(family)
+        self._checked = CheckedEnv(env, f"environment {name_of(env)!r}")
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
+        """Start an episode: a flat observation [O] in float64, and the environment's own info."""
+        return self._checked.reset(seed, options)
+
+    def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
+        """One step with an action [A] of the family."""
+        action = np.array(action)  # a copy: an environment may write into it
+        return self._checked.step(action if self._take is None else self._take(action))
+
+
+def actions_for(env: gym.Env[Any, Any], family: Family) -> ActionMap | None:
+    """How an environment takes the actions of a family, None for as they are, after checking that it has the spaces.
+
+    Raises:
+        MetaMapError: its spaces are others.
+    """
+    name, seen = family.name, env.observation_space
+    own = family.own_spaces if isinstance(family, GymnasiumFamily) else None
+    shapes = [(family.observation_size,)] + ([own[0].shape] if own and own[0].shape is not None else [])
+    if not isinstance(seen, Box) or seen.shape not in shapes:
+        found = f"have shape {seen.shape}" if isinstance(seen, Box) else f"are {seen}"
+        raise MetaMapError(
+            f"the environment's observations {found}, expected {' or '.join(map(str, dict.fromkeys(shapes)))} "
+            f"as those of {name!r}"
+        )
+    given, ours = env.action_space, action_space(family)
+    if _same_box(given, ours):
+        return None
+    if own is not None and _alike(given, own[1]):
+        check_actions(env, f"environment {name_of(env)!r}")
+        return ActionMap(given)
+    if isinstance(given, Box) and given.shape != ours.shape:
+        raise MetaMapError(f"the environment's actions have shape {given.shape}, expected {ours.shape}")
+    advice = f", and its own environment's {own[1]}" if own is not None else ""
+    if isinstance(given, Box) and given.dtype.kind == "f":
+        advice += ": gymnasium.wrappers.RescaleAction(env, low, high) makes them so"
+    raise MetaMapError(f"the environment's actions are {given}, those of {name!r} {ours}{advice}")
+
+
+def name_of(env: gym.Env[Any, Any]) -> str:
+    """Id of an environment, or the name of its class."""
+    return env.spec.id if env.spec is not None else type(env.unwrapped).__name__
+
+
+def _same_box(space: gym.Space[Any], ours: Box) -> bool:
+    """Whether actions of a family are taken as they are."""
+    return (
+        isinstance(space, Box)
+        and space.dtype.kind == "f"
+        and space.shape == ours.shape
+        and np.allclose(space.low, ours.low)
+        and np.allclose(space.high, ours.high)
+    )
+
+
+def _alike(space: gym.Space[Any], own: gym.Space[Any]) -> bool:
+    """Whether a space is like that of a declared family's own environment, apart from where it starts and ends."""
+    if isinstance(own, Discrete):
+        return isinstance(space, Discrete) and space.n == own.n
+    if not (isinstance(space, Box) and isinstance(own, Box)):
+        return False
+    whole = [each.dtype.kind in "iub" for each in (space, own)]
+    flat = (int(np.prod(own.shape)),)
+    return space.shape in (own.shape, flat) and whole[0] == whole[1]
