@@ -28,6 +28,7 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, parse
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
+from metamap_rl.env_spaces import EnvSpaces
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import find_mapper
 from metamap_rl.probe import probe_env, probe_from_json
@@ -46,6 +47,8 @@ __all__ = [
 ]
 
 _FORMAT = "metamap-policy-1"
+_FORMAT_WITH_SPACES = "metamap-policy-2"
+"""Of a policy in the spaces of an environment, which are not its family's."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,49 @@ class AdaptedPolicy(WeightPolicy):
         base: gives the network's shape, the normaliser, and noise and critic for further training.
         phi: generated weights, float32 [P], on normalised observations.
         adaptation: how it came about.
+        spaces: those of the environment that it acts in, where they are not the family's: `predict` takes and gives
+            what that environment does.
     """
 
-    def __init__(self, base: BasePolicy, phi: NDArray[np.float32], adaptation: Adaptation) -> None:
+    def __init__(
+        self,
+        base: BasePolicy,
+        phi: NDArray[np.float32],
+        adaptation: Adaptation,
+        spaces: EnvSpaces | None = None,
+    ) -> None:
         family = get_family(adaptation.family)
-        super().__init__(base.spec, phi, base.normalizer, observation_space(family), action_space(family))
+        ours = observation_space(family), action_space(family)
+        super().__init__(base.spec, phi, base.normalizer, *ours)
         self.base = base
         self.phi = phi
         self.adaptation = adaptation
+        self.spaces = spaces
+
+    def acting_in(self, env: gym.Env[Any, Any]) -> AdaptedPolicy:
+        """This policy with the observations and actions of an environment, where they are not the family's.
+
+        A declared family scales, flattens and chooses; see `metamap_envs.FamilySpaces`.
+
+        Raises:
+            MetaMapError: the environment does not fit the family.
+        """
+        return AdaptedPolicy(self.base, self.phi, self.adaptation, EnvSpaces.of(env, self.adaptation.family))
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """SB3's ``predict``, with observations and actions of ``spaces`` if there are any; see `WeightPolicy`."""
+        if self.spaces is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        flat, single = self.spaces.flat(observation)
+        actions, state = super().predict(flat, state, episode_start, deterministic)
+        taken = self.spaces.taken(actions)
+        return (taken[0] if single else taken), state
 
     def save(self, path: str | Path) -> None:
         """Write the weights, with the base policy they belong to, to one ``.safetensors`` file.
@@ -120,7 +158,10 @@ class AdaptedPolicy(WeightPolicy):
         """
         arrays = {"phi_hat": self.phi, **{f"base.{name}": array for name, array in self.base.to_arrays().items()}}
         about = {"adaptation": vars(self.adaptation), "base": self.base.describe()}
-        save_arrays(path, arrays, {"format": _FORMAT, "about": json.dumps(about, sort_keys=True)})
+        if self.spaces is not None:
+            about["spaces"] = self.spaces.to_json()
+        written = _FORMAT if self.spaces is None else _FORMAT_WITH_SPACES
+        save_arrays(path, arrays, {"format": written, "about": json.dumps(about, sort_keys=True)})
 
     @classmethod
     def load(cls, path: str | Path) -> AdaptedPolicy:
@@ -130,11 +171,12 @@ class AdaptedPolicy(WeightPolicy):
             MetaMapError: not such a file, or its parts do not fit together.
         """
         arrays, metadata = load_arrays(path)
-        if metadata.get("format") != _FORMAT:
+        if metadata.get("format") not in (_FORMAT, _FORMAT_WITH_SPACES):
             raise MetaMapError(f"{path}: expected format {_FORMAT!r}, the file has {metadata.get('format')!r}")
         try:
             about = json.loads(metadata["about"])
             description, adaptation = about["base"], parse(Adaptation, about["adaptation"], "adaptation")
+            spaces = EnvSpaces.from_json(about["spaces"]) if metadata["format"] == _FORMAT_WITH_SPACES else None
             shapes = {f"base.{name}": shape for name, shape in BasePolicy.shapes(description).items()}
         except MetaMapError as error:
             raise MetaMapError(f"{path}: {error}") from None
@@ -144,26 +186,23 @@ class AdaptedPolicy(WeightPolicy):
         if not np.isfinite(arrays["phi_hat"]).all():
             raise MetaMapError(f"{path}: phi_hat holds values that are not finite")
         base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
-        return cls(BasePolicy.from_arrays(base, description, str(path)), arrays["phi_hat"], adaptation)
+        return cls(BasePolicy.from_arrays(base, description, str(path)), arrays["phi_hat"], adaptation, spaces)
 
     def save_sb3(self, path: str | Path) -> None:
         """Write a ``.zip`` that plain ``PPO.load`` opens: raw observations in, the same actions out.
 
-        Its ``predict`` has to be told ``deterministic=True`` for that; this policy's has it by default.
+        Its ``predict`` has to be told ``deterministic=True`` for that; this policy's has it by default. In an
+        environment whose spaces are not the family's it takes and gives what that environment does, if observations
+        and actions are flat and of floats; else it has the spaces of the family, and acts in
+        ``metamap_envs.FamilySpaces(env, family)``.
 
         Raises:
             MetaMapError: the name does not end in .zip, or it cannot be written.
         """
-        export_sb3(
-            path,
-            self.spec,
-            self.phi,
-            self.base.normalizer,
-            self.base.log_std,
-            self.base.critic or None,
-            self.observation_space,
-            self.action_space,
-        )
+        phi, log_std, seen, actions = self.phi, self.base.log_std, self.observation_space, self.action_space
+        if self.spaces is not None and self.spaces.are_plain:
+            phi, log_std, seen, actions = self.spaces.rescaled(self.spec, phi, log_std)
+        export_sb3(path, self.spec, phi, self.base.normalizer, log_std, self.base.critic or None, seen, actions)
 
 
 def adapt(
@@ -179,7 +218,8 @@ def adapt(
 
     Args:
         mapper: a mapper, the folder of one, or the name of a family with a bundled one.
-        source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run.
+        source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run: with
+            the family's observations and actions or, of a declared family, with those of its own environment.
         steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
             to collect in each round (default 50).
         seed: of the probe; not used with a rollout.
@@ -190,7 +230,8 @@ def adapt(
             both rollouts together. There is no second round where the first one is not trusted.
 
     Returns:
-        The policy; with no transitions it is the base policy.
+        The policy; with no transitions it is the base policy. It takes the observations and gives the actions of the
+        environment, or, from a rollout, those of the family.
 
     Raises:
         MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
@@ -214,7 +255,9 @@ def adapt(
     probe = probe_from_json(mapper.probe)
     rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
     policy = heed_wrappers(_mapped(mapper, rollout, check=check), source, check=check)
-    return policy if rounds == 1 else again(mapper, policy, rollout, source, seed=seed, check=check)[0]
+    if rounds == 2:
+        policy, _ = again(mapper, policy, rollout, source, seed=seed, check=check)
+    return policy.acting_in(source)
 
 
 def heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:

@@ -87,6 +87,8 @@ class Adapt(Command):
             assert env is not None, "checked before anything was loaded"
             policy, rollout = again(mapper, policy, rollout, env, seed=self.seed, check=self.check)
         returns = self._returns(policy, rollout, env)
+        if env is not None:
+            policy = policy.acting_in(env)
         result = _result(policy, rollout, returns, folder, self.seed)
         if self.out is not None:
             _write(self.out, policy, rollout, result)
