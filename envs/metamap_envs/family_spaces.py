@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, Family, get_family
 from metamap_envs.from_gymnasium.actions import ActionMap, check_actions
-from metamap_envs.from_gymnasium.family import GymnasiumFamily
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.user_env import CheckedEnv
 
@@ -58,6 +57,8 @@ def actions_for(env: gym.Env[Any, Any], family: Family) -> ActionMap | None:
     Raises:
         MetaMapError: its spaces are others.
     """
+    from metamap_envs.from_gymnasium.family import GymnasiumFamily
+
     name, seen = family.name, env.observation_space
     own = family.own_spaces if isinstance(family, GymnasiumFamily) else None
     shapes = [(family.observation_size,)] + ([own[0].shape] if own and own[0].shape is not None else [])

@@ -55,7 +55,7 @@ def import_user_module(module: str, label: str, folder: Path) -> None:
         if error.name != module and error.name != top:
             raise MetaMapError(f"{label}: {failure(error)}") from error
         raise MetaMapError(
-            f"{label}: no module named {error.name!r} in {folder} or in Python's path (set PYTHONPATH to its folder)"
+            f"{label}: No module named {error.name!r} in {folder} or in Python's path (set PYTHONPATH to its folder)"
         ) from error
     except (Exception, SystemExit) as error:
         raise MetaMapError(f"{label}: its module {module!r} cannot be imported: {failure(error)}") from error
