@@ -77,7 +77,7 @@ class EnvSpaces:
 
     def rescaled(
         self, spec: PolicySpec, phi: NDArray[Any], log_std: NDArray[Any]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64], Box, Box]:
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], Box, Box]:
         """Weights [P] and noise [A] of a policy whose actions are the environment's, and plain spaces for it."""
         assert isinstance(self.actions, Box), "of plain spaces"
         low, high = self.actions.low.astype(np.float64), self.actions.high.astype(np.float64)
@@ -86,7 +86,8 @@ class EnvSpaces:
         weight, bias = f"layers.{last}.weight", f"layers.{last}.bias"
         parts[weight], parts[bias] = half[:, None] * parts[weight], middle + half * parts[bias]
         actions = Box(self.actions.low, self.actions.high, dtype=np.float32)
-        return spec.join(parts), log_std + np.log(half), self.observations, actions
+        noise = np.asarray(log_std + np.log(half), dtype=np.float32)
+        return spec.join(parts).astype(np.float32), noise, self.observations, actions
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values; bounds of observations are left out."""

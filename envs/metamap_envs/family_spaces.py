@@ -38,7 +38,8 @@ class FamilySpaces(gym.Wrapper[Array, NDArray[Any], Any, Any]):
         family = get_family(family) if isinstance(family, str) else family
         self._take = actions_for(env, family)
         super().__init__(env)
-        self.observation_space, self.action_space = observation_space(family), action_space(family)
+        self.observation_space: gym.Space[Any] = observation_space(family)
+        self.action_space: gym.Space[Any] = action_space(family)
         self._checked = CheckedEnv(env, f"environment {name_of(env)!r}")
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:

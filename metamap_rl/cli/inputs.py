@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -61,7 +60,7 @@ def read_arguments(pairs: Sequence[str], flag: str) -> dict[str, Any]:
     Raises:
         MetaMapError: another form, no YAML, or a name given twice.
     """
-    from metamap_envs.settings import parse_yaml
+    from metamap_envs.yaml_text import parse_yaml
 
     read: dict[str, Any] = {}
     for pair in pairs:
@@ -70,20 +69,8 @@ def read_arguments(pairs: Sequence[str], flag: str) -> dict[str, Any]:
             raise MetaMapError(f"{flag} expects NAME=VALUE, got {pair!r}")
         if name in read:
             raise MetaMapError(f"{flag} has {name!r} twice")
-        value = parse_yaml(text, f"{flag} {name}")
-        if isinstance(value, bool) and text.strip().lower() not in ("true", "false"):
-            value = text  # on, off, yes and no are words
-        if isinstance(value, str) and _is_number(text):
-            value = float(text)  # 1e-3, which YAML takes for text
-        read[name] = value
+        read[name] = parse_yaml(text, f"{flag} {name}")
     return read
-
-
-def _is_number(text: str) -> bool:
-    try:
-        return math.isfinite(float(text)) and "_" not in text
-    except ValueError:
-        return False
 
 
 def whole_or_float(text: str) -> float:

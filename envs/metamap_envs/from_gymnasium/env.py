@@ -91,7 +91,8 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         """
         check_options(options or {}, TASK_OPTIONS)
         task = read_task(self.family, options or {})
-        super().reset(seed=read_reset_seed(seed))
+        seed = read_reset_seed(seed)
+        super().reset(seed=seed)
         if task is not None:
             self._simulator.set_tasks([task])
         self._simulator.start(0, self.np_random, seed)
