@@ -229,8 +229,7 @@ class Family(ABC):
     @property
     def gym_id(self) -> str:
         """Gymnasium id, e.g. "MetaMap/CheetahVelocity-v0"."""
-        camel = "".join(part.capitalize() for part in self.name.split("-"))
-        return f"MetaMap/{camel}-v{self.version}"
+        return gym_id_of(self.name, self.version)
 
     def model(self, task: Task) -> mujoco.MjModel:
         """The model of a task: the base model itself where physics are unchanged, else one of its own, written once.
@@ -307,6 +306,11 @@ class Family(ABC):
         if task.family != self.name:
             raise MetaMapError(f"expected a task of family {self.name!r}, got one of {task.family!r}")
         return task
+
+
+def gym_id_of(name: str, version: int) -> str:
+    """Gymnasium id of a family: "cheetah-velocity" of version 0 is "MetaMap/CheetahVelocity-v0"."""
+    return f"MetaMap/{''.join(part.capitalize() for part in name.split('-'))}-v{version}"
 
 
 _REGISTRY: dict[str, type[Family]] = {}

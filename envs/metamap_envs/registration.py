@@ -5,6 +5,7 @@ from __future__ import annotations
 import gymnasium as gym
 
 from metamap_envs.family import get_family, list_families
+from metamap_envs.from_gymnasium.loading import register_declared
 
 __all__ = ["register_all"]
 
@@ -12,7 +13,8 @@ __all__ = ["register_all"]
 def register_all() -> None:
     """Register every family as ``MetaMap/<Name>-v<version>``; entry points are strings, so specs stay JSON-able.
 
-    With Gymnasium, ``gym.make("metamap_envs:MetaMap/CheetahVelocity-v0")`` imports this package for the user.
+    Declared families are among them: the package's examples, and those that METAMAP_FAMILIES lists. With Gymnasium,
+    ``gym.make("metamap_envs:MetaMap/CheetahVelocity-v0")`` imports this package for the user.
     """
     for name in list_families():
         family = get_family(name)
@@ -24,3 +26,4 @@ def register_all() -> None:
                 max_episode_steps=family.horizon,
                 kwargs={"family": name},
             )
+    register_declared()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import gymnasium as gym
+from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
@@ -17,7 +18,7 @@ from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 
-__all__ = ["GymnasiumFamilyEnv"]
+__all__ = ["GymnasiumFamilyEnv", "make_with_limit"]
 
 
 class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
@@ -143,3 +144,8 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
     def close(self) -> None:
         """Close the environment of the task."""
         self._simulator.close()
+
+
+def make_with_limit(family: str, **kwargs: Any) -> gym.Env[Any, Any]:
+    """The environment with the time limit of its family, for ids that were registered before the family was made."""
+    return TimeLimit(GymnasiumFamilyEnv(family, **kwargs), get_family(family).horizon)

@@ -99,6 +99,13 @@ def declaration_of(family: Family) -> dict[str, Any]:
     return _DECLARED[family.name].declaration.model_dump()
 
 
+def register_declared() -> None:
+    """Register the Gymnasium ids of the example families and of those that METAMAP_FAMILIES lists."""
+    from metamap_envs.from_gymnasium.ids import register_files
+
+    register_files(_examples().values(), _listed())
+
+
 def is_family_file(name: object) -> bool:
     """Whether a name is rather the path of a file that declares a family."""
     return isinstance(name, str) and name.endswith(_SUFFIXES)
@@ -141,6 +148,7 @@ def _examples() -> dict[str, Path]:
 def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
     """The family of a declaration, made on first use; a module of its environment is also looked for in ``folder``."""
     from metamap_envs.family import list_families
+    from metamap_envs.from_gymnasium.ids import register_id
 
     name = declaration.name
     if name in _DECLARED:
@@ -159,7 +167,7 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
                 f"family {name!r} has {sizes[0]} observations and actions, {other.name!r} of the same embodiment "
                 f"{other.embodiment!r} has {sizes[1]}; declare another embodiment"
             )
-    _register_id(family)
+    register_id(family.name, family.gym_id, family.horizon)
     _DECLARED[name] = _Declared(declaration, family)
     return family
 
@@ -314,27 +322,3 @@ def _parameter(name: str, entry: ParameterEntry, own: float) -> Parameter:
         categorical=entry.categorical,
         scale=entry.scale,
     )
-
-
-def _register_id(family: Family) -> None:
-    """Register ``MetaMap/<Name>-v<version>`` with Gymnasium, in this process.
-
-    Raises:
-        MetaMapError: another family's name gives the same id.
-    """
-    import gymnasium as gym
-
-    taken = gym.registry.get(family.gym_id)
-    if taken is not None and taken.kwargs.get("family") != family.name:
-        raise MetaMapError(
-            f"family {family.name!r}: its Gymnasium id {family.gym_id} is that of {taken.kwargs.get('family')!r}; "
-            "give the declared one another name"
-        )
-    if taken is None:
-        gym.register(
-            family.gym_id,
-            entry_point="metamap_envs.from_gymnasium.env:GymnasiumFamilyEnv",
-            vector_entry_point="metamap_envs.vector:make_vector_env",
-            max_episode_steps=family.horizon,
-            kwargs={"family": family.name},
-        )

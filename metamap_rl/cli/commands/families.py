@@ -68,6 +68,7 @@ class ShowFamily(Command):
     def run(self) -> int:
         """Print the family, then the drawn tasks."""
         from metamap_envs.errors import MetaMapError
+        from metamap_envs.from_gymnasium.loading import VARIABLE, is_family_file
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.inputs import read_family
 
@@ -78,7 +79,8 @@ class ShowFamily(Command):
         if self.json:
             print_json(_document(family, tasks))
         else:
-            _print_family(family, tasks)
+            found_by = f", where {VARIABLE}={self.family}" if is_family_file(self.family) else ""
+            _print_family(family, tasks, found_by)
         return 0
 
 
@@ -120,12 +122,12 @@ def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
     return {**_summary(family), "parameters": parameters, "tasks": drawn}
 
 
-def _print_family(family: Family, tasks: list[Task]) -> None:
-    """Print sizes, parameters and tasks for people."""
+def _print_family(family: Family, tasks: list[Task], found_by: str) -> None:
+    """Print sizes, parameters and tasks for people; ``found_by`` is what makes the family known elsewhere."""
     from metamap_rl.cli.console import print_table
 
     say(f"{family.name}: {family.description}\n")
-    say(f"  Gymnasium id   metamap_envs:{family.gym_id}")
+    say(f"  Gymnasium id   metamap_envs:{family.gym_id}{found_by}")
     steps = f", {family.frame_skip} MuJoCo steps per step" if family.frame_skip else ""
     say(f"  physics of     {family.base_id}{steps}")
     say(f"  observation    {family.observation_size} numbers; the parameters are hidden, never among them")
