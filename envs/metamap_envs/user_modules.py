@@ -82,8 +82,8 @@ def make_by_id(env_id: str, arguments: Mapping[str, Any], label: str) -> gym.Env
 
 def _check_arguments(spec: gym.envs.registration.EnvSpec, arguments: Mapping[str, Any], label: str) -> None:
     """Refuse arguments that the constructor does not have, where that can be told before it is called."""
+    from metamap_envs.from_gymnasium.constructor import argument_names
     from metamap_envs.from_gymnasium.family import creator_of
-    from metamap_envs.from_gymnasium.targets import argument_names
 
     try:
         known, others = argument_names(creator_of(spec))

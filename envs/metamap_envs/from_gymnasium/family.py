@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Array, Family, State
+from metamap_envs.from_gymnasium.actions import check_actions
 from metamap_envs.from_gymnasium.constructor import with_attributes
 from metamap_envs.from_gymnasium.making import make_with_fields
-from metamap_envs.from_gymnasium.actions import check_actions
 from metamap_envs.from_gymnasium.reproducible import Reproducibility, try_out
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
 from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target
