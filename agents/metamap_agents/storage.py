@@ -6,12 +6,14 @@ sees the old file or the new one and never half of one. The same content gives t
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import platform
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib import metadata as distributions
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ __all__ = [
     "claim_output",
     "library_versions",
     "load_arrays",
+    "make_folder",
     "read_json",
     "save_arrays",
     "write_bytes",
@@ -178,6 +181,20 @@ def check_arrays(arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tupl
             raise MetaMapError(f"{what}: {unknown_name('array', name, expected)}")
 
 
+def make_folder(path: str | Path) -> Path:
+    """Make a folder and its parents where they are missing.
+
+    Raises:
+        MetaMapError: the file system refuses: a file in the way, a link that leads nowhere, no permission, a full disk.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MetaMapError(f"{path}: cannot be made ({error.strerror})") from error
+    return path
+
+
 def claim_output(path: str | Path, overwrite: bool = False) -> Path:
     """Check, before any work is done, that results may go to ``path``. Nothing is created or removed.
 
@@ -189,18 +206,39 @@ def claim_output(path: str | Path, overwrite: bool = False) -> Path:
         ``path``.
 
     Raises:
-        MetaMapError: a file or a non-empty folder is there already, or a parent is a file.
+        MetaMapError: a file or a non-empty folder is there already, a parent is a file, or nothing can be written
+            there: a file system that is read-only, no permission, a name that is too long.
     """
     path = Path(path)
-    for parent in path.parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise MetaMapError(f"{path}: {parent} is a file, not a folder: choose another output path")
-            break
-    if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
-        return path
-    kind = "a folder with files in it" if path.is_dir() else "a file"
+    try:
+        _check_place(path)
+        if overwrite or not path.exists() or (path.is_dir() and not any(path.iterdir())):
+            return path
+        kind = "a folder with files in it" if path.is_dir() else "a file"
+    except OSError as error:
+        raise MetaMapError(f"{path}: cannot be written ({error.strerror})") from error
     raise MetaMapError(f"{path}: already exists ({kind}): choose another output path, or remove it")
+
+
+def _check_place(path: Path) -> None:
+    """Refuse a path where nothing can be written.
+
+    Raises:
+        MetaMapError: a parent is a file.
+        OSError: what the file system would say.
+    """
+    real = Path(os.path.realpath(path))  # results go through links
+    place = real if real.is_dir() else next(parent for parent in real.parents if os.path.lexists(parent))
+    if not place.is_dir():
+        shown = next((parent for parent in path.parents if parent.exists() and not parent.is_dir()), place)
+        raise MetaMapError(f"{path}: {shown} is a file, not a folder: choose another output path")
+    for name in real.parts[len(place.parts) :]:
+        with suppress(FileNotFoundError):
+            os.lstat(place / f".{name}.{'0' * 16}.tmp")  # as it is written first
+    if not os.access(place, os.W_OK | os.X_OK):
+        read_only = os.statvfs(place).f_flag & os.ST_RDONLY
+        number = errno.EROFS if read_only else errno.EACCES
+        raise OSError(number, os.strerror(number))
 
 
 def library_versions() -> dict[str, str]:
@@ -248,6 +286,8 @@ def _read(path: str | Path) -> str:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:
         raise MetaMapError(f"{path}: no such file") from error
+    except UnicodeDecodeError as error:
+        raise MetaMapError(f"{path}: cannot be read (it is not UTF-8)") from error
     except OSError as error:
         raise MetaMapError(f"{path}: cannot be read ({error.strerror})") from error
 

@@ -16,7 +16,15 @@ from numpy.typing import NDArray
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.expert import Expert
 from metamap_agents.parent import Parent
-from metamap_agents.storage import check_arrays, library_versions, load_arrays, read_json, save_arrays, write_json
+from metamap_agents.storage import (
+    check_arrays,
+    library_versions,
+    load_arrays,
+    make_folder,
+    read_json,
+    save_arrays,
+    write_json,
+)
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family, get_family
 from metamap_envs.identity import check_family, describe_family
@@ -194,10 +202,7 @@ class Zoo:
 
     def _write(self, expert: Expert, path: Path) -> None:
         self.family.check_task(expert.task)
-        try:
-            path.parent.mkdir(exist_ok=True)
-        except OSError as error:
-            raise MetaMapError(f"{path.parent}: cannot be made ({error.strerror})") from error
+        make_folder(path.parent)
         save_arrays(path.with_suffix(".safetensors"), {"phi": expert.phi}, {"task": expert.task.id})
         write_json(path, expert_to_json(expert))
 

@@ -62,7 +62,10 @@ class Rollout:
         for name, width in _widths(family).items():
             array, shape = getattr(self, name), (self.rewards.size, *width)
             if array.shape != shape:
-                raise MetaMapError(f"rollout of {family.name!r}: {name} expected shape {shape}, got {array.shape}")
+                hint = _hint(name, array.shape, shape)
+                raise MetaMapError(
+                    f"rollout of {family.name!r}: {name} expected shape {shape}, got {array.shape}{hint}"
+                )
             if not np.isfinite(array).all():
                 raise MetaMapError(f"rollout of {family.name!r}: {name} holds NaN or infinity")
 
@@ -125,6 +128,17 @@ def _widths(family: Family) -> dict[str, tuple[int, ...]]:
     }
 
 
+def _hint(name: str, found: tuple[int, ...], expected: tuple[int, ...]) -> str:
+    """What to do about an array of a common other form, as the end of the error."""
+    if found == (expected[0] + 1, *expected[1:]):
+        return f": one row too many; of an episode with its last observation, observations are {name}[:-1]"
+    if found == (*expected, 1):
+        return f": give {name}[..., 0]"
+    if found == expected[::-1] != expected:
+        return f": give {name}.T"
+    return ""
+
+
 def _column(values: Sequence[Any], name: str, width: tuple[int, ...], family: str) -> NDArray[Any]:
     """One array of a rollout from its rows."""
     if not values:
@@ -140,7 +154,9 @@ def _convert(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
     array = np.asarray(array)
     if name in ("terminated", "truncated"):
         if array.dtype != np.bool_:
-            raise MetaMapError(f"{where}: {name} expected bool, got {array.dtype}")
+            zeros_and_ones = array.dtype.kind in "fiu" and np.isin(array, (0, 1)).all()
+            hint = f": give {name}.astype(bool)" if zeros_and_ones else ""
+            raise MetaMapError(f"{where}: {name} expected bool, got {array.dtype}{hint}")
         return array
     if array.dtype.kind not in "fiu":
         raise MetaMapError(f"{where}: {name} expected numbers, got {array.dtype}")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metamap_agents.storage import write_bytes
+from metamap_agents.storage import claim_output, write_bytes
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
@@ -54,8 +54,13 @@ def add_learner(folder: Path, bench: Path, *, seed: int = 0) -> str:
         raise MetaMapError(f"{bench}: has a learner {about.name!r} already: choose another name in learner.yaml")
     try_learner(_settings(about, str(folder.resolve())), seed)
     place = bench / "learners" / about.name
+    claim_output(place, overwrite=True)
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(folder, place, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    try:
+        shutil.copytree(folder, place, ignore=shutil.ignore_patterns("__pycache__", ".*"))
+    except OSError as error:  # shutil's own is one, with a list of all files in it
+        shutil.rmtree(place, ignore_errors=True)
+        raise MetaMapError(f"{place}: cannot be written ({error.strerror or 'not all files can be copied'})") from error
     settings = _settings(about, f"learners/{about.name}").model_dump(mode="json", exclude_none=True)
     changed = config.model_copy(update={"learners": {**config.learners, about.name: settings}})
     write_bytes(bench / "bench.yaml", bench_to_yaml(changed).encode())

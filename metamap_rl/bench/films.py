@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gymnasium.wrappers import TimeLimit
 
-from metamap_agents.storage import write_json
+from metamap_agents.storage import make_folder, write_json
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
@@ -62,7 +62,7 @@ def _of_cell(bench: Path, cell: CellResult, on_film: Callable[[str], None]) -> l
             base, policy = (adapt(mapper, env, steps=steps, seed=cell.seed) for steps in (0, cell.map_steps))
             path = bench / "videos" / f"{cell.stream}-{family}.mp4"
             caption = f"{task.describe()}: base policy, and the policy that {cell.learner} generates, on {cell.stream}"
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             video = compare(path, task, Side("base policy", base), Side("generated policy", policy))
             write_json(path.with_suffix(".json"), {"family": family, "caption": caption, "renderer": video.renderer})
             made.append(path)

@@ -6,7 +6,9 @@ other exception is a bug and stays a traceback.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import pkgutil
 import sys
 from collections.abc import Sequence
@@ -27,6 +29,20 @@ __all__ = ["main"]
 
 _BAD_INPUT, _STOPPED, _PIPE_CLOSED = 2, 2, 141
 _HELP = ("-h", "--help")
+_REFUSED = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR),
+    *(
+        errno.EISDIR,
+        errno.EEXIST,
+        errno.ENOTEMPTY,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.EBUSY,
+    ),
+)
+"""Ways in which a file system refuses, which are no bugs."""
 _LARGEST_SEED = 2**31 - 1  # what every library that is seeded takes
 
 
@@ -51,6 +67,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if isinstance(error, UsageError | OutputError) or _is_bad_input(error):
             return _complain(str(error), _BAD_INPUT)
+        if isinstance(error, OSError) and error.errno in _REFUSED:
+            return _complain(_refusal(error), _BAD_INPUT)
         raise
 
 
@@ -148,6 +166,16 @@ def _is_bad_input(error: Exception) -> bool:
     """Whether ``error`` is a `MetaMapError`, without importing the simulator to find out."""
     module = sys.modules.get("metamap_envs.errors")
     return module is not None and isinstance(error, module.MetaMapError)
+
+
+def _refusal(error: OSError) -> str:
+    """What the file system says, with the file that it says it of."""
+    try:
+        os.getcwd()
+    except OSError:
+        return "the working directory is gone: change to another one"
+    place = error.filename2 or error.filename
+    return f"{place or 'a file'}: cannot be read or written ({error.strerror})"
 
 
 def _complain(sentence: str, code: int) -> int:

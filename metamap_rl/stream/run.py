@@ -25,7 +25,7 @@ from pydantic import ConfigDict, Field
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.executors import Executor, LocalExecutor
 from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, read_json, write_bytes, write_json
+from metamap_agents.storage import claim_output, library_versions, make_folder, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.identity import check_environments
@@ -145,7 +145,7 @@ def start(
     if zoo is not None and Path(zoo).is_file():
         raise MetaMapError(f"{zoo}: expected the folder of an expert cache, it is a file")
     plan = Plan.of(config, root / "experts" if zoo is None else Path(zoo), tasks)
-    root.mkdir(parents=True, exist_ok=True)
+    make_folder(root)
     with ExitStack() as stack:
         executor = stack.enter_context(LocalExecutor()) if executor is None else executor
         plan.prepare(executor, on_event=on_event)
@@ -266,6 +266,7 @@ def _claim(root: Path) -> Path:
     if (root / _MANIFEST).is_file():
         raise MetaMapError(f"{root}: holds a stream already: `metamap stream resume` goes on with it")
     if root.is_dir() and all(path.name.lstrip(".").startswith(_BEFORE_MANIFEST) for path in root.iterdir()):
+        claim_output(root, overwrite=True)
         for name in (_RECORD, f"{_RECORD}-wal", f"{_RECORD}-shm"):  # not the lock, which somebody may hold
             (root / name).unlink(missing_ok=True)
         return root

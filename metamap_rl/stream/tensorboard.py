@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from metamap_agents.storage import make_folder
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.events import OnStream, StageDone, StreamEvent
 
@@ -28,7 +29,7 @@ def tensorboard(folder: Path) -> Iterator[OnStream]:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise MetaMapError("tensorboard: true needs TensorBoard: pip install 'metamap-rl[tensorboard]'") from None
-    writer = SummaryWriter(str(folder))
+    writer = SummaryWriter(str(make_folder(folder)))
 
     def watch(event: StreamEvent) -> None:
         if not isinstance(event, StageDone):

@@ -38,7 +38,7 @@ class MakeReport(Command):
 
     def run(self) -> int:
         """Write it."""
-        from metamap_agents.storage import read_json
+        from metamap_agents.storage import claim_output, read_json
         from metamap_envs.errors import MetaMapError
         from metamap_rl.bench.report import write_files, write_report
         from metamap_rl.bench.report.page import find_videos
@@ -53,6 +53,9 @@ class MakeReport(Command):
             raise MetaMapError(f"{self.out}: is a folder, expected the name of a file")
         if self.out.suffix not in (".html", ".htm"):
             raise MetaMapError(f"--out: expected a name that ends in .html, got {str(self.out)!r}")
+        claim_output(self.out, overwrite=True)
+        if self.files is not None:
+            claim_output(self.files, overwrite=True)
         cells = find_results(self.directories)
         differences = check_versions(cells)
         if differences and not self.across_versions:
