@@ -34,13 +34,13 @@ def load_rollout(path: str | Path) -> Rollout:
     """Read what `save_rollout` wrote.
 
     Raises:
-        MetaMapError: no such file, a truncated one, another kind of file (the sentence tells how to convert one), or arrays that do not fit the family,
+        MetaMapError: no such file, a truncated one, another kind of file, or arrays that do not fit the family,
             or it was made with another version or declaration of its family.
     """
     if Path(path).suffix != ".safetensors":
         raise MetaMapError(
-            f"{path}: expected a name that ends in .safetensors, as save_rollout writes it; for arrays of .npz, .csv or "
-            ".hdf5: save_rollout('d.safetensors', Rollout(family, observations, actions, rewards, next_observations, "
+            f"{path}: expected a name that ends in .safetensors, as save_rollout writes it; for arrays of .npz, .csv "
+            "or .hdf5: save_rollout('d.safetensors', Rollout(family, observations, actions, rewards, next_observations, "
             "terminated, truncated))"
         )
     arrays, metadata = load_arrays(path)
