@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import mujoco
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from metamap_envs import Family, MetaMapError, from_gymnasium
 from metamap_envs.from_gymnasium import loading
 from metamap_envs.from_gymnasium.fields import FIELDS
-from test_family_physics import numbers
+from test_family_physics import assert_equal_models, numbers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*settotalmass")  # deprecated, and in Gymnasium's half_cheetah.xml
 
@@ -57,6 +58,7 @@ class XmlEnv(MujocoEnv):
 def registered(creator: Any = XmlEnv) -> Iterator[None]:
     """What is declared or registered within is gone afterwards."""
     before, declared = dict(gym.registry), dict(loading._DECLARED)
+    gym.registry.pop("Xml-v0", None)
     gym.register("Xml-v0", entry_point=creator, max_episode_steps=50)
     try:
         yield
@@ -375,3 +377,218 @@ def test_fields_of_random_models_equal_compiled_ones_or_are_refused() -> None:
 @pytest.mark.slow
 def test_fields_of_many_random_models_equal_compiled_ones_or_are_refused() -> None:
     assert check_models(500) >= {field for fields in FIELDS.values() for field in fields}
+
+
+# single cases -------------------------------------------------------------------------------------------------------
+
+ARM = """<mujoco><option timestep="0.002" integrator="implicitfast" gravity="0 0 0"/><worldbody>
+<geom name="floor" type="plane" size="5 5 0.1" pos="0 0 -1"/>
+<body name="link"><joint name="hinge" axis="0 1 0" {joint}/>
+<geom name="rod" type="capsule" fromto="0 0 0 0.5 0 0" size="0.03" mass="1"/>
+<body name="tip" pos="0.5 0 0"><joint name="ball" type="ball" damping="0.2"/><geom size="0.05"/></body></body>
+</worldbody>
+<actuator>{actuator}</actuator>{more}</mujoco>"""
+SERVO = '<position name="servo" joint="hinge" kp="50" dampratio="1" ctrlrange="-1 1"/>'
+
+
+def arm(actuator: str = SERVO, joint: str = "", more: str = "") -> str:
+    return ARM.format(actuator=actuator, joint=joint, more=more)
+
+
+def flagged(flag: str) -> str:
+    return arm(more=f"<option><flag {flag}/></option>")
+
+
+def test_a_mass_changes_what_the_compiler_derives_from_it() -> None:
+    for xml in (arm(), arm('<motor joint="hinge"/>', joint='springdamper="0.1 1"')):
+        family = declare(xml, body="link", field="mass", how="scale", train=[0.5, 4.0])
+        spec = mujoco.MjSpec.from_string(xml)
+        spec.geom("rod").mass = 4.0
+        assert_same_models(family.model(family.task({"p": 4.0})), spec.compile())
+    family = declare(arm(), joint="hinge", field="armature", train=[0.01, 1.0])
+    spec = mujoco.MjSpec.from_string(arm())
+    spec.joint("hinge").armature = 0.5
+    assert_same_models(family.model(family.task({"p": 0.5})), spec.compile())
+
+
+@pytest.mark.parametrize("servo", ["position", "intvelocity", "velocity"])
+def test_the_strength_of_a_servo(servo: str) -> None:
+    text = {
+        "position": '<position name="servo" joint="hinge" kp="{}" dampratio="1" ctrlrange="-1 1"/>',
+        "intvelocity": '<intvelocity name="servo" joint="hinge" kp="{}" actrange="-1 1"/>',
+        "velocity": '<velocity name="servo" joint="hinge" kv="{}"/>',
+    }[servo]
+    field = "kv" if servo == "velocity" else "kp"
+    family = declare(arm(text.format(50)), actuator="servo", field=field, train=[10.0, 100.0])
+    assert family.task()["p"] == 50.0
+    expected = mujoco.MjModel.from_xml_string(arm(text.format(100)))
+    found = family.model(family.task({"p": 100.0}))
+    assert_same_models(found, expected)
+    assert found.actuator_gainprm[0, 0] == 100.0
+
+
+PAIRED = arm(more='<contact><pair geom1="floor" geom2="rod" friction="1 1 .1 .1 .1"/></contact>')
+
+
+def test_a_joint_with_several_axes_has_one_number() -> None:
+    family = declare(arm(), joint="ball", field="damping", train=[0.1, 3.0])
+    assert family.task()["p"] == 0.2
+    np.testing.assert_array_equal(family.model(family.task({"p": 2.5})).joint("ball").damping, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("xml", "entry", "expected"),
+    [
+        (arm(), {"actuator": "servo", "field": "gainprm", "index": 0}, "moves where it settles; declare field: kp"),
+        (arm(), {"actuator": "servo", "field": "biasprm", "index": 1}, "declare field: kp"),
+        (
+            arm(),
+            {"actuator": "servo", "field": "biasprm", "index": 2},
+            "computes biasprm.2. from the servo's dampratio",
+        ),
+        (arm(), {"actuator": "servo", "field": "kv"}, "the compiler computes it from the servo's dampratio"),
+        (arm('<motor name="m" joint="hinge"/>'), {"actuator": "m", "field": "kp"}, "kp belongs to position servos"),
+        (arm('<motor name="m" joint="hinge"/>'), {"actuator": "m", "field": "biasprm", "index": 1}, "changes nothing"),
+        (
+            arm('<motor joint="hinge"/><motor joint="hinge"/>'),
+            {"actuator": "hinge", "field": "gear", "index": 0},
+            "2 actua",
+        ),
+        (arm(joint='springdamper="0.1 1"'), {"joint": "hinge", "field": "stiffness"}, "computes it from springdamper"),
+        (arm(), {"joint": "ball", "field": "damping", "index": 1}, "one number for all axes"),
+        (arm(), {"body": "link", "field": "inertia", "index": 0}, "A . B >= C"),
+        (arm(), {"option": "wind", "index": 0}, "changes nothing, as density and viscosity are 0"),
+        (
+            arm(more='<option><flag contact="disable"/></option>'),
+            {"geom": "rod", "field": "solref", "index": 0},
+            "disables",
+        ),
+        (arm(more='<option><flag gravity="disable"/></option>'), {"option": "gravity", "index": 2}, "disables it"),
+        (
+            arm(more='<option><flag override="enable"/></option>'),
+            {"geom": "rod", "field": "friction", "index": 0},
+            "overrid",
+        ),
+    ],
+)
+def test_a_field_that_would_not_do_what_it_says_is_refused(xml: str, entry: dict[str, object], expected: str) -> None:
+    with pytest.raises(MetaMapError, match=expected) as caught:
+        declare(xml, **entry, train=[0.5, 20.0])
+    assert "\n" not in str(caught.value)
+
+
+MASS = {"body": "link", "field": "mass", "how": "scale", "train": [0.5, 2.0]}
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"body": "link", "field": "inertia", "index": 1, "how": "scale", "train": [0.9, 1.1]},
+        {"body": "*", "field": "mass", "how": "scale", "train": [0.5, 2.0]},
+        {"body": "link", "field": "mass", "train": [0.5, 2.0]},
+        {"body": "*", "field": "inertia", "how": "scale", "train": [0.5, 2.0]},
+    ],
+)
+def test_two_parameters_of_one_number_are_refused_in_any_order(other: dict[str, object]) -> None:
+    for parameters in ({"a": MASS, "b": other}, {"b": other, "a": MASS}):
+        with pytest.raises(MetaMapError, match=r"the parameters '[ab]' and '[ab]' write the same thing"):
+            declare_many(arm(), parameters)
+
+
+def test_two_parameters_of_a_model_in_any_order() -> None:
+    parameters: dict[str, dict[str, object]] = {
+        "mass": MASS,
+        "strength": {"actuator": "servo", "field": "kp", "train": [10, 100]},
+        "gear": {"actuator": "servo", "field": "gear", "index": 0, "train": [0.5, 2.0]},
+        "x": {"option": "gravity", "index": 0, "train": [-1, 1]},
+        "z": {"option": "gravity", "index": 2, "train": [-1, 1]},
+    }
+    values = {"mass": 2.0, "strength": 80.0, "gear": 1.5, "x": 0.5, "z": -0.5}
+    family = declare_many(arm(), parameters)
+    found = family.model(family.task(values))
+    family = declare_many(arm(), dict(reversed(parameters.items())))
+    assert_same_models(found, family.model(family.task(values)))
+    spec = mujoco.MjSpec.from_string(arm(SERVO.replace("50", "80").replace("/>", ' gear="1.5"/>')))
+    spec.geom("rod").mass = 2.0
+    spec.option.gravity = [0.5, 0.0, -0.5]
+    assert_same_models(found, spec.compile())
+
+
+# environments whose model comes about in other ways -----------------------------------------------------------------
+
+
+class CachedEnv(XmlEnv):
+    """Copies a model that was compiled before."""
+
+    models: ClassVar[dict[str, mujoco.MjModel]] = {}
+
+    def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        model = copy.copy(self.models[self.xml])
+        return model, mujoco.MjData(model)
+
+
+class SpecEnv(XmlEnv):
+    """Compiles a specification, and something else before it."""
+
+    def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        mujoco.MjModel.from_xml_string("<mujoco/>")
+        model = mujoco.MjSpec.from_string(self.xml).compile()
+        self.total = float(model.body_mass.sum())
+        return model, mujoco.MjData(model)
+
+
+class RandomEnv(XmlEnv):
+    """Draws a mass for each episode."""
+
+    def reset_model(self) -> Any:
+        self.model.body_mass[1] = self.np_random.uniform(0.5, 2.0)
+        return super().reset_model()
+
+
+class WritingEnv(XmlEnv):
+    """Writes a mass itself."""
+
+    def __init__(self, xml: str, payload: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(xml, **kwargs)
+        self.model.body_mass[1] = payload
+
+
+PLAIN = arm('<motor name="m" joint="hinge"/>')
+
+
+def test_a_specification_is_compiled_with_the_value() -> None:
+    with registered(SpecEnv):
+        family = declare(arm(), body="link", field="mass", how="scale", train=[0.5, 4.0])
+        env: Any = family.make(family.task({"p": 4.0})).unwrapped  # type: ignore[attr-defined]
+    spec = mujoco.MjSpec.from_string(arm())
+    spec.geom("rod").mass = 4.0
+    assert_same_models(env.model, spec.compile())
+    assert env.total == pytest.approx(spec.compile().body_mass.sum())
+
+
+def test_a_model_without_a_specification_is_written_where_nothing_else_depends_on_it() -> None:
+    CachedEnv.models.update({xml: mujoco.MjModel.from_xml_string(xml) for xml in (PLAIN, arm())})
+    with registered(CachedEnv):
+        family = declare(PLAIN, body="link", field="mass", how="scale", train=[0.5, 4.0])
+        spec = mujoco.MjSpec.from_string(PLAIN)
+        spec.geom("rod").mass = 4.0  # means of the model, which nothing looks at, stay as they are
+        assert_equal_models(family.model(family.task({"p": 4.0})), spec.compile())
+        with pytest.raises(MetaMapError, match=r"dampratio.*which cannot be told from the compiled model"):
+            declare(arm(), body="link", field="mass", how="scale", train=[0.5, 4.0])
+
+
+def test_a_value_that_the_environments_own_code_overwrites_is_refused() -> None:
+    with registered(RandomEnv), pytest.raises(MetaMapError, match="sets it again in reset or step"):
+        declare(PLAIN, body="link", field="mass", train=[0.5, 4.0])
+    with registered(WritingEnv):
+        with pytest.raises(MetaMapError, match="something else in the model or in the environment's code sets it"):
+            declare(PLAIN, body="link", field="mass", train=[0.5, 4.0])
+        parameters = {"a": {"argument": "payload", "train": [0.5, 2.0]}, "b": {**MASS, "how": "set", "train": [0.5, 2]}}
+        with pytest.raises(MetaMapError, match=r"'[ab]'"):
+            declare_many(PLAIN, parameters)
+
+
+def test_a_time_step_of_an_environment_that_checks_its_frame_rate() -> None:
+    family = declare(PLAIN, option="timestep", train=[0.001, 0.004])
+    env: Any = family.make(family.task({"p": 0.004})).unwrapped  # type: ignore[attr-defined]
+    assert (env.dt, env.metadata["render_fps"]) == (0.008, 125)

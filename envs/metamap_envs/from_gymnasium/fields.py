@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line, unknown_name
+from metamap_envs.from_gymnasium.live import check_live
 from metamap_envs.from_gymnasium.servos import SERVO_FIELDS, check_actuator, servo_places
 
 if TYPE_CHECKING:
@@ -300,6 +300,8 @@ def own_value(entry: ParameterEntry, model: Any, spec: Any | None) -> float:
         raise MetaMapError(f"{field!r} has {len(values)} elements; declare which with index, or how: scale")
     _check_mass(kind, field, name, found, values)
     _check_effect(kind, field, name, found, model)
+    if spec is None:
+        check_live(model, field)
     return 1.0 if entry.how == "scale" else values[0]
 
 
@@ -333,12 +335,22 @@ def _check_effect(kind: str, field: str, name: str, found: Sequence[Any], model:
         raise MetaMapError(f"{what} changes nothing, as the model's option disables it ({disabled.name})")
     if geoms and model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE.value:
         raise MetaMapError(f"{what} changes nothing, as the model's option overrides all contacts")
-    if geoms and not any(_touches(model, owner.id) for owner in found):
-        raise MetaMapError(f"{what} changes nothing, as it touches nothing: contype and conaffinity are 0")
+    if geoms:
+        _check_contacts(what, {owner.id for owner in found}, model)
     if kind == "body" and not any(model.body_weldid[owner.id] for owner in found):
         raise MetaMapError(f"{what} changes nothing, as the body cannot move")
 
 
-def _touches(model: Any, geom: int) -> bool:
-    pairs: NDArray[Any] = np.concatenate([model.pair_geom1, model.pair_geom2])
-    return bool(model.geom_contype[geom] or model.geom_conaffinity[geom] or geom in pairs)
+def _check_contacts(what: str, geoms: set[int], model: Any) -> None:
+    """Refuse numbers of geoms that no contact takes from them."""
+    for pair in zip(model.pair_geom1.tolist(), model.pair_geom2.tolist(), strict=True):
+        if geoms & {*pair}:
+            names = " and ".join(repr(model.geom(geom).name) for geom in pair)
+            raise MetaMapError(f"{what}: the contact of {names} is a <pair>, which has numbers of its own")
+    bodies = model.body_weldid[model.geom_bodyid]
+    contype, conaffinity = model.geom_contype, model.geom_conaffinity
+    for geom in geoms:
+        meets = (contype[geom] & conaffinity) | (contype & conaffinity[geom])
+        if (meets.astype(bool) & (bodies != bodies[geom])).any():
+            return
+    raise MetaMapError(f"{what} changes nothing, as it touches nothing: see contype and conaffinity")

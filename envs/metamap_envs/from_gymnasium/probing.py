@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from metamap_envs.errors import MetaMapError, one_line
-from metamap_envs.from_gymnasium.constructor import as_number
+from metamap_envs.from_gymnasium.constructor import argument_names, as_number
 from metamap_envs.from_gymnasium.fields import ModelField, read
 from metamap_envs.from_gymnasium.snapshot import first_steps, held_number, numbers_of, quiet
 from metamap_envs.from_gymnasium.targets import Argument, Attribute, Target
@@ -120,6 +120,30 @@ def _try_attribute(family: GymnasiumFamily, parameter: Parameter, target: Attrib
                     "it is state, not a parameter"
                 )
             env.close()
+    _check_no_argument(family, parameter, target)
+
+
+def _check_no_argument(family: GymnasiumFamily, parameter: Parameter, target: Attribute) -> None:
+    """Refuse an attribute that is an argument, too, where the constructor derives more from the argument itself."""
+    from metamap_envs.from_gymnasium.family import creator_of, make_env
+
+    argument = next(
+        (each for each in argument_names(creator_of(family.spec))[0] if each == target.name.strip("_")), None
+    )
+    values = [value for value in _probes(parameter) if value != parameter.default]
+    if argument is None or not values:
+        return
+    try:
+        passed = numbers_of(make_env(family.spec, {**family.arguments, argument: target.result(values[-1])}))
+    except MetaMapError:  # the argument means something else
+        return
+    written, again = (numbers_of(family.make(family.task({parameter.name: values[-1]}))) for _ in range(2))
+    steady = [key for key in passed.keys() & written.keys() if written[key] == again[key]]  # a constructor may draw
+    if any(passed[key] != written[key] for key in steady):
+        raise MetaMapError(
+            f"parameter {parameter.name!r}: {target.label} is an argument of the constructor as well, from which it "
+            f"derives other numbers; declare argument: {argument}"
+        )
 
 
 def _try_argument(family: GymnasiumFamily, parameter: Parameter, target: Argument, runs: bool) -> None:

@@ -18,7 +18,7 @@ __all__ = ["first_steps", "held_number", "numbers_of", "own_argument", "quiet"]
 
 _STEPS = 2
 _DEPTH = 4
-_SKIPPED = ("spec", "np_random", "_np_random", "_np_random_seed", "env")
+_SKIPPED = ("spec", "np_random", "_np_random", "_np_random_seed", "env", "_metamap_constructed")
 
 Make = Callable[[Mapping[str, Any]], gym.Env[Any, Any]]
 
