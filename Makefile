@@ -26,6 +26,7 @@ bench: $(BENCH_STAMP)
 	$(BIN)/python scripts/bench_engine.py
 	$(BIN)/python scripts/bench_training.py
 	$(BIN)/python scripts/bench_mapping.py
+	$(BIN)/python scripts/bench_startup.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -18,7 +18,6 @@ from pydantic import ConfigDict
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies
 from metamap_agents.policies import WeightPolicy
-from metamap_agents.sb3_bridge import export_sb3
 from metamap_agents.storage import check_arrays, load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
@@ -199,6 +198,8 @@ class AdaptedPolicy(WeightPolicy):
         Raises:
             MetaMapError: the name does not end in .zip, or it cannot be written.
         """
+        from metamap_agents.sb3_bridge import export_sb3  # Stable-Baselines3 takes as long to import as all the rest
+
         phi, log_std, seen, actions = self.phi, self.base.log_std, self.observation_space, self.action_space
         if self.spaces is not None and self.spaces.are_plain:
             phi, log_std, seen, actions = self.spaces.rescaled(self.spec, phi, log_std)

@@ -13,7 +13,6 @@ import numpy as np
 
 from metamap_agents.expert import Expert
 from metamap_agents.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
-from metamap_agents.zoo import expert_from_json, expert_to_json
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl import artifact
 from metamap_rl.ensemble import MANIFEST_FILE as ENSEMBLE_FILE
@@ -82,6 +81,8 @@ def save_experts(folder: Path, experts: Sequence[Expert]) -> None:
     Raises:
         MetaMapError: there are none, or the files cannot be written.
     """
+    from metamap_agents.zoo import expert_to_json  # it imports Stable-Baselines3
+
     if not experts:
         raise MetaMapError(f"{folder}: a bundle needs at least one expert to compare with")
     phis = np.stack([expert.phi for expert in experts])
@@ -95,6 +96,8 @@ def load_experts(family: str) -> list[Expert]:
     Raises:
         MetaMapError: no mapper is bundled for the family, or the files are damaged.
     """
+    from metamap_agents.zoo import expert_from_json  # it imports Stable-Baselines3
+
     folder = pretrained_folder(family)
     path = folder / "experts.json"
     documents = read_json(path)

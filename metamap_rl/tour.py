@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamap_agents.storage import claim_output, load_arrays, save_arrays
-from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
+
+if TYPE_CHECKING:
+    from metamap_agents.zoo import Zoo
 
 __all__ = ["FORMAT", "Tour", "tour_of"]
 

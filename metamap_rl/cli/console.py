@@ -9,7 +9,10 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import re
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -23,12 +26,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress as RichProgress
     from rich.progress import Task as RichTask
+    from rich.table import Table
     from rich.text import Text
 
 __all__ = ["Progress", "note", "plain", "print_json", "print_table", "progress", "say"]
 
 _EVERY = 60.0  # seconds between two lines of a log
-_WIDTH_OF_PIPES = 240  # columns; a table that is piped or redirected must not be cut to 80
+_WITHOUT_END = 100_000  # columns; what is piped or redirected has no width
+_NARROWEST_TEXT = 16  # columns of text below which a table is harder to read than blocks of lines
 
 
 class Progress(Protocol):
@@ -146,10 +151,26 @@ def note(sentence: str) -> None:
 def say(*parts: object, end: str = "\n") -> None:
     """Print a part of the result on standard output. As `print`, which prints on standard error while a command runs.
 
+    On a terminal, lines that are too long are broken between words, and go on below what follows their label.
+
     Raises:
         OutputError: it cannot be written.
     """
-    write(" ".join(map(str, parts)) + end)
+    text = " ".join(map(str, parts))
+    if result_stream().isatty():
+        width = shutil.get_terminal_size().columns
+        text = "\n".join(line for long in text.split("\n") for line in _fitted(long, width))
+    write(text + end)
+
+
+def _fitted(line: str, width: int) -> list[str]:
+    """A line in pieces of at most ``width`` columns."""
+    if len(line) <= width:
+        return [line]
+    label = re.match(r"\s*\S+\s\s+|\s*", line)
+    indent = label.end() if label is not None and label.end() < width // 2 else 0
+    first, *others = _words(line[indent:], width - indent)
+    return [line[:indent] + first, *(" " * indent + other for other in others)]
 
 
 def print_table(
@@ -161,43 +182,94 @@ def print_table(
 ) -> None:
     """Print a table on standard output.
 
+    No name and no number is ever broken. On a terminal that is too narrow, the widest column of text is wrapped between
+    words; where that is not enough, each row becomes a block of lines.
+
     Args:
         columns: headings.
         rows: cells; numbers should be formatted by the caller, who knows how many digits mean something.
         title: a line above the table.
         right: headings of the columns that are aligned to the right.
     """
+    from rich.text import Text
+
+    rows = [[str(cell) for cell in row] for row in rows]
+    console = _console()
+    table = _table(columns, rows, right)
+    if result_stream().isatty() and _width(table) > console.width:
+        table = _with_wrapped_column(columns, rows, right, console.width)
+    with console.capture() as text:
+        if title is not None:
+            console.print(Text(title, style="bold"), soft_wrap=True)
+        if table is not None:
+            console.print(table, width=_width(table), crop=False, no_wrap=True)
+    write(text.get() if table is not None else text.get() + _records(columns, rows, console.width))
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> Table:
+    """A table as wide as its cells are."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        title=title,
-        title_justify="left",
-        title_style="bold",
-        show_edge=False,
-        pad_edge=False,
-    )
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        table.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     for row in rows:
-        table.add_row(*(_escaped(cell) for cell in row))
-    console = _console()
-    with console.capture() as text:
-        console.print(table)
-    write(text.get())
+        table.add_row(*map(Text, row))  # square brackets are brackets, not markup
+    return table
 
 
-def _escaped(cell: object) -> str:
-    """A cell's text, in which square brackets are brackets and not rich's markup."""
-    from rich.markup import escape
+def _width(table: Table) -> int:
+    """Columns that a table takes when nothing is cut."""
+    from rich.console import Console
+    from rich.measure import Measurement
 
-    return escape(str(cell))
+    console = Console(width=_WITHOUT_END)
+    return Measurement.get(console, console.options, table).maximum
+
+
+def _with_wrapped_column(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str], width: int
+) -> Table | None:
+    """The table with its widest column of text broken between words; None if that does not make it narrow enough."""
+    texts = [index for index, column in enumerate(columns) if column not in right]
+    if not texts or not rows:
+        return None
+    widest = max(texts, key=lambda index: max(len(row[index]) for row in rows))
+    without = [[cell if index != widest else "" for index, cell in enumerate(row)] for row in rows]
+    headings = [column if index != widest else "" for index, column in enumerate(columns)]
+    room = width - _width(_table(headings, without, right))
+    if room < _NARROWEST_TEXT:
+        return None
+    wrapped = [
+        [cell if index != widest else "\n".join(_words(cell, room)) for index, cell in enumerate(row)] for row in rows
+    ]
+    table = _table(columns, wrapped, right)
+    return table if _width(table) <= width else None
+
+
+def _words(text: str, width: int) -> list[str]:
+    """Lines of at most ``width`` columns, broken between words only."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+
+def _records(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """Each row as a block of lines "heading  cell"."""
+    indent = max(map(len, columns)) + 2
+    blocks = []
+    for row in rows:
+        lines = []
+        for column, cell in zip(columns, row, strict=True):
+            first, *others = _words(cell, max(width - indent, 1))
+            lines += [f"{column:<{indent}}{first}", *(" " * indent + other for other in others)]
+        blocks.append("\n".join(line.rstrip() for line in lines) + "\n")
+    return "\n".join(blocks)
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document on standard output; see `plain` for what it may hold."""
-    say(json.dumps(plain(document), indent=2, allow_nan=False))
+    write(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
@@ -222,4 +294,4 @@ def _console(*, stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else result_stream()
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WIDTH_OF_PIPES)
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WITHOUT_END)
