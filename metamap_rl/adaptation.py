@@ -8,7 +8,7 @@ import time
 import warnings
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -87,9 +87,14 @@ class Adaptation:
         """What was done, for people."""
         return "; ".join([self._served(), *(note for note in self.notes if note not in self.fallback)])
 
+    @property
+    def served(self) -> Literal["base", "generated"]:
+        """Which policy it is."""
+        return "base" if self.fallback or not self.steps else "generated"
+
     def _served(self) -> str:
-        if self.fallback:
-            return f"the base policy is served: {self.fallback}"
+        if self.served == "base":
+            return f"the base policy is served: {self.fallback or 'there are no transitions'}"
         if self.confidence is None or self.predicted_return is None or self.predicted_base_return is None:
             return "the generated policy is served, unchecked"
         return (

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metamap_rl.cli import app, console, diagnosis
+from metamap_rl.cli import app, console, diagnosis, standard_output
 from metamap_rl.cli.command import Command, FamilyName, OutPath
 from metamap_rl.cli.commands.families import ListFamilies
 from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
@@ -51,6 +51,21 @@ def test_help_is_answered_without_anything_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr.strip()) == (0, "[]")
     assert "metamap" in done.stdout
+
+
+def test_adapt_imports_nothing_that_it_does_not_need() -> None:
+    """Stable-Baselines3, with TensorBoard and pandas behind it, takes as long to import as the rest together."""
+    unneeded = ("stable_baselines3", "tensorboard", "pandas", "matplotlib", "scipy", "rich", "imageio", "PIL", "ray")
+    words = ["adapt", "reacher-goal", "--parameters", "goal_radius=0.1", "--steps", "5", "--episodes", "1", "--json"]
+    code = (
+        f"import sys; from metamap_rl.cli import main; main({words!r}); "
+        f"print([name for name in {unneeded!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    result = json.loads(done.stdout)
+    assert result["served"] in ("base", "generated")
+    assert f"the {result['served']} policy is served" in result["sentence"]
 
 
 def test_help_names_every_group() -> None:
@@ -332,7 +347,10 @@ def test_doctor_looks_at_everything() -> None:
     assert document["healthy"]
     assert {"python", "mujoco", "torch", "cores", "simulator", "rendering", "ffmpeg", "bundled mappers"} <= set(found)
     assert not [finding for finding in document["findings"] if finding["status"] == "error"]
-    assert all(finding["advice"] for finding in document["findings"] if finding["status"] != "ok")
+    assert all(finding["advice"] for finding in document["findings"] if finding["status"] not in ("ok", "absent"))
+    assert not [
+        finding for finding in document["findings"] if finding["status"] == "ok" and "Error" in finding["detail"]
+    ]
 
 
 def test_doctor_says_what_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -366,6 +384,70 @@ def test_doctor_sees_a_folder_it_cannot_write(monkeypatch: pytest.MonkeyPatch) -
 
 
 # ---------------------------------------------------------------------------------------------------- console
+
+
+class Terminal(io.StringIO):
+    """A terminal of any width."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+TASKS = [("target_velocity=1.234, goal_angle=2.5", "-113.9", "-22.8 [-23.1, -22.0]"), ("[bold]", "-1,113.9", "2.8")]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_a_table_fits_the_terminal_and_breaks_no_name_and_no_number(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(standard_output, "_result", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
+    columns = ("task", "base policy", "gap closed at 50")
+    console.print_table(columns, TASKS, title="reacher-goal", right=columns[1:])
+    text = terminal.getvalue()
+    words = [word for row in TASKS for cell in row for word in cell.split()]
+    assert all(word in text.split() for word in [*words, "reacher-goal"])
+    longest = max(len(column) for column in columns) + 2 + max(map(len, words))  # what cannot be made narrower
+    assert max(map(len, text.splitlines())) <= max(width, longest)
+    assert all(column in text for column in columns)
+
+
+def test_a_table_says_which_columns_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(standard_output, "_result", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "dumb")
+    columns = ("name", "first", "second", "third")
+    console.print_table(
+        columns, [("x" * 20, "1" * 12, "2" * 12, "3" * 12)], right=columns[1:], least=("third", "first")
+    )
+    table, _, said = terminal.getvalue().partition("left out")
+    assert "2" * 12 in table
+    assert "3" * 12 not in table
+    assert "third" in said
+    assert max(map(len, table.splitlines())) <= 60
+
+
+def test_a_table_that_is_piped_is_as_wide_as_its_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 300
+    console.print_table(("name", "number"), [(name, "1")])
+    assert name in capsys.readouterr().out
+
+
+def test_long_lines_go_on_below_their_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(standard_output, "_result", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    console.say("served     the generated policy is served, confidence 0.93: a return of -22.0 is expected")
+    console.say("written    " + "y" * 50)
+    lines = terminal.getvalue().splitlines()
+    assert all(line.startswith(" " * 11) for line in lines[1:3])
+    assert max(map(len, lines[:-1])) <= 40
+    assert lines[-1] == "written    " + "y" * 50
 
 
 def test_progress_without_a_terminal_is_a_line_a_minute(

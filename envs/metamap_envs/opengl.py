@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from metamap_envs._mujoco import as_before_if_it_fails
 from metamap_envs.errors import MetaMapError, one_line, unknown_name
 
-__all__ = ["choose_opengl", "drawing", "opengl_failure"]
+__all__ = ["back_end_failure", "choose_opengl", "drawing", "opengl_failure"]
 
 _VARIABLE = "MUJOCO_GL"
 _LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}  # those that need no display
@@ -53,7 +53,7 @@ def drawing(*, window: bool = False) -> Iterator[None]:
         MetaMapError: the back end cannot be loaded, none is there, or the block fails to draw.
     """
     back_end = "glfw" if window else _back_end()
-    failure = _failure(back_end)
+    failure = back_end_failure(back_end)
     if window and failure:
         raise MetaMapError(
             f"no window can be opened ({failure}); render_mode='rgb_array' draws without a display, with MUJOCO_GL=egl"
@@ -135,7 +135,7 @@ def _back_end() -> str:
         if wanted not in _BACK_ENDS:
             raise MetaMapError(f"MUJOCO_GL: {unknown_name('back end', given, _BACK_ENDS)}; {_ADVICE}")
         return wanted
-    if sys.platform != "linux" or not _failure("glfw"):
+    if sys.platform != "linux" or not back_end_failure("glfw"):
         return "glfw"
     for name, library in _LIBRARIES.items():
         if ctypes.util.find_library(library):
@@ -146,7 +146,7 @@ def _back_end() -> str:
     )
 
 
-def _failure(back_end: str) -> str:
+def back_end_failure(back_end: str) -> str:
     """Why a back end cannot be used in this process; "" if it can."""
     if back_end not in _failures:
         _failures[back_end] = _tried(back_end)
@@ -164,6 +164,9 @@ def _tried(back_end: str) -> str:
             context.make_current()
             context.free()
     except Exception as error:  # noqa: BLE001  # drivers and their bindings fail with exceptions of every kind
+        library = _LIBRARIES.get(back_end)
+        if library is not None and not ctypes.util.find_library(library):
+            return f"{library} is not installed"
         return f"{type(error).__name__}: {one_line(error)}".rstrip(". ")
     return ""
 

@@ -10,7 +10,6 @@ import contextlib
 import json
 import math
 import re
-import shutil
 import sys
 import textwrap
 import time
@@ -20,6 +19,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from metamap_rl.cli import standard_output
 from metamap_rl.cli.standard_output import result_stream, write
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ __all__ = ["Progress", "note", "plain", "print_json", "print_table", "progress",
 
 _EVERY = 60.0  # seconds between two lines of a log
 _WITHOUT_END = 100_000  # columns; what is piped or redirected has no width
-_NARROWEST_TEXT = 16  # columns of text below which a table is harder to read than blocks of lines
+_USUAL_HEIGHT = 25  # lines; rich takes "dumb" terminals for 80 columns wide unless it is told both
+_NARROWEST_TEXT = 32  # columns of text below which a table is harder to read than blocks of lines
 
 
 class Progress(Protocol):
@@ -145,7 +146,8 @@ def speed(units_per_second: float | None, unit: str) -> str:
 def note(sentence: str) -> None:
     """Tell the user something besides the result, on standard error; if nobody reads that, work goes on."""
     with contextlib.suppress(OSError):
-        print(f"metamap: {sentence}", file=sys.stderr, flush=True)
+        sys.stderr.write(f"metamap: {sentence}\n")
+        sys.stderr.flush()
 
 
 def say(*parts: object, end: str = "\n") -> None:
@@ -158,8 +160,8 @@ def say(*parts: object, end: str = "\n") -> None:
     """
     text = " ".join(map(str, parts))
     if result_stream().isatty():
-        width = shutil.get_terminal_size().columns
-        text = "\n".join(line for long in text.split("\n") for line in _fitted(long, width))
+        columns = standard_output.width()
+        text = "\n".join(line for long in text.split("\n") for line in _fitted(long, columns))
     write(text + end)
 
 
@@ -179,31 +181,40 @@ def print_table(
     *,
     title: str | None = None,
     right: Sequence[str] = (),
+    least: Sequence[str] = (),
 ) -> None:
     """Print a table on standard output.
 
     No name and no number is ever broken. On a terminal that is too narrow, the widest column of text is wrapped between
-    words; where that is not enough, each row becomes a block of lines.
+    words; then columns are left out, which is said; where that is not enough, each row becomes a block of lines.
 
     Args:
         columns: headings.
         rows: cells; numbers should be formatted by the caller, who knows how many digits mean something.
         title: a line above the table.
         right: headings of the columns that are aligned to the right.
+        least: headings of the columns that may be left out, the least important first.
     """
     from rich.text import Text
 
-    rows = [[str(cell) for cell in row] for row in rows]
+    cells = [[str(cell) for cell in row] for row in rows]
+    limit = standard_output.width() if result_stream().isatty() else _WITHOUT_END
+    for left_out in range(len(least) + 1):
+        kept = [index for index, column in enumerate(columns) if column not in least[:left_out]]
+        headings, rest = [columns[index] for index in kept], [[row[index] for index in kept] for row in cells]
+        whole = _table(headings, rest, right)
+        table = whole if _width(whole) <= limit else _with_wrapped_column(headings, rest, right, limit)
+        if table is not None:
+            break
     console = _console()
-    table = _table(columns, rows, right)
-    if result_stream().isatty() and _width(table) > console.width:
-        table = _with_wrapped_column(columns, rows, right, console.width)
     with console.capture() as text:
         if title is not None:
             console.print(Text(title, style="bold"), soft_wrap=True)
         if table is not None:
             console.print(table, width=_width(table), crop=False, no_wrap=True)
-    write(text.get() if table is not None else text.get() + _records(columns, rows, console.width))
+    write(text.get() if table is not None else text.get() + _records(columns, cells, limit))
+    if table is not None and left_out:
+        say(f"left out for want of room: {', '.join(least[:left_out])}; a wider terminal or a pipe shows all")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> Table:
@@ -290,8 +301,9 @@ def plain(value: Any) -> Any:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """A console for one of the two streams, as they are at this moment."""
+    """A console for one of the two streams, as they are at this moment; for results, one that cuts nothing."""
     from rich.console import Console
 
-    stream = sys.stderr if stderr else result_stream()
-    return Console(file=stream, highlight=False, width=None if stream.isatty() else _WITHOUT_END)
+    if stderr:
+        return Console(file=sys.stderr, highlight=False)
+    return Console(file=result_stream(), highlight=False, width=_WITHOUT_END, height=_USUAL_HEIGHT)

@@ -47,13 +47,14 @@ class Finding:
 
     Attributes:
         name: what.
-        status: "ok"; "warning": something will not work, the rest will; "error": nothing much will.
+        status: "ok"; "absent": not there, and not needed; "warning": something will not work, the rest will; "error":
+            nothing much will.
         detail: what was found.
         advice: what to do about it; empty if there is nothing to do.
     """
 
     name: str
-    status: Literal["ok", "warning", "error"]
+    status: Literal["ok", "absent", "warning", "error"]
     detail: str
     advice: str = ""
 
@@ -103,8 +104,8 @@ def check_processor() -> Iterator[Finding]:
 def check_simulator() -> Iterator[Finding]:
     """Whether every family compiles and steps."""
     answer = _ask(
-        "import mujoco\n"
         "from metamap_envs.family import get_family, list_families\n"
+        "import mujoco\n"
         "for name in list_families():\n"
         "    model = get_family(name).base_model\n"
         "    mujoco.mj_step(model, mujoco.MjData(model))\n"
@@ -121,11 +122,12 @@ def check_rendering() -> Iterator[Finding]:
     works = []
     for back_end in _BACK_ENDS:
         answer = _ask(_DRAW, MUJOCO_GL=back_end)
-        if isinstance(answer, _Failure):
-            yield Finding(f"rendering with {back_end}", "ok", f"not available ({answer.reason})")
+        reason = answer.reason if isinstance(answer, _Failure) else str(answer)
+        if reason:
+            yield Finding(f"rendering with {back_end}", "absent", reason)
         else:
             works.append(back_end)
-            yield Finding(f"rendering with {back_end}", "ok", f"works ({answer})")
+            yield Finding(f"rendering with {back_end}", "ok", "draws a picture")
     chosen = os.environ.get("MUJOCO_GL", "")
     if not works:
         advice = "install a software renderer, on Debian: apt-get install libegl1 libgl1-mesa-dri; then MUJOCO_GL=egl"
@@ -194,17 +196,25 @@ class _Failure:
 
 
 _DRAW = """
+import os
+from metamap_envs import MetaMapError
+from metamap_envs.opengl import back_end_failure, drawing
 import mujoco
 model = mujoco.MjModel.from_xml_string(
     "<mujoco><worldbody><light pos='0 0 3'/><geom size='1' rgba='1 0 0 1'/></worldbody></mujoco>"
 )
 data = mujoco.MjData(model)
 mujoco.mj_forward(model, data)
-with mujoco.Renderer(model, 32, 32) as renderer:
-    renderer.update_scene(data)
-    picture = renderer.render()
-assert picture.any(), "the picture is black"
-answer = "drew a picture"
+answer = back_end_failure(os.environ["MUJOCO_GL"])
+try:
+    if not answer:
+        with drawing():
+            renderer = mujoco.Renderer(model, 32, 32)
+            renderer.update_scene(data)
+            answer = "" if renderer.render().any() else "the picture is black"
+            renderer.close()
+except MetaMapError as error:
+    answer = str(error)
 """
 
 
@@ -246,10 +256,10 @@ def _broken_imports(modules: list[str]) -> dict[str, str]:
         "    try: importlib.import_module(module)\n"
         "    except BaseException as error: answer[module] = f'{type(error).__name__}: {error}'\n"
     )
-    answer = _ask(code)
+    answer = _ask(code, MUJOCO_GL="disable")  # whether something draws is asked elsewhere
     if not isinstance(answer, _Failure):
         return {str(module): str(reason) for module, reason in answer.items()}
-    alone = {module: _ask(f"import {module}; answer = True") for module in modules}
+    alone = {module: _ask(f"import {module}; answer = True", MUJOCO_GL="disable") for module in modules}
     return {module: result.reason for module, result in alone.items() if isinstance(result, _Failure)}
 
 

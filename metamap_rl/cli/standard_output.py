@@ -13,7 +13,9 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-__all__ = ["OutputError", "PipeClosedError", "result_stream", "set_apart", "write"]
+__all__ = ["OutputError", "PipeClosedError", "result_stream", "set_apart", "width", "write"]
+
+_USUAL_WIDTH = 80
 
 _result: TextIO | None = None  # where results go while standard output is set apart
 
@@ -36,6 +38,17 @@ def result_stream() -> TextIO:
     if stream is None:
         raise OutputError("standard output is closed; point it at a file, or at /dev/null")
     return stream
+
+
+def width() -> int:
+    """Columns of the terminal that results go to: what COLUMNS says, else what the terminal says, else 80."""
+    given = os.environ.get("COLUMNS", "")
+    if given.isascii() and given.isdigit() and int(given) > 0:
+        return int(given)
+    try:
+        return os.get_terminal_size(result_stream().fileno()).columns or _USUAL_WIDTH
+    except (AttributeError, OSError, ValueError):
+        return _USUAL_WIDTH
 
 
 def write(text: str) -> None:

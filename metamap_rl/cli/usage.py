@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from metamap_rl.cli.standard_output import write
+from metamap_rl.cli.standard_output import width, write
 
 __all__ = ["Metavar", "Positional", "UsageError", "parse", "unknown"]
 
@@ -24,6 +24,7 @@ Parsed = TypeVar("Parsed")
 _Value = TypeVar("_Value")
 _HELP = ("-h", "--help")
 _POSITIONAL = "positional"
+_WIDEST_HELP = 100  # columns
 
 Positional = Annotated[_Value, _POSITIONAL]
 """A field that is a word on the command line, not a flag."""
@@ -192,7 +193,7 @@ def _parser(kind: type[Any], fields: Sequence[_Field], program: str, *, with_hel
         prog=program,
         usage=" ".join([program, "[flags]", *(_shown(field) for field in fields if field.positional)]),
         description=_text(kind.__doc__) if with_help else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, width=_help_width()),
         add_help=False,
         allow_abbrev=False,
     )
@@ -264,6 +265,10 @@ def _made(kind: type[Parsed], given: Mapping[str, Any]) -> Parsed:
 # help -----------------------------------------------------------------------------------------------------------------
 
 
+def _help_width() -> int:
+    return max(20, min(width(), _WIDEST_HELP) - 2)
+
+
 def _shown(field: _Field) -> str:
     """A positional word in the usage line."""
     text = field.metavar + (" ..." if field.several and " " not in field.metavar else "")
@@ -284,11 +289,9 @@ def _help(field: _Field, told: Mapping[str, str]) -> str:
 def _text(docstring: str | None) -> str:
     """The paragraphs of a docstring, as wide as the terminal allows; indented lines stay as they are."""
     import inspect
-    import shutil
 
-    width = max(20, min(shutil.get_terminal_size().columns, 100) - 2)
     paragraphs = inspect.cleandoc(docstring or "").split("\n\n")
-    return "\n\n".join(one if "\n " in one else textwrap.fill(one, width) for one in paragraphs)
+    return "\n\n".join(one if "\n " in one else textwrap.fill(one, _help_width()) for one in paragraphs)
 
 
 def _docstrings(kind: type[Any]) -> dict[str, str]:

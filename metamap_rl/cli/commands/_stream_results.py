@@ -14,6 +14,8 @@ from metamap_rl.stream.watched import COLUMNS, cells, duration, megabytes
 
 __all__ = ["finish", "print_run"]
 
+_LEAST = ("seconds", "update", "expert steps", "old")  # columns of a stage, the first to be left out first
+
 
 def finish(run: StreamRun, *, as_json: bool) -> int:
     """Print how a run ended; returns the exit code."""
@@ -66,7 +68,7 @@ def _print_stages(run: StreamRun) -> None:
         seconds = {stage: sum(parts.values()) for stage, parts in run.record.timings().items()}
         rows = [cells(row, Scores.of(run.record, row.stage), seconds[row.stage]) for row in run.record.stages()]
     words = ("family", "decision", "update")
-    print_table(COLUMNS, rows, right=[column for column in COLUMNS if column not in words])
+    print_table(COLUMNS, rows, right=[column for column in COLUMNS if column not in words], least=_LEAST)
     say()
 
 

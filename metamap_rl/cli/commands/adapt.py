@@ -169,8 +169,13 @@ def _result(
     """What result.json holds."""
     from metamap_agents.storage import library_versions
 
+    served = policy.adaptation.served
+    if returns is not None:
+        both = {"base": returns["base"], "served": returns["generated"]}
+        returns = both | ({"generated": returns["generated"]} if served == "generated" else {})
     return {
         **vars(policy.adaptation),
+        "served": served,
         "sentence": policy.adaptation.sentence(),
         "mapper": str(mapper),
         "task": None if rollout.task is None else rollout.task.to_json(),
@@ -203,12 +208,12 @@ def _print_result(result: dict[str, Any], out: Path | None) -> None:
     if result["read"]:
         say(f"taken for  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
     say(f"mapped     in {result['milliseconds']:.1f} ms")
-    say(f"check      {result['sentence']}")
+    say(f"served     {result['sentence']}")
     say(f"distance   {result['distance']:.2f} weight scales from the base policy")
     if result["returns"] is not None:
-        for name, label in (("base", "base"), ("generated", "generated")):
+        for name, note in (("base", ""), ("served", f" ({result['served']} policy)")):
             values = result["returns"][name]
-            say(f"{label:<10} return {sum(values) / len(values):.1f}, mean of {len(values)} episodes")
+            say(f"{name:<10} return {sum(values) / len(values):.1f}{note}, mean of {len(values)} episodes")
     if out is None:
         say("nothing was written; --out DIR keeps the policy")
     else:

@@ -156,7 +156,9 @@ class ListExperts(Command):
         ]
         if rows:
             numbers = ("base return", "expert return", "seconds")
-            print_table(("task", "split", "parameters", *numbers, "better"), rows, right=numbers)
+            print_table(
+                ("task", "split", "parameters", *numbers, "better"), rows, right=numbers, least=("seconds", "split")
+            )
         return 0
 
 

@@ -46,7 +46,8 @@ class ListFamilies(Command):
             for family in families
         ]
         numbers = ("parameters", "observation", "action", "horizon")
-        print_table(("family", *numbers, "description"), rows, right=numbers)
+        least = ("horizon", "action", "observation")
+        print_table(("family", *numbers, "description"), rows, right=numbers, least=least)
         return 0
 
 
@@ -138,6 +139,7 @@ def _print_family(family: Family, tasks: list[Task], found_by: str) -> None:
         ("parameter", "unit", "default", "train, validation, test-in", "test-out", "accepted", "description"),
         [_parameter_row(parameter) for parameter in family.space.parameters],
         right=("default",),
+        least=("accepted", "unit"),
     )
     if tasks:
         say()

@@ -50,7 +50,12 @@ class ListRuns(Command):
             )
             for run in found
         ]
-        print_table(("run", "stream", "learner", "seed", "stages", "AP_final"), rows, right=("seed", "AP_final"))
+        print_table(
+            ("run", "stream", "learner", "seed", "stages", "AP_final"),
+            rows,
+            right=("seed", "AP_final"),
+            least=("stages",),
+        )
         return 0
 
 
