@@ -236,7 +236,7 @@ def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> di
             str(scores.steps): evaluation.gap_closed(scores.returns)[0].tolist() for scores in evaluation.methods
         },
         "mean_return": {str(scores.steps): float(scores.returns.mean()) for scores in evaluation.methods},
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
 

@@ -19,6 +19,7 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies
 from metamap_agents.policies import WeightPolicy
 from metamap_agents.storage import check_arrays, load_arrays, save_arrays
+from metamap_agents.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
 from metamap_envs.family_spaces import FamilySpaces, name_of
@@ -352,6 +353,7 @@ def check_rounds(rounds: int, *, has_environment: bool) -> None:
         raise MetaMapError("rounds: a second round needs an environment, a rollout alone gives one")
 
 
+@torch_threads(1)  # the same policy on any number of cores
 def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
     """Map D, and serve the base policy where the self-check says so."""
     started = time.perf_counter()

@@ -149,6 +149,7 @@ def calibrate(
             "harm_test_level": LEVEL,
             "harm_bound_confidence": CONFIDENCE,
             "validation_base_return": float(base.mean()),
+            "torch_threads": torch.get_num_threads(),
         },
         beginnings=beginnings,
     )

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
 from metamap_agents.expert import Expert
+from metamap_agents.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.oracle import told_phis
 from metamap_rl.probe import Transitions, collect, probe_from_json, probe_identity
-from metamap_rl.rounds import collect_again
+from metamap_rl.rounds import collect_again, joined
 from metamap_rl.statistics import bootstrap_interval
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
@@ -123,6 +124,7 @@ class Evaluation:
         }
 
 
+@torch_threads(1)  # the networks are small; and it is the same evaluation on any number of cores
 def evaluate_mappers(
     mappers: Sequence[Mapper],
     experts: Sequence[Expert],
@@ -306,9 +308,11 @@ class _Run:
                 seed=_PROBE_SEED,
                 num_threads=self.num_threads,
             )
-            features = [_features(mapper, self.rollouts, seed, first), _features(mapper, second, 0, steps // 2)]
-            with torch.no_grad():
-                rows.append(self.returns(mapper(torch.cat(features, dim=1)).numpy()))
+            both = [
+                joined(self.rollouts.rollout(task, seed).head(first), second.rollout(task, 0))
+                for task in range(len(self.tasks))
+            ]
+            rows.append(self.returns(np.stack([mapper.generate(rollout) for rollout in both])))
         return MethodScores(method, steps, np.stack(rows))
 
     def _at_rest(self) -> NDArray[np.float32]:
@@ -348,11 +352,13 @@ def _features(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) ->
     )
 
 
-@torch.no_grad()
 def generate(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> NDArray[np.float32]:
-    """phi_hat [T, P] from the first ``steps`` transitions of each task's rollout ``repeat``."""
-    phis: NDArray[np.float32] = mapper(_features(mapper, rollouts, repeat, steps)).numpy()
-    return phis
+    """phi_hat [T, P] from the first ``steps`` transitions of each task's rollout ``repeat``.
+
+    Each is mapped by itself, as `metamap_rl.adapt` does: in one batch the last bits would depend on the other tasks.
+    """
+    found = [rollouts.rollout(task, repeat).head(steps) for task in range(len(rollouts.tasks))]
+    return np.stack([mapper.generate(rollout) for rollout in found])
 
 
 @torch.no_grad()
@@ -370,5 +376,6 @@ def nearest(here: torch.Tensor, there: torch.Tensor, experts: Sequence[Expert]) 
 
 
 def contexts(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> torch.Tensor:
-    """Contexts z [T, Z] of the same transitions."""
-    return mapper.encode(_features(mapper, rollouts, repeat, steps))
+    """Contexts z [T, Z] of the same transitions, each read by itself."""
+    rows = _features(mapper, rollouts, repeat, steps)
+    return torch.cat([mapper.encode(row[None].clone()) for row in rows])

@@ -60,9 +60,10 @@ def train_oracle(
 
 
 def told_phis(oracle: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32]:
-    """phi_hat [T, P] of tasks whose parameters it is told."""
+    """phi_hat [T, P] of tasks whose parameters it is told, each mapped by itself."""
+    coordinates = torch.from_numpy(task_coordinates(tasks))[:, None, None, :]
     with torch.no_grad():
-        phis: NDArray[np.float32] = oracle(torch.from_numpy(task_coordinates(tasks))[:, None, :]).numpy()
+        phis: NDArray[np.float32] = torch.cat([oracle(row.clone()) for row in coordinates]).numpy()
     return phis
 
 

@@ -440,6 +440,7 @@ def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: 
         "updates": state.update,
         "chosen_update": chosen,
         "history": state.history,
+        "torch_threads": torch.get_num_threads(),
     }
     return state.mapper
 

@@ -68,7 +68,7 @@ def main() -> None:
         {
             "config": config.model_dump(mode="json"),
             "rows": rows,
-            "machine": describe_machine(),
+            "machine": describe_machine(torch_threads=1),
             "versions": library_versions(),
         },
     )

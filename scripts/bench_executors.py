@@ -110,7 +110,7 @@ def main() -> None:
         "repeats": arguments.repeats,
         "workers": max(2, arguments.workers),
         **result,
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
     print(json.dumps(document, indent=2))

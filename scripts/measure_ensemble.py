@@ -100,7 +100,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             np.concatenate([row["disagreement"] for row in rows]), np.concatenate([row["shortfall"] for row in rows])
         ),
         "settings": {"episodes": arguments.episodes},
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
 

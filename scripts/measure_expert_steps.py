@@ -148,7 +148,7 @@ def main() -> None:
         "families": {name: summarise([entry for entry in entries if entry["family"] == name]) for name in families},
         "tasks": entries,
         "horizon": {name: get_family(name).horizon for name in families},
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
     print(json.dumps(result, indent=2, allow_nan=False))

@@ -80,7 +80,7 @@ def main() -> None:
             raise MetaMapError(f"{zoo.root} has no parent policy; `metamap experts train --start parent` makes it")
     document = {
         "families": [compare(zoo, arguments.tasks, arguments.workers) for zoo in zoos],
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
     if arguments.out is not None:

@@ -59,7 +59,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         },
         "told_error": {name: [entry[name] for entry in told] for name in ("training", "held_out")},
         "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo", "out")},
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
 

@@ -71,7 +71,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "family": zoo.family.name,
         "probes": results,
         "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo", "guide", "out")},
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
 

@@ -222,7 +222,7 @@ def main() -> None:
         "config": configs[0].model_dump(mode="json"),
         "learners": {name: summarise(found) for name, found in by_learner.items()},
         "cells": cells,
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
     text = json.dumps(result, indent=2, allow_nan=False)

@@ -61,7 +61,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         "seconds": seconds,
         "tuning": {name: [mapper.record["tuning"] for mapper in mappers[name]] for name in _ARMS[1:]},
         "settings": {key: value for key, value in vars(arguments).items() if key not in ("zoo_root", "out")},
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
 

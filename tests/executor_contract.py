@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,7 @@ import torch
 
 from metamap_agents.executors import Executor, LostJobError
 from metamap_envs import MetaMapError
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
-
-
-def runs(process: int) -> bool:
-    """Whether a process exists and is more than a zombie."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
+from waiting import HANGS, runs, wait_for
 
 # --------------------------------------------------------------------------------------------------------- jobs
 
@@ -76,8 +61,37 @@ def noted(folder: str, number: int, victim: int) -> int:
     first = not attempts(folder, number)
     Path(folder, f"{number}.{os.getpid()}").touch()
     if first and number == victim:
-        time.sleep(60)
+        time.sleep(HANGS)
     return number**2
+
+
+def die_once(function: Callable[..., Any], folder: str, *arguments: Any) -> Any:
+    """Call a function; whoever is the first to have its result dies before handing it over, and leaves its number."""
+    result = function(*arguments)
+    try:
+        with Path(folder, "died").open("x") as file:
+            file.write(str(os.getpid()))
+    except FileExistsError:
+        return result
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still alive")
+
+
+class LosesOneResult:
+    """An executor on which the first process to finish a job dies before its result is handed over.
+
+    Args:
+        executor: does the work.
+        folder: an empty folder; the process's number is in its file `died` afterwards.
+    """
+
+    def __init__(self, executor: Executor, folder: Path) -> None:
+        self.executor, self.folder = executor, folder
+
+    def run(
+        self, function: Callable[..., Any], jobs: Iterable[tuple[Any, ...]], *, share: tuple[Any, ...] = ()
+    ) -> Iterator[tuple[int, Any]]:
+        return self.executor.run(die_once, jobs, share=(function, str(self.folder), *share))
 
 
 def die(folder: str, number: int) -> int:

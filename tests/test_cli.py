@@ -24,13 +24,14 @@ from metamap_rl.cli.commands.families import ListFamilies
 from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
 from metamap_rl.cli.standard_output import set_apart
 from metamap_rl.cli.usage import UsageError, _fields, parse
+from waiting import HANGS
 
 HEAVY = ("torch", "mujoco", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "pydantic", "metamap_envs")
 
 
 def metamap(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "metamap_rl.cli", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
 
 
 def groups() -> list[str]:
@@ -303,7 +304,7 @@ def test_a_closed_pipe_is_no_error() -> None:
     os.close(read_end)
     with subprocess.Popen(command, stdout=write_end, stderr=subprocess.PIPE, text=True) as process:
         os.close(write_end)
-        _, complaint = process.communicate(timeout=120)
+        _, complaint = process.communicate(timeout=HANGS)
     assert (process.returncode, complaint) == (141, "")
 
 

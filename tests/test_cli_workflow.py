@@ -29,6 +29,7 @@ from metamap_rl.mapper import Mapper
 from metamap_rl.rollouts import load_rollout, save_rollout
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import CALIBRATION, SURVEY_TASKS
+from waiting import HANGS
 
 COUNTS = ("--train", "2", "--validation", "1", "--test-in", "2")
 STEPS = ("--base-timesteps", "4096", "--timesteps", "1024")
@@ -37,18 +38,18 @@ PARAMETERS = ("--parameters", "goal_radius=0.1", "goal_angle=-1")
 
 def metamap(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "metamap_rl.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
 
 
 def interrupted(ready: Callable[[], Any], *arguments: str | Path) -> tuple[int, str]:
     """Run a command, press Ctrl-C (which the whole group of processes gets) when `ready`; exit code and complaint."""
     command = [sys.executable, "-m", "metamap_rl.cli", *map(str, arguments)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + HANGS
         while not ready() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
         os.killpg(process.pid, signal.SIGINT)
-        _, complaint = process.communicate(timeout=120)
+        _, complaint = process.communicate(timeout=HANGS)
     return process.returncode, complaint
 
 

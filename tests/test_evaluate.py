@@ -149,7 +149,7 @@ def test_generated_policies_are_those_of_the_mapper(mappers: list[Mapper], exper
     found = collect(probe, [expert.task for expert in experts], mappers[0].base, steps=20, seed=0, num_threads=1)
     phis = generate(mappers[0], found, 0, 20)
     for index in range(len(experts)):
-        np.testing.assert_allclose(phis[index], mappers[0].generate(found.rollout(index)), atol=1e-5)
+        np.testing.assert_array_equal(phis[index], mappers[0].generate(found.rollout(index)))
 
 
 def test_the_nearest_expert_of_a_training_task_is_its_own(mappers: list[Mapper], tiny_zoo: Zoo) -> None:
@@ -169,6 +169,16 @@ def test_without_controls_and_without_steps(mappers: list[Mapper], experts: list
     )
     assert [scores.method for scores in found.methods] == ["mapper", "mean expert"]
     assert names == ["references", "mapper, 0 steps", "mean expert"]
+
+
+def test_a_task_s_returns_do_not_depend_on_the_other_tasks(
+    evaluation: Evaluation, mappers: list[Mapper], experts: list[Expert]
+) -> None:
+    alone = evaluate_mappers(mappers, experts[1:2], lengths=(30,), episodes=2, controls=False, num_threads=2)
+    together = evaluate_mappers(mappers, experts, lengths=(30,), episodes=2, controls=False, num_threads=1)
+    for name in ("base", "expert"):  # random actions are drawn for all tasks together
+        np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[1:2])
+    np.testing.assert_array_equal(alone.methods[0].returns, together.methods[0].returns[:, 1:2])
 
 
 def test_the_same_again(evaluation: Evaluation, mappers: list[Mapper], experts: list[Expert]) -> None:

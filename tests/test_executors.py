@@ -20,6 +20,7 @@ from executor_contract import Contract, noted, refuse, shifted
 from metamap_agents.executors import LocalExecutor, LostJobError, RayExecutor, make_executor
 from metamap_agents.executors.protocol import RETRIES
 from metamap_envs import MetaMapError
+from waiting import HANGS
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_scripts_without_a_guard_are_told_and_forgotten_executors_do_not_hang(
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(start=start))
-    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=HANGS, check=False)
     assert done.returncode == code, done.stderr
     if code:
         assert 'must do its work under `if __name__ == "__main__":`' in done.stderr

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from hypothesis import example, given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from metamap_agents.functional import forward
@@ -13,6 +17,7 @@ from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policies import BatchedPolicy, WeightPolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
+from test_policy_spec import SPECS
 
 SPEC = PolicySpec(5, 3, (8, 8))
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (5,), np.float64)
@@ -56,7 +61,35 @@ def test_one_policy_acts_as_it_does_in_the_batch(rng: np.random.Generator, norma
     together = BatchedPolicy(SPEC, phis, normalizer)(raw)
     for phi, observations, expected in zip(phis, raw, together, strict=True):
         policy = WeightPolicy(SPEC, phi, normalizer, OBSERVATIONS, ACTIONS)
-        np.testing.assert_allclose(policy.predict(observations)[0], expected, rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(policy.predict(observations)[0], expected)
+        copied = pickle.loads(pickle.dumps(policy))  # noqa: S301  (our own)
+        np.testing.assert_array_equal(copied.predict(observations)[0], expected)
+        np.testing.assert_array_equal(copy.deepcopy(policy).predict(observations[2])[0], expected[2])
+
+
+@given(SPECS, st.integers(1, 6), st.integers(1, 9), st.integers(0, 2**31))
+@example(PolicySpec(200, 5, (150, 70), "relu"), 2, 3, 0)  # more than one block, inwards and outwards
+def test_no_action_depends_on_what_else_is_in_the_batch(spec: PolicySpec, tasks: int, episodes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    phis = rng.normal(0, 0.5, (tasks, spec.size)).astype(np.float32)
+    raw = rng.normal(0, 1, (tasks, episodes, spec.observation_size))
+    normalizer = ObservationNormalizer(rng.normal(0, 1, raw.shape[-1]), np.exp(rng.normal(0, 1, raw.shape[-1])))
+    together = BatchedPolicy(spec, phis, normalizer).means(raw)
+    exact = forward(spec, torch.from_numpy(phis).double(), torch.from_numpy(normalizer.apply(raw))).numpy()
+    np.testing.assert_allclose(together, exact, rtol=1e-4, atol=1e-4 * (1 + np.abs(exact).max()))
+    turned = BatchedPolicy(spec, phis[::-1], normalizer).means(raw[::-1, ::-1])
+    np.testing.assert_array_equal(turned[::-1, ::-1], together)
+    task, episode = int(rng.integers(tasks)), int(rng.integers(episodes))
+    alone = BatchedPolicy(spec, phis[task : task + 1], normalizer).means(raw[task : task + 1, episode : episode + 1])
+    np.testing.assert_array_equal(alone[0, 0], together[task, episode])
+
+
+def test_weights_and_observations_that_are_not_finite_go_through() -> None:
+    spec = PolicySpec(2, 1, (3,))
+    phi = np.ones((1, spec.size), dtype=np.float32)
+    policy = BatchedPolicy(spec, phi, ObservationNormalizer.identity(2))
+    found = policy.means(np.array([[[np.inf, 1.0], [np.nan, 1.0], [1.0, 1.0]]]))[0, :, 0]
+    np.testing.assert_allclose(found, [4.0, np.nan, 1.0 + 3 * np.tanh(3.0)], rtol=1e-6)
 
 
 def test_predict_follows_sb3(rng: np.random.Generator, normalizer: ObservationNormalizer) -> None:
@@ -73,7 +106,7 @@ def test_predict_follows_sb3(rng: np.random.Generator, normalizer: ObservationNo
     single, state = policy.predict(raw[7], memory, np.array([True]), deterministic=True)
     assert single.shape == (3,)
     assert state is memory
-    np.testing.assert_allclose(single, actions[7], rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(single, actions[7])
 
 
 def test_the_policies_keep_their_own_copy(rng: np.random.Generator) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import sys
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
@@ -283,16 +283,34 @@ def test_arrays_that_do_not_belong_are_named() -> None:
         Item.from_arrays({**arrays, "targets": arrays["targets"][:2]}, "leg", "artifact x")
 
 
-# speed ----------------------------------------------------------------------------------------------------------------
+# cost -----------------------------------------------------------------------------------------------------------------
+
+
+def calls_of(function: Callable[[], Any]) -> int:
+    """Calls of functions, Python's and C's, that one call makes: unlike time, the same on any machine."""
+    made = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal made
+        made += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        function()
+    finally:
+        sys.setprofile(before)
+    return made
 
 
 @pytest.mark.parametrize("retention", BOUNDED)
-def test_a_full_memory_takes_rollouts_in_without_delay(retention: str) -> None:
-    """About 0.25 ms an offer on an idle core; the bound leaves room for machines that are ten times as slow."""
-    memory = offer_tasks(Memory(retention, 100 * SIZE), 40, rollouts=4)
-    assert len(memory) == 100
-    start, generator = time.process_time(), np.random.default_rng(1)
-    for slot in range(40, 140):
-        memory.offer([item(slot) for _ in range(4)], generator)
-    assert time.process_time() - start < 0.3
-    assert len(memory) == 100
+def test_a_full_memory_takes_rollouts_in_at_a_cost_linear_in_its_size(retention: str) -> None:
+    calls = []
+    for size in (100, 200):
+        memory = offer_tasks(Memory(retention, size * SIZE), size // 2, rollouts=4)
+        assert len(memory) == size
+        generator = np.random.default_rng(1)
+        fresh = [[item(slot) for _ in range(4)] for slot in range(size, size + 20)]
+        calls.append(calls_of(lambda: [memory.offer(items, generator) for items in fresh]))  # noqa: B023  (called here)
+        assert len(memory) == size
+    assert calls[1] < 3 * calls[0]

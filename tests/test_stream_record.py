@@ -22,6 +22,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.events import Scores
 from metamap_rl.stream.record import SCHEMA_VERSION, Record
 from stream_rows import SHA, add_stages, evaluation, stage_row
+from waiting import HANGS
 
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
 
@@ -39,7 +40,7 @@ def record(path: Path) -> Iterator[Record]:
 
 def process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=60)
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=HANGS)
 
 
 # what goes in comes out ----------------------------------------------------------------------------------------

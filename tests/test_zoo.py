@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -25,41 +24,45 @@ from metamap_agents.expert import Expert
 from metamap_agents.storage import read_json, save_arrays, write_json
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, get_family
+from waiting import HANGS, runs, wait_for
 
 BUILD = """
-import sys
+import sys, time
 from pathlib import Path
 sys.path.insert(0, {tests!r})
 import metamap_agents.building as building
 import tiny
 
-train = building.train_expert
+train, train_base = building.train_expert, building.train_base
 
 def noted(task, *arguments, **keywords):
     with open({log!r}, "a") as file:
         file.write(task.id + "\\n")
+    if len(Path({log!r}).read_text().split()) > {experts}:
+        time.sleep({hangs})  # to be killed
     return train(task, *arguments, **keywords)
 
-building.train_expert = noted
+def held(*arguments, **keywords):
+    if not {experts}:
+        time.sleep({hangs})
+    return train_base(*arguments, **keywords)
+
+building.train_expert, building.train_base = noted, held
 if __name__ == "__main__":
     tiny.make_zoo(Path({root!r}), workers={workers})
 """
 
 
-def start_build(folder: Path, root: Path, workers: int) -> subprocess.Popen[bytes]:
-    """Build the tiny zoo in a process of its own, which notes each expert that it trains in `<folder>/log`."""
+def start_build(folder: Path, root: Path, workers: int, experts: int = 100) -> subprocess.Popen[bytes]:
+    """Build the tiny zoo in a process of its own, which notes each expert that it trains in `<folder>/log`.
+
+    After so many ``experts`` it comes to a halt, and with 0 in the base policy: the build cannot be through before it
+    is killed, however long that takes.
+    """
     script = folder / "build.py"
-    script.write_text(
-        BUILD.format(tests=str(Path(__file__).parent), log=str(folder / "log"), root=str(root), workers=workers)
-    )
+    values = {"log": str(folder / "log"), "root": str(root), "workers": workers, "experts": experts, "hangs": HANGS}
+    script.write_text(BUILD.format(tests=str(Path(__file__).parent), **values))
     return subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.01)
 
 
 def content(root: Path) -> dict[str, Any]:
@@ -88,20 +91,13 @@ def children(parent: int) -> list[int]:
     return found
 
 
-def runs(process: int) -> bool:
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 # ------------------------------------------------------------------------------------------------------ killed
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes by /proc")
 def test_a_build_that_is_killed_goes_on_and_gives_the_same_zoo(tiny_zoo: Zoo, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
-    build = start_build(tmp_path, root, workers=2)
+    build = start_build(tmp_path, root, workers=2, experts=3)
     wait_for(lambda: list(root.glob("experts/*.json")))
     workers = children(build.pid)
     build.kill()
@@ -116,7 +112,7 @@ def test_a_build_that_is_killed_goes_on_and_gives_the_same_zoo(tiny_zoo: Zoo, tm
 
 def test_a_build_that_is_killed_in_the_base_policy_starts_it_again(tiny_zoo: Zoo, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
-    build = start_build(tmp_path, root, workers=1)
+    build = start_build(tmp_path, root, workers=1, experts=0)
     wait_for(lambda: (root / "locks" / "base.lock").exists())
     build.kill()
     build.wait()
@@ -139,7 +135,7 @@ def test_two_processes_do_not_train_an_expert_twice(tiny_zoo: Zoo, tmp_path: Pat
     root = tmp_path / "zoo"
     shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts", "locks"))
     both = [start_build(tmp_path, root, workers=1) for _ in range(2)]
-    assert [build.wait(timeout=120) for build in both] == [0, 0]
+    assert [build.wait(timeout=HANGS) for build in both] == [0, 0]
     trained = (tmp_path / "log").read_text().split()
     assert len(trained) == len(set(trained)) == len(tiny_zoo.experts())
     assert content(root) == content(tiny_zoo.root)

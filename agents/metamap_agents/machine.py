@@ -12,13 +12,22 @@ from metamap_envs.simulator import default_threads
 __all__ = ["describe_machine"]
 
 
-def describe_machine() -> dict[str, Any]:
-    """Processor, cores that this process may use, and how busy they were, as plain JSON values."""
+def describe_machine(torch_threads: int | None = None) -> dict[str, Any]:
+    """Processor, cores that this process may use, how busy they were, and torch's threads, as plain JSON values.
+
+    Args:
+        torch_threads: of the work that is described; None if they are those of this process now.
+    """
+    if torch_threads is None:
+        import torch  # whoever does not say has computed with it
+
+        torch_threads = torch.get_num_threads()
     cpuinfo = Path("/proc/cpuinfo")
     lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cores": default_threads(),
+        "torch_threads": torch_threads,
         "load_average": [round(load, 2) for load in os.getloadavg()] if hasattr(os, "getloadavg") else [],
     }

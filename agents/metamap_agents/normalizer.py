@@ -88,7 +88,8 @@ class ObservationNormalizer:
         folded = np.array(phi, dtype=np.float64, order="C")
         parts = spec.split(folded)  # views: writing into them writes into `folded`
         parts["layers.0.weight"] /= self.std
-        parts["layers.0.bias"] -= parts["layers.0.weight"] @ self.mean
+        # Each row by itself: a product of matrices may sum in an order that depends on how many policies there are.
+        parts["layers.0.bias"] -= (parts["layers.0.weight"] * self.mean).sum(axis=-1)
         return folded.astype(phi.dtype)
 
     def to_arrays(self) -> dict[str, NDArray[np.float64]]:

@@ -2,6 +2,7 @@
 
 Both fold the normaliser into the weights once, in float64, and then compute in float32 on raw observations,
 as an exported SB3 model does. So the policy that is measured is the policy that is exported, to the last digits.
+What a policy does on an observation does not depend on the other policies and observations of the call.
 """
 
 from __future__ import annotations
@@ -9,13 +10,12 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import torch
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from metamap_agents.functional import forward
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.rowwise import RowwiseNetworks
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["BatchedPolicy", "WeightPolicy"]
@@ -37,11 +37,11 @@ class BatchedPolicy:
         if weights.ndim != 2:
             raise MetaMapError(f"phis: expected shape (tasks, {spec.size}), got {weights.shape}")
         self.spec = spec
-        self._phis = _folded(spec, weights, normalizer)
+        self._networks = _folded(spec, weights, normalizer)
 
     def __len__(self) -> int:
         """T, the number of policies."""
-        return int(self._phis.shape[0])
+        return len(self._networks)
 
     def __call__(self, observations: ArrayLike) -> NDArray[np.float32]:
         """Actions for raw observations [T, E, O]: [T, E, A], clipped to [-1, 1].
@@ -57,11 +57,7 @@ class BatchedPolicy:
         Raises:
             MetaMapError: another shape.
         """
-        raw = np.asarray(observations)
-        if raw.ndim != 3 or raw.shape[0] != len(self):
-            expected = (len(self), "episodes", self.spec.observation_size)
-            raise MetaMapError(f"observations: expected shape {expected}, got {raw.shape}")
-        return _means(self.spec, self._phis, raw)
+        return self._networks(np.asarray(observations))
 
 
 class WeightPolicy:
@@ -91,7 +87,7 @@ class WeightPolicy:
         self.spec = spec
         self.observation_space = check_box("observation_space", observation_space, spec.observation_size)
         self.action_space = check_box("action_space", action_space, spec.action_size)
-        self._phi = _folded(spec, weights, normalizer)
+        self._network = _folded(spec, weights[None], normalizer)
 
     def predict(
         self,
@@ -119,10 +115,10 @@ class WeightPolicy:
         if isinstance(observation, (tuple, dict)):
             raise MetaMapError(f"observation: expected one array, got a {type(observation).__name__} (of reset()?)")
         raw = np.asarray(observation)
-        if raw.ndim not in (1, 2):
-            size = self.spec.observation_size
+        size = self.spec.observation_size
+        if raw.ndim not in (1, 2) or raw.shape[-1] != size:
             raise MetaMapError(f"observation: expected shape ({size},) or (environments, {size}), got {raw.shape}")
-        actions = _means(self.spec, self._phi, np.atleast_2d(raw))
+        actions = self._network(np.atleast_2d(raw)[None])[0]
         actions = np.clip(actions, self.action_space.low, self.action_space.high)
         return (actions[0] if raw.ndim == 1 else actions), state
 
@@ -138,13 +134,6 @@ def check_box(name: str, space: spaces.Space[Any], size: int) -> spaces.Box:
     return space
 
 
-def _folded(spec: PolicySpec, phi: NDArray[Any], normalizer: ObservationNormalizer) -> torch.Tensor:
-    """Weights on raw observations, float32, in memory of their own."""
-    folded = normalizer.fold(spec, phi.astype(np.float64))
-    return torch.from_numpy(folded.astype(np.float32))
-
-
-def _means(spec: PolicySpec, phi: torch.Tensor, raw: NDArray[Any]) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        actions: NDArray[np.float32] = forward(spec, phi, torch.from_numpy(raw.astype(np.float32))).numpy()
-    return actions
+def _folded(spec: PolicySpec, phis: NDArray[Any], normalizer: ObservationNormalizer) -> RowwiseNetworks:
+    """Networks of weights [T, P], on raw observations."""
+    return RowwiseNetworks(spec, normalizer.fold(spec, phis.astype(np.float64)))

@@ -53,6 +53,7 @@ def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, 
         "seed": seed,
         "steps": steps,
         "seconds": round(seconds, 3),
+        "torch_threads": _TORCH_THREADS,
         "versions": library_versions(),
     }
 

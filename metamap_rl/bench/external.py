@@ -160,7 +160,7 @@ def run_external(
         config={**config.resolved(), "learner": settings.model_dump(mode="json")},
         versions=library_versions(),
         environments=plan.environments,
-        machine=describe_machine(),
+        machine=describe_machine(torch_threads=1),
         tasks=[task.id for task in tasks],
         families=[task.family for task in tasks],
         held_out=[task.family for task in plan.held_out],

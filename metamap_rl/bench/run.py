@@ -97,7 +97,12 @@ def run_bench(
     write_bytes(out / _CONFIG, bench_to_yaml(config).encode())
     write_json(
         out / _MANIFEST,
-        {"versions": library_versions(), "machine": describe_machine(), "command": command, "name": config.name},
+        {
+            "versions": library_versions(),
+            "machine": describe_machine(torch_threads=1),
+            "command": command,
+            "name": config.name,
+        },
     )
     for number, cell in enumerate(done, start=1):
         if on_cell is not None:

@@ -193,7 +193,7 @@ def _run_cell(
         "settings": settings,
         **found,
         "seconds": round(time.perf_counter() - started, 3),
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
 
@@ -288,7 +288,7 @@ def _manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[str, str
         "format": FORMAT,
         "config": config.model_dump(mode="json"),
         "zoos": {**known, **described},
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "versions": library_versions(),
     }
 

@@ -160,7 +160,7 @@ def start(
     manifest = {
         "format_version": FORMAT_VERSION,
         "versions": library_versions(),
-        "machine": describe_machine(),
+        "machine": describe_machine(torch_threads=1),
         "environments": plan.environments,
         "arrivals": [{**arrival.task.to_json(), "boundary": arrival.boundary} for arrival in plan.arrivals],
         "held_out": [task.to_json() for task in plan.held_out],
