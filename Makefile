@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
 
-.PHONY: demo test test-all check bench clean
+.PHONY: demo test test-all test-portable check bench clean
 
 demo: $(STAMP)
 	$(BIN)/metamap demo
@@ -16,8 +16,21 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 # One torch thread per test process: more of them on the same cores only wait for one another.
+# First a few of the portable tests as on an old CPU: docs/reproducibility.md.
 test: $(STAMP)
+	MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "portable and not slow" $(TELLING)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2
+
+TELLING := $(addprefix tests/test_,policies.py evaluate.py mappability.py mapper.py hypernetwork.py losses.py)
+
+# What compares bits or learns something, with the arithmetic of other CPUs. Each line stops at the first failure.
+test-portable: $(STAMP)
+	$(PORTABLE)
+	MKL_CBWR=COMPATIBLE $(PORTABLE)
+	MKL_ENABLE_INSTRUCTIONS=AVX2 $(PORTABLE)
+	ATEN_CPU_CAPABILITY=default $(PORTABLE)
+
+PORTABLE := OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "portable and not slow" -n 2
 
 test-all: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/pytest

@@ -27,6 +27,26 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Modules whose tests compare numbers bit by bit or measure what was learnt: what a CPU and its libraries decide on.
+# They get the marker `portable`; `make test-portable` runs them under several settings (docs/reproducibility.md).
+# fmt: off
+PORTABLE = {
+    "adaptation", "alignment", "auxiliary", "baselines", "chaining", "cli_learning", "distillation", "embodied",
+    "encoder", "ensemble", "evaluate", "families", "functional", "functions", "gains", "guide", "hypernetwork",
+    "losses", "mappability", "mapper", "parent", "plateau", "policies", "policy_gradient", "policy_spec", "probe",
+    "protocol", "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "shift", "statistics", "stream_kill",
+    "stream_learner_kinds", "stream_learners", "stream_loop", "survey", "teachers", "tour", "train", "training",
+    "tuning", "vector", "zoo",
+}
+# fmt: on
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.path.stem.removeprefix("test_") in PORTABLE:
+            item.add_marker("portable")
+
+
 settings.register_profile("tests", max_examples=50, deadline=None)  # a busy disk or core is no failure
 settings.load_profile("tests")
 
