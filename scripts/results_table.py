@@ -183,6 +183,17 @@ def mapping_table(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def policies_table(result: dict[str, Any]) -> list[str]:
+    """Microseconds of a call of many policies, by the way it is computed."""
+    shapes = result["shapes"]
+    heads = [f"{shape['policies']} x {shape['episodes']}" for shape in shapes]
+    lines = [f"| policies x observations, microseconds | {' | '.join(heads)} |", "| --- |" + " --- |" * len(shapes)]
+    for name in shapes[0]["microseconds"]:
+        cells = [f"{shape['microseconds'][name]['min']:,.0f}" for shape in shapes]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
 def interval(entry: dict[str, float] | None, digits: int = 3) -> str:
     """An interquartile mean with its interval; a dash where there is none."""
     if entry is None:
@@ -316,6 +327,7 @@ TABLES = {
     "engine": engine_table,
     "training": training_table,
     "mapping": mapping_table,
+    "policies": policies_table,
     "stream": stream_table,
     "stream-long": long_table,
     "expert-steps": expert_steps_table,

@@ -12,6 +12,7 @@ import pytest
 
 from metamap_rl.cli import standard_output
 from metamap_rl.cli.console import plain
+from waiting import HANGS
 
 METAMAP = [sys.executable, "-m", "metamap_rl.cli"]
 NOISY = """
@@ -60,7 +61,7 @@ gym.register("Broken-v0", entry_point=Noisy, max_episode_steps=5)
 def metamap(*arguments: str, shell: str = "", **environment: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command; ``shell`` is added to the line, for redirections."""
     command = ["sh", "-c", f'exec "$@" {shell}', "sh", *METAMAP, *arguments]
-    return subprocess.run(command, capture_output=True, check=False, timeout=120, env={**os.environ, **environment})
+    return subprocess.run(command, capture_output=True, check=False, timeout=HANGS, env={**os.environ, **environment})
 
 
 @pytest.mark.parametrize("as_json", [True, False])
@@ -118,7 +119,7 @@ def test_a_reader_that_leaves_is_no_error(arguments: list[str]) -> None:
     os.close(reader)
     with subprocess.Popen([*METAMAP, *arguments], stdout=writer, stderr=subprocess.PIPE) as process:
         os.close(writer)
-        _, complaint = process.communicate(timeout=120)
+        _, complaint = process.communicate(timeout=HANGS)
     assert (process.returncode, complaint) == (141, b"")
 
 

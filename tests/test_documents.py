@@ -23,7 +23,7 @@ def script() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/measurements.md", "docs/experts.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/measurements.md", "docs/experts.md", "docs/reproducibility.md"])
 def test_tables_are_those_of_the_documents(script: ModuleType, page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     assert "<!-- /" in text, "the page has places for tables"

@@ -9,6 +9,7 @@ over these products in C, which takes no longer than `torch.baddbmm` (`scripts/b
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -97,8 +98,8 @@ def _empty(shape: tuple[int, ...]) -> Floats:
     size = np.dtype(np.float32).itemsize
     in_register = _ALIGNMENT // size
     width = -(-shape[-1] // in_register) * in_register
-    count = width * int(np.prod(shape[:-1]))
-    memory = np.zeros(count + in_register, dtype=np.float32)
+    count = width * prod(shape[:-1])
+    memory = np.empty(count + in_register, dtype=np.float32)
     skip = -memory.ctypes.data % _ALIGNMENT // size
     return memory[skip : skip + count].reshape(*shape[:-1], width)[..., : shape[-1]]
 
