@@ -20,6 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,7 +124,7 @@ def measure(tasks: int, episodes: int, repeats: int) -> dict[str, Any]:
     envs = FamilyVectorEnv(get_family("cheetah-velocity").sample("train", tasks * episodes, 0), num_threads=1)
     envs.reset(seed=0)
     actions = np.zeros((tasks * episodes, SPEC.action_size), dtype=np.float32)
-    calls: dict[str, Callable[[], object]] = {name: lambda act=act: act(x) for name, act in acts.items()}
+    calls: dict[str, Callable[[], object]] = {name: partial(act, x) for name, act in acts.items()}
     found = microseconds({**calls, SIMULATION: lambda: envs.step(actions)}, repeats)
     envs.close()
     others: dict[str, int] = {}
