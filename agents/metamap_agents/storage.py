@@ -53,7 +53,7 @@ _LIBRARIES = {
 def write_bytes(path: str | Path, content: bytes) -> None:
     """Write ``content`` to ``path`` atomically; missing parent folders are made.
 
-    Whatever goes wrong, the old file is untouched and no temporary file stays behind.
+    Whatever goes wrong, the old file is untouched and no temporary file or new folder stays behind.
 
     Raises:
         MetaMapError: the file system refuses (a folder in the way, no permission, a full disk).
@@ -61,7 +61,9 @@ def write_bytes(path: str | Path, content: bytes) -> None:
     path = Path(path)
     # Not `tempfile`: its files are readable by their owner alone, and os.replace would keep that.
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    made: list[Path] = []
     try:
+        made += [parent for parent in path.parents if not os.path.lexists(parent)]
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "xb") as file:
@@ -73,6 +75,9 @@ def write_bytes(path: str | Path, content: bytes) -> None:
             temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
+        for parent in made:
+            with suppress(OSError):  # others may have put something there
+                parent.rmdir()
         raise MetaMapError(f"{path}: cannot be written ({error.strerror})") from error
 
 
