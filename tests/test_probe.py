@@ -249,7 +249,7 @@ def test_an_environment_may_reuse_its_observation() -> None:
     [
         (Own(observation_size=17), r"environment's observations have shape \(17,\), expected \(8,\)"),
         (Own(action_size=6), r"environment's actions have shape \(6,\), expected \(2,\)"),
-        (Own(poison=float("nan")), "step 1: the environment's observation must be 8 finite numbers"),
+        (Own(poison=float("nan")), "'Own', step 1 of the episode: the environment's observation is NaN in 8 of 8"),
     ],
 )
 def test_an_environment_that_does_not_fit_is_refused(env: Own, message: str) -> None:
