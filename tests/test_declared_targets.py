@@ -251,3 +251,14 @@ def test_an_argument_and_an_attribute_of_the_same_thing_are_refused(order: tuple
     document = {"name": "two", "environment": "Declared-v0", "parameters": {key: entries[key] for key in order}}
     with pytest.raises(MetaMapError, match="the parameters 'a' and 'b' write the same thing"):
         from_gymnasium(document)
+
+
+def test_an_argument_that_is_a_parameter_is_not_given_twice() -> None:
+    family = declare(PendulumEnv, argument="g", train=[5, 15])
+    with pytest.raises(MetaMapError, match="the argument 'g' is the parameter 'p'"):
+        family.make(family.task(), g=3.0)  # type: ignore[attr-defined]
+
+
+def test_a_declared_default_is_not_the_environments_own_value() -> None:
+    family = declare(PendulumEnv, argument="g", default=7.0, train=[5, 15])
+    assert (made(family).g, made(family, 10.0).g) == (7.0, 10.0)

@@ -151,6 +151,15 @@ def test_a_sample_on_a_log_scale_lies_inside(low: float, ratio: float, fractions
     np.testing.assert_allclose([parameter.from_coordinates([c]) for c in coordinates], found, rtol=1e-12)
 
 
+def test_small_values_are_not_rounded_away() -> None:
+    values = np.array([[1.23456789e-7, 4.0e-7]])
+    np.testing.assert_allclose(log_parameter(1e-7, 1e-3).rounded(values), [[1.23457e-7, 4.0e-7]], rtol=1e-12)
+    narrow = Parameter("x", "1", 0.0, 1e-6, 0.0, train=((0.0, 1e-6),))
+    np.testing.assert_allclose(narrow.rounded(values), [[1.235e-7, 4.0e-7]], rtol=1e-9)
+    wide = Parameter("x", "1", 0.0, 1.0, 0.0, train=((0.0, 1.0),))
+    np.testing.assert_array_equal(wide.rounded(np.array([0.123456789])), [0.123457])
+
+
 def test_coordinates_on_a_log_scale_are_logarithms() -> None:
     space = ParameterSpace((log_parameter(0.01, 100.0), Parameter("y", "1", 0.0, 1.0, 0.5, train=((0.0, 1.0),))))
     assert space.coordinate_names == ("log x", "y")

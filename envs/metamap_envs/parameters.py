@@ -178,6 +178,13 @@ class Parameter:
             return math.exp(min(coordinates[0], _LARGEST_LOG))
         return self.choices[int(np.argmax(coordinates))] if self.categorical else coordinates[0]
 
+    def rounded(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Values of any shape, as exact as those of sampled tasks."""
+        width = sum(high - low for low, high in self.train)
+        if self.scale == "log":
+            return _significant(values.ravel(), math.log(self.high / self.low) or 1.0).reshape(values.shape)
+        return np.round(values, _decimals(width or 1.0))
+
     def quantile(self, fraction: NDArray[np.float64], intervals: tuple[Interval, ...]) -> NDArray[np.float64]:
         """Map fractions in [0, 1) onto a union of intervals, by length on the parameter's scale; of points equally."""
         lows, highs = (np.array(ends, dtype=np.float64) for ends in zip(*intervals, strict=True))

@@ -116,6 +116,11 @@ class GymnasiumFamily(Family):
         Raises:
             MetaMapError: a task of another family, or the environment refuses it.
         """
+        for name, target in self.targets.items():
+            if isinstance(target, Argument) and target.name in kwargs:
+                raise MetaMapError(
+                    f"family {self.name!r}: the argument {target.name!r} is the parameter {name!r}; give it as one"
+                )
         arguments, attributes = {**self.arguments, **kwargs}, dict[str, Any]()
         fields: list[tuple[ModelField, float]] = []
         for name, value in self.check_task(task).parameters:

@@ -34,6 +34,8 @@ POSITIVE = ("mass", "inertia", "timestep", "impratio")
 NOT_NEGATIVE = (
     "armature", "damping", "frictionloss", "stiffness", "friction", "density", "viscosity", "kp", "kv"
 )  # fmt: skip
+SOLIMP = {0: (1e-4, 0.9999), 1: (1e-4, 0.9999), 2: (0.0, np.inf), 3: (1e-4, 0.9999), 4: (1.0, np.inf)}
+"""Range of each element of solimp, to which MuJoCo clips it while it runs."""
 ALL = "*"
 _ONE_NUMBER = ("armature", "damping", "frictionloss", "stiffness")
 """Fields that the specification has once for all axes of a joint."""

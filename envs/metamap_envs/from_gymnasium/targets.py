@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +12,7 @@ import gymnasium as gym
 from metamap_envs.errors import MetaMapError
 from metamap_envs.from_gymnasium.constructor import argument_default, attribute_value
 from metamap_envs.from_gymnasium.declaration import ParameterEntry
-from metamap_envs.from_gymnasium.fields import NOT_NEGATIVE, POSITIVE, ModelField, own_value
+from metamap_envs.from_gymnasium.fields import NOT_NEGATIVE, POSITIVE, SOLIMP, ModelField, own_value
 from metamap_envs.from_gymnasium.models import Load
 from metamap_envs.from_gymnasium.snapshot import Make, own_argument
 from metamap_envs.parameters import Parameter
@@ -131,5 +132,11 @@ def check_values(parameter: Parameter, target: Target) -> None:
             what = f"a factor on {target.field!r}" if target.scale else repr(target.field)
             wanted = "above 0" if positive else "of 0 or more"
             raise MetaMapError(f"parameter {parameter.name!r}: {what} expects values {wanted}, got {parameter.low:g}")
+        low, high = SOLIMP.get(target.index or 0, (0.0, 1.0)) if target.field == "solimp" else (-math.inf, math.inf)
+        if not target.scale and not low <= parameter.low <= parameter.high <= high:
+            raise MetaMapError(
+                f"parameter {parameter.name!r}: MuJoCo clips {target.label} to [{low:g}, {high:g}], "
+                f"got [{parameter.low:g}, {parameter.high:g}]"
+            )
     elif isinstance(target.own, bool) and not set(parameter.choices or (0.5,)) <= {0.0, 1.0}:
         raise MetaMapError(f"parameter {parameter.name!r}: {target.label} is true or false; declare choices: [0, 1]")

@@ -140,7 +140,7 @@ class Drift(StreamKind):
         except MetaMapError as error:
             raise MetaMapError(f"parameters.{name}: {error}") from None
         if not parameter.periodic:
-            return np.round(values, _DECIMALS)
+            return parameter.rounded(values)
         values = np.round((values + math.pi) % (2.0 * math.pi) - math.pi, _DECIMALS)
         return np.clip(values, parameter.low, parameter.high)  # pi is rounded up, to an angle that is none
 
