@@ -90,7 +90,7 @@ class Row:
         base: return of the base policy, mean over episodes.
         generated: returns of the generated policies by steps of D.
         expert: return of the expert.
-        gap_closed: with 50 steps; None where the expert barely beats the base policy, and the ratio means nothing.
+        gap_closed: with 50 steps; None where the expert is not better than the base policy in a paired test.
         milliseconds: to map 200 transitions to weights on one thread, median.
     """
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,109 +17,16 @@ from metamap_rl.mapper import Mapper
 from metamap_rl.oracle import told_phis
 from metamap_rl.probe import Transitions, collect, probe_from_json, probe_identity
 from metamap_rl.rounds import collect_again, joined
-from metamap_rl.statistics import bootstrap_interval
+from metamap_rl.scores import Evaluation, MethodScores, References
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
 
 LENGTHS = (0, 5, 10, 20, 50, 100, 200)
 """Steps of D at which generated policies are measured."""
 
-SMALLEST_MARGIN = 0.05
-"""Least (J_expert - J_base) / (J_expert - J_random): under it the expert barely beats the base policy, the ratio
-"gap closed" is noise, and the task is counted out of it, openly."""
-
 _PROBE_SEED = 3_000_000  # far from the seeds of training, of states and of evaluation episodes
 
 OnMethod = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class MethodScores:
-    """One method at one length of D.
-
-    Attributes:
-        method: its name.
-        steps: k, transitions of D; None for methods that read none.
-        returns: J, means over episodes, float64 [seeds, T].
-    """
-
-    method: str
-    steps: int | None
-    returns: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """All methods on T test tasks.
-
-    Attributes:
-        tasks: the tasks.
-        episodes: per task and method.
-        random: returns of uniform random actions, [T].
-        base: returns of phi_0, [T].
-        expert: returns of phi*, [T].
-        methods: everything else.
-        rollouts: the D that the mappers read, mapper i the i-th repeat; None if the longest length is 0.
-    """
-
-    tasks: tuple[Task, ...]
-    episodes: int
-    random: NDArray[np.float64]
-    base: NDArray[np.float64]
-    expert: NDArray[np.float64]
-    methods: list[MethodScores] = field(default_factory=list)
-    rollouts: Transitions | None = None
-
-    @property
-    def counted(self) -> NDArray[np.bool_]:
-        """Tasks whose expert beats the base policy by enough for "gap closed" to mean something, bool [T]."""
-        reach = self.expert - self.random
-        return (reach > 0) & (self.expert - self.base >= SMALLEST_MARGIN * reach)
-
-    @property
-    def ranked(self) -> NDArray[np.bool_]:
-        """Tasks whose expert beats random actions, without which the normalised score means nothing, bool [T]."""
-        return self.expert > self.random
-
-    def gap_closed(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(J - J_base) / (J_expert - J_base), [seeds, counted tasks]."""
-        counted = self.counted
-        gap: NDArray[np.float64] = (returns - self.base)[:, counted] / (self.expert - self.base)[counted]
-        return gap
-
-    def normalised(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(J - J_random) / (J_expert - J_random), [seeds, ranked tasks]."""
-        score: NDArray[np.float64] = (returns - self.random)[:, self.ranked] / (self.expert - self.random)[self.ranked]
-        return score
-
-    def summary(self, generator_seed: int = 0) -> dict[str, Any]:
-        """Everything as plain JSON values: raw returns always, and IQM with 95 % intervals of both scores."""
-        methods = []
-        for scores in self.methods:
-            entry: dict[str, Any] = {"method": scores.method, "steps": scores.steps}
-            for name, values in (
-                ("gap_closed", self.gap_closed(scores.returns)),
-                ("normalised", self.normalised(scores.returns)),
-            ):
-                if values.size:
-                    interval = bootstrap_interval(values, np.random.default_rng(generator_seed))
-                    entry[name] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
-                else:
-                    entry[name] = None  # the experts are not good enough for it in any task
-            entry["mean_return"] = float(scores.returns.mean())
-            entry["returns"] = scores.returns.tolist()
-            methods.append(entry)
-        return {
-            "tasks": [task.to_json() for task in self.tasks],
-            "episodes": self.episodes,
-            "seeds": max((len(scores.returns) for scores in self.methods), default=0),
-            "counted_tasks": int(self.counted.sum()),
-            "ranked_tasks": int(self.ranked.sum()),
-            "random_returns": self.random.tolist(),
-            "base_returns": self.base.tolist(),
-            "expert_returns": self.expert.tolist(),
-            "methods": methods,
-        }
 
 
 @torch_threads(1)  # the networks are small; and it is the same evaluation on any number of cores
@@ -246,8 +151,8 @@ class _Run:
         )
 
     def returns(self, phis: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Mean returns [T] of policies [T, P] or [P]."""
-        episodes = evaluate_policies(
+        """Returns of every episode [T, E] of policies [T, P] or [P]."""
+        return evaluate_policies(
             self.tasks,
             self.base.spec,
             phis,
@@ -255,21 +160,17 @@ class _Run:
             episodes=self.episodes,
             seed=EVALUATION_SEED,
             num_threads=self.num_threads,
-        )
-        mean: NDArray[np.float64] = episodes.returns.mean(axis=1)
-        return mean
+        ).returns
 
     def references(self) -> Evaluation:
         """Random actions, base policy and experts."""
         self.on_method("references")
-        return Evaluation(
-            tasks=self.tasks,
-            episodes=self.episodes,
-            random=random_returns(self.tasks, episodes=self.episodes, num_threads=self.num_threads).mean(axis=1),
+        references = References(
+            random=random_returns(self.tasks, episodes=self.episodes, num_threads=self.num_threads),
             base=self.returns(self.base.phi),
             expert=self.returns(np.stack([expert.phi for expert in self.experts])),
-            rollouts=self.rollouts,
         )
+        return Evaluation.of(self.tasks, references, self.rollouts)
 
     def mapped(self, method: str, steps: int, shift: int) -> MethodScores:
         """Policies generated from the first ``steps`` transitions of D, or of the task ``shift`` places on."""
@@ -278,18 +179,20 @@ class _Run:
         for seed, mapper in enumerate(self.mappers):
             phis = generate(mapper, self.rollouts, seed, steps) if self.rollouts else self._at_rest()
             rows.append(self.returns(np.roll(phis, -shift, axis=0)))
-        return MethodScores(method, steps, np.stack(rows))
+        return MethodScores.of(method, steps, np.stack(rows))
 
     def checked(self, method: str, steps: int, evaluation: Evaluation) -> MethodScores:
         """As "mapper", whose returns are known; the base policy's where the self-check falls back."""
         assert self.rollouts is not None, "needs a length above 0"
-        (mapped,) = [one for one in evaluation.methods if (one.method, one.steps) == ("mapper", steps)]
+        (mapped,) = [one.episodes for one in evaluation.methods if (one.method, one.steps) == ("mapper", steps)]
+        assert mapped is not None, "it has just been measured"
+        assert evaluation.references is not None, "they have just been measured"
         rows = []
         for seed, mapper in enumerate(self.mappers):
             verdicts = [mapper.judge(self.rollouts.rollout(task, seed).head(steps)) for task in range(len(self.tasks))]
             served = np.array([verdict is None or not verdict.fallback for verdict in verdicts])
-            rows.append(np.where(served, mapped.returns[seed], evaluation.base))
-        return MethodScores(method, steps, np.stack(rows))
+            rows.append(np.where(served[:, None], mapped[seed], evaluation.references.base))
+        return MethodScores.of(method, steps, np.stack(rows))
 
     def twice(self, method: str, steps: int) -> MethodScores:
         """Policies from half of D and, beside it, as many transitions by the policy that was generated from it."""
@@ -313,7 +216,7 @@ class _Run:
                 for task in range(len(self.tasks))
             ]
             rows.append(self.returns(np.stack([mapper.generate(rollout) for rollout in both])))
-        return MethodScores(method, steps, np.stack(rows))
+        return MethodScores.of(method, steps, np.stack(rows))
 
     def _at_rest(self) -> NDArray[np.float32]:
         return np.tile(self.base.phi, (len(self.tasks), 1))
@@ -321,7 +224,7 @@ class _Run:
     def mean_expert(self, training: Sequence[Expert]) -> MethodScores:
         """One policy for all tasks: the mean phi* of the training experts."""
         self.on_method("mean expert")
-        return MethodScores("mean expert", None, self.returns(mean_phi(training))[None])
+        return MethodScores.of("mean expert", None, self.returns(mean_phi(training))[None])
 
     def nearest_expert(self, training: Sequence[Expert]) -> MethodScores:
         """The phi* of the training task whose context z is nearest to the task's, from the longest D."""
@@ -333,13 +236,13 @@ class _Run:
             here = contexts(mapper, self.rollouts, seed, self.longest)
             there = contexts(mapper, stored, seed, self.longest)
             rows.append(self.returns(nearest(here, there, training)))
-        return MethodScores("nearest expert", self.longest, np.stack(rows))
+        return MethodScores.of("nearest expert", self.longest, np.stack(rows))
 
     def oracle(self, oracles: Sequence[Mapper]) -> MethodScores:
         """Policies generated from the true parameters."""
         self.on_method("oracle")
         rows = [self.returns(told_phis(mapper, self.tasks)) for mapper in oracles]
-        return MethodScores("oracle", None, np.stack(rows))
+        return MethodScores.of("oracle", None, np.stack(rows))
 
 
 def _features(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> torch.Tensor:

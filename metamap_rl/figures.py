@@ -94,7 +94,7 @@ def _panel(axes: Axes, evaluation: Evaluation, score: Score) -> None:
     """Draw one evaluation."""
     expert, base = (_score(evaluation, row[None], score) for row in (evaluation.expert, evaluation.base))
     if not expert.size:
-        raise MetaMapError("no task whose expert beats the base policy by enough for the gap closed to mean something")
+        raise MetaMapError("no task has a gap to close: no expert is better than the base policy in a paired test")
     curves = {name: _curve(evaluation, name, score) for name in ("mapper", "shuffled")}
     lengths = sorted({steps for curve in curves.values() for steps in curve})
     axes.axhline(iqm(expert), color=_EXPERT, lw=1.6, label="expert, trained on the task")

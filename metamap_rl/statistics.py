@@ -1,4 +1,4 @@
-"""Aggregates with their uncertainty: interquartile mean, probability of improvement, performance profile.
+"""Aggregates with their uncertainty: interquartile mean, ratio of sums, probability of improvement, profile.
 
 Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice"; written on
 ``scipy.stats`` with an explicit generator, so that a report's intervals can be reproduced to the bit. There a run is of
@@ -21,11 +21,14 @@ from metamap_envs.errors import MetaMapError, unknown_name
 __all__ = [
     "Interval",
     "Profile",
+    "Ratio",
     "Resampled",
     "bootstrap_interval",
     "iqm",
     "performance_profile",
     "probability_of_improvement",
+    "ratio_of_sums",
+    "worst_decile",
 ]
 
 Resampled = Literal["seeds and tasks", "seeds", "tasks"]
@@ -123,6 +126,77 @@ def bootstrap_interval(
     )
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(trim_mean(matrix.ravel(), trimmed)), float(low), float(high), level, resampled, seeds, tasks)
+
+
+def worst_decile(values: ArrayLike) -> float:
+    """Return the mean of the lowest tenth of the values, of ``ceil(N / 10)`` of N: what the IQM leaves out below.
+
+    Args:
+        values: any shape, finite, not empty; flattened.
+
+    Raises:
+        MetaMapError: no values, or a value that is not finite.
+    """
+    ordered = np.sort(_finite(values).ravel())
+    return float(ordered[: -(-len(ordered) // 10)].mean())
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of sums; see `ratio_of_sums`."""
+
+    estimate: float
+    low: float | None
+    """None, as `high`, where the sum that it divides by may be 0: the ratio has no interval then."""
+    high: float | None
+
+
+def ratio_of_sums(
+    gains: ArrayLike,
+    gaps: ArrayLike,
+    generator: np.random.Generator,
+    *,
+    level: float = 0.95,
+    resamples: int = 5000,
+) -> Ratio | None:
+    """Return the sum of the gains over the sum of the gaps, with a crossed percentile bootstrap interval.
+
+    With gains ``J - J_base`` and gaps ``J_expert - J_base`` it is the share of the gap that is closed on all tasks
+    together. A task weighs as much as there is to gain in it, so that none has to be left out. One resample draws
+    tasks, the same for both sums, and seeds.
+
+    Args:
+        gains: [S, T], one row per seed.
+        gaps: [T].
+        generator: source of every draw.
+        level: nominal coverage, in (0, 1).
+        resamples: number of bootstrap resamples, at least 1.
+
+    Returns:
+        None where the gaps sum to 0 or less; without an interval where that of the summed gap includes 0, or where
+        there is but one task, which cannot be drawn anew.
+
+    Raises:
+        MetaMapError: other shapes, values that are not finite, a level outside (0, 1), or no resamples.
+    """
+    _check_draws(level, resamples)
+    matrix, whole = _finite(gains), _finite(gaps)
+    if matrix.ndim != 2 or whole.shape != matrix.shape[1:]:
+        raise MetaMapError(f"gains, gaps: expected [seeds, tasks] and [tasks], got {matrix.shape} and {whole.shape}")
+    if whole.sum() <= 0:
+        return None
+    estimate = float(matrix.mean(axis=0).sum() / whole.sum())
+    seeds, tasks = matrix.shape
+    drawn = generator.integers(tasks, size=(resamples, tasks))
+    sums = whole[drawn].sum(axis=1)
+    quantiles = [(1 - level) / 2, (1 + level) / 2]
+    if tasks == 1 or np.quantile(sums, quantiles[0]) <= 0:
+        return Ratio(estimate, None, None)
+    times = np.stack([np.bincount(row, minlength=seeds) for row in generator.integers(seeds, size=(resamples, seeds))])
+    counts = np.stack([np.bincount(row, minlength=tasks) for row in drawn])
+    ratios = np.einsum("rs,st,rt->r", times / seeds, matrix, counts, optimize=True) / sums
+    low, high = np.quantile(ratios, quantiles)
+    return Ratio(estimate, float(low), float(high))
 
 
 def probability_of_improvement(

@@ -2,7 +2,8 @@
 
 For each loss, mappers are trained from the family's zoo with several seeds, their checkpoints chosen on validation
 tasks, and measured once on the test tasks, beside the controls of the protocol: D of another task, mean and nearest
-expert, and an oracle that is told the true parameters. Prints one JSON document and writes it to ``--out``.
+expert, and a privileged mapper, which is given the true parameters ("oracle" in
+the document; it is no upper bound). Prints one JSON document and writes it to ``--out``.
 
     python scripts/measure_adaptation.py cheetah-velocity --out docs/results/cheetah-velocity.json
 """
@@ -28,6 +29,7 @@ from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.oracle import train_oracle
 from metamap_rl.probe import Probe, probe_identity, probe_to_json
+from metamap_rl.score_text import counted_text, harm_text, interval_text, method_text, number_text, ratio_text
 from metamap_rl.train import TrainConfig, train
 from metamap_rl.workflow import SURVEY_TASKS, TOUR_STOPS, probe_for, survey_of, training_pairs
 
@@ -100,16 +102,15 @@ def measure_with(zoo: Zoo, probe: Probe, arguments: argparse.Namespace) -> dict[
 
 
 def print_table(result: dict[str, Any]) -> None:
-    """Gap closed of every method, for people, on standard error."""
+    """Gap closed (IQM), ratio of sums, worst decile and harm of every method, for people, on standard error."""
     for loss, entry in result["losses"].items():
         for split, summary in entry["splits"].items():
-            print(
-                f"{result['family']}, {loss} loss, {split}: {summary['counted_tasks']} tasks counted", file=sys.stderr
-            )
+            print(f"{result['family']}, {loss} loss, {split}: {counted_text(summary)} have a gap", file=sys.stderr)
             for method in summary["methods"]:
                 gap = method["gap_closed"]
-                text = "none" if gap is None else f"{gap['iqm']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
-                print(f"  {method['method']:<20} {method['steps']!s:>5}  {text}", file=sys.stderr)
+                cells = interval_text(gap), ratio_text(method["ratio_of_sums"]), number_text(gap, "worst_decile")
+                label = f"  {method_text(method['method']):<42} {method['steps']!s:>5}"
+                print(label, *(f"{text:<22}" for text in cells), harm_text(method["harm"]), file=sys.stderr)
 
 
 def main() -> None:

@@ -25,9 +25,10 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.zoo import Zoo
 from metamap_envs.family import list_families
-from metamap_rl.evaluate import Evaluation, evaluate_mappers
+from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import PROBES
+from metamap_rl.scores import Evaluation
 from metamap_rl.statistics import bootstrap_interval
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import PROBE_STEPS, SURVEY_TASKS

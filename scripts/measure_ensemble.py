@@ -29,8 +29,8 @@ from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_rl.ensemble import COMBINATIONS, Ensemble
-from metamap_rl.evaluate import Evaluation
 from metamap_rl.probe import collect, probe_from_json
+from metamap_rl.scores import Evaluation, References
 
 _PROBE_SEED = 3_000_000  # that of the evaluation protocol
 
@@ -56,20 +56,19 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     features = torch.from_numpy(found.features()[:, 0])
 
     def returns(spec: PolicySpec, phis: NDArray[np.float32]) -> NDArray[np.float64]:
-        episodes = evaluate_policies(tasks, spec, phis, base.normalizer, episodes=arguments.episodes)
-        mean: NDArray[np.float64] = episodes.returns.mean(axis=1)
-        return mean
+        return evaluate_policies(tasks, spec, phis, base.normalizer, episodes=arguments.episodes).returns
 
-    references = Evaluation(
-        tasks=tuple(tasks),
-        episodes=arguments.episodes,
-        random=random_returns(tasks, episodes=arguments.episodes).mean(axis=1),
-        base=returns(base.spec, base.phi),
-        expert=returns(base.spec, np.stack([expert.phi for expert in experts])),
+    references = Evaluation.of(
+        tuple(tasks),
+        References(
+            random=random_returns(tasks, episodes=arguments.episodes),
+            base=returns(base.spec, base.phi),
+            expert=returns(base.spec, np.stack([expert.phi for expert in experts])),
+        ),
     )
 
     def closed_by(spec: PolicySpec, phis: torch.Tensor) -> NDArray[np.float64]:
-        closed: NDArray[np.float64] = references.gap_closed(returns(spec, phis.numpy())[None])[0]
+        closed: NDArray[np.float64] = references.gap_closed(returns(spec, phis.numpy()).mean(axis=1)[None])[0]
         return closed
 
     rows = []

@@ -27,6 +27,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import list_families
 from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper
+from metamap_rl.score_text import harm_text, interval_text, ratio_text
 from metamap_rl.train import TrainConfig
 from metamap_rl.tuning import OnIteration, TuningConfig, tune
 from metamap_rl.workflow import train_mapper
@@ -102,12 +103,12 @@ def _tell(arm: str) -> OnIteration:
 
 
 def print_table(result: dict[str, Any]) -> None:
-    """Gap closed at each length, for people, on standard error."""
+    """Gap closed (IQM), ratio of sums and harm at each length, for people, on standard error."""
     for name, summary in result["measured"].items():
         for method in summary["methods"]:
-            gap = method["gap_closed"]
-            text = "none" if gap is None else f"{gap['iqm']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
-            print(f"{name:<12} {method['steps']:>5}  {method['mean_return']:>9.2f}  {text}", file=sys.stderr)
+            gap, ratio = interval_text(method["gap_closed"]), ratio_text(method["ratio_of_sums"])
+            scores = f"{gap:<22} {ratio:<22} {harm_text(method['harm'])}"
+            print(f"{name:<12} {method['steps']:>5}  {method['mean_return']:>9.2f}  {scores}", file=sys.stderr)
 
 
 def main() -> None:

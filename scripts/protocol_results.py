@@ -6,6 +6,7 @@ the tables of other pages up to date.
 
     metamap evaluate scripts/protocol/full.yml --zoo runs/zoo --out runs/protocol
     python scripts/protocol_results.py runs/protocol --out docs/results.md --into README.md
+    python scripts/protocol_results.py --again --out docs/results.md --into README.md
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.storage import write_bytes, write_json
+from metamap_agents.storage import read_json, write_bytes, write_json
+from metamap_envs.errors import MetaMapError
 from metamap_rl.protocol import open_run
-from metamap_rl.protocol.report import summarise_runs
+from metamap_rl.protocol.report import summarise_again, summarise_runs
 from metamap_rl.protocol.results import draw, markdown
 from results_table import pages, tables
 
@@ -26,8 +28,11 @@ HEAD = """# Results
 Made by `python scripts/protocol_results.py RUN ... --out docs/results.md` from runs of `metamap evaluate`; what the
 words mean and how each method is run is in [evaluate.md](evaluate.md). Checkpoints and settings were chosen on
 validation tasks. Gap closed is (J - J_phi_0) / (J_expert - J_phi_0), normalised (J - J_random) / (J_expert - J_random).
-All aggregates are interquartile means over seeds and tasks with 95 % bootstrap intervals over both; a task whose
-expert beats phi_0 by less than 5 % of the way from random actions does not count in gap closed.
+IQM are interquartile means over seeds and tasks with 95 % bootstrap intervals over both; the worst decile is the mean
+of the lowest tenth. A task counts in gap closed where its expert is better than phi_0 in a paired t-test over the same
+reset seeds (at 2.5 %, one-sided); tables that are not counted so say it. The ratio of sums, of J - J_phi_0 over
+J_expert - J_phi_0, is over all tasks; so is harm, the share of pairs of seed and task in which a method is worse than
+phi_0: in the paired test over episodes, or, marked so, by means alone.
 
 """
 
@@ -44,9 +49,25 @@ def about(summary: dict[str, Any]) -> str:
     )
 
 
+def again(folder: Path) -> dict[str, Any]:
+    """The summary of documents that were written before, its aggregates anew.
+
+    Raises:
+        MetaMapError: there are none.
+    """
+    documents = {path.stem: read_json(path) for path in folder.glob("*.json")}
+    if "shared" not in documents:
+        raise MetaMapError(f"{folder}: expected the documents of an earlier call, with shared.json among them")
+    shared = documents.pop("shared")
+    return summarise_again({name: documents[name] for name in shared["zoos"]}, shared)
+
+
 def make(runs: Sequence[Path], out: Path, into: Sequence[Path] = ()) -> None:
-    """Write the page, what belongs to it, and other pages; these are all made before anything is written."""
-    summary = summarise_runs([open_run(run) for run in runs])
+    """Write the page, what belongs to it, and other pages; these are all made before anything is written.
+
+    Without runs, from the documents that are there.
+    """
+    summary = summarise_runs([open_run(run) for run in runs]) if runs else again(out.with_suffix("") / "protocol")
     folder = out.with_suffix("") / "protocol"
     shared = {key: value for key, value in summary.items() if key != "families"}
     documents = {**summary["families"], "shared": shared}
@@ -61,12 +82,15 @@ def make(runs: Sequence[Path], out: Path, into: Sequence[Path] = ()) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", type=Path, help="directories of runs")
+    parser.add_argument("runs", nargs="*", type=Path, help="directories of runs")
+    parser.add_argument("--again", action="store_true", help="no runs: aggregates anew from the documents of --out")
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"), help="the page")
     parser.add_argument("--into", nargs="+", type=Path, default=[], help="pages with tables to bring up to date")
     arguments = parser.parse_args()
     if arguments.out.suffix != ".md":
         parser.error(f"--out expects a name that ends in .md, got {arguments.out}")
+    if bool(arguments.runs) == arguments.again:
+        parser.error("expected directories of runs, or --again without any")
     make(arguments.runs, arguments.out, arguments.into)
     print(arguments.out)
 

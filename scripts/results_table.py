@@ -13,138 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from family_tables import OF_FAMILIES, legend, variants_table
 from metamap_agents.storage import read_json, write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_rl.pretrained import PRETRAINED
 from metamap_rl.protocol.tables import headline_table, pooled_table
-
-LEAST_COUNTED, LEAST_GAIN = 0.5, 0.10
-
-
-def counts(summary: dict[str, Any]) -> bool:
-    """Whether a share of the gap says something: half of the tasks count, or experts gain over 10 % on average."""
-    return bool(summary["counted_tasks"] >= LEAST_COUNTED * len(summary["tasks"]) or gain(summary) > LEAST_GAIN)
-
-
-def gain(summary: dict[str, Any]) -> float:
-    """By how much the experts' mean return is above the base policy's, as a share of that."""
-    base, expert = (sum(summary[key]) / len(summary[key]) for key in ("base_returns", "expert_returns"))
-    return float((expert - base) / abs(base))
-
-
-def cell(summary: dict[str, Any] | None, method: str, steps: int | None) -> str:
-    """Gap closed of one method: IQM and interval; nothing where too few tasks count."""
-    for entry in summary["methods"] if summary and counts(summary) else []:
-        if (entry["method"], entry["steps"]) == (method, steps) and entry["gap_closed"] is not None:
-            gap = entry["gap_closed"]
-            return f"{gap['iqm']:.2f} [{gap['low']:.2f}, {gap['high']:.2f}]"
-    return "–"
-
-
-FAMILY_COLUMNS: tuple[tuple[str, str, str, int | None], ...] = (
-    *((f"{steps} steps", "test-in", "mapper", steps) for steps in (5, 50, 200)),
-    ("another task's D, 50 steps", "test-in", "shuffled", 50),
-    ("mean expert", "test-in", "mean expert", None),
-    ("nearest expert, 200 steps", "test-in", "nearest expert", 200),
-    ("told the parameters", "test-in", "oracle", None),
-    ("test-out, 50 steps", "test-out", "mapper", 50),
-)
-
-
-def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """All families: one row for each document, by name, and loss."""
-    lines = [
-        "| gap closed, IQM [95 % interval] | seeds | tasks | base | mapper, 50 steps | expert | served from | "
-        + " | ".join(name for name, *_ in FAMILY_COLUMNS)
-        + " |",
-        "| --- | --- | --- | --- | --- | --- | --- |" + " --- |" * len(FAMILY_COLUMNS),
-    ]
-    for document, result in results.items():
-        for loss, entry in result["losses"].items():
-            splits = entry["splits"]
-            first = splits["test-in"]
-            name = document if len(result["losses"]) == 1 else f"{document}, {loss} loss"
-            cells = [cell(splits.get(split), method, steps) for _, split, method, steps in FAMILY_COLUMNS]
-            if "test-out" in splits:  # its column is the last
-                outside = splits["test-out"]
-                cells[-1] += f" ({outside['counted_tasks']} of {len(outside['tasks'])} tasks)"
-            lines.append(
-                f"| {name} | {first['seeds']} | {first['counted_tasks']} of {len(first['tasks'])} "
-                f"| {mean(first['base_returns'])} | {mapped_return(first):.1f} | {mean(first['expert_returns'])} "
-                f"| {served_from(document)} | " + " | ".join(cells) + " |"
-            )
-    return [*lines, ""]
-
-
-def mapped_return(summary: dict[str, Any]) -> float:
-    """Mean return of the mapper's policies from 50 steps of D, over seeds and all tasks."""
-    (found,) = [entry for entry in summary["methods"] if (entry["method"], entry["steps"]) == ("mapper", 50)]
-    return float(found["mean_return"])
-
-
-def served_from(document: str) -> str:
-    """Steps of D from which a bundled mapper's self-check lets `adapt` serve its policies; a dash without one."""
-    path = PRETRAINED / document / "mapper.json"
-    check = read_json(path).get("check") if path.is_file() else None
-    if check is None:
-        return "–"
-    return "never" if check["least_steps"] is None else str(check["least_steps"])
-
-
-TARGETS = {  # of the gap closed from 50 steps of D; what changes is the reward, the actuators or the dynamics
-    **dict.fromkeys(("ant-direction", "ant-goal", "cheetah-direction", "cheetah-velocity", "reacher-goal"), 0.97),
-    **dict.fromkeys(("cheetah-actuators", "cheetah-velocity-actuators"), 0.90),
-}
-DYNAMICS_TARGET, ORACLE_DISTANCE = 0.90, 0.03
-
-
-def number(summary: dict[str, Any], method: str, steps: int | None) -> float:
-    """Gap closed of one method, the IQM alone."""
-    found = [entry for entry in summary["methods"] if (entry["method"], entry["steps"]) == (method, steps)]
-    return float(found[0]["gap_closed"]["iqm"]) if found and found[0]["gap_closed"] else float("nan")
-
-
-def targets_table(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Each family beside its target; dynamics families, in which the expert gains enough, as one average."""
-    lines = [
-        f"| gap closed at 50 steps, test-in | target | found | | below the oracle (at most {ORACLE_DISTANCE:.2f}) | |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
-
-    def row(name: str, target: float | None, found: float, distance: float) -> None:
-        reached = "–" if target is None else _verdict(round(found, 2) >= target)
-        near = _verdict(round(distance, 2) <= ORACLE_DISTANCE)
-        goal = "–" if target is None else f"{target:.2f}"
-        lines.append(f"| {name} | {goal} | {found:.2f} | {reached} | {distance:.2f} | {near} |")
-
-    dynamics = []
-    for name, result in results.items():
-        if "both" not in result["losses"]:
-            continue
-        summary = result["losses"]["both"]["splits"]["test-in"]
-        found, told = number(summary, "mapper", 50), number(summary, "oracle", None)
-        if not counts(summary):
-            share = f"{summary['counted_tasks']} of {len(summary['tasks'])}"
-            lines.append(f"| {name} (the expert is clearly better in {share} tasks) | – | – | – | – | – |")
-            continue
-        if name in TARGETS:
-            row(name, TARGETS[name], found, told - found)
-            continue
-        row(f"{name} (expert {gain(summary):+.0%})", None, found, told - found)
-        if gain(summary) > LEAST_GAIN:
-            dynamics.append((found, told))
-    if dynamics:
-        found, told = (sum(values) / len(dynamics) for values in zip(*dynamics, strict=True))
-        row(f"mean of the {len(dynamics)} where the expert gains over 10 %", DYNAMICS_TARGET, found, told - found)
-    return [*lines, ""]
-
-
-def _verdict(reached: bool) -> str:
-    return "met" if reached else "**missed**"
-
-
-def mean(values: list[float]) -> str:
-    return f"{sum(values) / len(values):.1f}"
 
 
 def spread(entry: dict[str, float], digits: int = 2) -> str:
@@ -337,7 +209,7 @@ TABLES = {
 }
 
 
-MADE_OF_SEVERAL = ("families", "targets", "variants", "protocol")
+MADE_OF_SEVERAL = (*OF_FAMILIES, "variants", "protocol")
 """Tables that more than one document goes into."""
 
 
@@ -347,14 +219,21 @@ def protocol_table(documents: dict[str, dict[str, Any]]) -> list[str]:
     if "shared" not in documents:
         return []
     steps = documents["shared"]["headline_steps"]
-    return [*headline_table(families, steps), "", *pooled_table(documents["shared"]["pooled"], steps)]
+    summaries = [summary for entry in families.values() for summary in entry["splits"].values()]
+    return [
+        *headline_table(families, steps),
+        "",
+        *pooled_table(documents["shared"]["pooled"], steps),
+        "",
+        legend(summaries),
+    ]
 
 
 def tables(folder: Path, protocol: dict[str, dict[str, Any]] | None = None) -> dict[str, str]:
     """Every table of a folder of documents by name, but none that would have a header only.
 
-    Of the families, of their targets, of variants (measured with other settings: not named as their family is), of
-    methods side by side (what `scripts/protocol_results.py` writes), and those of `TABLES`.
+    Those of `OF_FAMILIES`, of variants (measured with other settings: not named as their family is), of methods
+    side by side (what `scripts/protocol_results.py` writes), and those of `TABLES`.
 
     Args:
         folder: the documents.
@@ -364,7 +243,7 @@ def tables(folder: Path, protocol: dict[str, dict[str, Any]] | None = None) -> d
     families = {name: document for name, document in documents.items() if name not in TABLES and "losses" in document}
     named = {name: document for name, document in families.items() if document["family"] == name}
     variants = {name: document for name, document in families.items() if document["family"] != name}
-    made = {"families": families_table(named), "targets": targets_table(named), "variants": families_table(variants)}
+    made = {name: make(named) for name, make in OF_FAMILIES.items()} | {"variants": variants_table(variants)}
     made |= {name: TABLES[name](documents[name]) for name in TABLES if name in documents}
     side_by_side = {path.stem: read_json(path) for path in (folder / "protocol").glob("*.json")}
     made["protocol"] = protocol_table({**side_by_side, **(protocol or {})})

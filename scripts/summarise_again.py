@@ -1,7 +1,8 @@
 """Compute the aggregates of result documents again from the returns that they keep, and write them back.
 
 What a change of `metamap_rl.statistics` asks for: nothing is trained or simulated. Takes documents of
-`measure_adaptation.py`, `measure_dmc.py` and `measure_stream.py`; says of each how far a number has moved at most.
+`measure_adaptation.py`, `measure_dmc.py` and `measure_stream.py`; says of each how far a number
+has moved at most. Those of `protocol_results.py` are made anew by `protocol_results.py --again`.
 
     python scripts/summarise_again.py docs/results/cheetah-*.json
 """
@@ -19,23 +20,12 @@ from measure_stream import summarise
 from metamap_agents.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import get_family
-from metamap_envs.task import Task
-from metamap_rl.evaluate import Evaluation, MethodScores
+from metamap_rl.scores import Evaluation
 
 
 def of_adaptation(summary: dict[str, Any]) -> dict[str, Any]:
     """A summary of `Evaluation`, anew."""
-    evaluation = Evaluation(
-        tasks=tuple(Task.from_json(task) for task in summary["tasks"]),
-        episodes=summary["episodes"],
-        random=np.array(summary["random_returns"]),
-        base=np.array(summary["base_returns"]),
-        expert=np.array(summary["expert_returns"]),
-        methods=[
-            MethodScores(entry["method"], entry["steps"], np.array(entry["returns"])) for entry in summary["methods"]
-        ],
-    )
-    return summary | evaluation.summary()
+    return summary | Evaluation.from_summary(summary).summary()
 
 
 def of_dmc(family: str, result: dict[str, Any], episodes: int) -> dict[str, Any]:
@@ -71,7 +61,7 @@ def summarised(document: Any, path: Path) -> dict[str, Any]:
     if isinstance(document, dict) and "learners" in document and "cells" in document:
         cells = {name: [cell for cell in document["cells"] if cell["learner"] == name] for name in document["learners"]}
         return document | {"learners": {name: summarise(found) for name, found in cells.items()}}
-    raise MetaMapError(f"{path}: expected a document of measure_adaptation.py, measure_dmc.py or measure_stream.py")
+    raise MetaMapError(f"{path}: expected one of measure_adaptation.py, measure_dmc.py or measure_stream.py")
 
 
 def largest_move(old: Any, new: Any) -> float:

@@ -11,7 +11,13 @@ import pytest
 import torch
 
 import tiny
-from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns, run_episodes
+from metamap_agents.evaluation import (
+    EVALUATION_SEED,
+    clearly_better_each,
+    evaluate_policies,
+    random_returns,
+    run_episodes,
+)
 from metamap_agents.expert import Expert
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, get_family
@@ -66,14 +72,15 @@ def by_hand(methods: Sequence[MethodScores] = ()) -> Evaluation:
 def test_scores_by_hand() -> None:
     evaluation = by_hand()
     returns = np.array([[6.0, 10.0, 10.0, 5.0], [2.0, 9.6, 1.0, 3.0]])
-    # In task 1 the expert gains .4 of 10, under 5 %; in task 3 it does not even beat random actions.
+    # Means alone, as in old documents: in task 1 the expert gains .4 of 10, under 5 %; in task 3 it does not even beat
+    # random actions.
     assert evaluation.counted.tolist() == [True, False, True, False]
     assert evaluation.ranked.tolist() == [True, True, True, False]
     np.testing.assert_allclose(evaluation.gap_closed(returns), [[0.5, 1.0], [0.0, -0.5]])
     np.testing.assert_allclose(evaluation.normalised(returns), [[0.6, 1.0, 1.0], [0.2, 0.96, 0.1]])
 
 
-def test_the_margin_itself_counts() -> None:
+def test_the_margin_of_old_documents_itself_counts() -> None:
     edge = replace(by_hand(), base=np.array([9.5, 9.51, 10.0, 12.0]), expert=np.full(4, 10.0), random=np.zeros(4))
     assert edge.counted.tolist() == [True, False, False, False]
 
@@ -100,6 +107,17 @@ def test_no_task_counts_is_said_and_not_divided_by() -> None:
 
 
 # ---------------------------------------------------------------------------------------------------- the runs
+
+
+def test_tasks_count_by_the_paired_test_of_their_episodes(evaluation: Evaluation) -> None:
+    references = evaluation.references
+    assert references is not None
+    assert references.base.shape == references.expert.shape == references.random.shape == (len(evaluation.tasks), 3)
+    np.testing.assert_array_equal(evaluation.counted, clearly_better_each(references.expert, references.base))
+    np.testing.assert_array_equal(references.base.mean(axis=1), evaluation.base)
+    for scores in evaluation.methods:
+        assert scores.episodes is not None
+        np.testing.assert_array_equal(scores.episodes.mean(axis=2), scores.returns)
 
 
 def test_all_methods_are_there(evaluation: Evaluation) -> None:

@@ -81,7 +81,7 @@ def test_what_cannot_be_plotted_is_refused() -> None:
         plot_lengths({})
     with pytest.raises(MetaMapError, match="did you mean 'return'"):
         plot_lengths({"reacher-goal": evaluation()}, score="retrun")  # type: ignore[arg-type]
-    with pytest.raises(MetaMapError, match="no task whose expert beats the base policy"):
+    with pytest.raises(MetaMapError, match="no task has a gap to close"):
         plot_lengths({"reacher-goal": evaluation(margin=0.0)}, score="gap closed")
     plot_lengths({"reacher-goal": evaluation(margin=0.0)})
 

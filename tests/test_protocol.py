@@ -28,8 +28,10 @@ from metamap_rl.protocol import METHODS, ProtocolConfig, load_protocol, open_run
 from metamap_rl.protocol.learning import Lesson, lessons, steps_to, take
 from metamap_rl.protocol.methods.maml import MAML
 from metamap_rl.protocol.problem import Problem
-from metamap_rl.protocol.report import learning_summary, pooled, summarise_runs
+from metamap_rl.protocol.report import learning_summary, pooled, summarise_again, summarise_runs
 from metamap_rl.protocol.results import write_results
+from metamap_rl.protocol.tables import headline_table, learning_table
+from metamap_rl.score_text import method_text
 
 SCRIPTS = Path(__file__).parent.parent / "scripts"
 CONFIGS = sorted((SCRIPTS / "protocol").glob("*.yml"))
@@ -306,6 +308,50 @@ def test_ratios_are_lower_bounds_where_ppo_did_not_get_there(finished: Path) -> 
     assert found["ratios"]["phi-0, recipe"]["reached"] == 2
     assert found["ratios"]["phi-0, recipe"]["median"] == 20
     assert found["compared"] == "phi-0, recipe"
+    ratio = found["ratios"]["phi-0, recipe"]
+    assert (ratio["low"], ratio["more_than"]) == (0.0, 20.0), "one of three is censored: the median is known"
+    assert "20 [0, more than 20], reached in 2 of 3 runs (one seed)" in "".join(
+        learning_table({"tiny": {"learning": found}})
+    )
+
+
+def test_runs_that_never_got_there_have_no_interval_and_meet_nothing(finished: Path) -> None:
+    learning = config().learning
+    assert learning is not None
+    (family,) = open_run(finished).families()
+    evaluation = family.evaluation("test-in")
+    ids = [task.id for task in evaluation.tasks]
+    family.learning[:] = [lesson_document("phi-0", name, [-1e9] * 3) for name in ids[:3]]
+    found = learning_summary(family, learning)
+    assert found["ratios"]["phi-0, recipe"]["low"] is None
+    entry = {"splits": {"test-in": evaluation.summary()}, "learning": found}
+    for row in entry["splits"]["test-in"]["methods"]:
+        row["better_than_mapper"] = None
+    for text in (learning_table({"tiny": entry})[-1], headline_table({"tiny": entry}, 20)[-1]):
+        assert "more than 20 in 3 of 3 runs (one seed); censored |" in text
+        assert "met" not in text
+
+
+def test_a_run_whose_cells_keep_means_is_read(finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    references = out / tiny.FAMILY / "references.json"
+    document = read_json(references)
+    for split in document["splits"].values():
+        split |= {name: np.mean(split[name], axis=1).tolist() for name in ("random", "base", "expert")}
+    write_json(references, document)
+    for path in (out / tiny.FAMILY / "methods").glob("mapper*.json"):
+        cell = read_json(path)
+        for score in cell["scores"]:
+            score["returns"] = np.mean(score["returns"], axis=1).tolist()
+        write_json(path, cell)
+    (now,), (then,) = open_run(finished).families(), open_run(out).families()
+    new, old = now.evaluation("test-in"), then.evaluation("test-in")
+    assert (new.counted_by, old.counted_by) == ("paired test", "old rule")
+    np.testing.assert_allclose(old.expert, new.expert)
+    for ours, theirs in zip(new.methods, old.methods, strict=True):
+        np.testing.assert_allclose(theirs.returns, ours.returns)
+        assert (theirs.episodes is None) == (theirs.method == "mapper")
 
 
 # --------------------------------------------------------------------------------------------------------- results
@@ -326,14 +372,15 @@ def test_results_are_written_and_hold_what_the_cells_say(finished: Path, tmp_pat
     assert rows["rl2", 20]["better_than_mapper"]["probability"] == pytest.approx(wins)
     assert rows["mapper", 20]["better_than_mapper"] is None
     for name in METHODS.names():
-        assert f"| {name} | " in text
+        assert f"| {method_text(name)} | " in text
+    assert summarise_again(summary["families"], summary)["families"] == summary["families"], "nothing is run again"
     assert summary["pooled"] == [], "there is one family"
 
 
 def test_families_are_pooled_task_by_task(finished: Path) -> None:
     (family,) = open_run(finished).families()
     evaluation = family.evaluation("test-in")
-    rows = {row["method"]: row for row in pooled([family, family], 20)}
+    rows = {row["method"]: row for row in pooled([evaluation, evaluation], 20)}
     assert rows["mapper"]["tasks"] == 2 * int(evaluation.ranked.sum())
     assert rows["mapper"]["seeds"] == 2
     assert rows["base-policy"]["seeds"] == 1

@@ -143,10 +143,11 @@ def test_results_of_a_protocol_fill_a_page_or_leave_everything_alone(
     results = script("protocol_results")
     rows = [{"method": "mapper", "steps": 50, "gap_closed": None, "normalised": None, "better_than_mapper": None}]
     summary = {
-        "families": {"b": {"splits": {"test-in": {"methods": rows}}}},
+        "families": {"b": {"splits": {"test-in": {"methods": rows, "tasks": [], "counted_tasks": 0}}}},
         "headline_steps": 50,
         "pooled": [],
     }
+    monkeypatch.setattr(results, "open_run", lambda run: run)
     monkeypatch.setattr(results, "summarise_runs", lambda runs: summary)
     for name, made in {"draw": [], "markdown": "text\n", "about": "about\n"}.items():
         monkeypatch.setattr(results, name, lambda *arguments, made=made: made)
@@ -154,13 +155,13 @@ def test_results_of_a_protocol_fill_a_page_or_leave_everything_alone(
     page.write_text(before)
     out = tmp_path / "new" / "results.md"
     if place == "protocol":
-        results.make([], out, [page])
+        results.make([tmp_path], out, [page])
         assert "| b |" in page.read_text()
         assert (out.parent / "results" / "protocol" / "b.json").is_file()
         assert out.read_text().endswith("about\ntext\n")
         return
     with pytest.raises(MetaMapError, match=f"table '{place}'"):
-        results.make([], out, [page])
+        results.make([tmp_path], out, [page])
     assert page.read_text() == before
     assert not out.parent.exists()
 

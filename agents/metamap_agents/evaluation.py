@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,28 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
-__all__ = ["EVALUATION_SEED", "Episodes", "clearly_better", "evaluate_policies", "random_returns", "run_episodes"]
+__all__ = [
+    "EVALUATION_SEED",
+    "LEVEL",
+    "ROUNDING",
+    "Episodes",
+    "clearly_better",
+    "clearly_better_each",
+    "evaluate_policies",
+    "random_returns",
+    "run_episodes",
+]
 
 EVALUATION_SEED = 1_000_000
 """First reset seed of evaluation episodes: the same for every method, far from the seeds of training."""
 
 Act = Callable[[NDArray[np.float64]], NDArray[Any]]
 
-_STANDARD_ERRORS = 2.0
+LEVEL = 0.025
+"""Of the paired test of two policies, one-sided; see `clearly_better_each`."""
+
+ROUNDING = 1e-6
+"""Returns that differ by a smaller share than this are the same: batched arithmetic differs in the last bits."""
 
 
 @dataclass(frozen=True)
@@ -152,13 +167,54 @@ def evaluate_policies(
 
 
 def clearly_better(returns: ArrayLike, others: ArrayLike) -> bool:
-    """Whether the mean difference of returns of the same episodes [E] is above 0 by more than two standard errors.
+    """Whether one policy is better than another on one task; see `clearly_better_each`, whose E episodes these are."""
+    return bool(clearly_better_each(np.atleast_1d(returns)[None], np.atleast_1d(others)[None])[0])
 
-    One episode has no standard error: any difference above 0 counts.
+
+def clearly_better_each(returns: ArrayLike, others: ArrayLike) -> NDArray[np.bool_]:
+    """Whether one policy is better than another, task by task, in a one-sided paired t-test over the same reset seeds.
+
+    The test is of the mean difference of the returns of an episode, which is what a share of the gap between two
+    policies divides by, at a level of 2.5 %: better is a policy whose two-sided 95 % interval of the mean difference
+    lies above 0. With 10 episodes, the protocol's number, it finds a difference of one standard deviation of the
+    paired differences in four of five times; and of 16 tasks without any difference it calls .4, on average, better.
+    Differences under a millionth of the returns are rounding, and count as none. One episode shows nothing; and where
+    every episode differs by as much (a deterministic environment), any difference counts.
+
+    Args:
+        returns: float [..., E], E episodes of each task.
+        others: of the other policy, on the same reset seeds, of the same shape.
+
+    Returns:
+        Bool [...].
+
+    Raises:
+        MetaMapError: shapes that differ, no episodes, or a return that is not finite.
     """
-    differences = np.asarray(returns, dtype=np.float64) - np.asarray(others, dtype=np.float64)
-    error = differences.std(ddof=1) / np.sqrt(differences.size) if differences.size > 1 else 0.0
-    return bool(differences.mean() > _STANDARD_ERRORS * error)
+    ours, theirs = np.asarray(returns, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if ours.shape != theirs.shape or ours.ndim == 0 or ours.shape[-1] == 0:
+        raise MetaMapError(
+            f"a paired test: expected two arrays [..., episodes] of one shape, got {ours.shape} and {theirs.shape}"
+        )
+    for array in (ours, theirs):
+        if not np.isfinite(array).all():
+            raise MetaMapError(f"returns: {int((~np.isfinite(array)).sum())} of {array.size} episodes are not finite")
+    count = ours.shape[-1]
+    if count == 1:
+        return np.zeros(ours.shape[:-1], dtype=np.bool_)
+    differences = ours - theirs
+    differences[np.abs(differences) <= ROUNDING * np.maximum(np.abs(ours), np.abs(theirs))] = 0.0
+    error = differences.std(axis=-1, ddof=1) / np.sqrt(count)
+    better: NDArray[np.bool_] = differences.mean(axis=-1) > _critical_value(count - 1) * error
+    return better
+
+
+@cache
+def _critical_value(degrees: int) -> float:
+    """What a t of so many degrees of freedom exceeds by chance with a probability of `LEVEL`."""
+    from scipy.stats import t  # half a second, which whoever only runs a policy need not wait for
+
+    return float(t.isf(LEVEL, degrees))
 
 
 def random_returns(

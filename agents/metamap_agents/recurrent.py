@@ -216,7 +216,7 @@ class RecurrentPolicy:
         seed: int,
         num_threads: int = 0,
     ) -> dict[int, NDArray[np.float64]]:
-        """Mean returns [T] by steps k of exploration: k steps with noise, then episodes without, all from that memory.
+        """Returns [T, E] by steps k of exploration: k steps with noise, then episodes without, all from that memory.
 
         Args:
             tasks: T tasks.
@@ -228,10 +228,7 @@ class RecurrentPolicy:
         seed = read_seed(seed)
         with torch_threads(1), global_generators_kept(seed):
             states = self._explore(tasks, lengths, seed, num_threads)
-            return {
-                length: self._episodes(tasks, state, episodes, num_threads).mean(axis=1)
-                for length, state in states.items()
-            }
+            return {length: self._episodes(tasks, state, episodes, num_threads) for length, state in states.items()}
 
     def _explore(
         self, tasks: Sequence[Task], lengths: Sequence[int], seed: int, num_threads: int

@@ -11,6 +11,7 @@ import json
 import math
 import os
 import platform
+import re
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
@@ -39,6 +40,7 @@ __all__ = [
 ]
 
 _SUFFIX = ".safetensors"
+_NUMBERS = re.compile(r"\[\n((?: *-?[0-9][0-9.eE+-]*,?\n)+) *\]")  # no text of JSON has a raw line break
 _STORABLE_KINDS = "fiub"  # floats, integers and booleans; complex numbers, text and objects have no use here
 _LIBRARIES = {
     "numpy": "numpy",
@@ -82,7 +84,7 @@ def write_bytes(path: str | Path, content: bytes) -> None:
 
 
 def write_json(path: str | Path, obj: object) -> None:
-    """Write ``obj`` as JSON (sorted keys, two spaces, a newline at the end), atomically.
+    """Write ``obj`` as JSON (sorted keys, two spaces, a list of numbers on one line, a newline at the end), atomically.
 
     Tuples, NumPy arrays and NumPy scalars become lists and numbers.
 
@@ -91,7 +93,11 @@ def write_json(path: str | Path, obj: object) -> None:
     """
     plain = _plain(obj, Path(path).name)
     text = json.dumps(plain, sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
-    write_bytes(path, (text + "\n").encode())
+    write_bytes(path, (_NUMBERS.sub(_on_one_line, text) + "\n").encode())
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    return "[" + " ".join(match[1].split()) + "]"
 
 
 def read_json(path: str | Path) -> Any:

@@ -150,8 +150,8 @@ class Problem:
     # measuring ---------------------------------------------------------------------------------------------------
 
     def returns(self, split: str, phis: NDArray[np.float32], spec: PolicySpec | None = None) -> NDArray[np.float64]:
-        """Mean returns [T] of policies [T, P], or of one [P] for all tasks; ``spec`` where it is not the family's."""
-        episodes = evaluate_policies(
+        """Returns of every episode [T, E] of policies [T, P], or of one [P]; ``spec`` where it is not the family's."""
+        return evaluate_policies(
             self.tasks(split),
             spec or self.base.spec,
             phis,
@@ -159,16 +159,14 @@ class Problem:
             episodes=self.config.episodes,
             seed=EVALUATION_SEED,
             num_threads=1,
-        )
-        mean: NDArray[np.float64] = episodes.returns.mean(axis=1)
-        return mean
+        ).returns
 
     def references(self, split: str) -> dict[str, Any]:
-        """Tasks, and returns of random actions, base policy and experts, as plain values."""
+        """Tasks, and the returns of every episode of random actions, base policy and experts, as plain values."""
         tasks = self.tasks(split)
         return {
             "tasks": [task.to_json() for task in tasks],
-            "random": random_returns(tasks, episodes=self.config.episodes, num_threads=1).mean(axis=1).tolist(),
+            "random": random_returns(tasks, episodes=self.config.episodes, num_threads=1).tolist(),
             "base": self.returns(split, self.base.phi).tolist(),
             "expert": self.returns(split, np.stack([expert.phi for expert in self.experts(split)])).tolist(),
         }

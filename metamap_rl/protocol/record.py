@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metamap_agents.storage import read_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import parse
 from metamap_envs.task import Task
-from metamap_rl.evaluate import Evaluation, MethodScores
 from metamap_rl.protocol.config import ProtocolConfig
+from metamap_rl.scores import Evaluation, MethodScores, References
 
 __all__ = ["FORMAT", "MANIFEST", "FamilyRecord", "RunRecord", "evaluation_of", "open_run"]
 
@@ -44,12 +45,12 @@ class FamilyRecord:
         """All methods on the tasks of a split: for each length of D the seeds that there are."""
         evaluation = evaluation_of(self.references, split, self.episodes)
         for name, cells in self.methods.items():
-            found: dict[int | None, list[list[float]]] = {}
+            found: dict[int | None, list[NDArray[np.float64]]] = {}
             for cell in cells:
                 for score in cell["scores"]:
                     if score["split"] == split:
-                        found.setdefault(score["steps"], []).append(score["returns"])
-            evaluation.methods.extend(MethodScores(name, steps, np.array(rows)) for steps, rows in found.items())
+                        found.setdefault(score["steps"], []).append(np.array(score["returns"]))
+            evaluation.methods.extend(_scores(name, steps, rows) for steps, rows in found.items())
         return evaluation
 
 
@@ -91,12 +92,20 @@ def open_run(root: str | Path) -> RunRecord:
 
 
 def evaluation_of(references: Document, split: str, episodes: int) -> Evaluation:
-    """Random actions, base policy and experts on the tasks of a split; no method yet."""
+    """Random actions, base policy and experts on the tasks of a split; no method yet.
+
+    Of every episode; of a run that was begun when means alone were kept, of those.
+    """
     found = references["splits"][split]
-    return Evaluation(
-        tasks=tuple(Task.from_json(task) for task in found["tasks"]),
-        episodes=episodes,
-        random=np.array(found["random"]),
-        base=np.array(found["base"]),
-        expert=np.array(found["expert"]),
-    )
+    tasks = tuple(Task.from_json(task) for task in found["tasks"])
+    random, base, expert = (np.array(found[name], dtype=np.float64) for name in ("random", "base", "expert"))
+    if random.ndim == base.ndim == expert.ndim == 2:
+        return Evaluation.of(tasks, References(random, base, expert))
+    return Evaluation(tasks, episodes, random, base, expert)
+
+
+def _scores(name: str, steps: int | None, rows: list[NDArray[np.float64]]) -> MethodScores:
+    """Of a method's seeds, each with every episode [T, E] or, of an older cell, with means [T]."""
+    if all(row.ndim == 2 for row in rows):
+        return MethodScores.of(name, steps, np.stack(rows))
+    return MethodScores(name, steps, np.stack([row.mean(axis=1) if row.ndim == 2 else row for row in rows]))

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.evaluate import Evaluation, MethodScores
 from metamap_rl.protocol.config import SHARED, LearningConfig
 from metamap_rl.protocol.learning import steps_to
 from metamap_rl.protocol.record import FamilyRecord, RunRecord
-from metamap_rl.statistics import bootstrap_interval, performance_profile, probability_of_improvement
+from metamap_rl.scores import Evaluation, MethodScores, shares
+from metamap_rl.statistics import performance_profile, probability_of_improvement
 
-__all__ = ["HEADLINE", "THRESHOLDS", "headline", "learning_summary", "pooled", "summarise_runs"]
+__all__ = [
+    "HEADLINE",
+    "THRESHOLDS",
+    "headline",
+    "learning_summary",
+    "pooled",
+    "summarise_again",
+    "summarise_runs",
+]
 
 HEADLINE = 50
 """Steps of D at which methods are compared in a single number, where that was measured."""
@@ -52,11 +60,36 @@ def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "configs": [run.config.model_dump(mode="json") for run in runs],
         "headline_steps": steps,
         "families": {name: _family(family, run) for name, (family, run) in families.items()},
-        "pooled": pooled([family for family, _ in families.values()], steps),
+        "pooled": pooled(
+            [family.evaluation("test-in") for family, _ in families.values() if "test-in" in family.splits], steps
+        ),
         "zoos": {name: run.manifest["zoos"][name] for name, (_, run) in families.items()},
         "machines": [run.manifest["machine"] for run in runs],
         "versions": [run.manifest["versions"] for run in runs],
     }
+
+
+def summarise_again(families: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]) -> dict[str, Any]:
+    """Aggregates of a run's documents anew, from the returns and curves that they keep; nothing is run.
+
+    Args:
+        families: by name, as `summarise_runs` gives them.
+        shared: what else it gives.
+
+    Returns:
+        What `summarise_runs` gives.
+    """
+    steps, fresh, evaluations = shared["headline_steps"], {}, []
+    for name, entry in families.items():
+        found = {split: Evaluation.from_summary(summary) for split, summary in entry["splits"].items()}
+        # What else a split's document says (of another zoo, say) stays.
+        splits = {split: entry["splits"][split] | _split(evaluation, steps) for split, evaluation in found.items()}
+        fresh[name] = {**entry, "splits": splits}
+        if "test-in" in found:
+            evaluations.append(found["test-in"])
+        if "learning" in entry:
+            fresh[name]["learning"] = {**entry["learning"], **_compared(entry["learning"])}
+    return {**shared, "families": fresh, "pooled": pooled(evaluations, steps)}
 
 
 def headline(lengths: Sequence[int]) -> int:
@@ -100,21 +133,16 @@ def _split(evaluation: Evaluation, steps: int) -> dict[str, Any]:
         if scores.steps in (steps, None):
             values = evaluation.normalised(scores.returns)
             if values.size:
-                profile = performance_profile(values, THRESHOLDS, np.random.default_rng(_SEED))
-                entry["profile"] = {
-                    "share": profile.share.tolist(),
-                    "low": profile.low.tolist(),
-                    "high": profile.high.tolist(),
-                }
+                entry["profile"] = _profile(values)
     return summary
 
 
-def pooled(families: Sequence[FamilyRecord], steps: int) -> list[dict[str, Any]]:
-    """Methods over all families, on test-in tasks: normalised score and gap closed, IQM over seeds and tasks.
+def pooled(evaluations: Sequence[Evaluation], steps: int) -> list[dict[str, Any]]:
+    """Methods over all families, on their test-in tasks: normalised score, gap closed and harm, over seeds and tasks.
 
-    A method counts if every family has it, with as many seeds as all of them have; the others are left out.
+    A method counts if every family has it, with as many seeds as all of them have; the others are left out. There is
+    no ratio of sums: returns of different families have different units.
     """
-    evaluations = [family.evaluation("test-in") for family in families if "test-in" in family.splits]
     if len(evaluations) < 2:
         return []
     rows = []
@@ -125,29 +153,38 @@ def pooled(families: Sequence[FamilyRecord], steps: int) -> list[dict[str, Any]]
             continue
         seeds = min(len(scores.returns) for _, scores in both)
         row: dict[str, Any] = {"method": name, "seeds": seeds, "families": len(both)}
+        rules = {one.counted_by for one, _ in both}
+        row["counted_by"] = rules.pop() if len(rules) == 1 else "old rule"
+        row["harm"] = _pooled_harm(
+            [one.harm(scores.head(seeds)) for one, scores in both], [len(e.tasks) for e, _ in both]
+        )
         for score in ("normalised", "gap_closed"):
             values = np.concatenate([getattr(one, score)(scores.returns[:seeds]) for one, scores in both], axis=1)
             row["tasks" if score == "normalised" else "counted_tasks"] = values.shape[1]
-            row[score] = None
-            if values.size:
-                interval = bootstrap_interval(values, np.random.default_rng(_SEED))
-                row[score] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
+            row[score] = shares(values, _SEED)
             if score == "normalised" and values.size:
-                profile = performance_profile(values, THRESHOLDS, np.random.default_rng(_SEED))
-                row["profile"] = {
-                    "share": profile.share.tolist(),
-                    "low": profile.low.tolist(),
-                    "high": profile.high.tolist(),
-                }
+                row["profile"] = _profile(values)
         rows.append(row)
     return rows
+
+
+def _pooled_harm(found: Sequence[Mapping[str, Any]], tasks: Sequence[int]) -> dict[str, Any]:
+    """Over all pairs; by means if one family's is."""
+    by = {str(harm["by"]) for harm in found}
+    share = float(np.average([harm["share"] for harm in found], weights=tasks))
+    return {"share": share, "by": by.pop() if len(by) == 1 else "means"}
+
+
+def _profile(values: NDArray[np.float64]) -> dict[str, list[float]]:
+    profile = performance_profile(values, THRESHOLDS, np.random.default_rng(_SEED))
+    return {"share": profile.share.tolist(), "low": profile.low.tolist(), "high": profile.high.tolist()}
 
 
 def learning_summary(family: FamilyRecord, config: LearningConfig) -> dict[str, Any]:
     """Environment steps of PPO to the mapped policy's return, task by task, and the curves.
 
-    Per task the level is the mapper's return from ``config.length`` steps, the mean over seeds. A training that never
-    measured it counts with all its steps, so that its ratio is a lower bound. The ratio is PPO's steps / steps of D.
+    Per task the level is the mapper's return from ``config.length`` steps, the mean over seeds. The ratio is PPO's
+    steps / steps of D; that of a training which never measured the level is censored at all its steps.
     """
     evaluation = family.evaluation("test-in")
     mapped = at(evaluation, "mapper", config.length)
@@ -175,27 +212,39 @@ def learning_summary(family: FamilyRecord, config: LearningConfig) -> dict[str, 
             }
         settings.setdefault(f"{lesson['start']}, {lesson['setting']}", []).append(entry)
     summary: dict[str, Any] = {"length": config.length, "curves": settings}
-    if mapped is not None:
-        summary["ratios"] = {name: _ratio(entries, config.length) for name, entries in settings.items()}
-        ours = [name for name in summary["ratios"] if name.startswith("phi-0")]
-        if ours:  # the comparison is with the PPO that needs the fewest steps
-            summary["compared"] = min(ours, key=lambda name: float(summary["ratios"][name]["median"]))
-    return summary
+    return summary if mapped is None else {**summary, **_compared(summary)}
 
 
-def _ratio(entries: Sequence[dict[str, Any]], length: int) -> dict[str, Any]:
-    """Median over tasks of PPO's steps to the level over the steps of D, with a bootstrap interval over tasks."""
-    found = [(entry["steps_to_level"], entry["budget"]) for entry in entries]
-    steps = np.array([budget if needed is None else needed for needed, budget in found])
+def _compared(learning: Mapping[str, Any]) -> dict[str, Any]:
+    """Ratios by start and settings, and which are compared: those of the PPO from phi_0 that needs the fewest steps."""
+    ratios = {name: _ratio(entries, learning["length"]) for name, entries in learning["curves"].items()}
+    ours = [name for name in ratios if name.startswith("phi-0")]
+    best = {"compared": min(ours, key=lambda name: float(ratios[name]["median"]))} if ours else {}
+    return {"ratios": ratios, **best}
+
+
+def _ratio(entries: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]:
+    """Median over tasks of PPO's steps to the level over the steps of D, with a bootstrap interval over tasks.
+
+    A run that did not get there is censored: its ratio is more than ``more_than``, and no more is known. Where half
+    of the runs are, so is the median, and there is no interval.
+    """
+    censored = np.array([entry["steps_to_level"] is None for entry in entries])
+    steps = np.array(
+        [entry["budget" if late else "steps_to_level"] for entry, late in zip(entries, censored, strict=True)]
+    )
     ratios = steps / length
     draws = np.random.default_rng(_SEED).integers(len(ratios), size=(_RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(ratios[draws], axis=1), [0.025, 0.975])
+    known = 2 * censored.sum() < len(entries)
     return {
         "tasks": len(entries),
-        "reached": sum(entry["steps_to_level"] is not None for entry in entries),
+        "seeds": 1,
+        "reached": int((~censored).sum()),
+        "more_than": float(ratios[censored].min()) if censored.any() else None,
         "median": float(np.median(ratios)),
-        "low": float(low),
-        "high": float(high),
+        "low": float(low) if known else None,
+        "high": float(high) if known else None,
         "median_steps": float(np.median(steps)),
         "ratios": ratios.tolist(),
     }

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.base_policy import BasePolicy
-from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
+from metamap_agents.evaluation import EVALUATION_SEED, clearly_better_each, evaluate_policies, random_returns
 from metamap_envs.family import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
-from metamap_rl.evaluate import SMALLEST_MARGIN
 from metamap_rl.probe import Probe, Transitions, collect
+from metamap_rl.scores import old_rule
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
 
@@ -52,6 +52,8 @@ class Reference:
     """Of phi_0."""
     expert: float
     """Of phi*: score 1."""
+    better: bool | None = None
+    """Whether phi* is better than phi_0 in the paired test over these episodes; None of a run that did not keep it."""
 
     def score(self, mean_return: float) -> float | None:
         """``(J - J_random) / (J_expert - J_random)``; None where the expert is no better than random actions."""
@@ -59,10 +61,9 @@ class Reference:
         return (mean_return - self.random) / reach if reach > 0 else None
 
     def gap_closed(self, mean_return: float) -> float | None:
-        """``(J - J_base) / (J_expert - J_base)``; None where the expert's lead is too small, as in `evaluate`."""
-        lead, reach = self.expert - self.base, self.expert - self.random
-        counted = reach > 0 and lead >= SMALLEST_MARGIN * reach
-        return (mean_return - self.base) / lead if counted else None
+        """``(J - J_base) / (J_expert - J_base)``; None where there is no gap, as in `scores.Evaluation`."""
+        counted = bool(old_rule(self.random, self.base, self.expert)) if self.better is None else self.better
+        return (mean_return - self.base) / (self.expert - self.base) if counted else None
 
 
 @dataclass(frozen=True)
@@ -124,11 +125,13 @@ class Scoreboard:
         for family, tasks in self._distinct.items() if self.with_experts else ():
             base = self.cache.base(get_family(family).embodiment)
             experts = np.stack([self.cache.expert(task).phi for task in tasks])
-            expert, start = self._returns(tasks, base, experts), self._returns(tasks, base, base.phi)
+            expert, start = self._episodes(tasks, base, experts), self._episodes(tasks, base, base.phi)
+            better = clearly_better_each(expert, start)
             for index, task in enumerate(tasks):
                 # One task at a time: the random actions of a task must not depend on which others are measured.
                 zero = random_returns([task], episodes=self.episodes, seed=self.episode_seed).mean()
-                found[task.id] = Reference(float(zero), float(start[index]), float(expert[index]))
+                means = float(zero), float(start[index].mean()), float(expert[index].mean())
+                found[task.id] = Reference(*means, better=bool(better[index]))
         return found
 
     def with_references(self, references: Mapping[str, Reference]) -> None:
@@ -142,7 +145,12 @@ class Scoreboard:
 
     def _returns(self, tasks: Sequence[Task], base: BasePolicy, phis: NDArray[Any]) -> NDArray[np.float64]:
         """Mean returns [B]."""
-        episodes = evaluate_policies(
+        means: NDArray[np.float64] = self._episodes(tasks, base, phis).mean(axis=1)
+        return means
+
+    def _episodes(self, tasks: Sequence[Task], base: BasePolicy, phis: NDArray[Any]) -> NDArray[np.float64]:
+        """Returns of every episode [B, E]."""
+        return evaluate_policies(
             tasks,
             base.spec,
             phis,
@@ -150,9 +158,7 @@ class Scoreboard:
             episodes=self.episodes,
             seed=self.episode_seed,
             num_threads=self.num_threads,
-        )
-        means: NDArray[np.float64] = episodes.returns.mean(axis=1)
-        return means
+        ).returns
 
     def measure(self, generate: Generate, stage: int, positions: Sequence[int] | None = None) -> list[EvaluationRow]:
         """Generate a policy for each task from its D, and run it.

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 __all__ = ["mapper_document", "print_evaluation", "print_mapper"]
 
+_HIDDEN = ("mean", "worst_decile")
+"""What an interquartile mean hides."""
+
 
 def mapper_document(mapper: Mapper, folder: Path) -> dict[str, Any]:
     """A mapper for JSON: its manifest, and the sizes that follow from it."""
@@ -93,34 +96,73 @@ def _check_text(mapper: Mapper) -> str:
 
 
 def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
-    """Print the protocol's table."""
-    from metamap_rl.cli.console import print_table
+    """Print the protocol's tables: the scores, then what their interquartile means hide."""
+    _print_heading(evaluation, document)
+    print()
+    _print_scores(evaluation, document)
+    print()
+    _print_beside(document)
+    print(
+        "\nratio of sums: of J - J_base over J_expert - J_base, over all tasks; worst decile: mean of the lowest tenth;"
+        "\nharm: share of pairs of mapper and task that are worse than the base policy in the paired test"
+    )
+
+
+def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
+    """What was measured, and which tasks have a gap."""
+    from metamap_rl.score_text import rule_text, uncounted_text
 
     count = len(evaluation.tasks)
     say(
         f"tasks: {count} of {document['split']}, mappers: {document['seeds']}, episodes for each task: "
         f"{evaluation.episodes}\n"
-        f"gap closed counts {document['counted_tasks']} of {count} tasks: in the others the expert barely beats the "
-        f"base policy\n"
+        f"{document['counted_tasks']} of {count} tasks have a gap to close: {rule_text(document)}"
     )
+    if evaluation.episodes == 1:
+        print("one episode shows nothing in a paired test: give --episodes 10")
+    if document["counted_tasks"] < count:
+        print(f"not in gap closed (base policy -> expert): {uncounted_text(document)}")
+
+
+def _print_scores(evaluation: Evaluation, document: dict[str, Any]) -> None:
+    from metamap_rl.cli.console import print_table
+    from metamap_rl.score_text import harm_text, interval_text, ratio_text
+
+    no, yes = "0 by definition", "1 by definition"
     rows: list[tuple[str, ...]] = [
-        ("random actions", "", f"{evaluation.random.mean():.1f}", "", "0 by definition"),
-        ("base policy", "", f"{evaluation.base.mean():.1f}", "0 by definition", ""),
-        ("expert", "", f"{evaluation.expert.mean():.1f}", "1 by definition", "1 by definition"),
+        ("random actions", "", f"{evaluation.random.mean():.1f}", "", "", "", no),
+        ("base policy", "", f"{evaluation.base.mean():.1f}", no, no, "0%", ""),
+        ("expert", "", f"{evaluation.expert.mean():.1f}", yes, yes, "", yes),
     ]
     rows += [
         (
-            entry["method"],
-            "" if entry["steps"] is None else str(entry["steps"]),
+            *_names(entry),
             f"{entry['mean_return']:.1f}",
-            _interval(entry["gap_closed"]),
-            _interval(entry["normalised"]),
+            interval_text(entry["gap_closed"]),
+            ratio_text(entry["ratio_of_sums"]),
+            harm_text(entry["harm"]),
+            interval_text(entry["normalised"]),
         )
         for entry in document["methods"]
     ]
     right = ("steps of D", "return")
-    print_table(("method", *right, "gap closed, IQM [95 %]", "normalised, IQM [95 %]"), rows, right=right)
+    header = ("method", *right, "gap closed, IQM [95 %]", "ratio of sums [95 %]", "harm", "normalised, IQM [95 %]")
+    print_table(header, rows, right=(*right, "harm"))
 
 
-def _interval(score: dict[str, float] | None) -> str:
-    return "no task counts" if score is None else f"{score['iqm']:.2f} [{score['low']:.2f}, {score['high']:.2f}]"
+def _print_beside(document: dict[str, Any]) -> None:
+    from metamap_rl.cli.console import print_table
+    from metamap_rl.score_text import number_text
+
+    rows = [
+        (*_names(entry), *(number_text(entry[score], key) for score in ("gap_closed", "normalised") for key in _HIDDEN))
+        for entry in document["methods"]
+    ]
+    columns = ("gap closed: mean", "its worst decile", "normalised: mean", "worst decile of that")
+    print_table(("method", "steps of D", *columns), rows, right=("steps of D", *columns))
+
+
+def _names(entry: dict[str, Any]) -> tuple[str, str]:
+    from metamap_rl.score_text import method_text
+
+    return method_text(entry["method"]), "" if entry["steps"] is None else str(entry["steps"])

@@ -214,7 +214,7 @@ def _print_results(results: Sequence[Measured]) -> None:
     if any(row.unserved for measured in results for row in measured.rows):
         say("*: `adapt` serves the base policy there unless told not to check: the self-check is not convinced\n")
     if any(row.gap_closed is None for measured in results for row in measured.rows):
-        say("-: the expert barely beats the base policy there, so that a share of the gap means nothing\n")
+        say("-: the expert is not better than the base policy there in a paired test, so that there is no gap\n")
 
 
 def _cells(row: Row) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ class Scored:
     steps: int | None
     """k, the environment steps that it was given of the task; None if it uses none."""
     returns: NDArray[np.float64]
-    """Means over episodes [T]."""
+    """Of every episode [T, E]."""
 
 
 @dataclass(frozen=True)
