@@ -168,7 +168,7 @@ def left_out_table(results: dict[str, dict[str, Any]]) -> list[str]:
 
 def variants_table(results: dict[str, dict[str, Any]]) -> list[str]:
     """Documents of other settings: the mapper, then its controls."""
-    return [*families_table(results), *controls_table(results)]
+    return [*families_table(results), *controls_table(results)] if results else []
 
 
 def mapped_return(summary: dict[str, Any]) -> float:

@@ -174,7 +174,9 @@ def test_a_comparison_of_learners_on_one_family(
 ) -> None:
     kind = {"kind": "families", "families": [FAMILY], "tasks": 2}
     (tmp_path / "one.yaml").write_text(to_yaml(tiny_config(stream=kind, experts__start="phi-0")))
-    monkeypatch.setattr("metamap_rl.stream.scoreboard.SMALLEST_MARGIN", 100.0)  # no expert has a lead
+    monkeypatch.setattr(
+        "metamap_rl.stream.scoreboard.clearly_better_each", lambda experts, base: np.zeros(len(experts), np.bool_)
+    )  # no expert has a lead
     words = ["--config", tmp_path / "one.yaml", "--learners", "replay", "--orders", 1, "--seeds", 1, "--workers", 1]
     words += ["--runs", tmp_path / "runs"]
     assert called(script, monkeypatch, "measure_stream", *words, "--out", tmp_path / "out.json") == 0
@@ -253,7 +255,7 @@ def test_altered_transitions_have_the_shape_of_those_given_and_leave_them_alone(
         np.testing.assert_array_equal(whole.rewards, before.rewards)
 
 
-@pytest.mark.parametrize(("experts", "counted"), [([90.0, 12.0, 50.0], [0, 2]), ([11.0, 12.0, 9.0], [])])
+@pytest.mark.parametrize(("experts", "counted"), [([90.0, 10.0, 50.0], [0, 2]), ([10.0, 9.0, 8.0], [])])
 def test_an_ensemble_is_measured_on_the_tasks_that_the_protocol_counts(
     script: Any, experts: list[float], counted: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

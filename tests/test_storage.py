@@ -132,7 +132,7 @@ def test_json_comes_back(tmp_path_factory: pytest.TempPathFactory, value: object
 def test_json_is_laid_out_for_reading_and_takes_numpy(tmp_path: Path) -> None:
     path = tmp_path / "new" / "folder" / "a.json"
     storage.write_json(path, {"b": (np.float64(0.5), np.arange(2)), "a": np.bool_(True), "c": "é"})
-    expected = '{\n  "a": true,\n  "b": [\n    0.5,\n    [\n      0,\n      1\n    ]\n  ],\n  "c": "é"\n}\n'
+    expected = '{\n  "a": true,\n  "b": [\n    0.5,\n    [0, 1]\n  ],\n  "c": "é"\n}\n'
     assert path.read_text(encoding="utf-8") == expected
 
 
