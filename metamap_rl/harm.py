@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import beta, t
+from scipy.stats import beta
 
+from metamap_agents.evaluation import clearly_better_each
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["CONFIDENCE", "LEVEL", "Harm", "harmed_pairs", "measure_harm", "upper_bound"]
@@ -42,7 +43,9 @@ class Harm:
 
 
 def harmed_pairs(base: ArrayLike, generated: ArrayLike) -> NDArray[np.bool_]:
-    """Whether a generated policy is worse than the base policy, by a paired t-test over episodes, [...].
+    """Whether a generated policy is worse than the base policy, bool [...].
+
+    By the paired test over episodes, `metamap_agents.evaluation.clearly_better_each`, at `LEVEL`.
 
     Args:
         base: returns of the base policy [..., E], E at least 2.
@@ -56,10 +59,7 @@ def harmed_pairs(base: ArrayLike, generated: ArrayLike) -> NDArray[np.bool_]:
         raise MetaMapError(
             f"harm: expected returns of both policies on the same 2 or more episodes, got {one.shape} and {other.shape}"
         )
-    gain, episodes = other - one, one.shape[-1]
-    error = gain.std(axis=-1, ddof=1) / np.sqrt(episodes)
-    worse: NDArray[np.bool_] = gain.mean(axis=-1) < -t.ppf(1.0 - LEVEL, episodes - 1) * error
-    return worse
+    return clearly_better_each(one, other, level=LEVEL)
 
 
 def upper_bound(harmed: int, pairs: int) -> float:

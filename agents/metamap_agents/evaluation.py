@@ -171,7 +171,7 @@ def clearly_better(returns: ArrayLike, others: ArrayLike) -> bool:
     return bool(clearly_better_each(np.atleast_1d(returns)[None], np.atleast_1d(others)[None])[0])
 
 
-def clearly_better_each(returns: ArrayLike, others: ArrayLike) -> NDArray[np.bool_]:
+def clearly_better_each(returns: ArrayLike, others: ArrayLike, *, level: float = LEVEL) -> NDArray[np.bool_]:
     """Whether one policy is better than another, task by task, in a one-sided paired t-test over the same reset seeds.
 
     The test is of the mean difference of the returns of an episode, which is what a share of the gap between two
@@ -184,6 +184,7 @@ def clearly_better_each(returns: ArrayLike, others: ArrayLike) -> NDArray[np.boo
     Args:
         returns: float [..., E], E episodes of each task.
         others: of the other policy, on the same reset seeds, of the same shape.
+        level: of the test, one-sided, in (0, 1).
 
     Returns:
         Bool [...].
@@ -205,16 +206,16 @@ def clearly_better_each(returns: ArrayLike, others: ArrayLike) -> NDArray[np.boo
     differences = ours - theirs
     differences[np.abs(differences) <= ROUNDING * np.maximum(np.abs(ours), np.abs(theirs))] = 0.0
     error = differences.std(axis=-1, ddof=1) / np.sqrt(count)
-    better: NDArray[np.bool_] = differences.mean(axis=-1) > _critical_value(count - 1) * error
+    better: NDArray[np.bool_] = differences.mean(axis=-1) > _critical_value(count - 1, level) * error
     return better
 
 
 @cache
-def _critical_value(degrees: int) -> float:
-    """What a t of so many degrees of freedom exceeds by chance with a probability of `LEVEL`."""
+def _critical_value(degrees: int, level: float) -> float:
+    """What a t of so many degrees of freedom exceeds by chance with a probability of ``level``."""
     from scipy.stats import t  # half a second, which whoever only runs a policy need not wait for
 
-    return float(t.isf(LEVEL, degrees))
+    return float(t.isf(level, degrees))
 
 
 def random_returns(
