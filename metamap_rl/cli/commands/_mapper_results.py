@@ -98,11 +98,11 @@ def _check_text(mapper: Mapper) -> str:
 def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
     """Print the protocol's tables: the scores, then what their interquartile means hide."""
     _print_heading(evaluation, document)
-    print()
+    say()
     _print_scores(evaluation, document)
-    print()
+    say()
     _print_beside(document)
-    print(
+    say(
         "\nratio of sums: of J - J_base over J_expert - J_base, over all tasks; worst decile: mean of the lowest tenth;"
         "\nharm: share of pairs of mapper and task that are worse than the base policy in the paired test"
     )
@@ -119,9 +119,9 @@ def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
         f"{document['counted_tasks']} of {count} tasks have a gap to close: {rule_text(document)}"
     )
     if evaluation.episodes == 1:
-        print("one episode shows nothing in a paired test: give --episodes 10")
+        say("one episode shows nothing in a paired test: give --episodes 10")
     if document["counted_tasks"] < count:
-        print(f"not in gap closed (base policy -> expert): {uncounted_text(document)}")
+        say(f"not in gap closed (base policy -> expert): {uncounted_text(document)}")
 
 
 def _print_scores(evaluation: Evaluation, document: dict[str, Any]) -> None:
