@@ -5,7 +5,7 @@ afterwards, as a wrapper around the environment or a faulty sensor would have do
 that. Counted is the share of D that is foreign, by alteration and transitions; of "plain" D that is the rate of false
 alarms. No policy is generated and none is run. Prints one JSON document and writes it to ``--out``.
 
-    python scripts/measure_alarms.py --out docs/results/selfcheck-alarms.json
+    python scripts/measure_alarms.py --out docs/results/selfcheck/alarms.json
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ that was made useless. Gains are in units of the return; a check that fell back 
 D is harmed where the generated policy is worse by a paired test over the reset seeds (`metamap_rl.harm`). With
 ``--before`` the self-check of another folder of the same mapper is measured on the same D and policies.
 
-    python scripts/measure_selfcheck.py cheetah-velocity --out docs/results/selfcheck-cheetah-velocity.json
+    python scripts/measure_selfcheck.py cheetah-velocity --out docs/results/selfcheck/cheetah-velocity.json
     python scripts/measure_selfcheck.py walker-dynamics --case test-in --seed 9300000 --before old/walker-dynamics
 """
 
