@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from metamap_rl.cli import app, console, diagnosis, standard_output
+from metamap_rl.cli import app, console, diagnosis, standard_output, usage
 from metamap_rl.cli.command import Command, FamilyName, OutPath
+from metamap_rl.cli.commands.evaluate import Evaluate
 from metamap_rl.cli.commands.families import ListFamilies
 from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
 from metamap_rl.cli.standard_output import set_apart
@@ -519,3 +520,8 @@ def test_tables_keep_brackets_and_are_not_cut_in_a_pipe(capsys: pytest.CaptureFi
     text = capsys.readouterr().out
     assert "x" * 100 + "   [0, 1]" in text
     assert "[red]" in text
+
+
+def test_a_word_that_is_left_out_is_at_its_default() -> None:
+    command = usage.parse(Evaluate, ["--zoo", "z", "--out", "o"], program="metamap evaluate")
+    assert command.config is None

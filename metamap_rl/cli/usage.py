@@ -228,6 +228,8 @@ def _converter(field: _Field) -> Any:
     """
 
     def convert(text: str) -> Any:
+        if text is argparse.SUPPRESS:  # the default of a word that may be left out: argparse sets nothing then
+            return text
         if get_origin(field.kind) is Literal:
             choices = {str(choice): choice for choice in get_args(field.kind)}
             if text not in choices:
