@@ -22,6 +22,8 @@ if ctypes.util.find_library("EGL"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Ray starts its workers at niceness 15: on a busy machine they would get no CPU for minutes.
+os.environ.setdefault("RAY_worker_niceness", "0")
 
 # A shell starts what it runs in the background without Ctrl-C, which some tests send to processes of their own.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import tiny
-from executor_contract import Contract, refuse, runs, wait_for
+from executor_contract import Contract, LosesOneResult, refuse
 from metamap_agents.building import build_experts
 from metamap_agents.executors import RayExecutor
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError
 from metamap_rl.cli import app
 from test_zoo import content
+from waiting import runs, wait_for
 
 ray = pytest.importorskip("ray", reason="the optional extra `ray` is not installed")
 
@@ -65,38 +65,22 @@ class TestRay(Contract):
 def test_experts_are_the_same_and_none_is_lost_with_a_worker(
     executor: RayExecutor, tiny_zoo: Zoo, tmp_path: Path
 ) -> None:
-    settings = {**tiny.SETTINGS, "n_timesteps": 3000}  # so that there is time to kill
     tasks = tiny_zoo.tasks("train", 4)
     zoos = []
     for name in ("local", "ray"):
         shutil.copytree(tiny_zoo.root, tmp_path / name, ignore=shutil.ignore_patterns("experts"))
         zoos.append(Zoo.open(tmp_path / name))
-    build_experts(zoos[0], tasks, overrides=settings, workers=1)
-
-    def at_work() -> list[int]:
-        return [process for process, name in descendants(os.getpid()).items() if name.startswith("ray::_perform")]
-
-    killed: list[int] = []
-
-    def kill() -> None:
-        wait_for(lambda: list(zoos[1].root.glob("experts/*.json")))
-        wait_for(at_work)
-        killed.append(at_work()[0])
-        os.kill(killed[0], signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
+    build_experts(zoos[0], tasks, overrides=tiny.SETTINGS, workers=1)
     seen: list[tuple[int, int]] = []
     build_experts(
         zoos[1],
         tasks,
-        overrides=settings,
-        executor=executor,
+        overrides=tiny.SETTINGS,
+        executor=LosesOneResult(executor, tmp_path),
         on_expert=lambda done, total, expert: seen.append((done, total)),
     )
-    killer.join()
-    assert killed
-    wait_for(lambda: not runs(killed[0]))
+    killed = int((tmp_path / "died").read_text())
+    wait_for(lambda: not runs(killed))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert content(zoos[1].root) == content(zoos[0].root)
 
