@@ -72,7 +72,11 @@ def main() -> None:
             "versions": library_versions(),
         },
     )
-    save_figure(plot_ablation(rows, lengths[len(lengths) // 2], config.family), arguments.out / "ablation.png")
+    middle = lengths[len(lengths) // 2]
+    if any(middle in row["gap_closed"] for row in rows):
+        save_figure(plot_ablation(rows, middle, config.family), arguments.out / "ablation.png")
+    else:
+        print("no plot: no expert is clearly better than the base policy on a validation task", file=sys.stderr)
     print("\n".join(table(rows, lengths)))
 
 

@@ -193,4 +193,6 @@ def test_the_script_from_config_to_plot(tiny_zoo: Zoo, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert len(summary["rows"]) == 2
     assert np.isfinite(summary["rows"][0]["validation_loss"])
-    assert (tmp_path / "out" / "ablation.png").stat().st_size > 1000
+    plotted = (tmp_path / "out" / "ablation.png").is_file()  # experts of so few steps may be no better than phi_0
+    assert plotted == bool(summary["rows"][0]["gap_closed"])
+    assert plotted == ("no plot" not in finished.stderr)
