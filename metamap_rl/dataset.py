@@ -242,7 +242,7 @@ class Pairs:
     expert_actions: NDArray[np.float32]
     """[T, S, A]: the expert's mean actions there, not clipped."""
     parameters: NDArray[np.float32]
-    """[T, K]: coordinates of the tasks (`ParameterSpace.coordinates`), for the oracle that is told them."""
+    """[T, K]: coordinates of the tasks (`ParameterSpace.coordinates`), for the privileged mapper that is given them."""
 
     def __post_init__(self) -> None:
         arrays = self._arrays()

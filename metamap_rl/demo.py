@@ -1,4 +1,4 @@
-"""What `metamap demo` shows: policies generated for unseen tasks, beside the base policy and specialists."""
+"""What `metamap demo` shows: policies generated for unseen tasks, beside the base policy and experts."""
 
 from __future__ import annotations
 
@@ -263,7 +263,7 @@ def _rows(
 
 
 def film(measured: Measured, folder: Path, *, renderer: Renderer = "auto", on_frame: OnFrame | None = None) -> Video:
-    """Film base policy and generated policy on the task where a specialist gains most, whatever the mapper makes of it.
+    """Film base policy and generated policy on the task where an expert gains most, whatever the mapper makes of it.
 
     Args:
         measured: of one family.

@@ -2,7 +2,8 @@
 
 These are the numbers that stand beside HyPoGen's table (ICLR 2025): policies for the 80 % of a grid of settings
 that nothing was trained on, against experts that were trained on each of them. Theirs are told the setting; ours reads
-200 steps of D, and the oracle is told too. Prints a table on standard error and one JSON document, also to ``--out``.
+200 steps of D, and the privileged mapper is given the setting too. Prints a table on standard error and one JSON
+document, also to ``--out``.
 
     python scripts/measure_dmc.py dmc-cheetah-speed dmc-walker-speed --seeds 5 --out docs/results/dmc.json
 """

@@ -3,7 +3,7 @@
 Experts that are trained one by one end in different gaits, and then phi* is no function of the task that a mapper could
 learn from a few dozen examples. Where tasks differ in what the actuators do, one good policy, its *parent*, is an
 expert of every task once each of its actions is turned round or scaled: one number per action, a search space so small
-that a few hundred episodes are enough. All such experts share one gait, and as functions of the task they compose.
+that a few hundred episodes are enough. All such experts share one gait.
 PPO may go on from what the search finds.
 """
 

@@ -31,7 +31,7 @@ _SMALLEST_PARTITION = 8  # fewer combinations than this are shared by all splits
 
 
 class Split(StrEnum):
-    """What a sampled task is for. Test tasks are touched once, checkpoints are chosen on validation tasks."""
+    """What a sampled task is for. Test tasks are for final numbers; checkpoints are chosen on validation tasks."""
 
     TRAIN = "train"
     VALIDATION = "validation"

@@ -18,7 +18,7 @@ class ModulationHypernetwork(nn.Module):
 
     The gains (FiLM, Perez et al. 2018, on the weights) have one number per unit, so the effect of one actuator, "the
     other way round and weaker", is one row of the output layer times one number, whatever the other actuators do. They
-    read z itself beside the trunk's hidden units: what is linear in z then composes for tasks that were never seen
+    read z itself beside the trunk's hidden units: what is linear in z is meant to compose for tasks never seen
     together. All of a, b and A start at zero.
     """
 

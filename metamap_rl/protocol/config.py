@@ -30,7 +30,7 @@ STARTS = ("phi-0", "scratch", "phi-hat")
 
 
 class MapperSettings(Settings):
-    """How mappers are trained, and the contextual policies and oracles beside them."""
+    """How mappers are trained, and the contextual policies and privileged mappers beside them."""
 
     loss: str = "both"
     updates: Annotated[Whole, Field(ge=1)] = 2000
@@ -42,7 +42,7 @@ class MapperSettings(Settings):
     hidden: Annotated[Whole, Field(ge=1)] = MapperConfig().hypernetwork_hidden
     """Width of the hypernetwork."""
     bottleneck: bool = False
-    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey. The oracle has none."""
+    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey. Privileged mappers have none."""
 
     def shape(self, **changes: Any) -> MapperConfig:
         """The mapper's shape."""
@@ -90,7 +90,7 @@ class ProtocolConfig(Settings):
     methods: tuple[str, ...] = Field(default_factory=lambda: METHODS.names())
     """Names; all of them if left out."""
     seeds: Annotated[Whole, Field(ge=1)] = 5
-    """Times that whatever is learned is learned anew."""
+    """Times that methods are trained again, with another D; base policy, experts and survey are shared."""
     seeds_of: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
     """Fewer of them for some methods, by name: what takes long."""
     first_seed: Seed = 0

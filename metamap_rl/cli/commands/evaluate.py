@@ -45,7 +45,8 @@ class Evaluate(Command):
     """Methods, in place of the config's."""
 
     seeds: Annotated[int | None, Metavar("N")] = None
-    """Times that whatever is learned is learned anew, in place of the config's."""
+    """Times that methods are trained again, with another D and the same base policy, experts, survey, in place of the
+    config's."""
 
     seed: int = 0
     """First of these seeds."""

@@ -28,15 +28,16 @@ ORDER = 20
 class TrainExperts(Command):
     """Train a family's base policy and its experts, or go on where that was stopped.
 
-    The base policy is trained over the whole range of the family first; each expert starts from it. What is finished
-    is kept: the same command goes on, and larger numbers add tasks. Several processes may work on one zoo.
+    The base policy is trained over the whole range of the family first. Experts are made from a universal policy that
+    is given the task, unless --start says otherwise. What is finished is kept: the same command goes on, and larger
+    numbers add tasks. Several processes may work on one zoo.
     """
 
     name: ClassVar[str] = "train"
     if_stopped: ClassVar[str] = "what is finished is kept, the same command goes on from there"
 
     family: FamilyName
-    """Name of the family, as in `metamap families list`."""
+    """Name of the family, as in `metamap families list`, or the path of a YAML file."""
 
     out: Annotated[Path, Metavar("ZOO")]
     """Folder of the zoo."""

@@ -23,7 +23,7 @@ _NOTHING_NEW = Experience(-1, "", ())
 @LEARNERS.register("finetune")
 @dataclass
 class FineTuning(GradientLearner):
-    """Each new task alone, without any care for the old ones. The lower bound."""
+    """Each new task alone, without any care for the old ones."""
 
     name: ClassVar[str] = "finetune"
     validated: ClassVar[bool] = False
@@ -32,7 +32,7 @@ class FineTuning(GradientLearner):
 @LEARNERS.register("joint")
 @dataclass
 class JointRetraining(GradientLearner):
-    """A new mapper from all pairs ever seen. The upper bound; its cost grows with the stream."""
+    """A new mapper from all pairs ever seen. What bounded memory is compared with; its cost grows with the stream."""
 
     most: int = 2000
     """Most gradient steps of one retraining; below that it makes ``updates`` for each task seen."""

@@ -61,7 +61,7 @@ class ReservoirReplay(_Replaying):
 @LEARNERS.register("perfect-memory")
 @dataclass
 class PerfectMemory(_Replaying):
-    """Replay from everything ever seen, memory without bound. An upper bound on what replay can do."""
+    """Replay from everything ever seen, memory without bound. What replay from bounded memory is compared with."""
 
     name: ClassVar[str] = "perfect-memory"
     retention: ClassVar[str] = "all"
