@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,12 @@ import torch
 from gymnasium import registry
 
 from metamap_agents.base_policy import BasePolicy
+from metamap_agents.executors import LocalExecutor
 from metamap_agents.initial import random_actor
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.zoo import Zoo
-from metamap_envs import Family, MetaMapError, Rollout, load_family
+from metamap_envs import Family, MetaMapError, Rollout, get_family, load_family
 from metamap_envs.from_gymnasium import loading
 from metamap_envs.identity import check_environments, environment_id
 from metamap_rl.mapper import Mapper, MapperConfig
@@ -171,3 +173,37 @@ def test_scientific_notation_is_a_number(declared: Declared) -> None:
     )
     family = declared(text)
     assert family.make(family.task()).unwrapped.g == 1e-3  # type: ignore[attr-defined]
+
+
+def test_a_name_that_a_listed_file_declares_otherwise_is_refused(
+    declared: Declared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Workers find families by that list: they would train in the other file's environments."""
+    other, same = tmp_path / "other.yml", tmp_path / "same.yml"
+    other.write_text(json.dumps({**DECLARATION, "horizon": 200}))
+    same.write_text(json.dumps(DECLARATION))
+    monkeypatch.setenv(loading.VARIABLE, str(other))
+    for declare in (declared, lambda: loading.from_gymnasium(DECLARATION)):
+        with pytest.raises(MetaMapError, match=r"'pend' is declared otherwise in '.*other\.yml'"):
+            declare()
+    monkeypatch.setenv(loading.VARIABLE, f"{same}{os.pathsep}{other}")
+    with pytest.raises(MetaMapError, match="declared otherwise"):
+        loading.find_declared("pend")
+    monkeypatch.setenv(loading.VARIABLE, str(same))
+    declared()
+    assert os.environ[loading.VARIABLE] == f"{declared.path}{os.pathsep}{same}", (
+        "workers take the file that was taken here"
+    )
+
+
+def _horizon(name: str) -> int:
+    return get_family(name).horizon
+
+
+def test_a_worker_refuses_another_declaration_than_its_callers(declared: Declared) -> None:
+    declared()
+    with LocalExecutor(2) as executor:
+        assert dict(executor.run(_horizon, [("pend",)])) == {0: 100}
+    declared.path.write_text(json.dumps({**DECLARATION, "horizon": 200}))
+    with LocalExecutor(2) as executor, pytest.raises(MetaMapError, match="declared in this worker otherwise"):
+        dict(executor.run(_horizon, [("pend",)]))

@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from metamap_agents.executors.processes import end_with_parent, environment, interrupts_held
 from metamap_agents.executors.protocol import RETRIES, Result
-from metamap_agents.executors.work import Backlog, Job, call, count_workers, perform, unpack
+from metamap_agents.executors.work import Backlog, Job, call, count_workers, pack, perform, unpack
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["LocalExecutor"]
@@ -54,7 +54,7 @@ class LocalExecutor:
             for index, arguments in enumerate(jobs):
                 yield index, call(function, *share, *arguments)
             return
-        common = pickle.dumps((function, share))
+        common = pack(function, share)
         backlog = Backlog(function, jobs, self.retries)
         busy: list[_Worker] = []
         try:

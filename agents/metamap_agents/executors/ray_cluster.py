@@ -14,7 +14,7 @@ from typing import Any, Self
 
 from metamap_agents.executors.processes import environment
 from metamap_agents.executors.protocol import RETRIES, Result
-from metamap_agents.executors.work import Backlog, Job, count_workers, perform, unpack
+from metamap_agents.executors.work import Backlog, Job, count_workers, pack, perform, unpack
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["RayExecutor"]
@@ -65,7 +65,7 @@ class RayExecutor:
     ) -> Iterator[tuple[int, Result]]:
         """See `Executor.run`."""
         dumps = self._ray.cloudpickle.dumps  # what a script defines itself travels too
-        common = self._ray.put(dumps((function, share)))
+        common = self._ray.put(pack(function, share, dumps))
         backlog = Backlog(function, jobs, self.retries)
         pending: dict[Any, Job] = {}
         try:

@@ -12,9 +12,10 @@ from typing import Any
 
 from metamap_agents.executors.protocol import LostJobError
 from metamap_envs.errors import MetaMapError
+from metamap_envs.from_gymnasium.loading import declared_records, expect
 from metamap_envs.simulator import default_threads
 
-__all__ = ["Backlog", "Dumps", "Job", "call", "count_workers", "perform", "unpack"]
+__all__ = ["Backlog", "Dumps", "Job", "call", "count_workers", "pack", "perform", "unpack"]
 
 Dumps = Callable[[Any], bytes]
 """Pickles an object."""
@@ -94,6 +95,11 @@ class Backlog:
         self._again.append(job)
 
 
+def pack(function: Callable[..., Any], share: tuple[Any, ...], dumps: Dumps = pickle.dumps) -> bytes:
+    """What all jobs have in common, for `perform`: also which families are declared here, so that none is another."""
+    return dumps((function, share, declared_records()))
+
+
 def unpack(answer: bytes) -> Any:
     """The result in what `perform` returned.
 
@@ -124,7 +130,7 @@ def perform(common: bytes, arguments: bytes, dumps: Dumps = pickle.dumps) -> byt
     Everything is unpickled anew for each job, so that none sees what another did to its arguments.
 
     Args:
-        common: pickled (function, shared arguments).
+        common: of `pack`.
         arguments: pickled, the job's own.
         dumps: pickles the result.
 
@@ -132,7 +138,8 @@ def perform(common: bytes, arguments: bytes, dumps: Dumps = pickle.dumps) -> byt
         The result or the exception, for `unpack`.
     """
     try:
-        function, share = pickle.loads(common)  # noqa: S301  (the caller's, who started this process)
+        function, share, declared = pickle.loads(common)  # noqa: S301  (the caller's, who started this process)
+        expect(declared)
         return dumps((True, call(function, *share, *pickle.loads(arguments)), ""))  # noqa: S301
     except Exception as error:  # noqa: BLE001  (raised again in the caller)
         return _failure(error, dumps)

@@ -15,7 +15,7 @@ import gymnasium as gym
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import gym_id_of
 
-__all__ = ["register_files", "register_id"]
+__all__ = ["head_of", "register_files", "register_id"]
 
 _HEAD = re.compile(r"^(name|version|horizon|environment): *([^\s#]+) *(?:#.*)?$", re.MULTILINE)
 
@@ -25,7 +25,7 @@ def register_files(examples: Iterable[Path], listed: Iterable[str]) -> None:
     for path in examples:
         _register(_head_of_example(path))
     for each in listed:
-        _register(_head_of(Path(each)))
+        _register(head_of(Path(each)))
 
 
 def register_id(family: str, gym_id: str, horizon: int | None) -> None:
@@ -76,7 +76,7 @@ def _head_of_example(path: Path) -> Mapping[str, Any]:
     return dict(_HEAD.findall(path.read_text(encoding="utf-8")))
 
 
-def _head_of(path: Path) -> Mapping[str, Any]:
+def head_of(path: Path) -> Mapping[str, Any]:
     """Head of a user's file; one that cannot be read is left to `get_family`, which tells what is wrong."""
     from metamap_envs.yaml_text import read_yaml
 

@@ -19,7 +19,16 @@ if TYPE_CHECKING:
     from metamap_envs.from_gymnasium.targets import Target
     from metamap_envs.parameters import Parameter
 
-__all__ = ["VARIABLE", "declared_families", "find_declared", "from_gymnasium", "is_family_file", "load_family"]
+__all__ = [
+    "VARIABLE",
+    "declared_families",
+    "declared_records",
+    "expect",
+    "find_declared",
+    "from_gymnasium",
+    "is_family_file",
+    "load_family",
+]
 
 VARIABLE = "METAMAP_FAMILIES"
 """Environment variable: YAML files of families, separated as in PATH. Processes started later find them by it."""
@@ -34,6 +43,8 @@ class _Declared:
 
 
 _DECLARED: dict[str, _Declared] = {}
+_EXPECTED: dict[str, dict[str, Any]] = {}
+"""In a worker: what the process that started it has declared, by name; see `expect`."""
 
 
 def from_gymnasium(document: Mapping[str, Any]) -> Family:
@@ -58,7 +69,7 @@ def from_gymnasium(document: Mapping[str, Any]) -> Family:
 def load_family(path: str | os.PathLike[str]) -> Family:
     """Make a family of any Gymnasium environment from its YAML file, and register its name.
 
-    The file's path is added to the environment variable METAMAP_FAMILIES, by which processes started later find it.
+    The file's path is put first in the environment variable METAMAP_FAMILIES, by which processes started later find it.
     A family file names a module to import where its environment is written "module:id": read it before you trust it.
 
     Args:
@@ -68,18 +79,22 @@ def load_family(path: str | os.PathLike[str]) -> Family:
         The family, which `get_family` finds by its name from now on.
 
     Raises:
-        MetaMapError: no such file, the declaration is wrong, another family has that name, or the path cannot stand in
-            METAMAP_FAMILIES.
+        MetaMapError: no such file, the declaration is wrong, another family has that name, also one in a file that
+            METAMAP_FAMILIES lists, or the path cannot stand there.
     """
     from metamap_envs.from_gymnasium.declaration import read_file
 
     found = Path(path).absolute()
     if os.pathsep in str(found):
         raise MetaMapError(f"family file {str(path)!r}: a path with {os.pathsep!r} in it cannot stand in {VARIABLE}")
-    family = _declare(read_file(found), found.parent)
+    declaration = read_file(found)
+    known = declaration.name in _DECLARED
+    family = _declare(declaration, found.parent)
     listed = _listed()
-    if str(found) not in listed:
-        os.environ[VARIABLE] = os.pathsep.join([*listed, str(found)])
+    if not known or str(found) not in listed:
+        others = [path for path in listed if path != str(found)]
+        both = [*others, str(found)] if known else [str(found), *others]  # a worker takes the first of two alike
+        os.environ[VARIABLE] = os.pathsep.join(both)
     return family
 
 
@@ -119,17 +134,39 @@ def find_declared(name: object) -> Family | None:
     """
     if not isinstance(name, str):
         return None
-    if name in _DECLARED:
-        return _DECLARED[name].family
-    for path in _listed():
-        load_family(path)
-        if name in _DECLARED:
-            return _DECLARED[name].family
-    if name in _examples():
+    if name not in _DECLARED:
+        for path in _listed():
+            load_family(path)
+            if name in _DECLARED:
+                break
+    if name not in _DECLARED and name in _examples():
         from metamap_envs.from_gymnasium.declaration import read_file
 
-        return _declare(read_file(_examples()[name]))
-    return None
+        _declare(read_file(_examples()[name]))
+    if name not in _DECLARED:
+        return None
+    family = _DECLARED[name].family
+    if name in _EXPECTED and _EXPECTED[name] != _record(family):
+        raise MetaMapError(
+            f"family {name!r} is declared in this worker otherwise than in the process that started it: its file was "
+            f"changed meanwhile, or {VARIABLE} names another one here"
+        )
+    return family
+
+
+def declared_records() -> dict[str, dict[str, Any]]:
+    """What the families are that this process has declared, by name, for `expect` in its workers."""
+    return {name: _record(entry.family) for name, entry in _DECLARED.items()}
+
+
+def expect(records: Mapping[str, dict[str, Any]]) -> None:
+    """Refuse from now on a declared family that is another one than `declared_records` said elsewhere."""
+    _EXPECTED.clear()
+    _EXPECTED.update(records)
+
+
+def _record(family: Family) -> dict[str, Any]:
+    return {"version": family.version, "horizon": family.horizon, "declared": dict(family.declared or {})}
 
 
 def _listed() -> list[str]:
@@ -159,6 +196,7 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
         return _DECLARED[name].family
     if name in list_families():
         raise MetaMapError(f"family {name!r} is part of the package; give the declared one another name")
+    _refuse_other_files(declaration)
     family = _build(declaration, folder or Path.cwd())
     for other in (entry.family for entry in _DECLARED.values()):
         sizes = [(each.observation_size, each.action_size) for each in (family, other)]
@@ -170,6 +208,19 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
     register_id(family.name, family.gym_id, family.horizon)
     _DECLARED[name] = _Declared(declaration, family)
     return family
+
+
+def _refuse_other_files(declaration: Declaration) -> None:
+    """Refuse a name that a listed file declares otherwise: processes started later would take that file's."""
+    from metamap_envs.from_gymnasium.declaration import read_file
+    from metamap_envs.from_gymnasium.ids import head_of
+
+    for path in map(Path, _listed()):
+        if head_of(path).get("name") == declaration.name and read_file(path) != declaration:
+            raise MetaMapError(
+                f"family {declaration.name!r} is declared otherwise in {str(path)!r}, which {VARIABLE} lists; give one "
+                f"of them another name, or take that file out of {VARIABLE}"
+            )
 
 
 def _build(declaration: Declaration, folder: Path) -> Family:
