@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Text
 from gymnasium.spaces import Dict as DictSpace
 from numpy.typing import NDArray
 
-from metamap_envs import Family, FamilyVectorEnv, MetaMapError, from_gymnasium
+from metamap_envs import Family, FamilySpaces, FamilyVectorEnv, MetaMapError, from_gymnasium
 from metamap_envs.from_gymnasium import loading
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
@@ -182,6 +182,41 @@ def test_nan_late_in_an_episode_is_told_and_is_no_divergence() -> None:
         envs.step(np.zeros((2, 1)))
     with pytest.raises(MetaMapError, match="step 8 of the episode: the environment's reward is NaN"):
         envs.step(np.zeros((2, 1)))
+
+
+class Scribbler(Plain):
+    """Writes into the action that it gets, and into the one array that it returns."""
+
+    action_space = Box(-1, 1, (1,), np.float32)
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.seen = super().reset(**kwargs)[0]
+        return self.seen, {}
+
+    def step(self, action: Any) -> Any:
+        _, *others = super().step(action)
+        self.seen += action
+        action *= 0
+        return self.seen, *others
+
+
+def test_an_environment_that_writes_into_its_arrays_spoils_nobodys() -> None:
+    family = declare(Scribbler)
+    ones = np.ones((2, 1), np.float32)
+    for env, action in ((FamilyVectorEnv([family.task()] * 2), ones), (GymnasiumFamilyEnv("users"), ones[0])):
+        seen = [env.reset(seed=0)[0]] + [env.step(action)[0] for _ in range(2)]
+        assert (action == 1).all()
+        np.testing.assert_allclose(np.diff(seen, axis=0), 1.0, atol=1e-5)
+    view = FamilySpaces(Scribbler(), family)
+    seen = [view.reset(seed=0)[0]] + [view.step(ones[0])[0] for _ in range(2)]
+    assert (ones == 1).all()
+    np.testing.assert_allclose(np.diff(seen, axis=0), 1.0, atol=1e-5)
+
+
+def test_what_a_caller_does_to_observations_is_no_matter() -> None:
+    envs = FamilyVectorEnv([declare().task()])
+    envs.reset(seed=0)[0][:] = np.nan
+    assert np.isfinite(envs._before.readouts["observation"]).all()
 
 
 MODEL = """<mujoco><option timestep="0.01"/><worldbody>

@@ -39,14 +39,14 @@ class ActionMap:
             self._affine = (self._low + self._high) / 2.0, (self._high - self._low) / 2.0
 
     def __call__(self, action: NDArray[Any]) -> Any:
-        """An action [A] of the family as the environment takes it."""
+        """An action [A] of the family as the environment takes it: an array of its own, into which that may write."""
         space = self._space
         if isinstance(space, Discrete):
             chosen = int(action[0] > 0.0) if space.n == 2 else int(np.argmax(action))
             return space.start + chosen
         shaped = action.reshape(space.shape)
         if self._affine is None:
-            return shaped if space.dtype in (np.float32, np.float64) else shaped.astype(space.dtype)
+            return np.array(shaped, dtype=None if space.dtype in (np.float32, np.float64) else space.dtype)
         if self._whole:
             return self._integers(shaped.astype(np.float64)).astype(space.dtype)
         middle, half = self._affine

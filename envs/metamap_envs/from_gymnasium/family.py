@@ -216,8 +216,8 @@ class GymnasiumFamily(Family):
     # what `FamilyVectorEnv` asks for --------------------------------------------------------------------------------
 
     def observe(self, state: State) -> Array:
-        """The environments' observations."""
-        return state.readouts["observation"]
+        """The environments' observations, a copy: the caller may write into it."""
+        return state.readouts["observation"].copy()
 
     def reward(
         self, before: State, after: State, actions: NDArray[Any], values: Array
