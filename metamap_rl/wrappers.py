@@ -14,6 +14,7 @@ import numpy as np
 
 from metamap_envs.family import get_family
 from metamap_envs.from_gymnasium.family import GymnasiumFamily
+from metamap_envs.user_env import close_user_env
 
 __all__ = ["Alteration", "alterations"]
 
@@ -93,7 +94,7 @@ def alterations(env: gym.Env[Any, Any], family: str) -> tuple[Alteration, ...]:
     try:
         names = [alteration.name for alteration in _alterations(own)]
     finally:
-        own.close()
+        close_user_env(own, declared.label(declared.task()))
     for name in names:
         if not found or found[0].name != name:
             break

@@ -16,7 +16,7 @@ from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Text
 from gymnasium.spaces import Dict as DictSpace
 from numpy.typing import NDArray
 
-from metamap_envs import Family, FamilySpaces, FamilyVectorEnv, MetaMapError, from_gymnasium
+from metamap_envs import Family, FamilySpaces, FamilyVectorEnv, MetaMapError, from_gymnasium, get_family
 from metamap_envs.from_gymnasium import loading
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
@@ -169,6 +169,47 @@ def test_an_exception_of_the_environment_is_one_sentence_with_its_place() -> Non
 
     with pytest.raises(MetaMapError, match=r"step 1.*ZeroDivisionError: division by zero \(test_user_env.py, line"):
         started(step=step).step(np.zeros(1))
+
+
+def _leave(self: Any, *args: Any, **kwargs: Any) -> Any:
+    raise SystemExit("the licence has expired")
+
+
+@pytest.mark.parametrize("member", ["reset", "step"])
+def test_an_environment_that_ends_the_program_is_told(member: str) -> None:
+    changes = {member: _leave}
+    with pytest.raises(MetaMapError, match="SystemExit: the licence has expired"):
+        started(**changes).step(np.zeros(1))
+
+
+def test_an_interrupt_stays_one() -> None:
+    def step(self: Any, action: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        started(step=step).step(np.zeros(1))
+
+
+def test_a_close_that_fails_is_told() -> None:
+    def close(self: Any) -> None:
+        if getattr(type(self), "broken", False):
+            raise RuntimeError("no such window")
+
+    env = started(close=close)
+    envs = FamilyVectorEnv([get_family("users").task()] * 2)
+    type(env.env.unwrapped).broken = True  # type: ignore[attr-defined]
+    for each in (env, envs):
+        with pytest.warns(UserWarning, match="closing it failed: RuntimeError: no such window"):
+            each.close()
+        each.close()
+
+
+def test_a_close_that_fails_when_a_family_is_declared_is_one_sentence() -> None:
+    def close(self: Any) -> None:
+        raise RuntimeError("no such window")
+
+    with pytest.warns(UserWarning, match="closing it failed"), pytest.raises(MetaMapError, match="no such window"):
+        declare(close=close)
 
 
 def test_nan_late_in_an_episode_is_told_and_is_no_divergence() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line
 
-__all__ = ["CheckedEnv", "failure", "is_unstable", "make_user_env"]
+__all__ = ["CheckedEnv", "close_user_env", "comes_from_users", "failure", "is_unstable", "make_user_env"]
 
 Array = NDArray[np.float64]
 _NUMBERS = "biuf"  # kinds of numpy types
@@ -100,7 +101,7 @@ class CheckedEnv:
             return call()
         except (MetaMapError, Warning):  # warnings that somebody has made errors are theirs
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise self._wrong(failure(error)) from error
 
     def _wrong(self, what: str) -> MetaMapError:
@@ -167,6 +168,26 @@ def make_user_env(make: Callable[[], gym.Env[Any, Any]], label: str) -> gym.Env[
     if not isinstance(env, gym.Env):
         raise MetaMapError(f"{label}: expected an environment of Gymnasium (gymnasium.Env), got {type(env).__name__}")
     return env
+
+
+def close_user_env(env: gym.Env[Any, Any], label: str) -> None:
+    """Close an environment; what that raises becomes a warning, since nothing depends on it.
+
+    Args:
+        env: the environment.
+        label: what messages call it.
+    """
+    try:
+        env.close()
+    except Warning:
+        raise
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # a user's code may raise anything
+        warnings.warn(f"{label}: closing it failed: {failure(error)}", stacklevel=2)
+
+
+def comes_from_users(error: BaseException) -> bool:
+    """Whether an exception was raised in the code of a user."""
+    return any(_is_users(frame.filename) for frame in traceback.extract_tb(error.__traceback__))
 
 
 def failure(error: BaseException) -> str:

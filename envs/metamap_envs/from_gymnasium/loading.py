@@ -186,6 +186,7 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
     """The family of a declaration, made on first use; a module of its environment is also looked for in ``folder``."""
     from metamap_envs.family import list_families
     from metamap_envs.from_gymnasium.ids import register_id
+    from metamap_envs.user_env import comes_from_users, failure
 
     name = declaration.name
     if name in _DECLARED:
@@ -197,7 +198,14 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
     if name in list_families():
         raise MetaMapError(f"family {name!r} is part of the package; give the declared one another name")
     _refuse_other_files(declaration)
-    family = _build(declaration, folder or Path.cwd())
+    try:
+        family = _build(declaration, folder or Path.cwd())
+    except (MetaMapError, Warning):
+        raise
+    except (Exception, SystemExit) as error:
+        if not comes_from_users(error):
+            raise
+        raise MetaMapError(f"family {name!r}: environment {declaration.environment!r}: {failure(error)}") from error
     for other in (entry.family for entry in _DECLARED.values()):
         sizes = [(each.observation_size, each.action_size) for each in (family, other)]
         if other.embodiment == family.embodiment and sizes[0] != sizes[1]:
@@ -234,7 +242,7 @@ def _build(declaration: Declaration, folder: Path) -> Family:
     from metamap_envs.from_gymnasium.targets import check_values, resolve
     from metamap_envs.identity import canonical
     from metamap_envs.parameters import ParameterSpace
-    from metamap_envs.user_env import failure
+    from metamap_envs.user_env import close_user_env, failure
 
     owner = f"family {declaration.name!r}"
     spec = _spec(declaration.environment, owner, folder)
@@ -298,7 +306,7 @@ def _build(declaration: Declaration, folder: Path) -> Family:
         ),
         "load": load,
     }
-    env.close()
+    close_user_env(env, f"{owner}: environment {spec.id!r}")
     family: GymnasiumFamily = type("DeclaredFamily", (GymnasiumFamily,), body)()
     assert family.observation_size + family.action_size  # read here, so that unfit spaces are refused here
     try:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.from_gymnasium.actions import ActionMap
-from metamap_envs.user_env import CheckedEnv
+from metamap_envs.user_env import CheckedEnv, close_user_env
 
 __all__ = ["Reproducibility", "try_out"]
 
@@ -55,8 +55,8 @@ def try_out(make: Callable[[], CheckedEnv]) -> Reproducibility:
         try:
             one, other = make(), make()
             trials = [_trial(one), _trial(one), _trial(other)]
-            one.env.close()
-            other.env.close()
+            for each in (one, other):
+                close_user_env(each.env, each.label)
         except MetaMapError:
             return Reproducibility()
     first = trials[0]

@@ -15,7 +15,7 @@ from metamap_envs.family import Array, State
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.copies import restore, snapshot
 from metamap_envs.task import Task
-from metamap_envs.user_env import CheckedEnv, is_unstable
+from metamap_envs.user_env import CheckedEnv, close_user_env, is_unstable
 
 if TYPE_CHECKING:
     from metamap_envs.from_gymnasium.family import GymnasiumFamily
@@ -56,6 +56,7 @@ class GymnasiumSimulator:
         self._seeded = np.zeros(count, dtype=np.bool_)
         self._lost: dict[int, str] = {}
         """By environment: why a copy cannot go on in mid-episode."""
+        self._closed = False
         self.infos: list[dict[str, Any]] = [{} for _ in tasks]
         self.tasks: tuple[Task, ...] = ()
         self._observations: Array = np.zeros((count, family.observation_size))
@@ -102,7 +103,7 @@ class GymnasiumSimulator:
         ]
         for index, env in enumerate(new):
             if env is not None and self.envs:
-                self.envs[index].close()
+                close_user_env(self.envs[index], self.family.label(kept[index] or tasks[index]))
         self._seeded &= [env is None for env in new]
         self.envs = [env or self.envs[index] for index, env in enumerate(new)]
         self.tasks = tuple(tasks)
@@ -126,7 +127,7 @@ class GymnasiumSimulator:
         """
         if seed is None and not (self._seeded[index] and self.family.reproducibility.goes_on):
             seed = int(generator.integers(2**31))
-        self._seeded[index] = True
+        self._seeded[index], self._closed = True, False
         self._lost.pop(index, None)
         self._observations[index], self.infos[index] = self._checked[index].reset(seed)
         self._rewards[index] = 0.0
@@ -181,6 +182,8 @@ class GymnasiumSimulator:
         return copy.copy(found)
 
     def close(self) -> None:
-        """Close the environments."""
-        for env in self.envs:
-            env.close()
+        """Close the environments; closed ones are left alone."""
+        if not self._closed:
+            self._closed = True
+            for env, task in zip(self.envs, self.tasks, strict=True):
+                close_user_env(env, self.family.label(task))
