@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metamap_agents.sb3_zip import read_sb3_actor
+from metamap_agents.storage import load_arrays, read_json
 from metamap_envs import MetaMapError
 from metamap_envs.settings import read_document
 from metamap_envs.yaml_text import dump_yaml, parse_yaml, read_yaml
@@ -98,6 +102,15 @@ def test_files_of_any_encoding(tmp_path: Path) -> None:
         read_yaml(tmp_path)
     with pytest.raises(MetaMapError, match="no such file"):
         read_yaml(tmp_path / "y.yaml")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+@pytest.mark.parametrize("read", [read_yaml, read_json, load_arrays, read_sb3_actor])
+def test_a_pipe_is_refused_instead_of_waited_for(read: Callable[[Path], object], tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    os.mkfifo(path)
+    with pytest.raises(MetaMapError, match=r"x\.safetensors: cannot be read .* pipe"):
+        read(path)
 
 
 TEXTS = st.one_of(

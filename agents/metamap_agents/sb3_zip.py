@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.sb3_bridge import SB3_ACTIVATIONS
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.files import refuse_pipes
 
 __all__ = ["read_sb3_actor"]
 
@@ -79,6 +80,7 @@ def read_sb3_actor(path: str | Path, activation: str | None = None) -> tuple[Pol
             extractors, gSDE, policy classes of other modules.
     """
     path = Path(path)
+    refuse_pipes(path)
     try:
         with zipfile.ZipFile(path) as archive:
             weights, data = _entry(archive, "policy.pth", path), _entry(archive, "data", path)

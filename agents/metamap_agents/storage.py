@@ -25,6 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.files import refuse_pipes
 
 __all__ = [
     "arrays_to_bytes",
@@ -157,6 +158,7 @@ def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, st
         MetaMapError: wrong suffix, no such file, a truncated file, or a file of another format.
     """
     path = _safetensors_path(path)
+    refuse_pipes(path)
     if not path.is_file():
         raise MetaMapError(f"{path}: no such file")
     try:
@@ -293,6 +295,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _read(path: str | Path) -> str:
+    refuse_pipes(path)
     try:
         return Path(path).read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -18,6 +18,7 @@ import yaml
 from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from metamap_envs.errors import MetaMapError, one_line
+from metamap_envs.files import refuse_pipes
 
 __all__ = ["dump_yaml", "parse_yaml", "read_yaml"]
 
@@ -119,9 +120,11 @@ def read_yaml(path: str | Path, what: str = "") -> Any:
         what: put in front of the error; the path, if left out.
 
     Raises:
-        MetaMapError: no such file, one that cannot be read or is larger than 4 MiB, or as `parse_yaml`.
+        MetaMapError: no such file, a pipe or a device, one that cannot be read or is larger than 4 MiB, or as
+            `parse_yaml`.
     """
     what = what or str(path)
+    refuse_pipes(path, what)
     try:
         with open(path, "rb") as file:
             content = file.read(_MOST_BYTES + 1)

@@ -9,14 +9,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.parameters import Interval, Scale
-from metamap_envs.settings import STRICT, parse
+from metamap_envs.parameters import Scale
+from metamap_envs.settings import STRICT, Number, Whole, parse
 from metamap_envs.yaml_text import read_yaml
 
 __all__ = ["TARGETS", "Declaration", "ParameterEntry", "read_declaration", "read_file"]
 
 TARGETS = ("body", "joint", "geom", "actuator", "option", "argument", "attribute")
 _NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
+_Interval = tuple[Number, Number]
 
 
 class ParameterEntry(BaseModel):
@@ -32,15 +33,15 @@ class ParameterEntry(BaseModel):
     argument: str | None = None
     attribute: str | None = None
     field: str | None = None
-    index: int | None = Field(default=None, ge=0)
+    index: Whole | None = Field(default=None, ge=0)
     how: Literal["set", "scale"] = "set"
     unit: str = "1"
-    default: float | None = None
-    train: tuple[Interval, ...] = ()
-    out: tuple[Interval, ...] = ()
-    choices: tuple[float, ...] = ()
-    low: float | None = None
-    high: float | None = None
+    default: Number | None = None
+    train: tuple[_Interval, ...] = ()
+    out: tuple[_Interval, ...] = ()
+    choices: tuple[Number, ...] = ()
+    low: Number | None = None
+    high: Number | None = None
     description: str = ""
     periodic: bool = False
     categorical: bool = False
@@ -96,10 +97,18 @@ class Declaration(BaseModel):
     environment: str
     parameters: dict[str, ParameterEntry] = Field(min_length=1)
     description: str = ""
-    version: int = Field(default=0, ge=0)
+    version: Whole = Field(default=0, ge=0)
     embodiment: str | None = Field(default=None, pattern=_NAME)
-    horizon: int | None = Field(default=None, ge=1)
+    horizon: Whole | None = Field(default=None, ge=1)
     arguments: dict[str, Any] = {}
+
+    @field_validator("parameters")
+    @classmethod
+    def _check_names(cls, entries: dict[str, ParameterEntry]) -> dict[str, ParameterEntry]:
+        for name in entries:
+            if not name or not name.isprintable() or any(sign == "=" or sign.isspace() for sign in name):
+                raise ValueError(f"expected names without spaces and '=', as NAME=VALUE is written, got {name!r}")
+        return entries
 
 
 def read_declaration(document: object, owner: str) -> Declaration:
