@@ -286,6 +286,36 @@ print(env.unwrapped.task.id, repr(float(env.step(np.ones(1, np.float32))[1])))
     assert done.stdout.split() == [env.unwrapped.task.id, repr(float(env.step(np.ones(1, np.float32))[1]))]  # type: ignore[attr-defined]
 
 
+def test_a_process_finds_the_module_beside_the_listed_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "swings_of_a_user.py").write_text(
+        "import gymnasium\nfrom gymnasium.envs.classic_control import PendulumEnv\n"
+        "class Swing(PendulumEnv):\n    pass\n"
+        "gymnasium.register('SwingsOfAUser-v0', entry_point=Swing, max_episode_steps=20)\n"
+    )
+    (tmp_path / "swings.yml").write_text(
+        "name: swings-of-a-user\nenvironment: swings_of_a_user:SwingsOfAUser-v0\n"
+        "parameters: {g: {argument: g, train: [5, 9]}}\n"
+    )
+    code = """
+import pickle, sys
+from metamap_envs import load_family
+import gymnasium as gym
+if sys.argv[1] == "write":
+    env = gym.make(load_family("swings.yml").gym_id, parameters={"g": 7.0})
+    env.reset(seed=0)
+    open("env.pickle", "wb").write(pickle.dumps(env))
+else:
+    print(pickle.load(open(sys.argv[2], "rb")).unwrapped.task["g"])
+"""
+    monkeypatch.setenv("METAMAP_FAMILIES", "")
+    subprocess.run([sys.executable, "-c", code, "write"], cwd=tmp_path, check=True)
+    monkeypatch.setenv("METAMAP_FAMILIES", str(tmp_path / "swings.yml"))
+    (tmp_path / "elsewhere").mkdir()
+    command = [sys.executable, "-c", code, "read", str(tmp_path / "env.pickle")]
+    done = subprocess.run(command, cwd=tmp_path / "elsewhere", capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "7.0"
+
+
 @pytest.mark.parametrize("name", ["cheetah-length", "cartpole-length"])
 def test_gymnasiums_processes_take_the_environments(name: str) -> None:
     family = get_family(name)

@@ -183,7 +183,10 @@ def _examples() -> dict[str, Path]:
 
 
 def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
-    """The family of a declaration, made on first use; a module of its environment is also looked for in ``folder``."""
+    """The family of a declaration, made on first use; a module of its environment is also looked for in ``folder``.
+
+    Without a folder, it is that of the listed file that declares the same, or else the working directory.
+    """
     from metamap_envs.family import list_families
     from metamap_envs.from_gymnasium.ids import register_id
     from metamap_envs.user_env import comes_from_users, failure
@@ -197,9 +200,10 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
         return _DECLARED[name].family
     if name in list_families():
         raise MetaMapError(f"family {name!r} is part of the package; give the declared one another name")
-    _refuse_other_files(declaration)
+    listed = _listed_file(declaration)
+    folder = folder or (listed.absolute().parent if listed else Path.cwd())
     try:
-        family = _build(declaration, folder or Path.cwd())
+        family = _build(declaration, folder)
     except (MetaMapError, Warning):
         raise
     except (Exception, SystemExit) as error:
@@ -218,17 +222,23 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
     return family
 
 
-def _refuse_other_files(declaration: Declaration) -> None:
-    """Refuse a name that a listed file declares otherwise: processes started later would take that file's."""
+def _listed_file(declaration: Declaration) -> Path | None:
+    """The listed file that declares a family, None if there is none.
+
+    Raises:
+        MetaMapError: a listed file declares it otherwise: processes started later would take that file's.
+    """
     from metamap_envs.from_gymnasium.declaration import read_file
     from metamap_envs.from_gymnasium.ids import head_of
 
-    for path in map(Path, _listed()):
-        if head_of(path).get("name") == declaration.name and read_file(path) != declaration:
+    found = [path for path in map(Path, _listed()) if head_of(path).get("name") == declaration.name]
+    for path in found:
+        if read_file(path) != declaration:
             raise MetaMapError(
                 f"family {declaration.name!r} is declared otherwise in {str(path)!r}, which {VARIABLE} lists; give one "
                 f"of them another name, or take that file out of {VARIABLE}"
             )
+    return found[0] if found else None
 
 
 def _build(declaration: Declaration, folder: Path) -> Family:
