@@ -548,6 +548,37 @@ class RandomEnv(XmlEnv):
         return super().reset_model()
 
 
+class ResettingEnv(XmlEnv):
+    """Sets gravity back when a second episode begins."""
+
+    episodes = 0
+
+    def reset_model(self) -> Any:
+        self.episodes += 1
+        if self.episodes > 1:
+            self.model.opt.gravity[2] = -9.81
+        return super().reset_model()
+
+
+class SteppingEnv(XmlEnv):
+    """Sets gravity back in its fifth step."""
+
+    steps = 0
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        if self.steps == 5:
+            self.model.opt.gravity[2] = -9.81
+        return super().step(action)
+
+
+class SharingEnv(CachedEnv):
+    """Takes a model that was compiled before for its own."""
+
+    def _initialize_simulation(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        return self.models[self.xml], mujoco.MjData(self.models[self.xml])
+
+
 class WritingEnv(XmlEnv):
     """Writes a mass itself."""
 
@@ -589,6 +620,19 @@ def test_a_value_that_the_environments_own_code_overwrites_is_refused() -> None:
         parameters = {"a": {"argument": "payload", "train": [0.5, 2.0]}, "b": {**MASS, "how": "set", "train": [0.5, 2]}}
         with pytest.raises(MetaMapError, match=r"'[ab]'"):
             declare_many(PLAIN, parameters)
+
+
+@pytest.mark.parametrize("creator", [ResettingEnv, SteppingEnv])
+def test_a_value_that_is_set_back_later_is_refused(creator: Any) -> None:
+    with registered(creator), pytest.raises(MetaMapError, match="sets it again in reset or step"):
+        declare(PLAIN, option="gravity", index=2, train=[-12, -5])
+
+
+def test_a_model_that_all_environments_hold_is_refused_and_left_as_it_is() -> None:
+    model = SharingEnv.models[PLAIN] = mujoco.MjModel.from_xml_string(PLAIN)
+    with registered(SharingEnv), pytest.raises(MetaMapError, match="one and the same MuJoCo model"):
+        declare(PLAIN, body="link", field="mass", how="scale", train=[0.5, 4.0])
+    assert_same_models(model, mujoco.MjModel.from_xml_string(PLAIN))
 
 
 def test_a_time_step_of_an_environment_that_checks_its_frame_rate() -> None:

@@ -159,6 +159,30 @@ class Resetting(Plain):
         return super().reset(**kwargs)
 
 
+class ResettingLater(Plain):
+    """Sets its attribute back when a second episode begins."""
+
+    resets = 0
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.resets += 1
+        if self.resets > 1:
+            self.drag = 0.5
+        return super().reset(**kwargs)
+
+
+class SteppingBack(Plain):
+    """Sets its attribute back in its fifth step."""
+
+    steps = 0
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        if self.steps == 5:
+            self.drag = 0.5
+        return super().step(action)
+
+
 class Derived(Plain):
     def __init__(self, extra: int) -> None:
         super().__init__()
@@ -219,6 +243,8 @@ def test_the_own_value_is_what_the_constructor_makes_of_nothing(creator: Any) ->
         (Counting, {"argument": "g"}, "object cannot be interpreted as an integer"),
         (Counting, {"attribute": "g"}, "object cannot be interpreted as an integer"),
         (Resetting, {"attribute": "g"}, "it is state, not a parameter"),
+        (ResettingLater, {"attribute": "drag"}, "it is state, not a parameter"),
+        (SteppingBack, {"attribute": "drag"}, "it is state, not a parameter"),
         (Property, {"attribute": "mass"}, "computed from others .a property.; declare attribute: _mass"),
         (Plain, {"attribute": "g"}, "derives other numbers; declare argument: g"),
         (Hidden, {"attribute": "mass"}, "the constructor does not set it as an attribute"),

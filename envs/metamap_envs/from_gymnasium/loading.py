@@ -247,9 +247,9 @@ def _build(declaration: Declaration, folder: Path) -> Family:
 
     from metamap_envs.from_gymnasium.constructor import argument_names
     from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of, make_env
-    from metamap_envs.from_gymnasium.models import loads, source_of
+    from metamap_envs.from_gymnasium.models import loads, shares_model, source_of
     from metamap_envs.from_gymnasium.probing import check_overlaps, check_taken
-    from metamap_envs.from_gymnasium.targets import check_values, resolve
+    from metamap_envs.from_gymnasium.targets import ModelField, check_values, resolve
     from metamap_envs.identity import canonical
     from metamap_envs.parameters import ParameterSpace
     from metamap_envs.user_env import close_user_env, failure
@@ -275,11 +275,19 @@ def _build(declaration: Declaration, folder: Path) -> Family:
     def make(arguments: Mapping[str, Any]) -> gym.Env[Any, Any]:
         return make_env(spec, {**declaration.arguments, **arguments})
 
+    second = make({})
+    shared = shares_model(env, second)
+    second.close()
     for name, entry in declaration.parameters.items():
         try:
             target, own = resolve(name, entry, env, creator, fixed, None if load is None else loaded[load], make)
             parameters.append(_parameter(name, entry, own))
             check_values(parameters[-1], target)
+            if shared and isinstance(target, ModelField):
+                raise MetaMapError(
+                    f"parameter {name!r}: all environments of {spec.id} hold one and the same MuJoCo model, so that a "
+                    "value of one task would be in every other; let the constructor load or copy it"
+                )
         except MetaMapError as error:
             raise MetaMapError(f"{owner}: {error}") from None
         for other, taken in targets.items():

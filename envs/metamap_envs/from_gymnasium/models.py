@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Load", "loads", "source_of"]
+import gymnasium as gym
+
+__all__ = ["Load", "loads", "shares_model", "source_of"]
 
 Change = Callable[[Any, Any], Any]
 """From the (specification, model compiled from it) to the changed model."""
@@ -96,3 +98,9 @@ def loads(change: tuple[int, Change] | None = None) -> Iterator[list[Load]]:
 def source_of(found: list[Load], model: object) -> int | None:
     """Number of the load that gave a model; None if it was made otherwise, e.g. read from a binary file."""
     return next((number for number, load in enumerate(found) if load.model is model), None)
+
+
+def shares_model(one: gym.Env[Any, Any], other: gym.Env[Any, Any]) -> bool:
+    """Whether two environments hold the same model object, e.g. one that their module compiled when it was imported."""
+    models = [getattr(env.unwrapped, "model", None) for env in (one, other)]
+    return hasattr(models[0], "opt") and models[0] is models[1]

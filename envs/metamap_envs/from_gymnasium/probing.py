@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from metamap_envs.errors import MetaMapError, one_line
 from metamap_envs.from_gymnasium.constructor import argument_names, as_number
 from metamap_envs.from_gymnasium.fields import ModelField, read
-from metamap_envs.from_gymnasium.snapshot import first_steps, held_number, numbers_of, quiet
+from metamap_envs.from_gymnasium.snapshot import episodes, first_steps, held_number, numbers_of, quiet
 from metamap_envs.from_gymnasium.targets import Argument, Attribute, Target
 
 if TYPE_CHECKING:
@@ -90,16 +90,18 @@ def _try_fields(family: GymnasiumFamily, values: Mapping[str, float]) -> None:
     model = env.unwrapped.model  # type: ignore[attr-defined]
     places = [(target, place) for target in targets for place, _ in target.places(model)]  # type: ignore[union-attr]
     before = [read(model, place) for _, place in places]
+    lost: Target | None = None
     with suppress(Exception):  # whether it can be stepped at all is not asked here
-        first_steps(env)
-    after = env.unwrapped.model  # type: ignore[attr-defined]
-    for (target, place), number in zip(places, before, strict=True):
-        if read(after, place) != number:
-            raise MetaMapError(
-                f"{target.label}: the environment's own code sets it again in reset or step, so that a task's value is "
-                "lost"
-            )
+        for _ in episodes(env):
+            after = env.unwrapped.model  # type: ignore[attr-defined]
+            lost = next((t for (t, place), own in zip(places, before, strict=True) if read(after, place) != own), None)
+            if lost is not None:
+                break
     env.close()
+    if lost is not None:
+        raise MetaMapError(
+            f"{lost.label}: the environment's own code sets it again in reset or step, so that a task's value is lost"
+        )
 
 
 def _try_attribute(family: GymnasiumFamily, parameter: Parameter, target: Attribute, runs: bool) -> None:
@@ -112,13 +114,12 @@ def _try_attribute(family: GymnasiumFamily, parameter: Parameter, target: Attrib
                     f"{target.label} is {found} after {expected} was set: the constructor does not set it as an "
                     "attribute, or makes another number of it; use an argument"
                 )
-            if runs:
-                first_steps(env)
-            if (found := as_number(getattr(base, target.name))) != expected:
-                raise MetaMapError(
-                    f"{target.label} is {found} after a reset and a step, as the environment's own code sets it there: "
-                    "it is state, not a parameter"
-                )
+            for _ in episodes(env) if runs else ():
+                if (found := as_number(getattr(base, target.name))) != expected:
+                    raise MetaMapError(
+                        f"{target.label} is {found} after resets and steps, as the environment's own code sets it "
+                        "there: it is state, not a parameter"
+                    )
             env.close()
     _check_no_argument(family, parameter, target)
 

@@ -14,7 +14,7 @@ import numpy as np
 from metamap_envs.errors import MetaMapError
 from metamap_envs.from_gymnasium.constructor import as_number
 
-__all__ = ["first_steps", "held_number", "numbers_of", "own_argument", "quiet"]
+__all__ = ["episodes", "first_steps", "held_number", "numbers_of", "own_argument", "quiet"]
 
 _STEPS = 2
 _DEPTH = 4
@@ -66,6 +66,27 @@ def first_steps(env: gym.Env[Any, Any]) -> list[Any]:
         if terminated:
             break
     return found
+
+
+def episodes(env: gym.Env[Any, Any], steps: int = 10) -> Iterator[list[Any]]:
+    """Reset an environment twice and step it after each reset with random actions; the same each time.
+
+    Args:
+        env: an environment.
+        steps: after each reset, if the episode is that long.
+
+    Yields:
+        After each reset and each step, what it gave in numbers.
+    """
+    env.action_space.seed(0)
+    for seed in (0, 1):
+        observation, _ = env.reset(seed=seed)
+        yield [np.array(observation).tolist()]
+        for _ in range(steps):
+            observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
+            yield [np.array(observation).tolist(), float(reward), bool(terminated), bool(truncated)]
+            if terminated or truncated:
+                break
 
 
 @contextmanager
