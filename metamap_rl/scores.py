@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metamap_agents.evaluation import ROUNDING, clearly_better_each
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.probe import Transitions
 from metamap_rl.statistics import bootstrap_interval, ratio_of_sums, worst_decile
@@ -215,9 +216,10 @@ class Evaluation:
 
 def shares(values: NDArray[np.float64], seed: int = 0) -> dict[str, float] | None:
     """IQM of scores [S, T] with its 95 % interval, mean and worst decile; None of no task."""
+    generator = np.random.default_rng(read_seed(seed))
     if not values.size:
         return None
-    interval = bootstrap_interval(values, np.random.default_rng(seed))
+    interval = bootstrap_interval(values, generator)
     return {
         "iqm": interval.estimate,
         "low": interval.low,

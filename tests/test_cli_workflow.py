@@ -114,7 +114,7 @@ def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     done = metamap("adapt", mapper, *PARAMETERS, "--steps", "30", "--out", out)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    for word in ("read       30 transitions", "base       return -", "generated  return -", "goal_radius=0.1"):
+    for word in ("read       30 transitions", "base       return -", "served     return -", "goal_radius=0.1"):
         assert word in done.stdout
     assert names(out) == ["policy.safetensors", "policy.zip", "result.json", "rollout.safetensors"]
     assert names(tmp_path) == ["mapper", "policy", "report.json", "zoo"]
@@ -337,13 +337,13 @@ def test_nothing_is_half_written(
         ),
         (["mapper", "train", "nowhere", "--out", "m", "--probe-settings", "noise=nan"], ["got nan"]),
         (["mapper", "train", "nowhere", "--out", "m", "--encoder", "poling"], ["did you mean 'pooling'"]),
-        (["mapper", "train", "nowhere", "--out", "m", "--learning-rate", "nan"], ["learning_rate"]),
+        (["mapper", "train", "nowhere", "--out", "m", "--learning-rate", "nan"], ["--learning-rate", "nan"]),
         (["mapper", "train", "nowhere", "--out", "m", "--updates", "-1"], ["steps: expected >= 0"]),
         (["mapper", "train", "nowhere", "--out", "m", "--survey-tasks", "-1"], ["--survey-tasks expects 0 or more"]),
         (["mapper", "train", "nowhere", "--out", "."], ["--out expects the name of a new folder, got '.'"]),
         (["mapper", "show", "reacher-gaol"], ["no such folder", "did you mean 'reacher-goal'"]),
         (["mapper", "evaluate", "reacher-goal"], ["missing --zoo"]),
-        (["mapper", "evaluate", "--zoo", "nowhere"], ["needs at least one mapper"]),
+        (["mapper", "evaluate", "--zoo", "nowhere"], ["missing DIR"]),
         (["mapper", "evaluate", "reacher-goal", "--zoo", "nowhere"], ["nowhere is not a zoo"]),
         (["adapt", "reacher-goal"], ["needs one of --parameters, --env, --rollout", "got none of them"]),
         (["adapt", "reacher-goal", "--env", "a", "--rollout", "b"], ["got --env and --rollout"]),

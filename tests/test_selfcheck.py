@@ -390,7 +390,7 @@ def test_adapt_says_what_it_did(
     def said(*words: str) -> str:
         assert app.main(["adapt", folder, *words, "--episodes", "0"]) == 0
         lines = capsys.readouterr().out.splitlines()
-        return next(line.removeprefix("check").strip() for line in lines if line.startswith("check "))
+        return next(line.removeprefix("served").strip() for line in lines if line.startswith("served "))
 
     def result(*words: str) -> dict[str, Any]:
         assert app.main(["adapt", folder, *words, "--episodes", "0", "--json"]) == 0

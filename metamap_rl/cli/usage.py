@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import re
 import textwrap
 import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -183,6 +184,7 @@ class _Parser(argparse.ArgumentParser):
         ):
             if message.startswith(before):
                 message = after + message.removeprefix(before).replace(": ", " ", 1)
+                message = re.sub(r" \[[A-Z]+ \.\.\.\]", "", message)  # "DIR [DIR ...]": one is missing
                 break
         raise UsageError(f"{message}; see {self.prog} --help")
 
