@@ -277,7 +277,7 @@ def _build(declaration: Declaration, folder: Path) -> Family:
 
     second = make({})
     shared = shares_model(env, second)
-    second.close()
+    close_user_env(second, f"{owner}: environment {spec.id!r}")
     for name, entry in declaration.parameters.items():
         try:
             target, own = resolve(name, entry, env, creator, fixed, None if load is None else loaded[load], make)
