@@ -137,6 +137,37 @@ class Swallowing(Plain):
         super().__init__()
 
 
+class KeepingRaw(Plain):
+    """Keeps what it was given, and uses that clipped."""
+
+    def __init__(self, strength: float = 10.0) -> None:
+        super().__init__()
+        self.strength = strength
+        self.weight = min(strength, 12.0)
+
+
+class Unused(Plain):
+    def __init__(self, strength: float = 10.0) -> None:
+        super().__init__()
+        self.strength = strength
+
+
+class RoundingInUse(Unused):
+    def observation(self) -> Any:
+        return np.array([0.0, int(self.strength)], dtype=np.float64)
+
+
+class Late(Unused):
+    """Looks at what it was given in the ninth step only."""
+
+    steps = 0
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.steps += 1
+        observation, reward, *rest = super().step(action)
+        return observation, float(self.strength if self.steps == 9 else reward), *rest
+
+
 class Counting(Plain):
     def __init__(self, g: int = 10) -> None:
         super().__init__(g)
@@ -151,6 +182,9 @@ class Converting(Plain):
     def __init__(self, tilt: float = 0.0) -> None:
         super().__init__()
         self.tilt = np.deg2rad(tilt)
+
+    def observation(self) -> Any:
+        return np.array([self.tilt, 0.0])
 
 
 class Resetting(Plain):
@@ -237,6 +271,7 @@ def test_the_own_value_is_what_the_constructor_makes_of_nothing(creator: Any) ->
         (functools.partial(Plain, 3.7), {"argument": "g"}, "unknown argument"),
         (Clipping, {"argument": "g"}, "make the same environment: its constructor ignores, rounds or clips"),
         (ClippingInside, {"argument": "strength"}, "make the same environment"),
+        (KeepingRaw, {"argument": "strength"}, "rounds or clips the argument 'strength' in 'weight'"),
         (Rounding, {"argument": "g"}, "make the same environment"),
         (Ignoring, {"argument": "g"}, "make the same environment"),
         (Swallowing, {"argument": "g", "default": 10.0}, "make the same environment"),
@@ -256,6 +291,16 @@ def test_a_value_that_does_not_arrive_is_refused(creator: Any, entry: dict[str, 
     with pytest.raises(MetaMapError, match=expected) as caught:
         declare(creator, **entry, train=[5, 15])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("creator", [Unused, RoundingInUse])
+def test_an_argument_without_a_visible_effect_gives_a_warning(creator: Any) -> None:
+    with pytest.warns(UserWarning, match="does the same with the parameter 'p' at 5 and 5.01"):
+        declare(creator, argument="strength", train=[5, 15])
+
+
+def test_an_argument_with_a_late_effect_gives_none() -> None:
+    assert made(declare(Late, argument="strength", train=[5, 15]), 7.0).strength == 7.0
 
 
 def test_values_of_all_types_arrive() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from metamap_envs.errors import MetaMapError, one_line
+from metamap_envs.from_gymnasium.behaviour import TRIAL_STEPS, same_behaviour
 from metamap_envs.from_gymnasium.constructor import argument_names, as_number
 from metamap_envs.from_gymnasium.fields import ModelField, read
 from metamap_envs.from_gymnasium.snapshot import episodes, first_steps, held_number, numbers_of, quiet
@@ -61,6 +63,7 @@ def check_taken(family: GymnasiumFamily) -> None:
     """
     parameters = {parameter.name: parameter for parameter in family.space.parameters}
     fields = [name for name, target in family.targets.items() if isinstance(target, ModelField)]
+    unseen: list[str] = []
     with quiet():
         for end in ("low", "high"):
             values = {name: getattr(parameters[name], end) for name in fields}
@@ -77,8 +80,16 @@ def check_taken(family: GymnasiumFamily) -> None:
                 _try_attribute(family, parameters[name], target, runs)
             elif isinstance(target, Argument):
                 _try_argument(family, parameters[name], target, runs)
+                if runs and (same := same_behaviour(family, parameters[name], target, _probes(parameters[name]))):
+                    unseen.append(f"{name!r} at {same[0]:g} and {same[1]:g}")
             if not isinstance(target, ModelField) and len(parameters) > 1:
                 _check_independent(family, parameters[name])
+    if unseen:
+        warnings.warn(
+            f"family {family.name!r}: in a trial of {TRIAL_STEPS} steps {family.base_id} does the same with the "
+            f"parameter {', with '.join(unseen)}: it may have no effect, or only a late or a rare one",
+            stacklevel=2,
+        )
 
 
 def _try_fields(family: GymnasiumFamily, values: Mapping[str, float]) -> None:
