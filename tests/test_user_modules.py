@@ -246,7 +246,7 @@ class Picture(Plain):
 
     def step(self, action: Any) -> Any:
         assert self.action_space.contains(action)
-        return self.observation(), 1.0, False, False, {}
+        return self.observation(), float(self.gain), False, False, {}
 
 
 def test_pictures_and_choices(tmp_path: Path) -> None:
