@@ -60,11 +60,11 @@ def test_predict_is_what_plain_ppo_predicts_on_raw_observations(
     seen = rollout.observations.astype(np.float64)
     ours, _ = policy.predict(seen)
     theirs, _ = model.predict(seen, deterministic=True)
-    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)  # float32, summed in another order by torch
     assert np.ptp(ours, axis=0).min() > 0.01, "the actions depend on the observations"
     one, state = policy.predict(seen[0])
     assert state is None
-    np.testing.assert_allclose(one, model.predict(seen[0], deterministic=True)[0], rtol=0, atol=1e-6)
+    np.testing.assert_allclose(one, model.predict(seen[0], deterministic=True)[0], rtol=0, atol=1e-5)
     spec, _ = read_sb3_actor(tmp_path / "policy.zip")
     assert spec == policy.spec
     assert model.observation_space == policy.observation_space

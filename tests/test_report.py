@@ -298,7 +298,7 @@ def test_cells_with_little_in_them_are_reported_too(summary: Summary, tmp_path: 
 
 def test_the_command_needs_results(tmp_path: Path, capsys: Output) -> None:
     for arguments, sentence in (
-        ([], "at least one folder"),
+        ([], "missing DIR"),
         ([str(tmp_path / "none")], "no such folder"),
         ([str(tmp_path)], "no finished cell"),
         ([str(tmp_path), "--out", str(tmp_path)], "is a folder"),
