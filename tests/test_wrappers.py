@@ -191,7 +191,7 @@ def test_the_command_line_names_them_too(moved: Mapper, tmp_path: Path, capsys: 
     try:
         words = ["adapt", str(tmp_path / "mapper"), "--env", name, "--steps", "5", "--episodes", "0"]
         assert app.main(words) == 0
-        assert "check      the base policy is served: the wrapper NormalizeReward changes" in capsys.readouterr().out
+        assert "served     the base policy is served: the wrapper NormalizeReward changes" in capsys.readouterr().out
         assert app.main([*words, "--no-check", "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
     finally:
