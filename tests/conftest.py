@@ -106,3 +106,18 @@ def tiny_bundle(_tiny_bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> P
     """The folder of bundled mappers, replaced for one test (in this process) by one that holds `tiny_mapper`."""
     monkeypatch.setattr("metamap_rl.pretrained.PRETRAINED", _tiny_bundle_folder)
     return _tiny_bundle_folder
+
+
+@pytest.fixture
+def forgets_declared_families(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What a test declares is gone after it."""
+    import gymnasium as gym
+
+    from metamap_envs.from_gymnasium import loading
+
+    monkeypatch.setenv(loading.VARIABLE, "")
+    monkeypatch.setattr(loading, "_DECLARED", {})
+    ids = set(gym.registry)
+    yield
+    for added in set(gym.registry) - ids:
+        del gym.registry[added]

@@ -9,7 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,13 @@ from numpy.typing import NDArray
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_envs import FamilyVectorEnv, MetaMapError, from_gymnasium, get_family
 from metamap_envs.env import FamilyEnv
-from metamap_envs.from_gymnasium import loading
 from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from test_user_env import Plain
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*calling 'step..' even though this environment has already returned")
+pytestmark = [
+    pytest.mark.usefixtures("forgets_declared_families"),
+    pytest.mark.filterwarnings("ignore:.*calling 'step..' even though this environment has already returned"),
+]
 
 NAMES = ("cheetah-velocity", "cheetah-length", "cartpole-length", "pendulum-torque", "walker-parts")
 """Of the package: with and without a model of the task's own; declared: with attributes, arguments, MuJoCo's fields."""
@@ -46,17 +48,6 @@ def cloudpickled(env: Any) -> Any:
 
 COPIES = (copy.deepcopy, pickled, cloudpickled)
 Copy = Callable[[Any], Any]
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test declares is gone after it."""
-    monkeypatch.setenv(loading.VARIABLE, "")
-    monkeypatch.setattr(loading, "_DECLARED", {})
-    ids = set(gym.registry)
-    yield
-    for added in set(gym.registry) - ids:
-        del gym.registry[added]
 
 
 def going_on(env: gym.Env[Any, Any], size: int) -> NDArray[Any]:

@@ -6,7 +6,6 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +57,7 @@ parameters:
 """
 
 
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test declares is gone after it."""
-    monkeypatch.setenv(loading.VARIABLE, "")
-    monkeypatch.setattr(loading, "_DECLARED", {})
-    ids = set(gym.registry)
-    yield
-    for added in set(gym.registry) - ids:
-        del gym.registry[added]
+pytestmark = pytest.mark.usefixtures("forgets_declared_families")
 
 
 def declare(environment: str = "Pendulum-v1", **entry: object) -> Family:

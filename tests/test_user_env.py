@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from gymnasium.spaces import Dict as DictSpace
 from numpy.typing import NDArray
 
 from metamap_envs import Family, FamilySpaces, FamilyVectorEnv, MetaMapError, from_gymnasium, get_family
-from metamap_envs.from_gymnasium import loading
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from metamap_envs.user_env import CheckedEnv
@@ -51,15 +49,7 @@ class Plain(gym.Env[Any, Any]):
         return self.observation(), self.reward(), False, False, {}
 
 
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test declares is gone after it."""
-    monkeypatch.setenv(loading.VARIABLE, "")
-    monkeypatch.setattr(loading, "_DECLARED", {})
-    ids = set(gym.registry)
-    yield
-    for added in set(gym.registry) - ids:
-        del gym.registry[added]
+pytestmark = pytest.mark.usefixtures("forgets_declared_families")
 
 
 def declare(base: type[Plain] = Plain, **changes: Any) -> Family:
