@@ -304,7 +304,7 @@ class Mapper(nn.Module):
     def save(self, directory: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, which is made if needed.
 
-        A guide that the probe follows is copied into it: the folder can be moved.
+        A tour that the probe follows is copied into it: the folder can be moved.
 
         Args:
             directory: the folder.
@@ -332,7 +332,7 @@ class Mapper(nn.Module):
         arrays = self.arrays()
         if half:
             arrays |= {name: arrays[name].astype(np.float16) for name, _ in self.named_parameters()}
-        artifact.write(directory, manifest, arrays, overwrite=True)  # what is there is the guide
+        artifact.write(directory, manifest, arrays, overwrite=True)  # what is there is the tour
 
     @classmethod
     def load(cls, directory: str | Path) -> Mapper:

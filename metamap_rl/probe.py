@@ -23,10 +23,8 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.dataset import transition_features
-from metamap_rl.guide import Guide
 from metamap_rl.probes import PROBES, Plan, Probe, SteeredProbe
 from metamap_rl.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe, SinusoidProbe
-from metamap_rl.probes.seeking import SeekingProbe
 from metamap_rl.probes.touring import TourProbe
 from metamap_rl.tour import Tour
 
@@ -37,7 +35,6 @@ __all__ = [
     "MixedProbe",
     "Plan",
     "Probe",
-    "SeekingProbe",
     "SinusoidProbe",
     "TourProbe",
     "Transitions",
@@ -51,10 +48,6 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float32]
-
-_COMPANIONS: dict[str, type[Guide] | type[Tour]] = {"guide": Guide, "tour": Tour}
-"""Settings of probes that are folders of what they follow, and what that is. Who keeps a probe keeps a copy of it, in a
-folder of that name."""
 
 
 def probe_to_json(probe: Probe) -> dict[str, Any]:
@@ -81,32 +74,34 @@ def probe_from_json(document: Mapping[str, Any]) -> Probe:
 
 
 def packed_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A probe as it is kept in a folder: the guide or tour that it follows is copied there and named from there.
+    """A probe as it is kept in a folder: the tour that it follows is copied there and named from there.
 
     Raises:
         MetaMapError: that is not there, or the folder cannot be written to.
     """
-    packed = dict(document)
-    for key, kind in _followed(document):
-        kind.load(document[key]).save(folder / key, overwrite=True)
-        packed[key] = key
-    return packed
+    if not _follows_tour(document):
+        return dict(document)
+    Tour.load(document["tour"]).save(folder / "tour", overwrite=True)
+    return {**document, "tour": "tour"}
 
 
 def unpacked_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """Inverse of `packed_probe`, wherever the folder is now; what is not in it is where the document says."""
-    inside = {key: str(folder / document[key]) for key, _ in _followed(document) if (folder / document[key]).is_dir()}
-    return {**document, **inside}
+    if _follows_tour(document) and (folder / document["tour"]).is_dir():
+        return {**document, "tour": str(folder / document["tour"])}
+    return dict(document)
 
 
 def probe_identity(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What two probes that do the same have in common: of a guide or tour its content, not its place."""
-    contents = {key: arrays_to_bytes(kind.load(document[key]).arrays()) for key, kind in _followed(document)}
-    return {**document, **{key: hashlib.sha256(content).hexdigest() for key, content in contents.items()}}
+    """What two probes that do the same have in common: of a tour its content, not its place."""
+    if not _follows_tour(document):
+        return dict(document)
+    content = arrays_to_bytes(Tour.load(document["tour"]).arrays())
+    return {**document, "tour": hashlib.sha256(content).hexdigest()}
 
 
-def _followed(document: Mapping[str, Any]) -> list[tuple[str, type[Guide] | type[Tour]]]:
-    return [(key, kind) for key, kind in _COMPANIONS.items() if isinstance(document.get(key), str) and document[key]]
+def _follows_tour(document: Mapping[str, Any]) -> bool:
+    return isinstance(document.get("tour"), str) and document["tour"] != ""
 
 
 @dataclass(frozen=True)
@@ -183,7 +178,7 @@ def collect(
     observations, _ = envs.reset(seed=[int(generator.integers(2**31)) for generator in generators])
     rows: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
     for step in range(steps):
-        pilot.look(step, rows, observations)
+        pilot.look(step, observations)
         actions = pilot.act(step, policy.means(observations[:, None])[:, 0])
         following, rewards, terminated, truncated, infos = envs.step(actions)
         seen = following.copy()
@@ -207,16 +202,10 @@ class _Pilot:
         self.gains = np.stack([plan.gain for plan in plans])
         self.offsets = np.stack([plan.offset for plan in plans])
 
-    def look(self, step: int, rows: Mapping[str, Sequence[Any]], observations: NDArray[Any]) -> None:
-        """Change the plans by the transitions so far, as lists of arrays [N, ...] by name."""
-        if self.steering is None or step == 0 or step % self.steering.every:
-            return
-        seen = np.zeros((len(observations), 0, 0), dtype=np.float32)
-        if self.steering.looks_back:
-            names = ("observations", "actions", "rewards", "next_observations")
-            seen = transition_features(*(np.stack(rows[name], axis=1).astype(np.float32) for name in names))
-        where, gain, offset = self.steering(step, seen, observations)
-        self.gains[:, where], self.offsets[:, where] = gain, offset
+    def look(self, step: int, observations: NDArray[Any]) -> None:
+        """Change the plans of this step by the observations [N, O]."""
+        if self.steering is not None and step > 0:
+            self.gains[:, step], self.offsets[:, step] = self.steering(step, observations)
 
     def act(self, step: int, mean: NDArray[Any]) -> Floats:
         """Actions [N, A], given those of the base policy."""
@@ -258,15 +247,12 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
     policy = BatchedPolicy(spec, base.phi[None], base.normalizer)
     observation, _ = view.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []
-    columns: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
     for step in range(steps):
         seen = observation.astype(np.float32)
-        pilot.look(step, columns, seen[None])
+        pilot.look(step, seen[None])
         action = pilot.act(step, policy.means(seen[None, None])[:, 0])[0]
         observation, reward, terminated, truncated, _ = view.step(action)
         rows.append((seen, action, reward, observation.astype(np.float32), terminated, truncated))
-        for name, value in zip(columns, rows[-1], strict=True):
-            columns[name].append(np.asarray(value)[None])
         if terminated or truncated:
             observation, _ = view.reset()
     return Rollout.from_rows(family, rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import ModuleType
 from typing import Generic, TypeVar
 
@@ -21,10 +21,15 @@ class Registry(Generic[Entry]):
 
     A new choice is one class or function under ``@REGISTRY.register("name")``; nothing else is edited,
     and the tests that run over ``names()`` cover it.
+
+    Args:
+        kind: what an entry is, as a singular noun.
+        removed: names that earlier versions had and stored documents may hold (docs/negative-results.md).
     """
 
-    def __init__(self, kind: str) -> None:
+    def __init__(self, kind: str, removed: Collection[str] = ()) -> None:
         self.kind = kind
+        self._removed = removed
         self._entries: dict[str, Entry] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
@@ -46,8 +51,11 @@ class Registry(Generic[Entry]):
         """Return the entry called ``name``, which a document may have spoilt.
 
         Raises:
-            MetaMapError: no such name; the message lists the choices, the closest first.
+            MetaMapError: no such name, or not any more; the message lists the choices, the closest first.
         """
+        if name in self._removed:
+            choices = ", ".join(map(repr, self.names()))
+            raise MetaMapError(f"the {self.kind} {name!r} was removed: valid choices are {choices}")
         if not isinstance(name, str) or name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]

@@ -20,10 +20,9 @@ from metamap_envs.task import Task
 from metamap_rl.calibration import CalibrationConfig, calibrate
 from metamap_rl.dataset import Pairs
 from metamap_rl.ensemble import Ensemble
-from metamap_rl.guide import Guide, GuideConfig, train_guide
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.pairs import build_pairs, build_survey, on_policy
-from metamap_rl.probe import BasePolicyProbe, Probe, SeekingProbe, TourProbe, probe_from_json, probe_to_json
+from metamap_rl.probe import BasePolicyProbe, Probe, TourProbe, probe_from_json, probe_to_json
 from metamap_rl.survey import Survey
 from metamap_rl.tour import tour_of
 from metamap_rl.train import TrainConfig, train
@@ -33,7 +32,6 @@ __all__ = [
     "check_recipes",
     "check_settings",
     "fill_zoo",
-    "guide_of",
     "probe_for",
     "survey_of",
     "train_ensemble",
@@ -52,7 +50,6 @@ SURVEY_TASKS = 2048
 TOUR_STOPS = 4
 """Policies of a tour that is made of a zoo's experts."""
 
-_GUIDE_SEED = 6_000_000
 CALIBRATION = CalibrationConfig()
 """How the self-check of a mapper is calibrated, unless told otherwise."""
 
@@ -224,24 +221,6 @@ def probe_for(zoo: Zoo, document: Mapping[str, Any], stops: int = TOUR_STOPS) ->
     with TemporaryDirectory() as folder:
         tour_of(zoo, stops).save(folder)
         yield replace(probe, tour=folder)
-
-
-def guide_of(
-    zoo: Zoo, *, config: GuideConfig | None = None, tasks: int = SURVEY_TASKS, steps: int = PROBE_STEPS
-) -> Guide:
-    """Train the guide of a `SeekingProbe` on a survey in which that probe's plans are chosen at random; no experts.
-
-    Args:
-        zoo: gives family and base policy.
-        config: how to train.
-        tasks: tasks of the survey.
-        steps: transitions of each of its rollouts.
-    """
-    spec = zoo.base.spec
-    with torch_threads(1):
-        survey = build_survey(zoo, SeekingProbe(), count=tasks, steps=steps, seed=_GUIDE_SEED)
-        sizes = (spec.observation_size, spec.action_size)
-        return train_guide(survey, family=zoo.family.name, sizes=sizes, config=config)
 
 
 def train_mapper(

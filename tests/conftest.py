@@ -34,11 +34,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # fmt: off
 PORTABLE = {
     "adaptation", "alignment", "auxiliary", "baselines", "chaining", "cli_learning", "distillation", "embodied",
-    "encoder", "ensemble", "evaluate", "families", "functional", "functions", "gains", "guide", "hypernetwork",
+    "encoder", "ensemble", "evaluate", "families", "functional", "functions", "gains", "hypernetwork",
     "losses", "mappability", "mapper", "parent", "plateau", "policies", "policy_gradient", "policy_spec", "probe",
     "protocol", "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "shift", "statistics", "stream_kill",
     "stream_learner_kinds", "stream_learners", "stream_loop", "survey", "teachers", "tour", "train", "training",
-    "tuning", "vector", "zoo",
+    "vector", "zoo",
 }
 # fmt: on
 

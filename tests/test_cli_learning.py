@@ -1,9 +1,8 @@
-"""`metamap mapper train` with what a mapper can be learned from besides: rounds, auxiliary losses, members, guides."""
+"""`metamap mapper train` with what a mapper can be learned from besides: rounds, auxiliary losses, members."""
 
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -15,10 +14,7 @@ from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError
 from metamap_rl.cli import app
 from metamap_rl.ensemble import Ensemble
-from metamap_rl.guide import GuideConfig, train_guide
 from metamap_rl.mapper import Mapper
-from metamap_rl.pairs import build_survey
-from metamap_rl.probe import SeekingProbe
 from metamap_rl.train import TrainConfig
 from metamap_rl.workflow import train_ensemble, train_mapper
 
@@ -93,38 +89,14 @@ def test_a_stopped_ensemble_goes_on_to_the_same(tiny_zoo: Zoo, tmp_path: Path) -
         train_ensemble(tiny_zoo, 0)
 
 
-def test_a_mapper_keeps_the_guide_of_its_probe(
-    tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    survey = build_survey(tiny_zoo, SeekingProbe(), count=4, steps=10)
-    small = GuideConfig(members=1, updates=2, context_size=8, hidden=8)
-    train_guide(survey, family=tiny_zoo.family.name, sizes=(8, 2), config=small).save(tmp_path / "guide")
-    words = ("--probe", "seeking", "--guide", str(tmp_path / "guide"), "--probe-settings", "block=10")
-    assert trained(tiny_zoo, tmp_path / "m", *words) == 0
-    probe = json.loads(capsys.readouterr().out)["probe"]
-    assert (probe["name"], probe["block"], probe["guide"]) == ("seeking", 10, str(tmp_path / "guide"))
-    # The guide goes with the mapper, wherever that goes and whatever becomes of the first one.
-    shutil.copytree(tmp_path / "m", tmp_path / "n")
-    here, there = (Mapper.load(tmp_path / name) for name in "mn")
-    assert here.probe != there.probe
-    assert len(Ensemble([here, there])) == 2, "guides are alike if their content is"
-    for name in ("guide", "m"):
-        shutil.rmtree(tmp_path / name)
-    words = ("--parameters", "goal_radius=0.1", "--steps", "12", "--episodes", "0")
-    assert app.main(["adapt", str(tmp_path / "n"), *words]) == 0
-    shutil.rmtree(tmp_path / "n" / "guide")
-    assert app.main(["adapt", str(tmp_path / "n"), *words]) == 2
-    assert "guide: not a saved guide" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (("--members", "0"), "--members expects 1 or more, got 0"),
         (("--auxiliary", "dynamic"), "did you mean 'dynamics'"),
         (("--rounds", "-1"), "rounds: expected >= 0, got -1"),
-        (("--guide", "somewhere"), "unknown setting of probe 'base-policy' 'guide'"),
-        (("--probe", "seeking", "--guide", "nowhere"), "nowhere: not a saved guide"),
+        (("--tour", "somewhere"), "unknown setting of probe 'base-policy' 'tour'"),
+        (("--probe", "seeking"), "the probe 'seeking' was removed"),
     ],
 )
 def test_a_slip_is_told(

@@ -332,7 +332,7 @@ def test_nothing_is_half_written(
         (["mapper", "train", "nowhere", "--out", "m", "--probe-settings", "nois=1"], ["did you mean 'noise'"]),
         (["mapper", "train", "nowhere", "--out", "m", "--probe-settings", "noise"], ["expects NAME=VALUE"]),
         (
-            ["mapper", "train", "nowhere", "--out", "m", "--probe", "seeking", "--probe-settings", "block=5.0"],
+            ["mapper", "train", "nowhere", "--out", "m", "--probe", "mixed", "--probe-settings", "block=5.0"],
             ["'block' expects a whole number in [1, 1000], got 5.0"],
         ),
         (["mapper", "train", "nowhere", "--out", "m", "--probe-settings", "noise=nan"], ["got nan"]),

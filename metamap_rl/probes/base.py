@@ -44,39 +44,31 @@ class Probe(Protocol):
 
 
 class Steering(Protocol):
-    """Changes the plans of N environments while they are followed, by what has been seen in each."""
+    """Changes the plans of N environments while they are followed, by what is observed in each."""
 
-    every: int
-    """It is asked after every so many steps."""
-    looks_back: bool
-    """Whether it looks at more than the observations of now."""
-
-    def __call__(
-        self, step: int, seen: NDArray[np.float32], observations: NDArray[Any]
-    ) -> tuple[slice, NDArray[np.float64], NDArray[np.float64]]:
-        """Say what to do from now on.
+    def __call__(self, step: int, observations: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Say what to do in a step.
 
         Args:
             step: number of transitions so far, at least 1.
-            seen: their feature rows [N, step, F]; none [N, 0, 0] for one that does not look back.
             observations: raw, of now [N, O].
 
         Returns:
-            Which steps, and gain [N, m] and offset [N, m, A] for them; see :class:`Plan`.
+            Gain [N] and offset [N, A]; see :class:`Plan`.
         """
         ...
 
 
 @runtime_checkable
 class SteeredProbe(Protocol):
-    """A probe that looks at what it has seen."""
+    """A probe that looks at what it observes."""
 
     def steering(self, generators: Sequence[np.random.Generator], steps: int, base: BasePolicy) -> Steering | None:
         """Return what steers N environments, given the generators that their plans were drawn with; None if nothing."""
         ...
 
 
-PROBES: Registry[type[Any]] = Registry("probe")
+PROBES: Registry[type[Any]] = Registry("probe", removed=("seeking",))
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:

@@ -74,21 +74,17 @@ class _Touring:
     phis: NDArray[np.float32]
     noise: NDArray[np.float64]
     base: BasePolicy
-    every: int = 1
-    looks_back: bool = False
     stop: int = -1
     policy: BatchedPolicy | None = None
 
-    def __call__(
-        self, step: int, seen: NDArray[np.float32], observations: NDArray[Any]
-    ) -> tuple[slice, NDArray[np.float64], NDArray[np.float64]]:
+    def __call__(self, step: int, observations: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `metamap_rl.probes.base.Steering`."""
         stop = step // self.hold % len(self.phis)
         if self.policy is None or stop != self.stop:
             phis = np.tile(self.phis[stop], (len(observations), 1))  # one for each: see `metamap_rl.probe.collect`
             self.stop, self.policy = stop, BatchedPolicy(self.base.spec, phis, self.base.normalizer)
-        means = self.policy.means(np.asarray(observations)[:, None])
-        return slice(step, step + 1), np.zeros((len(observations), 1)), means + self.noise[:, step : step + 1]
+        means = self.policy.means(np.asarray(observations)[:, None])[:, 0]
+        return np.zeros(len(observations)), means + self.noise[:, step]
 
 
 @cache

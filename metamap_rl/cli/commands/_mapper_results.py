@@ -70,22 +70,11 @@ def print_mapper(mapper: Mapper, folder: Path) -> None:
         f"seed {training.get('seed', 'unknown')}",
         "updates": f"{record.get('updates', 'unknown')}, chosen at {record.get('chosen_update', 'unknown')}",
         "validation": "none" if document["validation"] is None else f"{document['validation']:.5f}",
-        "tuned": _tuning_text(record.get("tuning")),
         "self-check": _check_text(mapper),
         "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     }
     for name, text in lines.items():
         say(f"  {name:<12} {text}")
-
-
-def _tuning_text(tuning: Any) -> str:
-    """What policy gradient made of it; see `metamap_rl.tuning`."""
-    if not isinstance(tuning, dict):
-        return "no"
-    steps, chosen = tuning.get("environment_steps", "unknown"), tuning.get("chosen_iteration", "unknown")
-    kept = "kept as it was" if chosen == 0 else f"chosen after round {chosen}"
-    again = ", tuned before that" if "before" in tuning else ""
-    return f"by policy gradient over {steps} environment steps, {kept}{again}; updates and validation are those before"
 
 
 def _check_text(mapper: Mapper) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from metamap_rl.train import TrainConfig
     from metamap_rl.workflow import OnUpdate
 
-__all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper", "TuneMapper"]
+__all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
 ORDER = 30
 
@@ -58,13 +58,11 @@ class TrainMapper(Command):
     """Updates between checkpoints."""
 
     probe: str = "base-policy"
-    """How D is collected: base-policy, excitation, sinusoid, mixed, seeking or tour."""
+    """How D is collected: base-policy, excitation, sinusoid, mixed or tour."""
 
     probe_settings: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
     """Settings of the probe, such as noise=0.2."""
 
-    guide: str = ""
-    """Folder of the guide that the probe `seeking` follows."""
     tour: str = ""
     """Folder of the tour that the probe `tour` follows; without it, one of the zoo's experts."""
 
@@ -196,86 +194,8 @@ class TrainMapper(Command):
         )
         settings = read_numbers(self.probe_settings, "--probe-settings", whole_or_float)
         document: dict[str, Any] = {"name": self.probe, **settings}
-        document |= {key: getattr(self, key) for key in ("guide", "tour") if getattr(self, key)}
+        document |= {"tour": self.tour} if self.tour else {}
         return config, shape, probe_to_json(probe_from_json(document))  # refused now, if it is wrong
-
-
-@dataclass(frozen=True, kw_only=True)
-class TuneMapper(Command):
-    """Go on with a trained mapper by policy gradient on tasks of its family, without experts.
-
-    What does best on validation tasks is written, which may be the mapper given. Checkpoints go into a file beside the
-    output, named like it with `.checkpoint.safetensors`, until it is done.
-    """
-
-    name: ClassVar[str] = "tune"
-    if_stopped: ClassVar[str] = "the last checkpoint is kept if one was due, the same command goes on from it"
-
-    mapper: Annotated[Positional[str], Metavar("MAPPER")]
-    """Folder of a mapper, or the name of a bundled one."""
-
-    out: Annotated[Path, Metavar("DIR")]
-    """Folder for the tuned mapper."""
-
-    iterations: Annotated[int, Metavar("N")] = 150
-    """Rounds of acting and learning."""
-
-    tasks: Annotated[int, Metavar("N")] = 64
-    """Tasks in each round."""
-
-    noise: Annotated[float, Metavar("STD")] = 0.2
-    """Standard deviation of the actions around those of the generated policies."""
-
-    learning_rate: Annotated[float, Metavar("RATE")] = 1e-5
-    """First learning rate; it falls to 0."""
-
-    checkpoint_every: Annotated[int, Metavar("N")] = 10
-    """Rounds between checkpoints."""
-
-    calibration_tasks: Annotated[int, Metavar("N")] = 256
-    """Tasks that the self-check is calibrated on anew; 0 leaves the mapper without one."""
-
-    def run(self) -> int:
-        """Tune, save, remove the checkpoint, print what came out."""
-        from metamap_rl.calibration import calibrate
-        from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
-        from metamap_rl.cli.console import print_json, progress
-        from metamap_rl.cli.output import whole_folder
-        from metamap_rl.pretrained import find_mapper
-        from metamap_rl.tuning import TuningConfig, tune
-
-        calibration = _calibration(self.calibration_tasks, self.seed)
-        config = TuningConfig(
-            iterations=self.iterations,
-            tasks=self.tasks,
-            noise=self.noise,
-            learning_rate=self.learning_rate,
-            checkpoint_every=self.checkpoint_every,
-            seed=self.seed,
-        )
-        mapper, _ = find_mapper(self.mapper)
-        checkpoint = _checkpoint_beside(self.out)
-        with progress("tuning", self.iterations, unit="rounds") as bar:
-            seen = 0
-
-            def on_iteration(done: int, total: int, metrics: Mapping[str, float]) -> None:
-                nonlocal seen
-                bar.advance(done - seen)
-                seen = done
-                if "validation" in metrics:
-                    bar.describe(f"tuning, return on validation tasks {metrics['validation']:.4g}")
-
-            tuned = tune(mapper, config, checkpoint=checkpoint, on_iteration=on_iteration)
-            if calibration is not None:
-                tuned.check = calibrate(tuned, calibration, on_stage=lambda stage: bar.describe(f"self-check: {stage}"))
-        with whole_folder(self.out) as folder:
-            tuned.save(folder)
-        checkpoint.unlink(missing_ok=True)
-        if self.json:
-            print_json(mapper_document(tuned, self.out))
-        else:
-            print_mapper(tuned, self.out)
-        return 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -458,4 +378,4 @@ def _training_bar(updates: int) -> Iterator[tuple[OnUpdate, Callable[[str], None
         yield on_update, lambda stage: bar.describe(f"self-check: {stage}")
 
 
-COMMANDS = (TrainMapper, TuneMapper, EvaluateMapper, ShowMapper)
+COMMANDS = (TrainMapper, EvaluateMapper, ShowMapper)
