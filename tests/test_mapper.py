@@ -24,6 +24,7 @@ from metamap_envs.rollout import Rollout
 from metamap_rl.encoders import ENCODERS
 from metamap_rl.hypernetworks import HYPERNETWORKS
 from metamap_rl.mapper import Mapper, MapperConfig
+from metamap_rl.probe import probe_from_json
 from synthetic import (
     FAMILY,
     FEATURES,
@@ -162,6 +163,17 @@ def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
     for name, array in mapper.arrays().items():
         assert np.array_equal(loaded.arrays()[name], array), name
     assert sorted(os.listdir(tmp_path / "mapper")) == ["mapper.json", "mapper.safetensors"]
+
+
+def test_a_mapper_of_a_removed_probe_still_maps_a_rollout(tmp_path: Path) -> None:
+    mapper, rollout = moved_mapper(), rollout_of(pairs(6, 3), 1)
+    mapper.probe, mapper.record = {"name": "seeking", "guide": "guide"}, {"tuning": {"chosen_iteration": 3}}
+    mapper.save(tmp_path / "mapper")
+    loaded = Mapper.load(tmp_path / "mapper")
+    assert np.array_equal(loaded.generate(rollout), mapper.generate(rollout))
+    assert loaded.record == mapper.record
+    with pytest.raises(MetaMapError, match="probe 'seeking' was removed"):
+        probe_from_json(loaded.probe)
 
 
 def test_half_precision_is_half_the_size_and_nearly_the_same(tmp_path: Path) -> None:
