@@ -21,8 +21,8 @@ from metamap_agents.policies import WeightPolicy
 from metamap_agents.storage import check_arrays, load_arrays, save_arrays
 from metamap_agents.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
 from metamap_envs.family_spaces import FamilySpaces, name_of
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, parse

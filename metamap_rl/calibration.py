@@ -18,7 +18,8 @@ from torch import Tensor
 
 from metamap_agents.evaluation import evaluate_policies
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Family, get_family
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.harm import CONFIDENCE, LEVEL, Harm, measure_harm

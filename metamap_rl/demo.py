@@ -16,7 +16,7 @@ from metamap_agents.storage import write_json
 from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_rl.adaptation import AdaptedPolicy, adapt

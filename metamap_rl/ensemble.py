@@ -21,7 +21,7 @@ from metamap_agents.policies import WeightPolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import claim_output, library_versions, read_json, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.spaces import action_space, observation_space
 from metamap_rl.mapper import Mapper

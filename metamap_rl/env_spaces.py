@@ -13,9 +13,9 @@ from pydantic import ConfigDict
 
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
 from metamap_envs.family_spaces import actions_for
 from metamap_envs.from_gymnasium.actions import ActionMap
+from metamap_envs.registry import get_family
 from metamap_envs.settings import STRICT, parse
 
 __all__ = ["EnvSpaces"]

@@ -17,8 +17,8 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import check_arrays, claim_output
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
 from metamap_envs.identity import check_family, describe_family, is_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, Whole, parse

@@ -15,7 +15,7 @@ from metamap_agents.expert import Expert
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.alignment import align

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 from metamap_agents.evaluation import EVALUATION_SEED
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.drawing import Drawer, Picture, Renderer, make_drawer

@@ -12,8 +12,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from metamap_envs.family import get_family
 from metamap_envs.from_gymnasium.family import GymnasiumFamily
+from metamap_envs.registry import get_family
 from metamap_envs.user_env import close_user_env
 
 __all__ = ["Alteration", "alterations"]

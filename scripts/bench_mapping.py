@@ -17,7 +17,7 @@ import torch
 
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import library_versions
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_rl.pretrained import bundled_families, load_mapper
 from metamap_rl.probe import collect, probe_from_json
 

@@ -26,7 +26,7 @@ from metamap_agents.machine import describe_machine
 from metamap_agents.recipes import load_recipe
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import library_versions
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 
 FAMILIES = ("cheetah-velocity", "cheetah-actuators")
 

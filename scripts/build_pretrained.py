@@ -20,7 +20,7 @@ import numpy as np
 
 from metamap_agents.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import list_families
+from metamap_envs.registry import list_families
 from metamap_rl.calibration import calibrate
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.pretrained import PRETRAINED, bundled_families, save_experts

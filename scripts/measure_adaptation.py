@@ -23,7 +23,7 @@ import torch
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.zoo import Zoo
-from metamap_envs.family import list_families
+from metamap_envs.registry import list_families
 from metamap_rl.cli.inputs import read_numbers, whole_or_float
 from metamap_rl.evaluate import LENGTHS, evaluate_mappers
 from metamap_rl.mapper import Mapper, MapperConfig

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import bundled_families, find_mapper

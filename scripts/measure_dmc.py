@@ -25,7 +25,7 @@ from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.zoo import Zoo
-from metamap_envs.family import list_families
+from metamap_envs.registry import list_families
 from metamap_rl.evaluate import evaluate_mappers
 from metamap_rl.mapper import MapperConfig
 from metamap_rl.probe import PROBES

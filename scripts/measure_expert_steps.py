@@ -30,7 +30,7 @@ from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_agents.training import train_expert
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 from metamap_rl.stream.run import open_run, read_base
 from metamap_rl.stream.scoreboard import Reference

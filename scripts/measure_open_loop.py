@@ -23,7 +23,8 @@ from metamap_agents.evaluation import EVALUATION_SEED, run_episodes
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import library_versions, read_json, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Family, get_family
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 from metamap_rl.cli.console import print_json
 

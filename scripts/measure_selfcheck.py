@@ -30,7 +30,7 @@ from metamap_agents.evaluation import evaluate_policies
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family, list_families
+from metamap_envs.registry import get_family, list_families
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.calibration import calibrate

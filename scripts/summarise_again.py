@@ -19,7 +19,7 @@ from measure_dmc import share_of_expert
 from measure_stream import summarise
 from metamap_agents.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_rl.scores import Evaluation
 
 

@@ -113,10 +113,10 @@ def forgets_declared_families(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     """What a test declares is gone after it."""
     import gymnasium as gym
 
-    from metamap_envs.from_gymnasium import loading
+    from metamap_envs import registry
 
-    monkeypatch.setenv(loading.VARIABLE, "")
-    monkeypatch.setattr(loading, "_DECLARED", {})
+    monkeypatch.setenv(registry.VARIABLE, "")
+    monkeypatch.setattr(registry, "_DECLARED", {})
     ids = set(gym.registry)
     yield
     for added in set(gym.registry) - ids:

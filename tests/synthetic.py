@@ -14,7 +14,7 @@ from metamap_agents.base_policy import BasePolicy
 from metamap_agents.functional import forward
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl.dataset import Pairs, transition_features
 from metamap_rl.mapper import Mapper, MapperConfig

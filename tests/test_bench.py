@@ -20,7 +20,7 @@ import yaml
 import tiny
 from metamap_agents.executors import LocalExecutor
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
 from metamap_rl.bench.adding import add_learner, try_learner
 from metamap_rl.bench.config import BenchConfig, Cell, list_benches, load_bench

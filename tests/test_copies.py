@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_envs import FamilyVectorEnv, MetaMapError, from_gymnasium, get_family
+from metamap_envs.declared_env import GymnasiumFamilyEnv
 from metamap_envs.env import FamilyEnv
-from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from test_user_env import Plain
 
 pytestmark = [

@@ -17,8 +17,7 @@ from gymnasium.envs.mujoco import MujocoEnv
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from metamap_envs import Family, MetaMapError, from_gymnasium
-from metamap_envs.from_gymnasium import loading
+from metamap_envs import Family, MetaMapError, from_gymnasium, registry
 from metamap_envs.from_gymnasium.fields import FIELDS
 from test_family_physics import assert_equal_models, numbers
 
@@ -57,7 +56,7 @@ class XmlEnv(MujocoEnv):
 @contextlib.contextmanager
 def registered(creator: Any = XmlEnv) -> Iterator[None]:
     """What is declared or registered within is gone afterwards."""
-    before, declared = dict(gym.registry), dict(loading._DECLARED)
+    before, declared = dict(gym.registry), dict(registry._DECLARED)
     gym.registry.pop("Xml-v0", None)
     gym.register("Xml-v0", entry_point=creator, max_episode_steps=50)
     try:
@@ -65,8 +64,8 @@ def registered(creator: Any = XmlEnv) -> Iterator[None]:
     finally:
         gym.registry.clear()
         gym.registry.update(before)
-        loading._DECLARED.clear()
-        loading._DECLARED.update(declared)
+        registry._DECLARED.clear()
+        registry._DECLARED.update(declared)
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +81,7 @@ def declare(xml: str, **entry: object) -> Family:
 
 def declare_many(xml: str, parameters: dict[str, dict[str, object]]) -> Family:
     document = {"name": "xml", "environment": "Xml-v0", "arguments": {"xml": xml}, "parameters": parameters}
-    loading._DECLARED.pop("xml", None)
+    registry._DECLARED.pop("xml", None)
     return from_gymnasium(document)
 
 

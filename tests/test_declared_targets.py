@@ -11,15 +11,14 @@ import numpy as np
 import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
-from metamap_envs import Family, MetaMapError, from_gymnasium
-from metamap_envs.from_gymnasium import loading
+from metamap_envs import Family, MetaMapError, from_gymnasium, registry
 
 
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test declares or registers is gone after it."""
-    monkeypatch.setenv(loading.VARIABLE, "")
-    monkeypatch.setattr(loading, "_DECLARED", {})
+    monkeypatch.setenv(registry.VARIABLE, "")
+    monkeypatch.setattr(registry, "_DECLARED", {})
     before = dict(gym.registry)
     yield
     gym.registry.clear()
@@ -35,7 +34,7 @@ def declare(creator: Any, kwargs: dict[str, Any] | None = None, **entry: object)
 def declare_again(creator: Any, **entry: object) -> Family:
     """The same once more in one test."""
     gym.registry.pop("Declared-v0", None)
-    loading._DECLARED.pop("declared", None)
+    registry._DECLARED.pop("declared", None)
     return declare(creator, **entry)
 
 

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from gymnasium import registry
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.executors import LocalExecutor
@@ -18,8 +18,7 @@ from metamap_agents.initial import random_actor
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.zoo import Zoo
-from metamap_envs import Family, MetaMapError, Rollout, get_family, load_family
-from metamap_envs.from_gymnasium import loading
+from metamap_envs import Family, MetaMapError, Rollout, get_family, load_family, registry
 from metamap_envs.identity import check_environments, environment_id
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.rollouts import load_rollout, save_rollout
@@ -47,18 +46,18 @@ class Declared:
         self.path = path
 
     def __call__(self, text: str | None = None, **changes: Any) -> Family:
-        loading._DECLARED.pop("pend", None)
-        registry.pop("MetaMap/Pend-v0", None)
+        registry._DECLARED.pop("pend", None)
+        gym.registry.pop("MetaMap/Pend-v0", None)
         self.path.write_text(json.dumps({**DECLARATION, **changes}) if text is None else text)
         return load_family(self.path)
 
 
 @pytest.fixture
 def declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setenv(loading.VARIABLE, "")
+    monkeypatch.setenv(registry.VARIABLE, "")
     yield Declared(tmp_path / "pend.yml")
-    loading._DECLARED.pop("pend", None)
-    registry.pop("MetaMap/Pend-v0", None)
+    registry._DECLARED.pop("pend", None)
+    gym.registry.pop("MetaMap/Pend-v0", None)
 
 
 def _rollout() -> Rollout:
@@ -155,7 +154,7 @@ def test_another_version_is_refused(declared: Declared, tmp_path: Path) -> None:
     _mapper().save(tmp_path / "mapper")
     save_rollout(tmp_path / "d.safetensors", _rollout())
     declared(version=1)
-    registry.pop("MetaMap/Pend-v1", None)
+    gym.registry.pop("MetaMap/Pend-v1", None)
     for again in (lambda: Mapper.load(tmp_path / "mapper"), lambda: load_rollout(tmp_path / "d.safetensors")):
         with pytest.raises(MetaMapError, match="version 0, installed is version 1"):
             again()
@@ -182,16 +181,16 @@ def test_a_name_that_a_listed_file_declares_otherwise_is_refused(
     other, same = tmp_path / "other.yml", tmp_path / "same.yml"
     other.write_text(json.dumps({**DECLARATION, "horizon": 200}))
     same.write_text(json.dumps(DECLARATION))
-    monkeypatch.setenv(loading.VARIABLE, str(other))
-    for declare in (declared, lambda: loading.from_gymnasium(DECLARATION)):
+    monkeypatch.setenv(registry.VARIABLE, str(other))
+    for declare in (declared, lambda: registry.from_gymnasium(DECLARATION)):
         with pytest.raises(MetaMapError, match=r"'pend' is declared otherwise in '.*other\.yml'"):
             declare()
-    monkeypatch.setenv(loading.VARIABLE, f"{same}{os.pathsep}{other}")
+    monkeypatch.setenv(registry.VARIABLE, f"{same}{os.pathsep}{other}")
     with pytest.raises(MetaMapError, match="declared otherwise"):
-        loading.find_declared("pend")
-    monkeypatch.setenv(loading.VARIABLE, str(same))
+        registry.find_declared("pend")
+    monkeypatch.setenv(registry.VARIABLE, str(same))
     declared()
-    assert os.environ[loading.VARIABLE] == f"{declared.path}{os.pathsep}{same}", (
+    assert os.environ[registry.VARIABLE] == f"{declared.path}{os.pathsep}{same}", (
         "workers take the file that was taken here"
     )
 

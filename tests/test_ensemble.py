@@ -15,7 +15,7 @@ import synthetic
 from metamap_agents.functional import forward
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_rl.ensemble import COMBINATIONS, Ensemble, mean_of_actions, mean_of_weights
 from metamap_rl.mapper import Mapper
 from synthetic import FAMILY, SPEC, features_of, moved_mapper, pairs, rollout_of

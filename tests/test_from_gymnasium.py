@@ -34,18 +34,18 @@ from metamap_envs import (
     get_family,
     list_families,
     load_family,
+    registry,
 )
-from metamap_envs.from_gymnasium import loading
+from metamap_envs.declared_env import GymnasiumFamilyEnv
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.declaration import read_file
-from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from metamap_envs.from_gymnasium.fields import FIELDS
 from metamap_rl.cli import main
 from metamap_rl.rollouts import load_rollout
 from metamap_rl.workflow import TaskCounts, fill_zoo
 from test_family_physics import assert_equal_models, explicit_bodies
 
-FOLDER = Path(loading.__file__).parent / "examples"
+FOLDER = Path(registry.__file__).parent / "from_gymnasium" / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.yml"))
 PARAMETERS = [(name, parameter) for name in EXAMPLES for parameter in read_file(FOLDER / f"{name}.yml").parameters]
 STEPS = 25
@@ -316,7 +316,7 @@ def test_processes_started_later_find_a_loaded_file(tmp_path: Path) -> None:
     path.write_text(SWING)
     family = load_family(path)
     assert family is load_family(path) is get_family("test-swing") is pickle.loads(pickle.dumps(family))  # noqa: S301
-    assert os.environ[loading.VARIABLE] == str(path)
+    assert os.environ[registry.VARIABLE] == str(path)
     code = "from metamap_envs import get_family; print(get_family('test-swing').task({'gravity': 6}).id)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == family.task({"gravity": 6}).id
@@ -520,7 +520,7 @@ def test_an_environment_without_what_it_needs_is_told(monkeypatch: pytest.Monkey
     def lacking(**_: object) -> None:
         raise gym.error.DependencyNotInstalled("Box2D is not installed,\nrun pip")
 
-    monkeypatch.setattr(sys.modules["metamap_envs.from_gymnasium.family"], "creator_of", lambda spec: lacking())
+    monkeypatch.setattr("metamap_envs.from_gymnasium.building.creator_of", lambda spec: lacking())
     with pytest.raises(MetaMapError, match="environment 'Pendulum-v1': Box2D is not installed, run pip"):
         declare(argument="g", train=[5, 15])
 

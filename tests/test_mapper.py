@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.storage import load_arrays, read_json, save_arrays, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl.encoders import ENCODERS
 from metamap_rl.hypernetworks import HYPERNETWORKS

@@ -21,7 +21,7 @@ from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.training import train_base, train_expert, train_parent
 from metamap_agents.zoo import Zoo
 from metamap_envs import MetaMapError, Task, get_family
-from metamap_envs.family import list_families
+from metamap_envs.registry import list_families
 from metamap_rl.workflow import TaskCounts, fill_zoo
 
 CARTPOLE = "cartpole-swingup"

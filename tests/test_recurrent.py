@@ -7,7 +7,7 @@ import pytest
 
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.recurrent import RecurrentConfig, RecurrentPolicy, TrialVecEnv, Units, train_recurrent
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 
 FAMILY = "reacher-goal"
 SIZES = get_family(FAMILY)

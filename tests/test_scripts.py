@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_rl.ensemble import Ensemble
 from metamap_rl.probe import BasePolicyProbe
 from metamap_rl.stream.config import to_yaml

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family, list_families
+from metamap_envs.registry import get_family, list_families
 from metamap_rl.mapper import Mapper
 from metamap_rl.pairs import build_survey, task_coordinates
 from metamap_rl.probe import BasePolicyProbe

@@ -15,7 +15,7 @@ from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import save_arrays
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_rl.dataset import Examples, Pairs
 from metamap_rl.losses import LOSSES
 from metamap_rl.mapper import Mapper, MapperConfig

@@ -16,8 +16,8 @@ from gymnasium.spaces import Dict as DictSpace
 from numpy.typing import NDArray
 
 from metamap_envs import Family, FamilySpaces, FamilyVectorEnv, MetaMapError, from_gymnasium, get_family
+from metamap_envs.declared_env import GymnasiumFamilyEnv
 from metamap_envs.from_gymnasium.actions import ActionMap
-from metamap_envs.from_gymnasium.env import GymnasiumFamilyEnv
 from metamap_envs.user_env import CheckedEnv
 
 ID = "Users-v0"

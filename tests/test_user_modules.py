@@ -15,10 +15,9 @@ from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import FlattenObservation, RescaleAction
 from stable_baselines3 import PPO
 
-from metamap_envs import FamilySpaces, MetaMapError, from_gymnasium, get_family, load_family
-from metamap_envs import user_modules as modules
-from metamap_envs.from_gymnasium import loading
-from metamap_envs.user_modules import make_by_id
+from metamap_envs import FamilySpaces, MetaMapError, from_gymnasium, get_family, load_family, registry
+from metamap_envs.from_gymnasium import user_modules as modules
+from metamap_envs.from_gymnasium.user_modules import make_by_id
 from metamap_rl.adaptation import Adaptation, AdaptedPolicy
 from metamap_rl.cli import main
 from metamap_rl.env_spaces import EnvSpaces
@@ -48,8 +47,8 @@ gym.register("{id}Nothing-v0", entry_point=lambda: 3)
 @pytest.fixture(autouse=True)
 def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test declares or imports is gone after it."""
-    monkeypatch.setenv(loading.VARIABLE, "")
-    monkeypatch.setattr(loading, "_DECLARED", {})
+    monkeypatch.setenv(registry.VARIABLE, "")
+    monkeypatch.setattr(registry, "_DECLARED", {})
     monkeypatch.setattr(modules, "_ADDED", [])
     monkeypatch.setattr(sys, "path", [*sys.path])
     ids, imported = set(gym.registry), set(sys.modules)
@@ -163,7 +162,7 @@ def test_printed_ids_can_be_made_in_a_fresh_process(tmp_path: Path) -> None:
     limits = [get_family(name).horizon for name in OWN] + [5, 200]
     code = f"""
 import os, sys
-os.environ["{loading.VARIABLE}"] = os.pathsep.join([{str(tmp_path / "gone.yml")!r}, {str(one)!r}, {str(two)!r}])
+os.environ["{registry.VARIABLE}"] = os.pathsep.join([{str(tmp_path / "gone.yml")!r}, {str(one)!r}, {str(two)!r}])
 import gymnasium as gym
 for name, limit in zip({ids}, {limits}):
     env = gym.make("metamap_envs:" + name)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_agents.parent import coordinate_scales
-from metamap_envs.family import get_family
 from metamap_envs.parameters import Split
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 

@@ -23,7 +23,7 @@ from metamap_agents.evaluation import evaluate_policies, run_episodes
 from metamap_agents.functional import forward
 from metamap_agents.policies import BatchedPolicy
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task

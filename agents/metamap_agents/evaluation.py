@@ -15,7 +15,7 @@ from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.policies import BatchedPolicy
 from metamap_agents.policy_spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv

@@ -21,7 +21,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 from metamap_agents.policy_spec import PolicySpec
 from metamap_agents.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import Family, get_family
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 
 __all__ = ["Parent", "ToldVecEnv", "coordinate_columns", "coordinate_scales", "untold"]

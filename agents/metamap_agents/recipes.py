@@ -13,7 +13,7 @@ from metamap_agents.distillation import Distillation
 from metamap_agents.gains import GainSearch
 from metamap_agents.plateau import Plateau
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.settings import STRICT, parse
 from metamap_envs.task import Task
 from metamap_envs.yaml_text import parse_yaml

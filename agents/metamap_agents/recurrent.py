@@ -24,7 +24,7 @@ from metamap_agents.evaluation import EVALUATION_SEED, run_episodes
 from metamap_agents.normalizer import ObservationNormalizer
 from metamap_agents.torch_state import global_generators_kept, torch_threads
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv

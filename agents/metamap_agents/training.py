@@ -34,7 +34,7 @@ from metamap_agents.sb3_vec_env import FamilyVecEnv
 from metamap_agents.storage import library_versions
 from metamap_agents.torch_state import global_generators_kept, torch_threads
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 

@@ -26,8 +26,9 @@ from metamap_agents.storage import (
     write_json,
 )
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Family, get_family
+from metamap_envs.family import Family
 from metamap_envs.identity import check_family, describe_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 

@@ -3,12 +3,20 @@
 from metamap_envs import _mujoco  # noqa: F401  # first, since everything else imports mujoco
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Family, Readout, State, get_family, list_families, register_family
+from metamap_envs.family import Family
 from metamap_envs.family_spaces import FamilySpaces
-from metamap_envs.from_gymnasium import declared_families, from_gymnasium, load_family
 from metamap_envs.parameters import Parameter, ParameterSpace, Split
 from metamap_envs.registration import register_all
+from metamap_envs.registry import (
+    declared_families,
+    from_gymnasium,
+    get_family,
+    list_families,
+    load_family,
+    register_family,
+)
 from metamap_envs.rollout import Rollout
+from metamap_envs.state import Readout, State
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 

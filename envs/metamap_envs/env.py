@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import Array, State, get_family
 from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_reset_seed, read_task
+from metamap_envs.registry import get_family
 from metamap_envs.simulator import UNSTABLE
 from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.state import Array, State
 from metamap_envs.task import Task
 
 if TYPE_CHECKING:

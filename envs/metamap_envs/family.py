@@ -1,83 +1,27 @@
-"""Families of environments and their registry."""
+"""Families of environments: a base environment and the parameters that vary in it."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import pkgutil
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cache, cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import ParameterSpace, Split, parse_split
 from metamap_envs.seeds import read_seed
+from metamap_envs.simulator import Engine, Simulator
+from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import CUSTOM_SPLIT, Task
 
-if TYPE_CHECKING:
-    import mujoco
+__all__ = ["Family", "gym_id_of", "instance_of"]
 
-    from metamap_envs.simulator import Engine
-
-__all__ = ["Family", "Readout", "State", "get_family", "list_families", "register_family", "sum_of_squares"]
-
-Array = NDArray[np.float64]
-
-
-def sum_of_squares(actions: NDArray[Any]) -> NDArray[Any]:
-    """Row sums of squares, [N, A] to [N], with the bits of Gymnasium's ``np.sum(np.square(action))`` of one row."""
-    total: NDArray[Any] = np.add.reduce(np.square(actions), axis=1)  # np.sum without its Python wrapper
-    return total
-
-
-@dataclass(frozen=True)
-class Readout:
-    """A derived MuJoCo quantity that observations or rewards need.
-
-    Attributes:
-        field: `MjData` field, one row per object ("xpos").
-        object_type: named access of that field's objects ("body", "site", "geom", "sensor").
-        name: the object. Of a sensor in "sensordata" it is the first number.
-    """
-
-    field: str
-    object_type: str
-    name: str
-
-    def row(self, model: mujoco.MjModel) -> int:
-        """Row of the field that the object has in a model."""
-        index = int(getattr(model, self.object_type)(self.name).id)
-        return int(model.sensor_adr[index]) if self.object_type == "sensor" else index
-
-
-@dataclass(frozen=True)
-class State:
-    """What a family's observation, reward and end of episode may look at, for N environments.
-
-    Attributes:
-        qpos: generalised positions, float64 [N, nq].
-        qvel: generalised velocities, float64 [N, nv].
-        readouts: derived quantities by the family's key, float64 [N, ...]. As in Gymnasium they are those that
-            `mj_step` leaves behind, computed before its last integration, unless the family has `current_readouts`.
-    """
-
-    qpos: Array
-    qvel: Array
-    readouts: Mapping[str, Array] = field(default_factory=dict)
-
-    def where(self, rows: NDArray[np.bool_], other: State) -> State:
-        """This state in ``rows``, bool [N], and another one elsewhere."""
-
-        def chosen(mine: Array, its: Array) -> Array:
-            return np.where(rows.reshape(-1, *[1] * (mine.ndim - 1)), mine, its)
-
-        readouts = {key: chosen(self.readouts[key], other.readouts[key]) for key in self.readouts}
-        return State(chosen(self.qpos, other.qpos), chosen(self.qvel, other.qvel), readouts)
+_MOST_TASKS = 1_000_000  # that may be drawn at once: more do not fit into memory
 
 
 class Family(ABC):
@@ -196,8 +140,6 @@ class Family(ABC):
     @cached_property
     def _initial(self) -> tuple[Array, Array]:
         """(qpos, qvel) of the base model before noise."""
-        import mujoco
-
         data = mujoco.MjData(self.base_model)
         return np.array(data.qpos), np.array(data.qvel)
 
@@ -215,8 +157,6 @@ class Family(ABC):
         return int(self.observe(state).shape[1])
 
     def _readout_shape(self, readout: Readout) -> tuple[int, ...]:
-        import mujoco
-
         shape: tuple[int, ...] = getattr(mujoco.MjData(self.base_model), readout.field).shape[1:]
         return shape
 
@@ -237,10 +177,6 @@ class Family(ABC):
         It is a copy of the base model, or compiled anew where a structural parameter is changed. Always starts from
         the stored defaults, never from the last task, so A then B equals B alone.
         """
-        import copy
-
-        import mujoco
-
         defaults = {parameter.name: parameter.default for parameter in self.space.parameters}
         changed = {name for name, value in task.parameters if value != defaults[name]}
         if not changed & self.physics_parameters:
@@ -253,8 +189,6 @@ class Family(ABC):
 
     def engine(self, tasks: Sequence[Task], num_threads: int = 0) -> Engine:
         """What steps N environments of this family, one for each task. Default: MuJoCo alone, in threads."""
-        from metamap_envs.simulator import Simulator
-
         return Simulator(self, tasks, num_threads)
 
     def task(self, parameters: Mapping[str, object] | None = None, split: str = CUSTOM_SPLIT) -> Task:
@@ -294,8 +228,8 @@ class Family(ABC):
         return [self.task(dict(zip(names, row.tolist(), strict=True)), split=which) for row in rows]
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the name: there is one instance of a family in a process."""
-        return get_family, (self.name,)
+        """Pickle the class: there is one instance of a family in a process."""
+        return instance_of, (type(self),)
 
     def check_task(self, task: Task) -> Task:
         """Return ``task`` if it belongs to this family.
@@ -313,81 +247,7 @@ def gym_id_of(name: str, version: int) -> str:
     return f"MetaMap/{''.join(part.capitalize() for part in name.split('-'))}-v{version}"
 
 
-_REGISTRY: dict[str, type[Family]] = {}
-_MOST_TASKS = 1_000_000  # that may be drawn at once: more do not fit into memory
-
-
-def register_family(cls: type[Family]) -> type[Family]:
-    """Class decorator: add a family to the registry under its name.
-
-    Raises:
-        MetaMapError: another class already has that name.
-    """
-    if cls.name in _REGISTRY:
-        raise MetaMapError(f"family {cls.name!r} is registered twice")
-    _REGISTRY[cls.name] = cls
-    return cls
-
-
 @cache
-def _load_modules() -> None:
-    """Import every module of `metamap_envs.families`, each of which registers its family."""
-    import metamap_envs.families as package
-
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.name.startswith("_"):
-            importlib.import_module(f"{package.__name__}.{module.name}")
-
-
-@cache
-def _installed(module: str) -> bool:
-    return importlib.util.find_spec(module) is not None
-
-
-def _lacking(name: str) -> tuple[str, str] | None:
-    """The module that a family requires and that is not installed, with its extra; None if nothing is lacking."""
-    requires = _REGISTRY[name].requires
-    return None if requires is None or _installed(requires[0]) else requires
-
-
-def list_families() -> tuple[str, ...]:
-    """Names of all families whose models are installed, sorted."""
-    _load_modules()
-    return tuple(sorted(name for name in _REGISTRY if not _lacking(name)))
-
-
-@cache
-def _instance(cls: type[Family]) -> Family:
+def instance_of(cls: type[Family]) -> Family:
+    """The one instance of a family's class."""
     return cls()
-
-
-def get_family(name: str) -> Family:
-    """The one instance of a family.
-
-    Args:
-        name: of a family of this package, or of one that is declared in YAML and was loaded, or is listed in
-            METAMAP_FAMILIES. A path is refused: names come out of stored documents too, and a family's file may name
-            a module to import.
-
-    Raises:
-        MetaMapError: no family of that name; the message names the closest one. Or its models are not installed.
-    """
-    _load_modules()
-    if name in list(_REGISTRY):  # a list: documents may hold a name that cannot be hashed
-        if lacking := _lacking(name):
-            module, extra = lacking
-            raise MetaMapError(
-                f"family {name!r} needs {module}, which is not installed: pip install 'metamap-rl[{extra}]'"
-            )
-        return _instance(_REGISTRY[name])
-    from metamap_envs.from_gymnasium.loading import VARIABLE, declared_families, find_declared, is_family_file
-
-    if is_family_file(name):
-        raise MetaMapError(
-            f"family {name!r}: expected a name, not a file; load_family(path), or {VARIABLE}=path, makes its name known"
-        )
-    declared = find_declared(name)
-    if declared is None:
-        error = unknown_name("family", name, {*_REGISTRY, *declared_families()})
-        raise MetaMapError(f"{error}; {VARIABLE}=PATH makes one known that a YAML file declares")
-    return declared

@@ -10,9 +10,11 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Array, Family, get_family
+from metamap_envs.family import Family
 from metamap_envs.from_gymnasium.actions import ActionMap, check_actions
+from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.state import Array
 from metamap_envs.user_env import CheckedEnv
 
 __all__ = ["FamilySpaces", "actions_for", "name_of"]

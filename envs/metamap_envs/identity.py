@@ -8,27 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Family, get_family
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
 
-__all__ = ["canonical", "check_environments", "check_family", "describe_family", "environment_id", "is_family"]
+__all__ = ["check_environments", "check_family", "describe_family", "environment_id", "is_family"]
 
 Document = dict[str, Any]
-
-
-def canonical(value: object) -> Any:
-    """Values as JSON holds them, equal where they mean the same: 1.0 is 1, a tuple a list, infinity text."""
-    if isinstance(value, Mapping):
-        return {str(key): canonical(value[key]) for key in sorted(value, key=str)}
-    if isinstance(value, list | tuple):
-        return [canonical(item) for item in value]
-    if isinstance(value, float):
-        return int(value) if value.is_integer() else value if math.isfinite(value) else str(value)
-    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def describe_family(name: str) -> Document:

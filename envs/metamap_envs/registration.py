@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import gymnasium as gym
 
-from metamap_envs.family import get_family, list_families
-from metamap_envs.from_gymnasium.loading import register_declared
+from metamap_envs.registry import get_family, list_families, register_declared
 
 __all__ = ["register_all"]
 

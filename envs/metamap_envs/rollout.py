@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Family, get_family
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 
 __all__ = ["Rollout"]

@@ -6,7 +6,7 @@ import copy
 import ctypes
 import os
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import mujoco
@@ -15,7 +15,7 @@ from mujoco import batch
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Array, Family, State
+from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
 __all__ = ["UNSTABLE", "Engine", "Simulator", "default_threads"]
@@ -35,6 +35,26 @@ UNSTABLE = tuple(
 def default_threads() -> int:
     """Number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Physics(Protocol):
+    """What `Simulator` needs of a `Family`, where each of these is described."""
+
+    @property
+    def base_model(self) -> mujoco.MjModel: ...
+
+    @property
+    def frame_skip(self) -> int: ...
+
+    @property
+    def readouts(self) -> Mapping[str, Readout]: ...
+
+    @property
+    def current_readouts(self) -> bool: ...
+
+    def model(self, task: Task) -> mujoco.MjModel: ...
+
+    def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]: ...
 
 
 class Engine(Protocol):
@@ -91,7 +111,7 @@ class Simulator:
         MetaMapError: ``num_threads`` is negative.
     """
 
-    def __init__(self, family: Family, tasks: Sequence[Task], num_threads: int = 0) -> None:
+    def __init__(self, family: Physics, tasks: Sequence[Task], num_threads: int = 0) -> None:
         if num_threads < 0:
             raise MetaMapError(f"num_threads must be 0 (all cores) or more, got {num_threads}")
         self.family = family

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,12 @@ __all__ = ["CUSTOM_SPLIT", "Task"]
 
 CUSTOM_SPLIT = "custom"
 """Split of a task whose parameters were given by hand instead of sampled."""
+
+
+class _Family(Protocol):
+    """What checks the parameters of a task."""
+
+    def task(self, parameters: Mapping[str, object] | None = None, split: str = CUSTOM_SPLIT) -> Task: ...
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,9 @@ class Task:
     family: str
     parameters: tuple[tuple[str, float], ...]
     split: str = CUSTOM_SPLIT
+
+    find_family: ClassVar[Callable[[str], _Family]]
+    """A family by its name, for `from_json`; `metamap_envs.registry`, which knows the families, puts it here."""
 
     @cached_property
     def id(self) -> str:
@@ -76,8 +85,6 @@ class Task:
         Raises:
             MetaMapError: a key is missing, the family or a parameter is unknown, or a value out of bounds.
         """
-        from metamap_envs.family import get_family
-
         if not isinstance(document, Mapping):
             raise MetaMapError(f"a task is a JSON object with family, parameters and split, got {document!r}")
         missing = {"family", "parameters", "split"} - set(document)
@@ -86,4 +93,4 @@ class Task:
         parameters = document["parameters"]
         if isinstance(parameters, list) and all(isinstance(pair, list) and len(pair) == 2 for pair in parameters):
             parameters = dict(parameters)  # as `EnvSpec.to_json` writes the fields of a task
-        return get_family(document["family"]).task(parameters, split=document["split"])
+        return cls.find_family(document["family"]).task(parameters, split=document["split"])

@@ -16,6 +16,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line
+from metamap_envs.simulator import UNSTABLE
 
 __all__ = ["CheckedEnv", "close_user_env", "comes_from_users", "failure", "is_unstable", "make_user_env"]
 
@@ -208,8 +209,6 @@ def _is_users(file_name: str) -> bool:
 
 def is_unstable(env: gym.Env[Any, Any]) -> bool:
     """Whether MuJoCo found the physics of an environment unstable since its last reset; False without MuJoCo."""
-    from metamap_envs.simulator import UNSTABLE
-
     warning = getattr(getattr(env.unwrapped, "data", None), "warning", None)
     try:
         return warning is not None and any(warning[kind].number for kind in UNSTABLE)

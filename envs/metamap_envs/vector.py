@@ -14,9 +14,10 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import Array, get_family
 from metamap_envs.options import check_options, read_mask, read_seeds, read_task, read_tasks
+from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.state import Array
 from metamap_envs.task import Task
 
 __all__ = ["FamilyVectorEnv", "make_vector_env"]

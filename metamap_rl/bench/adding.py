@@ -10,7 +10,7 @@ import numpy as np
 
 from metamap_agents.storage import claim_output, write_bytes
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task

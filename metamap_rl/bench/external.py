@@ -20,7 +20,7 @@ from metamap_agents.storage import library_versions
 from metamap_agents.torch_state import torch_threads
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.bench.entry import ExternalSettings, StreamLearner, describe_error, make_external

@@ -10,7 +10,7 @@ from gymnasium.wrappers import TimeLimit
 from metamap_agents.storage import make_folder, write_json
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 from metamap_rl.adaptation import adapt
 from metamap_rl.bench.result import CellResult, find_results

@@ -29,7 +29,7 @@ from metamap_agents.storage import save_arrays
 from metamap_agents.torch_state import global_generators_kept
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError, one_line, unknown_name
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_rl.bench.entry import Policy, check_rollout

@@ -104,7 +104,7 @@ def check_processor() -> Iterator[Finding]:
 def check_simulator() -> Iterator[Finding]:
     """Whether every family compiles and steps."""
     answer = _ask(
-        "from metamap_envs.family import get_family, list_families\n"
+        "from metamap_envs.registry import get_family, list_families\n"
         "import mujoco\n"
         "for name in list_families():\n"
         "    model = get_family(name).base_model\n"

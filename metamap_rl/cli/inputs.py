@@ -19,8 +19,7 @@ def read_family(text: str) -> Family:
     Raises:
         MetaMapError: there is none, or the file is wrong.
     """
-    from metamap_envs.family import get_family
-    from metamap_envs.from_gymnasium.loading import is_family_file, load_family
+    from metamap_envs.registry import get_family, is_family_file, load_family
 
     return load_family(text) if is_family_file(text) else get_family(text)
 

@@ -10,8 +10,8 @@ from pydantic import Field
 
 from metamap_agents.recipes import load_recipe
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
 from metamap_envs.parameters import Split, parse_split
+from metamap_envs.registry import get_family
 from metamap_envs.settings import Seed, Settings, Whole, parse, read_document
 from metamap_rl.evaluate import LENGTHS
 from metamap_rl.mapper import MapperConfig

@@ -25,7 +25,7 @@ from metamap_agents.storage import library_versions, read_json, write_json
 from metamap_agents.torch_state import torch_threads
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_rl.protocol.config import SHARED, ProtocolConfig
 from metamap_rl.protocol.learning import Lesson, lessons, take
 from metamap_rl.protocol.methods.mapped import train_protocol_mapper

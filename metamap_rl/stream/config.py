@@ -11,7 +11,7 @@ from pydantic import Field, SerializeAsAny, field_validator
 
 from metamap_agents.recipes import Recipe, load_recipe
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import get_family, list_families
+from metamap_envs.registry import get_family, list_families
 from metamap_envs.settings import Number, Seed, Settings, Whole, parse, settings_of
 from metamap_envs.task import Task
 from metamap_envs.yaml_text import dump_yaml, parse_yaml, read_yaml

@@ -24,7 +24,7 @@ from metamap_agents.recipes import Recipe, load_recipe
 from metamap_agents.training import train_expert
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.workflow import check_recipes

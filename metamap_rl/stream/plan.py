@@ -8,8 +8,8 @@ from pathlib import Path
 
 from metamap_agents.executors import Executor
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
 from metamap_envs.identity import environment_id
+from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 from metamap_rl.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig

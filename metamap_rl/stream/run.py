@@ -27,8 +27,8 @@ from metamap_agents.executors import Executor, LocalExecutor
 from metamap_agents.machine import describe_machine
 from metamap_agents.storage import claim_output, library_versions, make_folder, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
 from metamap_envs.identity import check_environments
+from metamap_envs.registry import get_family
 from metamap_envs.settings import Settings, parse
 from metamap_envs.task import Task
 from metamap_rl.probe import probe_from_json

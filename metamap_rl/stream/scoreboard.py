@@ -17,7 +17,7 @@ from torch import Tensor
 
 from metamap_agents.base_policy import BasePolicy
 from metamap_agents.evaluation import EVALUATION_SEED, clearly_better_each, evaluate_policies, random_returns
-from metamap_envs.family import get_family
+from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.probe import Probe, Transitions, collect

@@ -12,7 +12,7 @@ from typing import Any
 
 from metamap_agents.executors.protocol import LostJobError
 from metamap_envs.errors import MetaMapError
-from metamap_envs.from_gymnasium.loading import declared_records, expect
+from metamap_envs.registry import declared_records, expect
 from metamap_envs.simulator import default_threads
 
 __all__ = ["Backlog", "Dumps", "Job", "call", "count_workers", "pack", "perform", "unpack"]

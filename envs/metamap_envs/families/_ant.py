@@ -10,7 +10,8 @@ import numpy as np
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._starts import normal_velocities
-from metamap_envs.family import Array, Family, Readout, State
+from metamap_envs.family import Family
+from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
 __all__ = ["Ant"]

@@ -11,8 +11,9 @@ import mujoco
 import numpy as np
 
 from metamap_envs.assets import dm_control_asset
-from metamap_envs.family import Array, Family
+from metamap_envs.family import Family
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.state import Array
 from metamap_envs.task import Task
 
 __all__ = ["VALUE_AT_MARGIN", "Dmc", "at_least", "choice_grid", "close_to_at_least", "grid", "random_joints"]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._starts import normal_velocities
-from metamap_envs.family import Array, Family, State, sum_of_squares
+from metamap_envs.family import Family
+from metamap_envs.state import Array, State, sum_of_squares
 from metamap_envs.task import Task
 
 __all__ = ["ACTUATORS", "CONTROL_COST_WEIGHT", "HalfCheetah", "scale_mass"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from metamap_envs.family import Array
+from metamap_envs.state import Array
 
 __all__ = ["normal_velocities", "uniform_noise"]
 

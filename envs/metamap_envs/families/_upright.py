@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._starts import uniform_noise
-from metamap_envs.family import Array, Family, State, sum_of_squares
+from metamap_envs.family import Family
+from metamap_envs.state import Array, State, sum_of_squares
 from metamap_envs.task import Task
 
 __all__ = ["Upright"]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._upright import Upright
-from metamap_envs.family import State
+from metamap_envs.state import State
 
 __all__ = ["Walker"]
 

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from metamap_envs.families._ant import Ant
 from metamap_envs.families._parameters import angle
-from metamap_envs.family import Array, State, register_family, sum_of_squares
 from metamap_envs.parameters import ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State, sum_of_squares
 
 __all__ = ["AntDirection"]
 

@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._parameters import GRAVITY
-from metamap_envs.family import Array, Family, State, register_family
+from metamap_envs.family import Family
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State
 from metamap_envs.task import Task
 
 __all__ = ["FORCE", "CartpoleSwingup"]

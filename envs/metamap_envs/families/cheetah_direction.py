@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from metamap_envs.families._cadm import cadm_factor
 from metamap_envs.families._half_cheetah import CONTROL_COST_WEIGHT, HalfCheetah, scale_mass
-from metamap_envs.family import Array, State, register_family, sum_of_squares
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State, sum_of_squares
 from metamap_envs.task import Task
 
 __all__ = ["CheetahDirection"]

@@ -8,8 +8,9 @@ import mujoco
 from numpy.typing import NDArray
 
 from metamap_envs.families._half_cheetah import HalfCheetah
-from metamap_envs.family import Array, State, register_family
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State
 from metamap_envs.task import Task
 
 __all__ = ["CheetahLength"]

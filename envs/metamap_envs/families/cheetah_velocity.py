@@ -7,8 +7,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from metamap_envs.families._half_cheetah import HalfCheetah
-from metamap_envs.family import Array, State, register_family
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State
 
 __all__ = ["CheetahVelocity"]
 

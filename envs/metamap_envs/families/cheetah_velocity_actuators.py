@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 
 from metamap_envs.families.cheetah_actuators import CheetahActuators
 from metamap_envs.families.cheetah_velocity import CheetahVelocity
-from metamap_envs.family import Array, State, register_family
 from metamap_envs.parameters import ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State
 
 __all__ = ["CheetahVelocityActuators"]
 

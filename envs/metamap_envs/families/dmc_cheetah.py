@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._dmc import VALUE_AT_MARGIN, Dmc, at_least, choice_grid, grid
-from metamap_envs.family import Array, Readout, State, register_family
 from metamap_envs.parameters import Parameter
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
 __all__ = ["DmcCheetahLength", "DmcCheetahSpeed", "DmcCheetahSpeedLength"]

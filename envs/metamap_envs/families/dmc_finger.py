@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.families._dmc import VALUE_AT_MARGIN, Dmc, at_least, choice_grid, grid, random_joints
-from metamap_envs.family import Array, Readout, State, register_family
 from metamap_envs.parameters import Parameter
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
 __all__ = ["DmcFingerLength", "DmcFingerSpeed", "DmcFingerSpeedLength"]

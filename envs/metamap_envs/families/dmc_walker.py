@@ -18,8 +18,9 @@ from metamap_envs.families._dmc import (
     grid,
     random_joints,
 )
-from metamap_envs.family import Array, Readout, State, register_family
 from metamap_envs.parameters import Parameter
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
 __all__ = ["DmcWalkerLength", "DmcWalkerSpeed", "DmcWalkerSpeedLength"]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._random_params import POWERS, scale_by_powers
 from metamap_envs.families._upright import Upright
-from metamap_envs.family import State, register_family
+from metamap_envs.registry import register_family
+from metamap_envs.state import State
 from metamap_envs.task import Task
 
 __all__ = ["HopperDynamics"]

@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._cadm import cadm_factor
-from metamap_envs.family import Array, Family, State, register_family
+from metamap_envs.family import Family
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State
 from metamap_envs.task import Task
 
 __all__ = ["TORQUE", "PendulumSwingup"]

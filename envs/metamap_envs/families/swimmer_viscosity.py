@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._starts import uniform_noise
-from metamap_envs.family import Array, Family, State, register_family, sum_of_squares
+from metamap_envs.family import Family
 from metamap_envs.parameters import Parameter, ParameterSpace
+from metamap_envs.registry import register_family
+from metamap_envs.state import Array, State, sum_of_squares
 from metamap_envs.task import Task
 
 __all__ = ["SwimmerViscosity"]

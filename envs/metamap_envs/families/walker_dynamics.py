@@ -6,7 +6,7 @@ import mujoco
 
 from metamap_envs.families._random_params import POWERS, scale_by_powers
 from metamap_envs.families._walker import Walker
-from metamap_envs.family import register_family
+from metamap_envs.registry import register_family
 from metamap_envs.task import Task
 
 __all__ = ["WalkerDynamics"]

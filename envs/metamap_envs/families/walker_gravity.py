@@ -6,8 +6,8 @@ import mujoco
 
 from metamap_envs.families._parameters import GRAVITY
 from metamap_envs.families._walker import Walker
-from metamap_envs.family import register_family
 from metamap_envs.parameters import ParameterSpace
+from metamap_envs.registry import register_family
 from metamap_envs.task import Task
 
 __all__ = ["WalkerGravity"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -109,6 +110,27 @@ class Declaration(BaseModel):
             if not name or not name.isprintable() or any(sign == "=" or sign.isspace() for sign in name):
                 raise ValueError(f"expected names without spaces and '=', as NAME=VALUE is written, got {name!r}")
         return entries
+
+    def canonical(self, horizon: int) -> dict[str, Any]:
+        """What it says of the environments, as plain JSON values of one form; ``horizon`` is the one in effect."""
+        return {
+            "environment": self.environment,
+            "horizon": horizon,
+            "arguments": _canonical(self.arguments),
+            "parameters": {name: _canonical(entry.canonical()) for name, entry in self.parameters.items()},
+            "order": list(self.parameters),  # tasks are drawn in it
+        }
+
+
+def _canonical(value: object) -> Any:
+    """Values as JSON holds them, equal where they mean the same: 1.0 is 1, a tuple a list, infinity text."""
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value if math.isfinite(value) else str(value)
+    return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
 def read_declaration(document: object, owner: str) -> Declaration:

@@ -3,89 +3,30 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import gymnasium as gym
+import mujoco
 import numpy as np
-from gymnasium.envs.registration import EnvSpec, load_env_creator
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Array, Family, State
+from metamap_envs.family import Family
 from metamap_envs.from_gymnasium.actions import check_actions
-from metamap_envs.from_gymnasium.constructor import with_attributes
-from metamap_envs.from_gymnasium.making import make_with_fields
+from metamap_envs.from_gymnasium.making import creator_of, make_env, make_with_fields
 from metamap_envs.from_gymnasium.reproducible import Reproducibility, try_out
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
 from metamap_envs.from_gymnasium.targets import Argument, ModelField, Target
+from metamap_envs.simulator import Engine
+from metamap_envs.state import Array, State
 from metamap_envs.task import Task
-from metamap_envs.user_env import CheckedEnv, make_user_env
+from metamap_envs.user_env import CheckedEnv
 
-if TYPE_CHECKING:
-    import mujoco
-
-    from metamap_envs.simulator import Engine
-
-__all__ = ["GymnasiumFamily", "creator_of", "make_env"]
-
-
-def creator_of(spec: EnvSpec) -> Any:
-    """The class or function behind an environment's id."""
-    return spec.entry_point if callable(spec.entry_point) else load_env_creator(str(spec.entry_point))
-
-
-def make_env(
-    spec: EnvSpec,
-    arguments: Mapping[str, Any],
-    attributes: Mapping[str, Any] | None = None,
-    of_class: Mapping[str, Any] | None = None,
-) -> gym.Env[Any, Any]:
-    """Make an environment with its own wrappers but no time limit.
-
-    Args:
-        spec: Gymnasium's.
-        arguments: of the constructor.
-        attributes: values that its constructor finds in place of those that it sets.
-        of_class: other attributes of its class.
-
-    Raises:
-        MetaMapError: a library that the environment needs is missing, or it refuses the arguments.
-    """
-    changed = bool(attributes or of_class)
-    spec = replace(
-        spec,
-        entry_point=with_attributes(creator_of(spec), attributes or {}, of_class) if changed else spec.entry_point,
-        max_episode_steps=None,
-        disable_env_checker=True,
-    )
-    with _without_deprecations():
-        return make_user_env(lambda: gym.make(spec, **arguments), f"environment {spec.id!r}")
-
-
-@contextmanager
-def _without_deprecations() -> Iterator[None]:
-    """Keep one warning of MuJoCo to ourselves, which it gives each time it reads Gymnasium's half_cheetah.xml.
-
-    It would be printed for each environment, and written to MUJOCO_LOG.TXT in the working directory. Others become
-    warnings of Python.
-    """
-    import mujoco
-
-    told: list[str] = []
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(told.append)
-    try:
-        yield
-    finally:
-        mujoco.set_mju_user_warning(before)
-    for message in told:
-        if "settotalmass" not in message:
-            warnings.warn(f"MuJoCo: {message}", stacklevel=4)
+__all__ = ["GymnasiumFamily"]
 
 
 class GymnasiumFamily(Family):
@@ -164,12 +105,6 @@ class GymnasiumFamily(Family):
                 stacklevel=2,
             )
         return found
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the declaration, so that a process that does not know it can unpickle an environment of it."""
-        from metamap_envs.from_gymnasium.loading import declaration_of, from_gymnasium
-
-        return from_gymnasium, (declaration_of(self),)
 
     def engine(self, tasks: Sequence[Task], num_threads: int = 0) -> Engine:
         """Environments of Gymnasium, one for each task."""

@@ -301,7 +301,6 @@ def own_value(entry: ParameterEntry, model: Any, spec: Any | None) -> float:
     elif len(set(values)) != 1 or (len(values) > 1 and field not in _ONE_NUMBER):
         raise MetaMapError(f"{field!r} has {len(values)} elements; declare which with index, or how: scale")
     _check_mass(kind, field, name, found, values)
-    _check_effect(kind, field, name, found, model)
     if spec is None:
         check_live(model, field)
     return 1.0 if entry.how == "scale" else values[0]
@@ -320,39 +319,3 @@ def _check_index(field: str, index: int | None, owner: Any) -> None:
 def _check_mass(kind: str, field: str, name: str, found: Sequence[Any], values: Sequence[float]) -> None:
     if kind == "body" and name != ALL and not any(values):
         raise MetaMapError(f"body {name!r} has no mass, so no inertia to go with a new one")
-
-
-def _check_effect(kind: str, field: str, name: str, found: Sequence[Any], model: Any) -> None:
-    """Refuse a field that nothing in the model looks at."""
-    import mujoco
-
-    bits, geoms, what = mujoco.mjtDisableBit, kind == "geom", f"{field!r}" + (f" of {kind} {name!r}" if name else "")
-    disabled = {
-        "gravity": bits.mjDSBL_GRAVITY,
-        "damping": bits.mjDSBL_DAMPER,
-        "stiffness": bits.mjDSBL_SPRING,
-        "frictionloss": bits.mjDSBL_FRICTIONLOSS,
-    }.get(field) or {"geom": bits.mjDSBL_CONTACT, "actuator": bits.mjDSBL_ACTUATION}.get(kind)
-    if disabled is not None and model.opt.disableflags & disabled.value:
-        raise MetaMapError(f"{what} changes nothing, as the model's option disables it ({disabled.name})")
-    if geoms and model.opt.enableflags & mujoco.mjtEnableBit.mjENBL_OVERRIDE.value:
-        raise MetaMapError(f"{what} changes nothing, as the model's option overrides all contacts")
-    if geoms:
-        _check_contacts(what, {owner.id for owner in found}, model)
-    if kind == "body" and not any(model.body_weldid[owner.id] for owner in found):
-        raise MetaMapError(f"{what} changes nothing, as the body cannot move")
-
-
-def _check_contacts(what: str, geoms: set[int], model: Any) -> None:
-    """Refuse numbers of geoms that no contact takes from them."""
-    for pair in zip(model.pair_geom1.tolist(), model.pair_geom2.tolist(), strict=True):
-        if geoms & {*pair}:
-            names = " and ".join(repr(model.geom(geom).name) for geom in pair)
-            raise MetaMapError(f"{what}: the contact of {names} is a <pair>, which has numbers of its own")
-    bodies = model.body_weldid[model.geom_bodyid]
-    contype, conaffinity = model.geom_contype, model.geom_conaffinity
-    for geom in geoms:
-        meets = (contype[geom] & conaffinity) | (contype & conaffinity[geom])
-        if (meets.astype(bool) & (bodies != bodies[geom])).any():
-            return
-    raise MetaMapError(f"{what} changes nothing, as it touches nothing: see contype and conaffinity")

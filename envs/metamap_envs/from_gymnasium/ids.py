@@ -51,7 +51,7 @@ def register_id(family: str, gym_id: str, horizon: int | None) -> None:
     maker = "GymnasiumFamilyEnv" if horizon is not None else "make_with_limit"
     gym.register(
         gym_id,
-        entry_point=f"metamap_envs.from_gymnasium.env:{maker}",
+        entry_point=f"metamap_envs.declared_env:{maker}",
         vector_entry_point="metamap_envs.vector:make_vector_env",
         max_episode_steps=horizon,
         kwargs={"family": family},

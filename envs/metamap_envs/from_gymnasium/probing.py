@@ -12,6 +12,7 @@ from metamap_envs.errors import MetaMapError, one_line
 from metamap_envs.from_gymnasium.behaviour import TRIAL_STEPS, same_behaviour
 from metamap_envs.from_gymnasium.constructor import argument_names, as_number
 from metamap_envs.from_gymnasium.fields import ModelField, read
+from metamap_envs.from_gymnasium.making import creator_of, make_env
 from metamap_envs.from_gymnasium.snapshot import episodes, first_steps, held_number, numbers_of, quiet
 from metamap_envs.from_gymnasium.targets import Argument, Attribute, Target
 
@@ -43,12 +44,6 @@ def check_overlaps(targets: Mapping[str, Target], model: Any) -> None:
             of = f" of {kind} {getattr(model, kind)(number).name!r}" if kind != "option" else ""
             goes = "; the inertia goes with the mass" if field == "inertia" else ""
             raise MetaMapError(f"the parameters {one!r} and {other!r} write the same thing: {field!r}{of}{goes}")
-    written = {target.field for target in fields.values()}
-    still = model is not None and fields and not (model.opt.density or model.opt.viscosity)
-    if "wind" in written and still and not written & {"density", "viscosity"}:
-        raise MetaMapError(
-            "'wind' changes nothing, as density and viscosity are 0; declare one of them as an option, too"
-        )
 
 
 # every value of a parameter ------------------------------------------------------------------------------------------
@@ -137,8 +132,6 @@ def _try_attribute(family: GymnasiumFamily, parameter: Parameter, target: Attrib
 
 def _check_no_argument(family: GymnasiumFamily, parameter: Parameter, target: Attribute) -> None:
     """Refuse an attribute that is an argument, too, where the constructor derives more from the argument itself."""
-    from metamap_envs.from_gymnasium.family import creator_of, make_env
-
     argument = next(
         (each for each in argument_names(creator_of(family.spec))[0] if each == target.name.strip("_")), None
     )

@@ -4,23 +4,44 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import Array, State
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.copies import restore, snapshot
+from metamap_envs.from_gymnasium.reproducible import Reproducibility
+from metamap_envs.state import Array, State
 from metamap_envs.task import Task
 from metamap_envs.user_env import CheckedEnv, close_user_env, is_unstable
 
-if TYPE_CHECKING:
-    from metamap_envs.from_gymnasium.family import GymnasiumFamily
-
 __all__ = ["GymnasiumSimulator"]
+
+
+class EnvMaker(Protocol):
+    """What `GymnasiumSimulator` needs of a `GymnasiumFamily`, where each of these is described."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def base_id(self) -> str: ...
+
+    @property
+    def observation_size(self) -> int: ...
+
+    @property
+    def action_size(self) -> int: ...
+
+    @property
+    def reproducibility(self) -> Reproducibility: ...
+
+    def make(self, task: Task, **kwargs: Any) -> gym.Env[Any, Any]: ...
+
+    def label(self, task: Task) -> str: ...
 
 
 class GymnasiumSimulator:
@@ -44,7 +65,7 @@ class GymnasiumSimulator:
         MetaMapError: ``num_threads`` is negative.
     """
 
-    def __init__(self, family: GymnasiumFamily, tasks: Sequence[Task], num_threads: int = 0, **kwargs: Any) -> None:
+    def __init__(self, family: EnvMaker, tasks: Sequence[Task], num_threads: int = 0, **kwargs: Any) -> None:
         if num_threads < 0:
             raise MetaMapError(f"num_threads must be 0 (all cores) or more, got {num_threads}")
         self.family = family

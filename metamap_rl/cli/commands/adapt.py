@@ -122,8 +122,8 @@ class Adapt(Command):
         """The environment to probe; None if there is a rollout already."""
         import gymnasium as gym
 
-        from metamap_envs.family import get_family
-        from metamap_envs.user_modules import make_by_id
+        from metamap_envs.from_gymnasium.user_modules import make_by_id
+        from metamap_envs.registry import get_family
         from metamap_rl.cli.inputs import read_arguments, read_numbers
 
         if self.parameters:

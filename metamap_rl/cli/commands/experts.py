@@ -173,7 +173,7 @@ def _check(
     """Refuse whatever can be refused before a folder is made."""
     from metamap_agents.recipes import load_recipe
     from metamap_envs.errors import MetaMapError
-    from metamap_envs.family import get_family
+    from metamap_envs.registry import get_family
 
     load_recipe(family, "base", **base)
     load_recipe(family, "expert", **expert)

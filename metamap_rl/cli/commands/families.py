@@ -27,7 +27,7 @@ class ListFamilies(Command):
 
     def run(self) -> int:
         """Print one row per family."""
-        from metamap_envs.family import get_family, list_families
+        from metamap_envs.registry import get_family, list_families
         from metamap_rl.cli.console import print_json, print_table
 
         families = [get_family(name) for name in list_families()]
@@ -69,7 +69,7 @@ class ShowFamily(Command):
     def run(self) -> int:
         """Print the family, then the drawn tasks."""
         from metamap_envs.errors import MetaMapError
-        from metamap_envs.from_gymnasium.loading import VARIABLE, is_family_file
+        from metamap_envs.registry import VARIABLE, is_family_file
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.inputs import read_family
 

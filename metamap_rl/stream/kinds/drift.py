@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pydantic import Field, SerializeAsAny, field_validator, model_validator
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import get_family
 from metamap_envs.parameters import Parameter
+from metamap_envs.registry import get_family
 from metamap_envs.settings import Number, Settings, parse
 from metamap_envs.task import Task
 from metamap_rl.stream.kinds.base import STREAMS, Count, FamilyName, StreamKind, Table

@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family
 from metamap_envs.parameters import parse_split
+from metamap_envs.registry import get_family
 from metamap_envs.settings import Settings
 from metamap_envs.task import CUSTOM_SPLIT, Task
 from metamap_rl.stream.kinds.base import STREAMS, Count, FamilyName, StreamKind, Table, tables_to_tasks

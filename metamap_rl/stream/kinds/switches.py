@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family import get_family, list_families
+from metamap_envs.registry import get_family, list_families
 from metamap_envs.settings import Whole
 from metamap_envs.task import Task
 from metamap_rl.stream.kinds.base import STREAMS, TRAIN, Count, FamilyName, StreamKind, Table, tables_to_tasks

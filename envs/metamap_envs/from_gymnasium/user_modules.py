@@ -12,6 +12,8 @@ from typing import Any
 import gymnasium as gym
 
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.from_gymnasium.constructor import argument_names
+from metamap_envs.from_gymnasium.making import creator_of
 from metamap_envs.user_env import failure, make_user_env
 
 __all__ = ["import_user_module", "make_by_id"]
@@ -82,9 +84,6 @@ def make_by_id(env_id: str, arguments: Mapping[str, Any], label: str) -> gym.Env
 
 def _check_arguments(spec: gym.envs.registration.EnvSpec, arguments: Mapping[str, Any], label: str) -> None:
     """Refuse arguments that the constructor does not have, where that can be told before it is called."""
-    from metamap_envs.from_gymnasium.constructor import argument_names
-    from metamap_envs.from_gymnasium.family import creator_of
-
     try:
         known, others = argument_names(creator_of(spec))
     except Exception:  # noqa: BLE001  # making it will say why

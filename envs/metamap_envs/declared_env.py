@@ -11,11 +11,13 @@ from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.family import Array, get_family
-from metamap_envs.from_gymnasium.family import GymnasiumFamily, creator_of
+from metamap_envs.from_gymnasium.family import GymnasiumFamily
+from metamap_envs.from_gymnasium.making import creator_of
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
 from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_reset_seed, read_task
+from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.state import Array
 from metamap_envs.task import Task
 
 __all__ = ["GymnasiumFamilyEnv", "make_with_limit"]
