@@ -429,6 +429,95 @@ def test_the_strength_of_a_servo(servo: str) -> None:
     assert found.actuator_gainprm[0, 0] == 100.0
 
 
+def touching(rod: str = "", floor: str = "", more: str = "") -> str:
+    """A rod that lies in the floor."""
+    xml = arm(more=more).replace('pos="0 0 -1"', 'pos="0 0 0"')
+    return xml.replace('name="rod"', f'name="rod" {rod}').replace('name="floor"', f'name="floor" {floor}')
+
+
+def constraints_of(xml: str, field: str, index: int, value: float) -> list[Any]:
+    """All numbers of MuJoCo's constraints, with a field of the rod at a value."""
+    model = mujoco.MjModel.from_xml_string(xml)
+    getattr(model.geom("rod"), field)[index] = value
+    data = mujoco.MjData(model)
+    data.qvel[:] = 0.1
+    mujoco.mj_forward(model, data)
+    return [data.efc_J.tolist(), data.efc_D.tolist(), data.efc_aref.tolist()]
+
+
+EXCLUDED = '<contact><exclude body1="link" body2="world"/></contact>'
+
+
+@pytest.mark.parametrize(
+    ("xml", "field", "index", "train", "reason"),
+    [
+        (touching(), "friction", 0, (0.5, 2.0), ""),
+        (touching(), "friction", 0, (0.5, 0.9), "the higher one counts"),
+        (touching('priority="1"'), "friction", 0, (0.5, 0.9), ""),
+        (touching('condim="1"', 'condim="1"'), "friction", 0, (0.5, 2.0), "condim 1"),
+        (touching('condim="1"'), "friction", 0, (0.5, 2.0), ""),
+        (touching('condim="1" priority="1"'), "friction", 0, (0.5, 2.0), "condim 1"),
+        (touching(), "friction", 1, (0.5, 2.0), "condim 3"),
+        (touching(floor='condim="4"'), "friction", 1, (0.5, 2.0), ""),
+        (touching(floor='condim="4"'), "friction", 2, (0.5, 2.0), "condim 4"),
+        (touching(floor='condim="6"'), "friction", 2, (0.5, 2.0), ""),
+        (touching(floor='priority="1"'), "friction", 0, (0.5, 2.0), "'floor'.*priority"),
+        (touching(floor='priority="1"'), "solref", 0, (0.5, 2.0), "'floor'.*priority"),
+        (touching(), "solref", 0, (0.5, 2.0), ""),
+        (touching('solmix="0"'), "solref", 0, (0.5, 2.0), "solmix"),
+        (touching('solmix="0"'), "solimp", 0, (0.5, 0.9), "solmix"),
+        (touching('solmix="0"', 'solmix="0"'), "solref", 0, (0.5, 2.0), ""),
+        (touching('solmix="0" priority="1"'), "solref", 0, (0.5, 2.0), ""),
+        (touching(more=EXCLUDED), "friction", 0, (0.5, 2.0), "exclude"),
+        (touching('contype="0" conaffinity="0"'), "friction", 0, (0.5, 2.0), "contype"),
+        (touching('contype="0"'), "friction", 0, (0.5, 2.0), ""),
+        (touching(more='<option><flag constraint="disable"/></option>'), "friction", 0, (0.5, 2.0), "disable"),
+    ],
+)
+def test_a_number_of_a_geom_is_refused_where_no_contact_takes_it(
+    xml: str, field: str, index: int, train: tuple[float, float], reason: str
+) -> None:
+    low, high = (constraints_of(xml, field, index, value) for value in train)
+    assert (low == high) == bool(reason), "what MuJoCo does"
+    if not reason:
+        declare(xml, geom="rod", field=field, index=index, train=train)
+        return
+    with pytest.raises(MetaMapError, match=reason) as caught:
+        declare(xml, geom="rod", field=field, index=index, train=train)
+    assert all(word in str(caught.value) for word in (f"{field!r}[{index}]", "geom 'rod'", "changes nothing"))
+
+
+def test_a_friction_counts_where_the_other_geoms_varies_too() -> None:
+    entry = {"field": "friction", "index": 0, "train": [0.5, 0.9]}
+    declare_many(touching(), {"rod": {"geom": "rod", **entry}, "floor": {"geom": "floor", **entry}})
+
+
+BALL = '<motor name="m" joint="ball" gear="1 2 3"/>'
+
+
+@pytest.mark.parametrize(
+    ("actuator", "entry", "reason"),
+    [
+        (SERVO, {"actuator": "servo", "field": "gear", "index": 0}, ""),
+        (SERVO, {"actuator": "servo", "field": "gear", "index": 1}, "1 of the 6"),
+        (BALL, {"actuator": "m", "field": "gear", "index": 2}, ""),
+        (BALL, {"actuator": "m", "field": "gear", "index": 3}, "3 of the 6"),
+        (SERVO.replace("/>", ' group="1"/>'), {"actuator": "servo", "field": "kp"}, "actuatorgroupdisable"),
+        (SERVO, {"actuator": "servo", "field": "kp"}, ""),
+    ],
+)
+def test_a_number_that_its_actuator_does_not_read_is_refused(
+    actuator: str, entry: dict[str, object], reason: str
+) -> None:
+    xml = arm(actuator, more='<option actuatorgroupdisable="1"/>')
+    if not reason:
+        declare(xml, **entry, train=[0.5, 2.0])
+        return
+    with pytest.raises(MetaMapError, match=reason) as caught:
+        declare(xml, **entry, train=[0.5, 2.0])
+    assert str(entry["field"]) in str(caught.value)
+
+
 PAIRED = arm(more='<contact><pair geom1="floor" geom2="rod" friction="1 1 .1 .1 .1"/></contact>')
 
 

@@ -270,7 +270,7 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
     if name in list_families():
         raise MetaMapError(f"family {name!r} is part of the package; give the declared one another name")
     listed = _listed_file(declaration)
-    family = build(declaration, folder or (listed.absolute().parent if listed else Path.cwd()))
+    family: Family = build(declaration, folder or (listed.absolute().parent if listed else Path.cwd()))
     for other in (entry.family for entry in _DECLARED.values()):
         sizes = [(each.observation_size, each.action_size) for each in (family, other)]
         if other.embodiment == family.embodiment and sizes[0] != sizes[1]:

@@ -1,4 +1,4 @@
-"""Whether an argument that an environment keeps does anything: environments with two values of it, side by side."""
+"""Whether what an environment keeps of a parameter does anything: environments with two values of it, side by side."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from metamap_envs.from_gymnasium.snapshot import episodes, numbers_of
 
 if TYPE_CHECKING:
     from metamap_envs.from_gymnasium.family import GymnasiumFamily
-    from metamap_envs.from_gymnasium.targets import Argument
+    from metamap_envs.from_gymnasium.targets import Argument, Attribute
     from metamap_envs.parameters import Parameter
 
 __all__ = ["TRIAL_STEPS", "same_behaviour"]
@@ -32,22 +32,22 @@ class _Trial:
 
 
 def same_behaviour(
-    family: GymnasiumFamily, parameter: Parameter, target: Argument, values: Sequence[float]
+    family: GymnasiumFamily, parameter: Parameter, target: Argument | Attribute, values: Sequence[float]
 ) -> tuple[float, float] | None:
-    """Two values of an argument with which an environment does the same.
+    """Two values of an argument or attribute with which an environment does the same.
 
     Args:
         family: of the environments.
-        parameter: the argument's.
-        target: the argument.
+        parameter: the one that is tried.
+        target: what it writes.
         values: to try.
 
     Returns:
-        The first two with which observations, rewards, ends and all numbers but the argument itself were equal in a
-        trial; None if there are none. The argument may still have a late or a rare effect.
+        The first two with which observations, rewards, ends and all numbers but the target itself were equal in a
+        trial; None if there are none. It may still have a late or a rare effect.
 
     Raises:
-        MetaMapError: what the constructor derives from the argument tells other values apart, and these not.
+        MetaMapError: what the constructor derives from it tells other values apart, and these not.
     """
     trials = [_trial(family, parameter, target, value, _FEW_STEPS) for value in values]
     longer: dict[int, Any] = {}
@@ -72,7 +72,9 @@ def same_behaviour(
     return found
 
 
-def _trial(family: GymnasiumFamily, parameter: Parameter, target: Argument, value: float, steps: int) -> _Trial:
+def _trial(
+    family: GymnasiumFamily, parameter: Parameter, target: Argument | Attribute, value: float, steps: int
+) -> _Trial:
     """Make an environment with a value and run two episodes of so many steps."""
     env = family.make(family.task({parameter.name: value}))
     made = _others(numbers_of(env), target)
@@ -86,5 +88,5 @@ def _trial(family: GymnasiumFamily, parameter: Parameter, target: Argument, valu
     return trial
 
 
-def _others(numbers: dict[str, Any], target: Argument) -> dict[str, Any]:
+def _others(numbers: dict[str, Any], target: Argument | Attribute) -> dict[str, Any]:
     return {key: value for key, value in numbers.items() if key.rpartition(".")[2].strip("_") != target.name.strip("_")}

@@ -156,7 +156,7 @@ def _why_not_taken(
         if mine == its and "friction" not in others and partner not in target.objects(model):
             highest = {index: _highest(target, parameter, model, (geom, index)) for index in reads}
             if all(high <= model.geom_friction[partner, index] for index, high in highest.items()):
-                return f"geom {name!r}, which it touches, has a higher friction, and the higher one counts"
+                return f"geom {name!r}, which it touches, has at least that friction, and the higher one counts"
         return ""
     mixes = [model.geom_solmix[each] for each in contact]
     if mine == its and mixes[0] < _NO_MIX <= mixes[1] and not _may_be_direct(target, parameter, others, model, contact):

@@ -71,14 +71,17 @@ def check_taken(family: GymnasiumFamily) -> None:
                         _try_fields(family, {name: value})
         runs = len(fields) < len(parameters) and _runs(family)
         for name, target in family.targets.items():
+            if isinstance(target, ModelField):
+                continue
+            parameter = parameters[name]
             if isinstance(target, Attribute):
-                _try_attribute(family, parameters[name], target, runs)
-            elif isinstance(target, Argument):
-                _try_argument(family, parameters[name], target, runs)
-                if runs and (same := same_behaviour(family, parameters[name], target, _probes(parameters[name]))):
-                    unseen.append(f"{name!r} at {same[0]:g} and {same[1]:g}")
-            if not isinstance(target, ModelField) and len(parameters) > 1:
-                _check_independent(family, parameters[name])
+                _try_attribute(family, parameter, target, runs)
+            else:
+                _try_argument(family, parameter, target, runs)
+            if runs and (same := same_behaviour(family, parameter, target, _probes(parameter))):
+                unseen.append(f"{name!r} at {same[0]:g} and {same[1]:g}")
+            if len(parameters) > 1:
+                _check_independent(family, parameter)
     if unseen:
         warnings.warn(
             f"family {family.name!r}: in a trial of {TRIAL_STEPS} steps {family.base_id} does the same with the "
