@@ -431,7 +431,7 @@ def test_the_strength_of_a_servo(servo: str) -> None:
 
 def touching(rod: str = "", floor: str = "", more: str = "") -> str:
     """A rod that lies in the floor."""
-    xml = arm(more=more).replace('pos="0 0 -1"', 'pos="0 0 0"')
+    xml = arm(more=more).replace('pos="0 0 -1"', 'pos="0 0 0"').replace('axis="0 1 0"', 'axis="0 1 0.5"')
     return xml.replace('name="rod"', f'name="rod" {rod}').replace('name="floor"', f'name="floor" {floor}')
 
 
