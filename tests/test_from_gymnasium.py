@@ -153,7 +153,7 @@ ELEMENTS: dict[str, tuple[int | None, float]] = {
     "damping": (None, 0.7),
     "frictionloss": (None, 0.3),
     "stiffness": (None, 4.0),
-    "friction": (1, 0.2),
+    "friction": (0, 1.9),
     "solimp": (0, 0.8),
     "solref": (0, 0.03),
     "gainprm": (0, 3.0),
