@@ -23,8 +23,8 @@ from metamap_envs import (
     get_family,
     list_families,
     register_family,
+    registry,
 )
-from metamap_envs import family as registry
 from metamap_envs.assets import dm_control_asset, gymnasium_asset
 from metamap_envs.errors import unknown_name
 

@@ -37,6 +37,7 @@ from metamap_envs import (
     registry,
 )
 from metamap_envs.declared_env import GymnasiumFamilyEnv
+from metamap_envs.from_gymnasium import building
 from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.declaration import read_file
 from metamap_envs.from_gymnasium.fields import FIELDS
@@ -520,7 +521,7 @@ def test_an_environment_without_what_it_needs_is_told(monkeypatch: pytest.Monkey
     def lacking(**_: object) -> None:
         raise gym.error.DependencyNotInstalled("Box2D is not installed,\nrun pip")
 
-    monkeypatch.setattr("metamap_envs.from_gymnasium.building.creator_of", lambda spec: lacking())
+    monkeypatch.setattr(building, "creator_of", lambda spec: lacking())
     with pytest.raises(MetaMapError, match="environment 'Pendulum-v1': Box2D is not installed, run pip"):
         declare(argument="g", train=[5, 15])
 
