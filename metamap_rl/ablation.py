@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import AliasChoices, Field, field_validator
 
 from metamap_agents.executors import Executor
 from metamap_agents.machine import describe_machine
@@ -47,8 +47,8 @@ class Cell(Settings):
     tasks: Annotated[Whole, Field(ge=1)] | None = None
     """Training tasks, the first so many by their order in the zoo; all of them if left out."""
     probe: str = "base-policy"
-    rounds: Annotated[Whole, Field(ge=0)] = 0
-    """Times that states of the generated policies are added to the training set."""
+    dagger_rounds: Annotated[Whole, Field(ge=0, validation_alias=AliasChoices("dagger_rounds", "rounds"))] = 0
+    """Times that states of the generated policies are added to the training set; earlier versions say ``rounds``."""
     auxiliary: str | None = None
     """What z is to be good for besides: dynamics, or nothing."""
     aligned: bool = False
@@ -74,7 +74,7 @@ class Cell(Settings):
 
     def train_config(self, updates: int) -> TrainConfig:
         """How it trains."""
-        shared = {"loss", "seed", "rounds", "auxiliary", "survey_coefficient"}
+        shared = {"loss", "seed", "dagger_rounds", "auxiliary", "survey_coefficient"}
         return TrainConfig(steps=updates, **self.model_dump(include=shared))
 
     def mapper_config(self) -> MapperConfig:
@@ -90,6 +90,7 @@ class Cell(Settings):
 
 FACTORS = tuple(name for name in Cell.model_fields if name != "seed")
 """What can be varied."""
+_OLD_FACTORS = {"rounds": "dagger_rounds"}
 
 
 class AblationConfig(Settings):
@@ -107,6 +108,13 @@ class AblationConfig(Settings):
     """Other choices, by factor."""
     cross: tuple[str, ...] = ()
     """Factors of which all combinations are run besides."""
+
+    @field_validator("vary", "cross", mode="before")
+    @classmethod
+    def _renamed(cls, value: object) -> object:
+        if isinstance(value, dict):
+            return {_OLD_FACTORS.get(factor, factor): choices for factor, choices in value.items()}
+        return [_OLD_FACTORS.get(factor, factor) for factor in value] if isinstance(value, list | tuple) else value
 
     def cells(self) -> list[Cell]:
         """All cells, those of the baseline first; each once.
@@ -166,7 +174,7 @@ def run_ablation(
     for cell in cells:
         if (cell.tasks or 0) > available:
             raise MetaMapError(f"{zoo.root}: {cell.name} needs {cell.tasks} training experts, there are {available}")
-    paths = [out / f"{cell.name}.json" for cell in cells]
+    paths = [_cell_path(out, cell) for cell in cells]
     shared = {
         "updates": config.updates,
         "lengths": list(config.lengths),
@@ -184,11 +192,17 @@ def run_ablation(
     return [read_json(path) for path in paths]
 
 
+def _cell_path(out: Path, cell: Cell) -> Path:
+    """The file of a cell; an earlier version may have written it under the old name of a factor."""
+    older = out / f"{cell.name.replace('dagger_rounds=', 'rounds=')}.json"
+    return older if older.exists() else out / f"{cell.name}.json"
+
+
 def _check_same(document: Any, path: Path, cell: Cell, settings: dict[str, Any]) -> None:
     """Refuse a file that is not of this cell, run with these settings on this zoo."""
     try:
         found, choices = document["settings"], Cell(**document["cell"])
-    except (KeyError, TypeError, MetaMapError):
+    except (KeyError, TypeError, ValueError):
         raise MetaMapError(f"{path}: not a cell of an ablation; choose another directory") from None
     if found != settings or choices != cell:
         raise MetaMapError(f"{path} was run with other settings or another zoo; choose another directory")

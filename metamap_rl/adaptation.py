@@ -32,15 +32,12 @@ from metamap_rl.env_spaces import EnvSpaces
 from metamap_rl.mapper import Mapper
 from metamap_rl.pretrained import find_mapper
 from metamap_rl.probe import probe_env, probe_from_json
-from metamap_rl.rounds import joined, second_seed
 from metamap_rl.wrappers import alterations
 
 __all__ = [
     "Adaptation",
     "AdaptedPolicy",
     "adapt",
-    "again",
-    "check_rounds",
     "heed_wrappers",
     "measure_in_env",
     "measure_on_task",
@@ -219,7 +216,6 @@ def adapt(
     steps: int | None = None,
     seed: int = 0,
     check: bool = True,
-    rounds: int = 1,
 ) -> AdaptedPolicy:
     """Generate a policy for a new environment from a few of its transitions. No gradient step is taken.
 
@@ -228,13 +224,11 @@ def adapt(
         source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run: with
             the family's observations and actions or, of a declared family, with those of its own environment.
         steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
-            to collect in each round (default 50).
+            to collect (default 50).
         seed: of the probe; not used with a rollout.
         check: whether the base policy may be served instead: where the mapper's self-check does not trust D (a mapper
             without one always does), or a wrapper around the environment changes the scale of rewards or observations
             while D is collected. Wrappers that alter them otherwise are named in ``adaptation.notes``.
-        rounds: 1; or 2 to probe the environment again with the generated policy in the base policy's place, and map
-            both rollouts together. There is no second round where the first one is not trusted.
 
     Returns:
         The policy; with no transitions it is the base policy. It takes the observations and gives the actions of the
@@ -242,8 +236,7 @@ def adapt(
 
     Raises:
         MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
-            steps than it has, NaN, a seed that is none, other rounds than 1 or 2, or a second round without an
-            environment.
+            steps than it has, NaN, or a seed that is none.
     """
     seed = read_seed(seed)
     if isinstance(mapper, str | Path):
@@ -255,15 +248,11 @@ def adapt(
     if steps is not None:
         steps = _whole("steps", steps)
     if isinstance(source, Rollout):
-        check_rounds(rounds, has_environment=False)
         return _mapped(mapper, source if steps is None else source.head(steps), check=check)
-    check_rounds(rounds, has_environment=True)
     count = 50 if steps is None else steps
     probe = probe_from_json(mapper.probe)
     rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
     policy = heed_wrappers(_mapped(mapper, rollout, check=check), source, check=check)
-    if rounds == 2:
-        policy, _ = again(mapper, policy, rollout, source, seed=seed, check=check)
     return policy.acting_in(source)
 
 
@@ -300,57 +289,6 @@ def _whole(name: str, value: object) -> int:
     if number < 0:
         raise MetaMapError(f"{name}: expected at least 0, got {number}")
     return number
-
-
-def again(
-    mapper: Mapper,
-    policy: AdaptedPolicy,
-    rollout: Rollout,
-    env: gym.Env[Any, Any],
-    *,
-    seed: int = 0,
-    check: bool = True,
-) -> tuple[AdaptedPolicy, Rollout]:
-    """The second round: probe with the generated policy for as many steps again, map both rollouts together.
-
-    The self-check judged the first rollout and does not look at the second, which is none of the probe that it knows.
-
-    Args:
-        mapper: the mapper.
-        policy: what the first round gave.
-        rollout: what that was generated from.
-        env: the environment.
-        seed: that of the first round.
-        check: whether the first round was checked.
-
-    Returns:
-        The policy and all transitions; those of the first round if that one fell back or had no transitions.
-    """
-    seed = read_seed(seed)
-    if policy.adaptation.fallback or not len(rollout):
-        return policy, rollout
-    own = replace(mapper.base, phi=policy.phi)
-    second = probe_env(
-        probe_from_json(mapper.probe), env, own, family=mapper.family, steps=len(rollout), seed=second_seed(seed)
-    )
-    both = joined(rollout, second)
-    found = _mapped(mapper, both, check=False)
-    first = policy.adaptation
-    checked = {name: getattr(first, name) for name in ("confidence", "predicted_return", "predicted_base_return")}
-    about = replace(found.adaptation, notes=first.notes, **checked if check else {})
-    return AdaptedPolicy(mapper.base, found.phi, about), both
-
-
-def check_rounds(rounds: int, *, has_environment: bool) -> None:
-    """Refuse a number of rounds that cannot be run.
-
-    Raises:
-        MetaMapError: neither 1 nor 2, or 2 without an environment.
-    """
-    if rounds not in (1, 2):
-        raise MetaMapError(f"rounds: expected 1 or 2, got {rounds}")
-    if rounds == 2 and not has_environment:
-        raise MetaMapError("rounds: a second round needs an environment, a rollout alone gives one")
 
 
 @torch_threads(1)  # the same policy on any number of cores

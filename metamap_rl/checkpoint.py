@@ -82,9 +82,11 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
         raise MetaMapError(f"{path}: not a checkpoint of a training run ({CHECKPOINT_FORMAT})")
     try:
         document = json.loads(metadata["state"])
-        began_with, update, history = document["identity"], document["update"], document["history"]
+        began_with, update, history = dict(document["identity"]), document["update"], document["history"]
     except (KeyError, TypeError, ValueError):
         raise MetaMapError(f"{path}: its description is damaged; remove the file to start again") from None
+    if "rounds" in began_with:  # its name in earlier versions
+        began_with["dagger_rounds"] = began_with.pop("rounds")
     _compare(began_with, json.loads(json.dumps(identity)), path)
     best = state.mapper.state_dict() if history else {}
     expected = _arrays(replace(state, best=best, visited={}))

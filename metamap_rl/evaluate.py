@@ -16,7 +16,6 @@ from metamap_envs.task import Task
 from metamap_rl.mapper import Mapper
 from metamap_rl.oracle import told_phis
 from metamap_rl.probe import Transitions, collect, probe_from_json, probe_identity
-from metamap_rl.rounds import collect_again, joined
 from metamap_rl.scores import Evaluation, MethodScores, References
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
@@ -39,18 +38,15 @@ def evaluate_mappers(
     controls: bool = True,
     training_experts: Sequence[Expert] = (),
     oracles: Sequence[Mapper] = (),
-    rounds: int = 1,
     num_threads: int = 0,
     on_method: OnMethod | None = None,
 ) -> Evaluation:
     """Measure mappers of one family, retrained with different seeds, on the tasks of some experts.
 
     Methods: "mapper" at each length; "checked mapper", which serves the base policy where the self-check says so, if
-    all mappers have one; with two ``rounds`` also "mapper, second round" (half of D by the probe, half by the probe
-    around the policy generated from the first half) at each length; with ``controls`` also "shuffled" (D of another
-    task: the next one) at each length; with ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi*
-    of the training task whose context is nearest, at the longest length, unless that is 0); with ``oracles`` (mappers
-    that read true parameters) "oracle".
+    all mappers have one; with ``controls`` also "shuffled" (D of another task: the next one) at each length; with
+    ``training_experts`` "mean expert" (mean phi*) and "nearest expert" (phi* of the training task whose context is
+    nearest, at the longest length, unless that is 0); with ``oracles`` (mappers that read true parameters) "oracle".
     All run on the same reset seeds. Mapper i reads the i-th of as many independent rollouts of each task.
 
     Args:
@@ -61,20 +57,17 @@ def evaluate_mappers(
         controls: whether to run "shuffled".
         training_experts: experts that the mappers were trained on.
         oracles: mappers that read a task's parameters instead of D.
-        rounds: 1, or 2 to measure the second round too.
         num_threads: threads of the simulator; 0 takes all cores.
         on_method: called with the name of each method before it runs.
 
     Raises:
-        MetaMapError: no mappers, experts or lengths, a negative length, other rounds than 1 or 2, or mappers and
-            experts that do not belong together.
+        MetaMapError: no mappers, experts or lengths, a negative length, or mappers and experts that do not belong
+            together.
     """
     if not mappers or not experts:
         raise MetaMapError("an evaluation needs at least one mapper and one expert")
     if not lengths or min(lengths) < 0:
         raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(lengths)}")
-    if rounds not in (1, 2):
-        raise MetaMapError(f"rounds: expected 1 or 2, got {rounds}")
     _check_belonging(mappers, [*experts, *training_experts])
     lengths = tuple(dict.fromkeys(lengths))
     run = _Run(mappers, experts, lengths, episodes, num_threads, on_method)
@@ -84,9 +77,6 @@ def evaluate_mappers(
     if all(mapper.check is not None for mapper in mappers):
         for steps in (length for length in lengths if length > 0):
             evaluation.methods.append(run.checked("checked mapper", steps, evaluation))
-    if rounds == 2:
-        for steps in (length for length in lengths if length > 1):
-            evaluation.methods.append(run.twice("mapper, second round", steps))
     if controls and len(experts) > 1:
         for steps in (length for length in lengths if length > 0):
             evaluation.methods.append(run.mapped("shuffled", steps, shift=1))
@@ -192,30 +182,6 @@ class _Run:
             verdicts = [mapper.judge(self.rollouts.rollout(task, seed).head(steps)) for task in range(len(self.tasks))]
             served = np.array([verdict is None or not verdict.fallback for verdict in verdicts])
             rows.append(np.where(served[:, None], mapped[seed], evaluation.references.base))
-        return MethodScores.of(method, steps, np.stack(rows))
-
-    def twice(self, method: str, steps: int) -> MethodScores:
-        """Policies from half of D and, beside it, as many transitions by the policy that was generated from it."""
-        assert self.rollouts is not None, "needs a length above 0"
-        self.on_method(f"{method}, {steps} steps")
-        first = steps - steps // 2
-        rows = []
-        for seed, mapper in enumerate(self.mappers):
-            phis = generate(mapper, self.rollouts, seed, first)
-            second = collect_again(
-                mapper,
-                self.rollouts,
-                seed,
-                phis,
-                steps=steps // 2,
-                seed=_PROBE_SEED,
-                num_threads=self.num_threads,
-            )
-            both = [
-                joined(self.rollouts.rollout(task, seed).head(first), second.rollout(task, 0))
-                for task in range(len(self.tasks))
-            ]
-            rows.append(self.returns(np.stack([mapper.generate(rollout) for rollout in both])))
         return MethodScores.of(method, steps, np.stack(rows))
 
     def _at_rest(self) -> NDArray[np.float32]:

@@ -15,7 +15,6 @@ from metamap_agents.expert import Expert
 from metamap_agents.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl import artifact
-from metamap_rl.ensemble import MANIFEST_FILE as ENSEMBLE_FILE
 from metamap_rl.mapper import Mapper
 
 __all__ = [
@@ -55,8 +54,10 @@ def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
         MetaMapError: neither a mapper's folder nor the name of a bundled mapper, or a damaged mapper.
     """
     folder = Path(reference)
-    if (folder / ENSEMBLE_FILE).is_file():
-        raise MetaMapError(f"{reference}: an ensemble; name one of the mappers in it, such as {folder / 'member-0'}")
+    if (folder / "ensemble.json").is_file():
+        raise MetaMapError(
+            f"{reference}: ensembles were removed; name one of its mappers, such as {folder / 'member-0'}"
+        )
     if not (folder / artifact.MANIFEST_FILE).is_file():
         if str(reference) in bundled_families():
             folder = pretrained_folder(str(reference))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Generic, TypeVar
 
@@ -24,12 +24,13 @@ class Registry(Generic[Entry]):
 
     Args:
         kind: what an entry is, as a singular noun.
-        removed: names that earlier versions had and stored documents may hold (docs/negative-results.md).
+        removed: names that earlier versions had and stored documents may hold, each with the closest choice that is
+            left (docs/negative-results.md).
     """
 
-    def __init__(self, kind: str, removed: Collection[str] = ()) -> None:
+    def __init__(self, kind: str, removed: Mapping[str, str] | None = None) -> None:
         self.kind = kind
-        self._removed = removed
+        self._removed = removed or {}
         self._entries: dict[str, Entry] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
@@ -53,9 +54,10 @@ class Registry(Generic[Entry]):
         Raises:
             MetaMapError: no such name, or not any more; the message lists the choices, the closest first.
         """
-        if name in self._removed:
+        if isinstance(name, str) and name in self._removed:
             choices = ", ".join(map(repr, self.names()))
-            raise MetaMapError(f"the {self.kind} {name!r} was removed: valid choices are {choices}")
+            closest = self._removed[name]
+            raise MetaMapError(f"the {self.kind} {name!r} was removed: {closest!r} is closest, of {choices}")
         if not isinstance(name, str) or name not in self._entries:
             raise unknown_name(self.kind, name, self._entries)
         return self._entries[name]

@@ -80,7 +80,7 @@ class TrainConfig:
     survey, with batches of ``survey_batch`` tasks, else on those of the training tasks."""
     auxiliary_coefficient: float = 0.3
     """Share of the auxiliary loss."""
-    rounds: int = 0
+    dagger_rounds: int = 0
     """How often the inputs that generated networks come to are added to the training set, at even distances (DAgger);
     fewer than there are updates."""
     gradient_clip: float = 1.0
@@ -105,7 +105,7 @@ class TrainConfig:
         if self.auxiliary is not None:
             AUXILIARIES.get(self.auxiliary)
         least: dict[str, float] = {
-            **dict.fromkeys(("steps", "warmup", "weight_decay", "rounds"), 0),
+            **dict.fromkeys(("steps", "warmup", "weight_decay", "dagger_rounds"), 0),
             **dict.fromkeys(("weights_coefficient", "survey_coefficient", "auxiliary_coefficient"), 0),
             **dict.fromkeys(
                 ("batch_tasks", "states_per_task", "survey_batch", "validation_every", "checkpoint_every"), 1
@@ -117,8 +117,10 @@ class TrainConfig:
         for name in ("learning_rate", "gradient_clip"):
             if not 0 < getattr(self, name) < math.inf:
                 raise MetaMapError(f"train config: {name}: expected > 0, got {getattr(self, name)}")
-        if self.rounds and not self.rounds < self.steps:
-            raise MetaMapError(f"train config: rounds: expected fewer than the {self.steps} steps, got {self.rounds}")
+        if self.dagger_rounds and not self.dagger_rounds < self.steps:
+            raise MetaMapError(
+                f"train config: dagger_rounds: expected fewer than the {self.steps} steps, got {self.dagger_rounds}"
+            )
         if not 0 <= self.from_start <= 1:
             raise MetaMapError(f"train config: from_start: expected a share in [0, 1], got {self.from_start}")
         for name in ("lengths", "validation_lengths"):
@@ -152,7 +154,7 @@ def train(
         mapper_config: shape of the mapper.
         validation: tasks to choose the best mapper on; without them the last one is returned.
         survey: rollouts of tasks without experts, from which the encoder learns to tell tasks apart.
-        visit: how to use the generated networks, for ``config.rounds``.
+        visit: how to use the generated networks, for ``config.dagger_rounds``.
         start: a mapper of the same family and base policy to go on from instead of a new one; it is not changed.
             Its own shape, units and probe are kept, ``probe`` and ``mapper_config`` are not looked at.
         checkpoint: a .safetensors file. It is written every so often; where it exists, the run goes on from it.
@@ -162,12 +164,14 @@ def train(
         The mapper, on the CPU, with ``record`` telling how it came about.
 
     Raises:
-        MetaMapError: source, validation and base do not fit together, rounds are asked for without ``visit``, the
-            checkpoint is another run's, or the loss stopped being finite.
+        MetaMapError: source, validation and base do not fit together, DAgger rounds are asked for without ``visit``,
+            the checkpoint is another run's, or the loss stopped being finite.
     """
     config = config or TrainConfig()
-    if config.rounds and visit is None:
-        raise MetaMapError(f"train config: rounds: {config.rounds} rounds need a way to use the networks (visit)")
+    if config.dagger_rounds and visit is None:
+        raise MetaMapError(
+            f"train config: dagger_rounds: {config.dagger_rounds} need a way to use the networks (visit)"
+        )
 
     # Step 1: build the training set of pairs (D, phi*).
     examples = source.examples(base)
@@ -245,7 +249,7 @@ def train(
 
 def round_updates(config: TrainConfig) -> tuple[int, ...]:
     """Return the updates after which a round is due: they cut a run into equal parts."""
-    return tuple(config.steps * part // (config.rounds + 1) for part in range(1, config.rounds + 1))
+    return tuple(config.steps * part // (config.dagger_rounds + 1) for part in range(1, config.dagger_rounds + 1))
 
 
 def learning_rate(update: int, config: TrainConfig) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,6 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.calibration import CalibrationConfig, calibrate
 from metamap_rl.dataset import Pairs
-from metamap_rl.ensemble import Ensemble
 from metamap_rl.mapper import Mapper, MapperConfig
 from metamap_rl.pairs import build_pairs, build_survey, on_policy
 from metamap_rl.probe import BasePolicyProbe, Probe, TourProbe, probe_from_json, probe_to_json
@@ -34,7 +33,6 @@ __all__ = [
     "fill_zoo",
     "probe_for",
     "survey_of",
-    "train_ensemble",
     "train_mapper",
     "training_pairs",
 ]
@@ -254,86 +252,23 @@ def train_mapper(
         MetaMapError: the zoo has no training or no validation experts, a negative number of survey tasks, or training
             diverged.
     """
+    if survey_tasks < 0:
+        raise MetaMapError(f"the number of survey tasks must be 0 (no survey) or more, got {survey_tasks}")
+    probe = probe or BasePolicyProbe()
     with torch_threads(1):  # the networks are small; and it is the same mapper on any number of cores
+        pairs = training_pairs(zoo, "train", probe, aligned=aligned)
         mapper = train(
-            **_data(zoo, probe, survey_tasks, aligned),
+            pairs,
+            zoo.base,
+            family=zoo.family.name,
+            probe=probe_to_json(probe),
             config=config,
             mapper_config=mapper_config,
+            validation=training_pairs(zoo, "validation", probe, aligned=aligned),
+            survey=survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None,
+            visit=on_policy(pairs, zoo.base),
             checkpoint=checkpoint,
             on_update=on_update,
         )
         mapper.check = calibrate(mapper, calibration, on_stage=on_stage) if calibration else None
         return mapper
-
-
-def train_ensemble(
-    zoo: Zoo,
-    members: int,
-    *,
-    probe: Probe | None = None,
-    config: TrainConfig | None = None,
-    mapper_config: MapperConfig | None = None,
-    survey_tasks: int = SURVEY_TASKS,
-    aligned: bool = False,
-    calibration: CalibrationConfig | None = None,
-    checkpoints: Sequence[Path] = (),
-    on_update: OnUpdate | None = None,
-    on_stage: Callable[[str], None] | None = None,
-) -> Ensemble:
-    """Train mappers that differ in their seeds only, one after another on the same data; else as `train_mapper`.
-
-    Args:
-        zoo: with experts of both splits.
-        members: E, at least 1; their seeds count on from the config's.
-        probe: how D is collected; default the base policy with noise.
-        config: how to train.
-        mapper_config: shape of the mappers.
-        survey_tasks: tasks without experts.
-        aligned: put the hidden units of each expert in the order of the base policy's.
-        calibration: how to calibrate each member's self-check; None leaves them without one.
-        checkpoints: a file for each member, or none. The file of a member that is done gives it back at once.
-        on_update: called after every update, of all members together.
-        on_stage: called with each stage of a calibration before it begins.
-
-    Raises:
-        MetaMapError: as `train_mapper`, or no members.
-    """
-    if members < 1:
-        raise MetaMapError(f"the number of members must be 1 or more, got {members}")
-    first = config or TrainConfig()
-    trained = []
-    with torch_threads(1):
-        data = _data(zoo, probe, survey_tasks, aligned)
-        for index in range(members):
-
-            def report(done: int, total: int, metrics: Mapping[str, float], before: int = index) -> None:
-                if on_update is not None:
-                    on_update(before * total + done, members * total, metrics)
-
-            member = train(
-                **data,
-                config=replace(first, seed=first.seed + index),
-                mapper_config=mapper_config,
-                checkpoint=checkpoints[index] if checkpoints else None,
-                on_update=report,
-            )
-            member.check = calibrate(member, calibration, on_stage=on_stage) if calibration else None
-            trained.append(member)
-    return Ensemble(trained)
-
-
-def _data(zoo: Zoo, probe: Probe | None, survey_tasks: int, aligned: bool) -> dict[str, Any]:
-    """What `train` is given of a zoo, by the names of its arguments."""
-    if survey_tasks < 0:
-        raise MetaMapError(f"the number of survey tasks must be 0 (no survey) or more, got {survey_tasks}")
-    probe = probe or BasePolicyProbe()
-    pairs = training_pairs(zoo, "train", probe, aligned=aligned)
-    return {
-        "source": pairs,
-        "base": zoo.base,
-        "family": zoo.family.name,
-        "probe": probe_to_json(probe),
-        "validation": training_pairs(zoo, "validation", probe, aligned=aligned),
-        "survey": survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None,
-        "visit": on_policy(pairs, zoo.base),
-    }

@@ -85,7 +85,6 @@ def measure_with(zoo: Zoo, probe: Probe, arguments: argparse.Namespace) -> dict[
                 episodes=arguments.episodes,
                 training_experts=zoo.experts("train"),
                 oracles=trained["oracles"],
-                rounds=arguments.rounds,
             )
             splits[split] = evaluation.summary()
         losses[loss] = {"train_seconds": trained["seconds"], "splits": splits}
@@ -130,7 +129,6 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=MapperConfig().hypernetwork_hidden)
     parser.add_argument("--bottleneck", action="store_true", help="the hypernetwork sees read coordinates only")
     parser.add_argument("--episodes", type=int, default=10)
-    parser.add_argument("--rounds", type=int, default=1, choices=[1, 2], help="2 measures the second round too")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     parser.add_argument("--out", type=Path, help="also write the document here")
     arguments = parser.parse_args()

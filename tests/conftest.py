@@ -33,8 +33,8 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # They get the marker `portable`; `make test-portable` runs them under several settings (docs/reproducibility.md).
 # fmt: off
 PORTABLE = {
-    "adaptation", "alignment", "auxiliary", "baselines", "chaining", "cli_learning", "distillation", "embodied",
-    "encoder", "ensemble", "evaluate", "families", "functional", "functions", "gains", "hypernetwork",
+    "adaptation", "alignment", "auxiliary", "baselines", "cli_learning", "distillation", "embodied",
+    "encoder", "evaluate", "families", "functional", "functions", "gains", "hypernetwork",
     "losses", "mappability", "mapper", "parent", "plateau", "policies", "policy_gradient", "policy_spec", "probe",
     "protocol", "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "shift", "statistics", "stream_kill",
     "stream_learner_kinds", "stream_learners", "stream_loop", "survey", "teachers", "tour", "train", "training",

@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {
     "baseline": {"survey_tasks": 8, "context_size": 8, "hidden": 8},
     "vary": {"tasks": [2]},
 }
-LEARNING = {"rounds": [2], "auxiliary": ["dynamics"], "aligned": [True]}
+LEARNING = {"dagger_rounds": [2], "auxiliary": ["dynamics"], "aligned": [True]}
 
 
 def names(**settings: Any) -> list[str]:
@@ -48,7 +48,7 @@ def test_one_factor_at_a_time() -> None:
 
 @pytest.mark.parametrize(
     ("factor", "value"),
-    [("loss", "weights"), ("seed", 3), ("rounds", 2), ("auxiliary", "dynamics"), ("survey_coefficient", 0.0)],
+    [("loss", "weights"), ("seed", 3), ("dagger_rounds", 2), ("auxiliary", "dynamics"), ("survey_coefficient", 0.0)],
 )
 def test_a_factor_of_training_arrives_there(factor: str, value: object) -> None:
     config = Cell(**{factor: value}).train_config(100)
@@ -118,9 +118,10 @@ def test_cells_of_another_zoo_or_of_nothing_are_refused(tiny_zoo: Zoo, tmp_path:
             write_json(path, {**found, **change})
             with pytest.raises(MetaMapError, match="other settings or another zoo"):
                 run_ablation(config, tiny_zoo, tmp_path, executor)
-        write_json(path, {"nothing": 0})
-        with pytest.raises(MetaMapError, match="not a cell of an ablation"):
-            run_ablation(config, tiny_zoo, tmp_path, executor)
+        for other in ({"nothing": 0}, {**found, "cell": {"los": "both"}}):
+            write_json(path, other)
+            with pytest.raises(MetaMapError, match="not a cell of an ablation"):
+                run_ablation(config, tiny_zoo, tmp_path, executor)
 
 
 def test_the_first_tasks_are_those_that_are_there(tiny_zoo: Zoo) -> None:
@@ -181,6 +182,30 @@ def test_cells_from_before_a_factor_was_there_are_the_default_of_it() -> None:
     del old["cell"]["bottleneck"]
     (row,) = summarise([old, document(1, [0.5])])
     assert row["seeds"] == 2
+
+
+def test_the_old_name_of_a_factor_is_read(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    old = {"tasks": 2, **SMALL["baseline"], "rounds": 2}
+    assert Cell(**old) == Cell(**{"dagger_rounds": 2, **SMALL["baseline"], "tasks": 2})
+    settings = {**SMALL, "seeds": 1, "vary": {"rounds": [2]}, "cross": ["rounds"]}
+    config = AblationConfig(**settings)
+    assert [cell.dagger_rounds for cell in config.cells()] == [0, 2]
+    with make_executor("local", 1, None) as executor:
+        found = run_ablation(config, tiny_zoo, tmp_path, executor)
+        (path,) = tmp_path.glob("*dagger_rounds*")
+        cell = dict(found[1]["cell"])
+        write_json(path, {**found[1], "cell": {"rounds": cell.pop("dagger_rounds"), **cell}})
+        path.rename(path.with_name(path.name.replace("dagger_", "")))
+        done: list[str] = []
+        again = run_ablation(config, tiny_zoo, tmp_path, executor, done.append)
+    assert not done
+    assert [row["name"] for row in summarise(again)] == [row["name"] for row in summarise(found)]
+
+
+def test_a_removed_choice_is_told() -> None:
+    with pytest.raises(MetaMapError, match="the hypernetwork 'low-rank' was removed: 'modulation' is closest"):
+        names(vary={"hypernetwork": ["low-rank"]})
+    assert Cell(encoder="pooling-gru").name == "encoder=pooling-gru+seed=0", "a stored cell is still read"
 
 
 def test_the_script_from_config_to_plot(tiny_zoo: Zoo, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from metamap_agents.functional import forward
 from metamap_agents.policies import BatchedPolicy
+from metamap_agents.storage import load_arrays, save_arrays
 from metamap_agents.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_rl.mapper import Mapper
@@ -23,7 +25,7 @@ from metamap_rl.workflow import training_pairs
 from synthetic import FAMILY, SMALL, SPEC, base_policy, pairs
 
 CONFIG = TrainConfig(
-    steps=40, warmup=5, batch_tasks=4, states_per_task=16, validation_every=15, checkpoint_every=10, rounds=3
+    steps=40, warmup=5, batch_tasks=4, states_per_task=16, validation_every=15, checkpoint_every=10, dagger_rounds=3
 )
 FAR = 5.0
 
@@ -44,9 +46,9 @@ def same(first: Mapper, second: Mapper) -> bool:
 
 
 def test_rounds_cut_a_run_into_equal_parts() -> None:
-    assert round_updates(TrainConfig(steps=400, rounds=3)) == (100, 200, 300)
-    assert round_updates(TrainConfig(steps=3, rounds=2)) == (1, 2)
-    assert round_updates(TrainConfig(rounds=0)) == ()
+    assert round_updates(TrainConfig(steps=400, dagger_rounds=3)) == (100, 200, 300)
+    assert round_updates(TrainConfig(steps=3, dagger_rounds=2)) == (1, 2)
+    assert round_updates(TrainConfig(dagger_rounds=0)) == ()
 
 
 def test_each_round_uses_the_mapper_as_it_is_then() -> None:
@@ -71,7 +73,7 @@ def test_what_is_visited_is_learned() -> None:
             return float((forward(SPEC, phis, inputs) - targets).square().mean())
 
     with_rounds = run(config, visit=lambda mapper, number: far_inputs())
-    assert error(with_rounds) < 0.5 * error(run(dataclasses.replace(config, rounds=0)))
+    assert error(with_rounds) < 0.5 * error(run(dataclasses.replace(config, dagger_rounds=0)))
 
 
 class StoppedError(Exception):
@@ -98,14 +100,26 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(stop: int, tmp_path: Path) -
     assert resumed.record == whole.record
 
 
+def test_a_checkpoint_with_the_old_name_of_the_rounds_goes_on(tmp_path: Path) -> None:
+    config, path = dataclasses.replace(CONFIG, steps=10, dagger_rounds=0), tmp_path / "run.safetensors"
+    whole = run(config, checkpoint=path)
+    arrays, metadata = load_arrays(path)
+    state = json.loads(metadata["state"])
+    state["identity"]["rounds"] = state["identity"].pop("dagger_rounds")
+    save_arrays(path, arrays, {**metadata, "state": json.dumps(state)})
+    assert same(run(config, checkpoint=path), whole)
+
+
 def test_rounds_that_cannot_be_are_told() -> None:
-    with pytest.raises(MetaMapError, match=r"rounds: 3 rounds need a way to use the networks \(visit\)"):
+    with pytest.raises(MetaMapError, match=r"dagger_rounds: 3 need a way to use the networks \(visit\)"):
         run()
-    with pytest.raises(MetaMapError, match="rounds: expected fewer than the 3 steps, got 3"):
-        TrainConfig(steps=3, rounds=3)
+    with pytest.raises(MetaMapError, match="dagger_rounds: expected fewer than the 3 steps, got 3"):
+        TrainConfig(steps=3, dagger_rounds=3)
     with pytest.raises(MetaMapError, match=r"more inputs: expected \(6, 'S', 8\), got \(5, 30, 8\)"):
         run(visit=lambda mapper, number: (far_inputs()[0][:5], far_inputs()[1]))
-    assert same(run(dataclasses.replace(CONFIG, rounds=0), visit=None), run(dataclasses.replace(CONFIG, rounds=0)))
+    assert same(
+        run(dataclasses.replace(CONFIG, dagger_rounds=0), visit=None), run(dataclasses.replace(CONFIG, dagger_rounds=0))
+    )
 
 
 def test_generated_policies_are_run_and_the_experts_say_what_they_would_do(tiny_zoo: Zoo, tiny_mapper: Mapper) -> None:

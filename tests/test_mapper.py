@@ -307,6 +307,8 @@ def test_the_manifest_says_what_made_it(tmp_path: Path) -> None:
     ("field", "message"),
     [
         ({"encoder": "pool"}, "unknown encoder 'pool'"),
+        ({"encoder": "pooling-gru"}, "the encoder 'pooling-gru' was removed: 'pooling' is closest"),
+        ({"hypernetwork": "iterative"}, "the hypernetwork 'iterative' was removed: 'residual' is closest"),
         ({"hypernetwork": "linear"}, "unknown hypernetwork 'linear'"),
         ({"context_size": 1}, "context_size: expected a whole number >= 2, got 1"),
         ({"encoder_hidden": 2.5}, "encoder_hidden: expected a whole number >= 1, got 2.5"),

@@ -66,10 +66,11 @@ def test_learning_rates_in_the_notation_of_rl_zoo(given: Any, falls: bool, start
         ({"gamma": 1.5}, "gamma: .*less than or equal to 1, got 1.5"),
         ({"ent_coef": float("nan")}, "ent_coef: .*finite"),
         ({"n_timesteps": 0}, "n_timesteps: .*got 0"),
+        ({"start": "nearest"}, "start: the start from the nearest expert was removed: expected 'base' or 'parent'"),
         ({"algorithm": "dqn"}, "algorithm: unknown choice 'dqn': .*'ppo', 'sac', 'tqc'"),
         (
             {"algorithm": "sac", "start": "parent"},
-            "algorithm 'sac' goes with start 'base' or 'nearest', got start 'parent'",
+            "algorithm 'sac' goes with start 'base', got start 'parent'",
         ),
         ({"algorithm": "sac", "start": "base", "plateau": {"patience": 2}}, "plateau is for rollouts of PPO"),
         (
@@ -99,8 +100,6 @@ def test_unknown_family_and_stage() -> None:
 def test_only_experts_have_another_algorithm() -> None:
     with pytest.raises(MetaMapError, match="base recipe of 'reacher-goal': algorithm: only experts may"):
         load_recipe("reacher-goal", "base", algorithm="sac", start="base")
-    with pytest.raises(MetaMapError, match="parent recipe of 'reacher-goal': start: only experts may"):
-        load_recipe("reacher-goal", "parent", start="nearest")
 
 
 def test_a_recipe_survives_json() -> None:

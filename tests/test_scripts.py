@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.registry import get_family
-from metamap_rl.ensemble import Ensemble
-from metamap_rl.probe import BasePolicyProbe
 from metamap_rl.stream.config import to_yaml
-from synthetic import FAMILY, moved_mapper, pairs, rollout_of
+from synthetic import FAMILY, pairs, rollout_of
 from tiny_stream import tiny_config
 
 SCRIPTS = Path(__file__).parents[1] / "scripts"
@@ -253,37 +247,3 @@ def test_altered_transitions_have_the_shape_of_those_given_and_leave_them_alone(
         assert all(same) == (name == "plain"), name
         np.testing.assert_array_equal(whole.observations, before.observations)
         np.testing.assert_array_equal(whole.rewards, before.rewards)
-
-
-@pytest.mark.parametrize(("experts", "counted"), [([90.0, 10.0, 50.0], [0, 2]), ([10.0, 9.0, 8.0], [])])
-def test_an_ensemble_is_measured_on_the_tasks_that_the_protocol_counts(
-    script: Any, experts: list[float], counted: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    module: ModuleType = script("measure_ensemble")
-    ensemble = Ensemble([moved_mapper(0), moved_mapper(1)])
-    tasks = get_family(FAMILY).sample("validation", 3, 0)
-    marked = [SimpleNamespace(task=task, phi=np.full_like(ensemble.base.phi, 7.0)) for task in tasks]
-
-    def returned(tasks: Any, spec: Any, phis: NDArray[np.float32], *_: Any, **__: Any) -> SimpleNamespace:
-        """10 of the base policy, the experts' own, and 30 of all others."""
-        by_task = np.full(3, 30.0)
-        if phis.ndim == 1:
-            by_task = np.full(3, 10.0)
-        elif (phis == 7.0).all():
-            by_task = np.array(experts)
-        return SimpleNamespace(returns=np.tile(by_task[:, None], (1, 2)))
-
-    monkeypatch.setattr(module, "Zoo", SimpleNamespace(open=lambda _: SimpleNamespace(experts=lambda _: marked)))
-    monkeypatch.setattr(module, "Ensemble", SimpleNamespace(load=lambda _: ensemble))
-    monkeypatch.setattr(module, "probe_from_json", lambda _: BasePolicyProbe())
-    monkeypatch.setattr(module, "evaluate_policies", returned)
-    monkeypatch.setattr(module, "random_returns", lambda tasks, episodes: np.full((3, episodes), -90.0))
-    arguments = argparse.Namespace(zoo="", ensemble="", split="validation", lengths=[2], episodes=2)
-    found = module.measure(arguments)
-    (row,) = found["lengths"]
-    assert (found["tasks"], found["counted_tasks"]) == (3, len(counted))
-    expected = [20.0 / (experts[index] - 10.0) for index in counted]
-    np.testing.assert_allclose(row["weights"]["tasks"], expected)
-    np.testing.assert_allclose(row["shortfall"], 1 - np.array(expected))
-    assert len(row["disagreement"]) == len(counted)
-    assert (row["members"][0] is None) == (not counted)

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -26,7 +25,6 @@ from metamap_rl.harm import Harm
 from metamap_rl.mapper import Mapper
 from metamap_rl.probe import collect, probe_from_json
 from metamap_rl.rollouts import save_rollout
-from metamap_rl.rounds import joined
 from metamap_rl.selfcheck import SelfCheck
 
 FAMILY = get_family(tiny.FAMILY)
@@ -312,48 +310,12 @@ def test_a_saved_policy_keeps_what_the_check_said(mapper: Mapper, rollouts: list
     assert AdaptedPolicy.load(path).adaptation.sentence() == "the generated policy is served, unchecked"
 
 
-# ------------------------------------------------------------------------------------------------------ second round
+# -------------------------------------------------------------------------------------------------------- evaluation
 
 
-def test_a_second_round_reads_both_rollouts(mapper: Mapper) -> None:
-    env = gym.make(FAMILY.gym_id, task=FAMILY.sample("test-in", 1, 3)[0])
-    one = adapt(mapper, env, steps=10, seed=1)
-    two = adapt(mapper, env, steps=10, seed=1, rounds=2)
-    assert (one.adaptation.steps, two.adaptation.steps) == (10, 20)
-    assert not np.array_equal(one.phi, two.phi)
-    np.testing.assert_array_equal(adapt(mapper, env, steps=10, seed=1, rounds=2).phi, two.phi)
-    assert two.adaptation.confidence == one.adaptation.confidence, "the first rollout is the one that was judged"
-    unchecked = adapt(mapper, env, steps=10, seed=1, rounds=2, check=False)
-    assert unchecked.adaptation.confidence is None
-    np.testing.assert_array_equal(unchecked.phi, two.phi)
-
-
-def test_there_is_no_second_round_without_trust(mapper: Mapper) -> None:
-    policy = adapt(mapper, gym.make(FAMILY.gym_id), steps=3, rounds=2)
-    assert (policy.adaptation.steps, is_base(policy)) == (3, True)
-    assert adapt(mapper, gym.make(FAMILY.gym_id), steps=0, rounds=2, check=False).adaptation.steps == 0
-
-
-def test_rounds_that_cannot_be_are_refused(mapper: Mapper, rollouts: list[Rollout], tiny_zoo: Zoo) -> None:
-    with pytest.raises(MetaMapError, match="a second round needs an environment"):
-        adapt(mapper, rollouts[0], rounds=2)
-    with pytest.raises(MetaMapError, match="rounds: expected 1 or 2, got 3"):
-        adapt(mapper, gym.make(FAMILY.gym_id), rounds=3)
-    with pytest.raises(MetaMapError, match="rounds: expected 1 or 2, got 0"):
-        evaluate_mappers([mapper], tiny_zoo.experts("test-in"), rounds=0)
-
-
-def test_joined_rollouts_keep_order_and_task(rollouts: list[Rollout]) -> None:
-    first, second = rollouts[0].head(3), rollouts[1].head(2)
-    both = joined(first, second)
-    assert (len(both), both.task) == (5, first.task)
-    np.testing.assert_array_equal(both.rewards, [*first.rewards, *second.rewards])
-    np.testing.assert_array_equal(both.truncated, [*first.truncated, *second.truncated])
-
-
-def test_the_evaluation_has_the_checked_mapper_and_the_second_round(mapper: Mapper, tiny_zoo: Zoo) -> None:
+def test_the_evaluation_has_the_checked_mapper(mapper: Mapper, tiny_zoo: Zoo) -> None:
     experts = tiny_zoo.experts("test-in")
-    found = evaluate_mappers([mapper], experts, lengths=(0, 1, 20), episodes=2, controls=False, rounds=2, num_threads=1)
+    found = evaluate_mappers([mapper], experts, lengths=(0, 1, 20), episodes=2, controls=False, num_threads=1)
     by_name = {(scores.method, scores.steps): scores.returns for scores in found.methods}
     assert list(by_name) == [
         ("mapper", 0),
@@ -361,13 +323,11 @@ def test_the_evaluation_has_the_checked_mapper_and_the_second_round(mapper: Mapp
         ("mapper", 20),
         ("checked mapper", 1),
         ("checked mapper", 20),
-        ("mapper, second round", 20),
     ]
     np.testing.assert_array_equal(by_name["checked mapper", 1], found.base[None])
     checked, mapped = by_name["checked mapper", 20][0], by_name["mapper", 20][0]
     assert all(mine in (own, base) for mine, own, base in zip(checked, mapped, found.base, strict=True))
     assert (checked == mapped).any()
-    assert not np.array_equal(by_name["mapper, second round", 20], by_name["mapper", 20])
 
 
 # ------------------------------------------------------------------------------------------------------ command line
@@ -414,7 +374,6 @@ def test_adapt_says_what_it_did(
     assert short["fallback"].startswith("3 transitions are too few")
     assert short["distance"] == 0.0
     assert result(*PARAMETERS, "--steps", "3", "--no-check")["distance"] > 0
-    assert result(*PARAMETERS, "--steps", "20", "--rounds", "2")["steps"] == 40
 
 
 def test_mapper_show_tells_of_the_check(
@@ -431,8 +390,6 @@ def test_mapper_show_tells_of_the_check(
 
 def test_bad_words_are_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
-        (["adapt", "m", *PARAMETERS, "--rounds", "3"], "--rounds expects 1 or 2, got 3"),
-        (["adapt", "m", "--rollout", "r.safetensors", "--rounds", "2"], "--rounds 2 needs --parameters or --env"),
         (["mapper", "train", "z", "--out", "m", "--calibration-tasks", "3"], "--calibration-tasks expects 0 or at"),
         (["mapper", "train", "z", "--out", "m", "--calibration-tasks", "-1"], "--calibration-tasks expects 0 or at"),
     ):

@@ -177,11 +177,11 @@ def test_with_a_scale_that_drifts_the_base_policy_is_served(name: str, env: Env,
 def test_all_are_named_from_the_inside_out(env: Env, moved: Mapper, tmp_path: Path) -> None:
     wrapped = Monitor(Shifted(wrappers.TimeLimit(Halved(env), 30)))
     assert [one.name for one in alterations(wrapped, tiny.FAMILY)] == ["Halved", "Shifted"]
-    policy = adapt(moved, wrapped, steps=5, rounds=2, check=False)
-    assert (policy.adaptation.steps, len(policy.adaptation.notes)) == (10, 2)
+    policy = adapt(moved, wrapped, steps=5, check=False)
+    assert (policy.adaptation.steps, len(policy.adaptation.notes)) == (5, 2)
     policy.save(tmp_path / "policy.safetensors")
     assert AdaptedPolicy.load(tmp_path / "policy.safetensors").adaptation == policy.adaptation
-    assert is_base(adapt(moved, wrappers.NormalizeReward(wrapped), steps=5, rounds=2))
+    assert is_base(adapt(moved, wrappers.NormalizeReward(wrapped), steps=5))
 
 
 def test_the_command_line_names_them_too(moved: Mapper, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

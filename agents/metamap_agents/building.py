@@ -7,11 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from metamap_agents.base_policy import BasePolicy
-from metamap_agents.chaining import Link, chain
 from metamap_agents.evaluation import clearly_better, evaluate_policies
 from metamap_agents.executors import Executor, LocalExecutor, LostJobError
 from metamap_agents.expert import Expert
@@ -171,8 +167,6 @@ def build_experts(
     """Train the experts that a zoo does not have yet; those that other processes are training are left to them.
 
     Each expert takes one core; its result depends on the zoo's seed and the task alone, not on where it is trained.
-    Where experts start from the nearest one, also on the other tasks: they are trained in waves, those after which none
-    waits for another first, and an expert whose start another process is training is left to a later build.
     Only this process touches the zoo: it writes each expert as soon as it arrives, so that a build which is stopped
     goes on where it was.
 
@@ -193,15 +187,13 @@ def build_experts(
     recipe = load_recipe(zoo.family.name, "expert", **(overrides or {}))
     share = zoo.base, recipe, parent_for(zoo, recipe)
     todo = zoo.missing(tasks)
-    waves = _waves(zoo, tasks) if recipe.start == "nearest" else [[Link(task, None, 0) for task in todo]]
     with ExitStack() as stack:
         if executor is None:
             executor = stack.enter_context(LocalExecutor(min(workers or default_threads(), max(1, len(todo)))))
         handout = stack.enter_context(_Handout(zoo, len(todo), on_expert))
         try:
-            for wave in waves:
-                for index, expert in executor.run(_train, handout.jobs(wave), share=share):
-                    handout.put(index, expert)
+            for index, expert in executor.run(_train, handout.jobs(todo), share=share):
+                handout.put(index, expert)
         except LostJobError as error:
             task = handout.task(error.index)
             raise MetaMapError(
@@ -211,29 +203,9 @@ def build_experts(
             ) from error
 
 
-def _waves(zoo: Zoo, tasks: Sequence[Task]) -> list[list[Link]]:
-    """What is missing, in the order of training: each wave starts from experts of those before it."""
-    links = chain(tasks, [expert.task for expert in zoo.experts()], zoo.seed)
-    return [
-        [link for link in links if link.depth == depth]
-        for depth in range(max((link.depth + 1 for link in links), default=0))
-    ]
-
-
-def _train(
-    base: BasePolicy,
-    recipe: Recipe,
-    parent: Parent | None,
-    task: Task,
-    seed: int,
-    neighbour: Task | None,
-    start: NDArray[np.float32] | None,
-) -> Expert:
+def _train(base: BasePolicy, recipe: Recipe, parent: Parent | None, task: Task, seed: int) -> Expert:
     """Train one expert, wherever this runs."""
-    expert = train_expert(task, base, recipe, seed=seed, start=start, parent=parent)
-    if recipe.start != "nearest":
-        return expert
-    return replace(expert, record={**expert.record, "started_from": neighbour.id if neighbour else None})
+    return train_expert(task, base, recipe, seed=seed, parent=parent)
 
 
 class _Handout(ExitStack):
@@ -247,16 +219,13 @@ class _Handout(ExitStack):
         self._under_way: list[tuple[Task, ExitStack]] = []
         self._finished = 0
 
-    def jobs(self, wave: Sequence[Link]) -> Iterator[tuple[Task, int, Task | None, NDArray[np.float32] | None]]:
-        """Tasks of those that nobody else has or is at, with seeds and starts; once the wave before is finished."""
-        self._under_way.clear()
-        for task, neighbour in ((link.task, link.start) for link in wave):
+    def jobs(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, int]]:
+        """Those tasks that nobody else has or is at, with their seeds."""
+        for task in tasks:
             claim = self.enter_context(ExitStack())
-            waits = neighbour is not None and not self._zoo.has(neighbour)  # for another process
-            if not waits and claim.enter_context(self._zoo.claim(task.id)) and not self._zoo.has(task):
+            if claim.enter_context(self._zoo.claim(task.id)) and not self._zoo.has(task):
                 self._under_way.append((task, claim))
-                start = None if neighbour is None else self._zoo.get(neighbour).phi
-                yield task, self._zoo.expert_seed(task), neighbour, start
+                yield task, self._zoo.expert_seed(task)
             else:
                 claim.close()
                 self._finish(task)

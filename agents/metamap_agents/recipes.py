@@ -125,10 +125,9 @@ class Recipe(BaseModel):
     max_grad_norm: float = Field(default=0.5, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
-    start: Literal["base", "parent", "nearest", "random"] = "base"
-    """The first weights: of an expert phi_0, what the zoo's parent policy is on the task, or the expert of the nearest
-    task (see `metamap_agents.chaining`); of a parent phi_0 or random ones. A base policy always starts from random
-    ones."""
+    start: Literal["base", "parent", "random"] = "base"
+    """The first weights: of an expert phi_0 or what the zoo's parent policy is on the task, of a parent phi_0 or random
+    ones. A base policy always starts from random ones."""
     parent_timesteps: int = Field(default=0, ge=0)
     """Experts only: steps of PPO that follow where an expert starts from what the parent policy is on its task; 0 for
     none. On tasks like none that it saw in training, where that is an extrapolation, ``n_timesteps`` follow as from any
@@ -148,6 +147,13 @@ class Recipe(BaseModel):
     @classmethod
     def _check_learning_rate(cls, value: float | str) -> float | str:
         return _checked_learning_rate(value)
+
+    @field_validator("start", mode="before")
+    @classmethod
+    def _check_start(cls, value: object) -> object:
+        if value == "nearest":
+            raise ValueError("the start from the nearest expert was removed: expected 'base' or 'parent'")
+        return value
 
     @field_validator("told", mode="before")
     @classmethod
@@ -169,10 +175,8 @@ class Recipe(BaseModel):
     def _check_teacher(self) -> Recipe:
         if self.algorithm == "ppo":
             return self
-        if self.start not in ("base", "nearest"):
-            raise ValueError(
-                f"algorithm {self.algorithm!r} goes with start 'base' or 'nearest', got start {self.start!r}"
-            )
+        if self.start != "base":
+            raise ValueError(f"algorithm {self.algorithm!r} goes with start 'base', got start {self.start!r}")
         if self.plateau is not None:
             raise ValueError(f"plateau is for rollouts of PPO, got algorithm {self.algorithm!r}")
         starts = (self.off_policy or OffPolicy()).learning_starts
@@ -258,6 +262,4 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
     recipe = parse(Recipe, settings, f"{stage} recipe of {family!r}")
     if stage != "expert" and recipe.algorithm != "ppo":
         raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: only experts may have another than 'ppo'")
-    if stage != "expert" and recipe.start == "nearest":
-        raise MetaMapError(f"{stage} recipe of {family!r}: start: only experts may start from the 'nearest'")
     return recipe

@@ -59,4 +59,4 @@ class EncoderFactory(Protocol):
         ...
 
 
-ENCODERS: Registry[EncoderFactory] = Registry("encoder")
+ENCODERS: Registry[EncoderFactory] = Registry("encoder", removed={"pooling-gru": "pooling"})

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from metamap_rl.encoders.base import ENCODERS
-from metamap_rl.encoders.parts import bounded_head, embedding, kept_rows, mean_and_std
+from metamap_rl.encoders.parts import bounded_head, embedding, kept_rows
 
 __all__ = ["PoolingEncoder"]
+
+_VARIANCE_FLOOR = 1e-4
+"""Added to the variance before its root (hidden units squared): with one transition the variance is zero, where
+the root's slope would be infinite."""
 
 
 @ENCODERS.register("pooling")
@@ -28,10 +33,32 @@ class PoolingEncoder(nn.Module):
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `metamap_rl.encoders.base.Encoder`."""
-        z: Tensor = self.head(mean_and_std(self.embed(kept_rows(features, mask)), mask))
+        z: Tensor = self.head(_mean_and_std(self.embed(kept_rows(features, mask)), mask))
         return z
 
     def share_core(self, other: PoolingEncoder) -> None:
         """See `metamap_rl.encoders.base.Encoder`: all but the first layer."""
         self.embed[2] = other.embed[2]
         self.head = other.head
+
+
+def _mean_and_std(embedded: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean and standard deviation over the rows that count: [B, n, H] to [B, 2 H]."""
+    mean, variance = _of_all(embedded) if mask is None else _of_kept(embedded, mask)
+    return torch.cat([mean, (variance + _VARIANCE_FLOOR).sqrt()], dim=-1)
+
+
+def _of_all(embedded: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance [B, H]; training takes this path, which spares the masking."""
+    count = max(1, embedded.shape[1])
+    mean = embedded.sum(dim=1) / count
+    return mean, (embedded - mean.unsqueeze(1)).square().sum(dim=1) / count
+
+
+def _of_kept(embedded: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance [B, H] of the rows that count."""
+    kept = mask.unsqueeze(-1)
+    count = kept.sum(dim=1).clamp(min=1)
+    mean = torch.where(kept, embedded, 0.0).sum(dim=1) / count
+    deviation = torch.where(kept, embedded - mean.unsqueeze(1), 0.0)
+    return mean, deviation.square().sum(dim=1) / count

@@ -1,4 +1,4 @@
-"""Encoders that read D as a sequence, as RMA's and PEARL's successors read history."""
+"""An encoder that reads D as a sequence, as RMA's and PEARL's successors read history."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from metamap_rl.encoders.base import ENCODERS
-from metamap_rl.encoders.parts import bounded_head, embedding, kept_rows, mean_and_std
+from metamap_rl.encoders.parts import bounded_head, embedding, kept_rows
 
-__all__ = ["PoolingRecurrentEncoder", "RecurrentEncoder"]
+__all__ = ["RecurrentEncoder"]
 
 
 @ENCODERS.register("gru")
@@ -21,21 +21,16 @@ class RecurrentEncoder(nn.Module):
     """
 
     ordered: ClassVar[bool] = True
-    _pools: ClassVar[bool] = False
 
     def __init__(self, feature_size: int, context_size: int, hidden: int) -> None:
         super().__init__()
         self.embed = embedding(feature_size, hidden)
         self.recurrent = nn.GRU(hidden, hidden, batch_first=True)
-        self.head = bounded_head((3 if self._pools else 1) * hidden, context_size, hidden)
+        self.head = bounded_head(hidden, context_size, hidden)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `metamap_rl.encoders.base.Encoder`."""
-        embedded = self.embed(kept_rows(features, mask))
-        summary = self._last(embedded, mask)
-        if self._pools:
-            summary = torch.cat([summary, mean_and_std(embedded, mask)], dim=-1)
-        z: Tensor = self.head(summary)
+        z: Tensor = self.head(self._last(self.embed(kept_rows(features, mask)), mask))
         return z
 
     def _last(self, embedded: Tensor, mask: Tensor | None) -> Tensor:
@@ -56,10 +51,3 @@ class RecurrentEncoder(nn.Module):
         """See `metamap_rl.encoders.base.Encoder`: all but the first layer."""
         self.embed[2] = other.embed[2]
         self.recurrent, self.head = other.recurrent, other.head
-
-
-@ENCODERS.register("pooling-gru")
-class PoolingRecurrentEncoder(RecurrentEncoder):
-    """The GRU's last state beside mean and standard deviation of what it read: order where it helps, a set besides."""
-
-    _pools: ClassVar[bool] = True

@@ -49,4 +49,6 @@ class HypernetworkFactory(Protocol):
         ...
 
 
-HYPERNETWORKS: Registry[HypernetworkFactory] = Registry("hypernetwork")
+HYPERNETWORKS: Registry[HypernetworkFactory] = Registry(
+    "hypernetwork", removed={"low-rank": "modulation", "iterative": "residual"}
+)

@@ -68,7 +68,7 @@ class SteeredProbe(Protocol):
         ...
 
 
-PROBES: Registry[type[Any]] = Registry("probe", removed=("seeking",))
+PROBES: Registry[type[Any]] = Registry("probe", removed={"seeking": "mixed"})
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:

@@ -27,7 +27,7 @@ class TourProbe:
     """The policies of a tour by turns, always in the same order, with Gaussian noise, after a step of the base policy.
 
     It is for families whose base policy does not come near what tells tasks apart: a robust ant stays around its start
-    whatever the goal. Without a tour it is the base policy with noise. It follows its tour in a second round too.
+    whatever the goal. Without a tour it is the base policy with noise.
     """
 
     name: ClassVar[str] = "tour"

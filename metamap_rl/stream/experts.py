@@ -121,8 +121,6 @@ class ExpertCache:
     def recipe(self, family: str, budget: float = 1.0) -> Recipe:
         """The expert recipe of a family with a share of its steps, at least one rollout of PPO."""
         recipe = load_recipe(family, "expert", **self.overrides)
-        if recipe.start == "nearest":  # of which tasks, depends on the stream: they would be no function of the task
-            raise MetaMapError("experts of a stream cannot start from the 'nearest': choose start 'base' or 'parent'")
         if budget == 1.0:
             return recipe
         steps = max(recipe.n_envs * recipe.n_steps, round(budget * recipe.n_timesteps))

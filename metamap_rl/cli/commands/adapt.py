@@ -61,16 +61,13 @@ class Adapt(Command):
     check: bool = True
     """Serve the generated policy even where the mapper's self-check does not trust it; else it is the base policy."""
 
-    rounds: Annotated[int, Metavar("N")] = 1
-    """1; or 2 to probe again with the generated policy and map both rollouts together."""
-
     out: OutPath = None
     """Folder for the results; without it nothing is written."""
 
     def run(self) -> int:
         """Probe, map, measure, write, print."""
         from metamap_agents.storage import claim_output
-        from metamap_rl.adaptation import adapt, again, heed_wrappers
+        from metamap_rl.adaptation import adapt, heed_wrappers
         from metamap_rl.cli.console import print_json
         from metamap_rl.pretrained import find_mapper
 
@@ -83,9 +80,6 @@ class Adapt(Command):
         policy = adapt(mapper, rollout, check=self.check)
         if env is not None:
             policy = heed_wrappers(policy, env, check=self.check)
-        if self.rounds == 2:
-            assert env is not None, "checked before anything was loaded"
-            policy, rollout = again(mapper, policy, rollout, env, seed=self.seed, check=self.check)
         returns = self._returns(policy, rollout, env)
         if env is not None:
             policy = policy.acting_in(env)
@@ -113,10 +107,6 @@ class Adapt(Command):
             raise MetaMapError(f"--steps expects 0 or more transitions, got {self.steps}")
         if self.episodes < 0:
             raise MetaMapError(f"--episodes expects 0 or more, got {self.episodes}")
-        if self.rounds not in (1, 2):
-            raise MetaMapError(f"--rounds expects 1 or 2, got {self.rounds}")
-        if self.rounds == 2 and self.rollout is not None:
-            raise MetaMapError("--rounds 2 needs --parameters or --env: a rollout alone gives one round")
 
     def _environment(self, mapper: Mapper) -> gym.Env[Any, Any] | None:
         """The environment to probe; None if there is a rollout already."""

@@ -69,9 +69,8 @@ class TrainExperts(Command):
     timesteps: Annotated[int | None, Metavar("N")] = None
     """Environment steps of PPO for each expert, instead of the recipe's."""
 
-    start: Literal["base", "parent", "nearest"] | None = None
-    """What experts are made from, instead of the recipe's: phi_0, a parent policy that is told the task, or the expert
-    of the nearest task."""
+    start: Literal["base", "parent"] | None = None
+    """What experts are made from, instead of the recipe's: phi_0, or a parent policy that is told the task."""
 
     algorithm: Literal["ppo", "sac", "tqc"] | None = None
     """What trains experts, instead of the recipe's. SAC and TQC (extra `contrib`) train a teacher of another shape, and

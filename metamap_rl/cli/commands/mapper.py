@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from metamap_rl.evaluate import Evaluation
     from metamap_rl.mapper import Mapper, MapperConfig
     from metamap_rl.train import TrainConfig
-    from metamap_rl.workflow import OnUpdate
 
 __all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
@@ -30,7 +28,6 @@ class TrainMapper(Command):
     """Train a mapper from the experts of a zoo, or go on where that was stopped.
 
     Checkpoints go into a file beside the output, named like it with `.checkpoint.safetensors`, until it is done.
-    With several members the output is an ensemble: a folder with a mapper in each of its folders.
     """
 
     name: ClassVar[str] = "train"
@@ -84,7 +81,7 @@ class TrainMapper(Command):
     bottleneck: bool = False
     """Let the second see nothing but the parameters that the first reads: for a few experts. Needs survey tasks."""
 
-    rounds: Annotated[int, Metavar("N")] = 0
+    dagger_rounds: Annotated[int, Metavar("N")] = 0
     """How often states of the generated policies are added to what the mapper learns from (DAgger)."""
 
     auxiliary: str | None = None
@@ -92,9 +89,6 @@ class TrainMapper(Command):
 
     auxiliary_coefficient: Annotated[float, Metavar("SHARE")] = 0.3
     """Share of that in the loss."""
-
-    members: Annotated[int, Metavar("N")] = 1
-    """Mappers with seeds that count on from --seed; more than one make an ensemble."""
 
     aligned: bool = False
     """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
@@ -112,8 +106,6 @@ class TrainMapper(Command):
         from metamap_rl.workflow import probe_for
 
         config, shape, document = self._settings()
-        if self.members < 1:
-            raise MetaMapError(f"--members expects 1 or more, got {self.members}")
         if self.survey_tasks < 0:
             raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
         if self.bottleneck and not self.survey_tasks:
@@ -124,8 +116,6 @@ class TrainMapper(Command):
         options: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
         options |= {"config": config, "mapper_config": shape, "calibration": calibration}
         with probe_for(zoo, document) as probe:
-            if self.members > 1:
-                return self._train_ensemble(zoo, options | {"probe": probe})
             mapper = _train(zoo, checkpoint, probe=probe, **options)
             with whole_folder(self.out) as folder:
                 mapper.save(folder)
@@ -134,38 +124,6 @@ class TrainMapper(Command):
             print_json(mapper_document(mapper, self.out))
         else:
             print_mapper(mapper, self.out)
-        return 0
-
-    def _train_ensemble(self, zoo: Zoo, options: dict[str, Any]) -> int:
-        from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
-        from metamap_rl.cli.console import print_json
-        from metamap_rl.cli.output import whole_folder
-        from metamap_rl.workflow import train_ensemble
-
-        names = [f"member-{index}" for index in range(self.members)]
-        checkpoints = [self.out.with_name(f"{self.out.name}.{name}.checkpoint.safetensors") for name in names]
-        total = self.members * options["config"].steps
-        with _training_bar(total) as (on_update, on_stage):
-            ensemble = train_ensemble(
-                zoo,
-                self.members,
-                checkpoints=checkpoints,
-                on_update=on_update,
-                on_stage=on_stage,
-                **options,
-            )
-        with whole_folder(self.out) as folder:
-            ensemble.save(folder)
-        for checkpoint in checkpoints:
-            checkpoint.unlink(missing_ok=True)
-        if self.json:
-            members = zip(ensemble.members, names, strict=True)
-            print_json(
-                {"folder": self.out, "members": [mapper_document(mapper, self.out / name) for mapper, name in members]}
-            )
-        else:
-            say(f"ensemble of {self.members} mappers in {self.out}, the first of which:")
-            print_mapper(ensemble.members[0], self.out / names[0])
         return 0
 
     def _settings(self) -> tuple[TrainConfig, MapperConfig, dict[str, Any]]:
@@ -180,7 +138,7 @@ class TrainMapper(Command):
             batch_tasks=self.batch_tasks,
             learning_rate=self.learning_rate,
             checkpoint_every=self.checkpoint_every,
-            rounds=self.rounds,
+            dagger_rounds=self.dagger_rounds,
             survey_coefficient=self.survey_coefficient,
             auxiliary=self.auxiliary,
             auxiliary_coefficient=self.auxiliary_coefficient,
@@ -346,25 +304,10 @@ def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
 
 def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -> Mapper:
     """Train under a bar; the options are those of `metamap_rl.workflow.train_mapper`."""
+    from metamap_rl.cli.console import progress
     from metamap_rl.workflow import train_mapper
 
-    with _training_bar(config.steps) as (on_update, on_stage):
-        return train_mapper(
-            zoo,
-            config=config,
-            checkpoint=checkpoint,
-            on_update=on_update,
-            on_stage=on_stage,
-            **options,
-        )
-
-
-@contextmanager
-def _training_bar(updates: int) -> Iterator[tuple[OnUpdate, Callable[[str], None]]]:
-    """A bar over updates of one mapper or several; gives what to call after each, and at each stage of a self-check."""
-    from metamap_rl.cli.console import progress
-
-    with progress("collecting rollouts", updates, unit="updates") as bar:
+    with progress("collecting rollouts", config.steps, unit="updates") as bar:
         seen, validation = 0, ""
 
         def on_update(done: int, total: int, metrics: Mapping[str, float]) -> None:
@@ -375,7 +318,14 @@ def _training_bar(updates: int) -> Iterator[tuple[OnUpdate, Callable[[str], None
                 validation = f", validation {metrics['validation']:.4f}"
             bar.describe(f"mapper, loss {metrics['loss']:.4f}{validation}")
 
-        yield on_update, lambda stage: bar.describe(f"self-check: {stage}")
+        return train_mapper(
+            zoo,
+            config=config,
+            checkpoint=checkpoint,
+            on_update=on_update,
+            on_stage=lambda stage: bar.describe(f"self-check: {stage}"),
+            **options,
+        )
 
 
 COMMANDS = (TrainMapper, EvaluateMapper, ShowMapper)
