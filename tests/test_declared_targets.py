@@ -255,6 +255,9 @@ class Numpy(Plain):
         self.count = np.int64(3)
         self.on = np.bool_(True)
 
+    def observation(self) -> Any:
+        return np.array([self.g, self.weight + self.count + self.on], dtype=np.float64)
+
 
 @pytest.mark.parametrize("creator", [Passing, NoneMeans, functools.partial(Plain, g=3.7)])
 def test_the_own_value_is_what_the_constructor_makes_of_nothing(creator: Any) -> None:
@@ -292,10 +295,11 @@ def test_a_value_that_does_not_arrive_is_refused(creator: Any, entry: dict[str, 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("kind", ["argument", "attribute"])
 @pytest.mark.parametrize("creator", [Unused, RoundingInUse])
-def test_an_argument_without_a_visible_effect_gives_a_warning(creator: Any) -> None:
+def test_a_parameter_without_a_visible_effect_gives_a_warning(creator: Any, kind: str) -> None:
     with pytest.warns(UserWarning, match="does the same with the parameter 'p' at 5 and 5.01"):
-        declare(creator, argument="strength", train=[5, 15])
+        declare(creator, **{kind: "strength"}, train=[5, 15])
 
 
 def test_an_argument_with_a_late_effect_gives_none() -> None:

@@ -183,10 +183,10 @@ def test_a_name_that_a_listed_file_declares_otherwise_is_refused(
     same.write_text(json.dumps(DECLARATION))
     monkeypatch.setenv(registry.VARIABLE, str(other))
     for declare in (declared, lambda: registry.from_gymnasium(DECLARATION)):
-        with pytest.raises(MetaMapError, match=r"'pend' is declared otherwise in '.*other\.yml'"):
+        with pytest.raises(MetaMapError, match=r"'pend'.*'.*other\.yml'"):
             declare()
     monkeypatch.setenv(registry.VARIABLE, f"{same}{os.pathsep}{other}")
-    with pytest.raises(MetaMapError, match="declared otherwise"):
+    with pytest.raises(MetaMapError, match=r"'pend'.*'.*other\.yml'"):
         registry.find_declared("pend")
     monkeypatch.setenv(registry.VARIABLE, str(same))
     declared()
@@ -204,5 +204,5 @@ def test_a_worker_refuses_another_declaration_than_its_callers(declared: Declare
     with LocalExecutor(2) as executor:
         assert dict(executor.run(_horizon, [("pend",)])) == {0: 100}
     declared.path.write_text(json.dumps({**DECLARATION, "horizon": 200}))
-    with LocalExecutor(2) as executor, pytest.raises(MetaMapError, match="declared in this worker otherwise"):
+    with LocalExecutor(2) as executor, pytest.raises(MetaMapError, match=r"'pend'.*worker"):
         dict(executor.run(_horizon, [("pend",)]))

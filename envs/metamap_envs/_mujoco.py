@@ -18,7 +18,7 @@ from collections.abc import Iterator
 __all__ = ["as_before_if_it_fails", "warn_once"]
 
 _BACK_END, _PLATFORM = "MUJOCO_GL", "PYOPENGL_PLATFORM"
-_OF_NO_USE = "settotalmass"  # a deprecation in Gymnasium's half_cheetah.xml, given each time it is read
+_IGNORED = "settotalmass"  # a deprecation in Gymnasium's half_cheetah.xml, given each time it is read
 _NUMBER = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
 _warned: set[str] = set()
@@ -30,7 +30,7 @@ def warn_once(message: str) -> None:
     MuJoCo calls this from the threads that simulate; an exception there would end the process.
     """
     kind = _NUMBER.sub("#", message)
-    if kind in _warned or _OF_NO_USE in message:
+    if kind in _warned or _IGNORED in message:
         return
     _warned.add(kind)
     try:
@@ -72,8 +72,8 @@ def _import() -> None:
             os.environ[_BACK_END] = wanted
 
 
-def _take_warnings() -> None:
-    """Take MuJoCo's warnings, unless somebody does already."""
+def _handle_warnings() -> None:
+    """Handle MuJoCo's warnings, unless a handler is installed already."""
     import mujoco
 
     if mujoco.get_mju_user_warning() is None:
@@ -81,4 +81,4 @@ def _take_warnings() -> None:
 
 
 _import()
-_take_warnings()
+_handle_warnings()

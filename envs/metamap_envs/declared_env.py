@@ -90,7 +90,7 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
             options: ``parameters`` or ``task`` change the task from here on.
 
         Raises:
-            MetaMapError: unknown option, a seed that is none, or a task that the family does not admit.
+            MetaMapError: unknown option, an invalid seed, or a task that the family does not admit.
         """
         check_options(options or {}, TASK_OPTIONS)
         task = read_task(self.family, options or {})

@@ -1,4 +1,4 @@
-"""The one exception that a user of metamap-rl is meant to read."""
+"""The exception for invalid user input."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["MetaMapError", "one_line", "unknown_name"]
 
 
 class MetaMapError(ValueError):
-    """Bad input, told in one sentence: the thing, what was expected, the closest valid choice.
+    """Invalid input, described in one sentence: the thing, what was expected, the closest valid choice.
 
     The command line prints the sentence and exits with code 2, without a traceback.
     """
 
 
 def one_line(error: BaseException) -> str:
-    """What somebody else's exception says, as the part of a sentence that it is to become."""
+    """The message of another exception on one line, to be embedded in a sentence."""
     return " ".join(str(error).split())
 
 
@@ -34,5 +34,5 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MetaMapErro
     valid = sorted(choices)
     close = get_close_matches(str(name), valid, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    listed = f"valid choices are {', '.join(map(repr, valid))}" if valid else "there is none to choose from"
+    listed = f"valid choices are {', '.join(map(repr, valid))}" if valid else "there are no valid choices"
     return MetaMapError(f"unknown {kind} {name!r}: {hint}{listed}")

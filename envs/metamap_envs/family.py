@@ -46,7 +46,7 @@ class Family(ABC):
         requires: module that has its model, which only an extra of this distribution installs, and that extra; None if
             it is always there.
         camera: viewer settings, as Gymnasium's `default_camera_config`.
-        description: one sentence for people.
+        description: one human-readable sentence.
     """
 
     name: ClassVar[str]
@@ -62,8 +62,7 @@ class Family(ABC):
     camera: ClassVar[Mapping[str, Any]] = {}
     description: ClassVar[str]
     declared: ClassVar[Mapping[str, Any] | None] = None
-    """What a YAML file says of its environments, as plain JSON values of one form; None for a family of this package,
-    which its name and version tell."""
+    """Its declaration as canonical JSON values; None for a family of this package, which name and version identify."""
 
     # physics ----------------------------------------------------------------------------------------------------
 
@@ -214,9 +213,8 @@ class Family(ABC):
             seed: an integer, from which each split gets its own stream, or the generator itself.
 
         Raises:
-            MetaMapError: unknown split, ``count`` below 1 or above 1,000,000, a seed that is no integer in
-                [0, 2^32), or no test-out range
-                declared.
+            MetaMapError: unknown split, ``count`` below 1 or above 1,000,000, a seed that is not an integer in
+                [0, 2^32), or no test-out range declared.
         """
         which = parse_split(split)
         if count > _MOST_TASKS:

@@ -1,4 +1,4 @@
-"""Files of users, before they are opened."""
+"""Checks of users' files before they are opened."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ __all__ = ["refuse_pipes"]
 
 
 def refuse_pipes(path: str | Path, what: str = "") -> None:
-    """Refuse what is no file but a pipe, a socket or a device: to open or read it may take for ever.
+    """Refuse pipes, sockets and devices: opening or reading one may block forever.
 
     Args:
-        path: of a file; one that is not there is left to whoever opens it.
-        what: put in front of the error; the path, if left out.
+        path: of a file; a missing one is left to the caller.
+        what: prefix of the error. Default: the path.
 
     Raises:
-        MetaMapError: it is of such a kind.
+        MetaMapError: not a regular file or folder.
     """
     try:
         mode = Path(path).stat().st_mode

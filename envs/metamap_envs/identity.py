@@ -1,7 +1,7 @@
-"""What a family's environments are, as stored documents record it, and whether they are still that.
+"""Identity of a family's environments in stored documents, and the check that it has not changed.
 
-A family of this package is known by its version. One that is declared in YAML is known by its declaration besides: a
-version that nobody has raised does not hide an edit of the file.
+A family of this package is identified by its version; one that is declared in YAML by its declaration as well, so that
+an edit of the file shows even if its version was not raised.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Document = dict[str, Any]
 
 
 def describe_family(name: str) -> Document:
-    """What a stored document records of a family's environments, as plain JSON values; see `check_family`.
+    """The record of a family's environments for stored documents, as plain JSON values; see `check_family`.
 
     Raises:
         MetaMapError: unknown family.
@@ -43,7 +43,7 @@ def is_family(name: str) -> bool:
 
 
 def check_family(recorded: Mapping[str, Any] | None, name: str, what: str) -> Family:
-    """Refuse to go on with what was made in other environments than the family's are now.
+    """Refuse something that was made in other environments than the family has now.
 
     Args:
         recorded: what `describe_family` gave when the document was written; None or empty where the document is older

@@ -1,4 +1,4 @@
-"""Which OpenGL draws here, and one sentence where none does."""
+"""Choice of an OpenGL back end, with a one-sentence error where none works."""
 
 from __future__ import annotations
 

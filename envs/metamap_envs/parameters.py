@@ -43,7 +43,7 @@ def parse_split(name: str) -> Split:
     """Turn a split's name into a `Split`.
 
     Raises:
-        MetaMapError: the name is none of the splits.
+        MetaMapError: unknown split.
     """
     try:
         return Split(name)
@@ -67,7 +67,7 @@ class Parameter:
         choices: all values of a discrete parameter; then `train` and `out` are empty.
         train_choices: the choices that train, validation and test-in tasks are drawn from; empty for all of them.
         out_choices: the choices that test-out tasks are drawn from; empty for all of them.
-        description: one sentence for people.
+        description: one human-readable sentence.
         periodic: whether the value is an angle in rad, so that both ends of [-pi, pi] are the same.
         categorical: whether the choices are names and not numbers, so that none is between two others.
         scale: "log" for values above 0 that range over decades: tasks are drawn log-uniformly, each decade as often as
@@ -231,8 +231,8 @@ class ParameterSpace:
         """Collect parameters.
 
         Raises:
-            MetaMapError: there are none, or two of the same name; a training share that is not between 0 and 1, or
-                beside a continuous parameter.
+            MetaMapError: no parameters, or two of the same name; a training share that is not in (0, 1), or one
+                together with a continuous parameter.
         """
         self.parameters = parameters
         self.training_share = training_share

@@ -1,4 +1,4 @@
-"""The families that there are: those of this package, those declared in YAML, and how a name finds one."""
+"""The registry of families: those of this package and those declared in YAML, by name."""
 
 from __future__ import annotations
 
@@ -196,7 +196,7 @@ def register_declared() -> None:
 
 
 def is_family_file(name: object) -> bool:
-    """Whether a name is rather the path of a file that declares a family."""
+    """Whether a name is the path of a YAML file that declares a family."""
     return isinstance(name, str) and name.endswith(_SUFFIXES)
 
 
@@ -222,19 +222,19 @@ def find_declared(name: object) -> Family | None:
     family = _DECLARED[name].family
     if name in _EXPECTED and _EXPECTED[name] != _record(family):
         raise MetaMapError(
-            f"family {name!r} is declared in this worker otherwise than in the process that started it: its file was "
+            f"family {name!r} is declared differently in this worker and in the process that started it: its file was "
             f"changed meanwhile, or {VARIABLE} names another one here"
         )
     return family
 
 
 def declared_records() -> dict[str, dict[str, Any]]:
-    """What the families are that this process has declared, by name, for `expect` in its workers."""
+    """Records of the families declared in this process, by name, for `expect` in its workers."""
     return {name: _record(entry.family) for name, entry in _DECLARED.items()}
 
 
 def expect(records: Mapping[str, dict[str, Any]]) -> None:
-    """Refuse from now on a declared family that is another one than `declared_records` said elsewhere."""
+    """Refuse from now on declared families that differ from the `declared_records` of another process."""
     _EXPECTED.clear()
     _EXPECTED.update(records)
 
@@ -297,7 +297,7 @@ def _listed_file(declaration: Declaration) -> Path | None:
     for path in found:
         if read_file(path) != declaration:
             raise MetaMapError(
-                f"family {declaration.name!r} is declared otherwise in {str(path)!r}, which {VARIABLE} lists; give one "
-                f"of them another name, or take that file out of {VARIABLE}"
+                f"family {declaration.name!r} is declared differently in {str(path)!r}, which {VARIABLE} lists; give "
+                f"one of them another name, or take that file out of {VARIABLE}"
             )
     return found[0] if found else None

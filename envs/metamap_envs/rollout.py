@@ -22,7 +22,7 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Rollout:
-    """n transitions of one task, in the order they were made; episodes may follow one another in it.
+    """n transitions of one task, in order; they may span several episodes.
 
     No transition crosses a reset: `next_observations[i]` is what the simulator gave for step i, also where the
     episode ended there, and `observations[i + 1]` is then the first observation of the next episode.
@@ -35,7 +35,7 @@ class Rollout:
         next_observations: float32 [n, O].
         terminated: bool [n].
         truncated: bool [n].
-        task: where the transitions come from; None if nobody knows, as of a user's own environment. A mapper never
+        task: where the transitions come from; None if unknown, as for a user's own environment. A mapper never
             reads it, only the checks and the records do.
     """
 

@@ -1,4 +1,4 @@
-"""Seeds as users give them: whole numbers of any library."""
+"""Validation of seeds: integers of any library."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from metamap_envs.errors import MetaMapError
 __all__ = ["LARGEST_SEED", "read_seed"]
 
 LARGEST_SEED = 2**32 - 1
-"""What NumPy's and Stable-Baselines3's global generators take."""
+"""The largest seed of NumPy's and Stable-Baselines3's global generators."""
 
 
 def read_seed(seed: object, what: str = "seed", *, largest: int | None = LARGEST_SEED) -> int:
     """A seed as Python's own integer.
 
     Args:
-        seed: an integer of Python, NumPy, torch or any other library with ``__index__``, also as an array of one number
-            without axes; no bool.
-        what: what the error calls it.
-        largest: the largest that is taken; None for any.
+        seed: an integer of Python, NumPy, torch or any other library with ``__index__``, also as a 0-d
+            array; not a bool.
+        what: its name in the error.
+        largest: the largest valid seed; None for no limit.
 
     Raises:
-        MetaMapError: no integer, or not in [0, ``largest``].
+        MetaMapError: not an integer in [0, ``largest``].
     """
     bound = "of at least 0" if largest is None else f"in [0, {largest}]"
     kind = str(getattr(seed, "dtype", type(seed).__name__)).removeprefix("torch.")

@@ -67,7 +67,7 @@ def parse(model: type[Model], document: object, what: str) -> Model:
         what: the thing or file that the document is, put in front of the error.
 
     Raises:
-        MetaMapError: the first thing that is wrong, by its dotted place in the document.
+        MetaMapError: the first invalid value, with its dotted path in the document.
     """
     try:
         return TypeAdapter(model).validate_python(document)
@@ -79,7 +79,7 @@ def read_document(path: str | Path) -> dict[str, Any]:
     """A YAML file of settings.
 
     Raises:
-        MetaMapError: no such file, one that cannot be read, no YAML, or no mapping.
+        MetaMapError: no such file, or one that cannot be read, is not YAML or not a mapping.
     """
     return settings_of(read_yaml(path), str(path))
 
@@ -88,7 +88,7 @@ def settings_of(document: object, what: str) -> dict[str, Any]:
     """A document that must be a mapping of settings; ``what`` is what the error calls it.
 
     Raises:
-        MetaMapError: it is none.
+        MetaMapError: it is not a mapping.
     """
     if document is None:
         raise MetaMapError(f"{what}: expected a mapping of settings, it is empty")

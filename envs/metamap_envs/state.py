@@ -1,4 +1,4 @@
-"""What formulas of families look at: positions, velocities and derived quantities of N environments."""
+"""State that a family's formulas read: positions, velocities and derived quantities of N environments."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Readout:
 
 @dataclass(frozen=True)
 class State:
-    """What a family's observation, reward and end of episode may look at, for N environments.
+    """Input of a family's observation, reward and termination, for N environments.
 
     Attributes:
         qpos: generalised positions, float64 [N, nq].

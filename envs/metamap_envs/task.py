@@ -71,7 +71,7 @@ class Task:
         return Task, (self.family, self.parameters, self.split)
 
     def describe(self) -> str:
-        """Parameters for people, e.g. ``target_velocity=1.25``."""
+        """Human-readable parameters, e.g. ``target_velocity=1.25``."""
         return ", ".join(f"{name}={value:.4g}" for name, value in self.parameters)
 
     def to_json(self) -> dict[str, Any]:

@@ -100,7 +100,7 @@ class CheckedEnv:
     def _called(self, call: Callable[[], Any]) -> Any:
         try:
             return call()
-        except (MetaMapError, Warning):  # warnings that somebody has made errors are theirs
+        except (MetaMapError, Warning):  # warnings turned into errors by the user's filters
             raise
         except (Exception, SystemExit) as error:
             raise self._wrong(failure(error)) from error
@@ -158,7 +158,7 @@ def make_user_env(make: Callable[[], gym.Env[Any, Any]], label: str) -> gym.Env[
         label: what messages call it.
 
     Raises:
-        MetaMapError: it cannot be made, or is no environment of Gymnasium.
+        MetaMapError: it cannot be made, or is not a Gymnasium environment.
     """
     try:
         env = make()

@@ -258,7 +258,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
 
 
 def _of_some(infos: Infos, who: NDArray[np.bool_]) -> Infos:
-    """Infos in Gymnasium's layout for the environments in ``who``: elsewhere zero or None, no key that nobody has."""
+    """Infos in Gymnasium's layout of the environments ``who``; elsewhere zero or None, without keys that none has."""
     some: Infos = {}
     for key in [key for key in infos if not key.startswith("_")]:
         valid = infos[f"_{key}"] & who
@@ -285,7 +285,6 @@ def make_vector_env(
     task: Task | Mapping[str, Any] | None = None,
     parameters: Mapping[str, object] | None = None,
     max_episode_steps: int | None = None,
-    render_mode: str | None = None,
     num_threads: int = 0,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     **others: Any,
@@ -299,15 +298,15 @@ def make_vector_env(
         task: that of all environments.
         parameters: the parameters of all environments; default the family's defaults. Only one of the three.
         max_episode_steps: horizon; default the family's.
-        render_mode: None; many environments in one simulator draw no pictures.
         num_threads: of the simulator; 0 takes all cores.
         autoreset_mode: one of Gymnasium's.
-        **others: refused by name.
+        **others: refused by name; ``render_mode``, which Gymnasium passes on, must be None: nothing is drawn here.
 
     Raises:
-        MetaMapError: as `FamilyVectorEnv`, more than one of tasks, task and parameters, a render mode, or an argument
-            that there is not.
+        MetaMapError: as `FamilyVectorEnv`, more than one of tasks, task and parameters, a render mode, or an
+            unknown argument.
     """
+    render_mode = others.pop("render_mode", None)
     if others:
         known = [name for name in inspect.signature(make_vector_env).parameters if name not in ("family", "others")]
         raise unknown_name("argument of the vector environment", min(others), known)

@@ -1,4 +1,4 @@
-"""YAML as people mean it: what YAML 1.1, which PyYAML reads, turns into something else is read right or refused.
+"""YAML 1.2 values on top of PyYAML, which reads YAML 1.1; ambiguous values are refused.
 
 Numbers are those of YAML 1.2, so 1e-3 is one, and digits may be grouped as in 1_000. Dates and 1:30 are text. What two
 readers of YAML read differently (``yes``, ``010``), or what is text to all of them but a value to the eye (``None``,
@@ -117,7 +117,7 @@ def read_yaml(path: str | Path, what: str = "") -> Any:
 
     Args:
         path: the file.
-        what: put in front of the error; the path, if left out.
+        what: prefix of the error. Default: the path.
 
     Raises:
         MetaMapError: no such file, a pipe or a device, one that cannot be read or is larger than 4 MiB, or as
@@ -165,7 +165,7 @@ class _Check:
         """
         size = self._size(root, "")
         if size > max(_MOST_VALUES, len(self._sizes)):
-            raise MetaMapError(f"{self._what}: its aliases (*name) stand for {size:,} values, too many to be meant")
+            raise MetaMapError(f"{self._what}: its aliases (*name) expand to {size:,} values, which is too many")
 
     def _size(self, node: Node, place: str) -> int:
         """How many values a node stands for, each alias counted where it is used."""
@@ -212,7 +212,7 @@ class _Check:
         text = node.value
         if node.tag in _AMBIGUOUS:
             hint = _AMBIGUOUS[node.tag][2]
-            raise self._error(node, place, f"{text} is not read the same everywhere: {hint}, or {text!r} for text")
+            raise self._error(node, place, f"{text} is ambiguous in YAML: {hint}, or {text!r} for text")
         if node.tag not in _PATTERNS:
             return
         number = node.tag in (_INT, _FLOAT)
@@ -222,7 +222,7 @@ class _Check:
         if number and len(text) > _LONGEST_NUMBER:
             raise self._error(node, place, f"a number of {len(text)} characters")
         if number and text.lower().endswith(".nan"):
-            raise self._error(node, place, "expected a value, NaN is none")
+            raise self._error(node, place, "expected a number, got NaN")
         if node.tag == _FLOAT and "inf" not in text.lower() and math.isinf(float(text)):
             raise self._error(node, place, f"{text} is too large for a number")
 

@@ -22,7 +22,7 @@ _HEALTHY_HEIGHTS = (0.2, 1.0)  # m
 
 @register_family
 class AntDirection(Ant):
-    """Ant-v5 without contact forces that is paid for running in one direction of the plane, not told which.
+    """Ant-v5 without contact forces that is rewarded for running in one hidden direction of the plane.
 
     Observation (27): qpos without x and y (13), qvel (14).
     Reward: ``d . v + healthy - 0.5 sum(a^2)``, d the unit vector of ``direction``, v the torso's mean velocity in the

@@ -20,7 +20,7 @@ _CONTROL_COST_WEIGHT = 0.1  # PEARL's
 
 @register_family
 class AntGoal(Ant):
-    """Ant-v5 without contact forces that must run to a goal around its start and stay there, and is not told where.
+    """Ant-v5 without contact forces that must run to a hidden goal around its start and stay there.
 
     Observation (29): qpos (15), x and y among them, and qvel (14). The ant of `ant-direction` does not see where it is,
     so that the two are different embodiments.

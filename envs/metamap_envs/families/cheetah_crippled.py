@@ -1,4 +1,4 @@
-"""HalfCheetah with one dead actuator, and it is not told which."""
+"""HalfCheetah with one dead actuator, which is hidden."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class CheetahCrippled(HalfCheetah):
     """
 
     name = "cheetah-crippled"
-    description = "HalfCheetah of unknown mass with one dead actuator, and it is not told which"
+    description = "HalfCheetah of unknown mass with one dead actuator, which is hidden"
     space = ParameterSpace(
         (_JOINT, cadm_factor("mass", "factor on the masses and inertias of all bodies, 14 kg in all"))
     )

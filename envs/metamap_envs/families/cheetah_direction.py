@@ -1,4 +1,4 @@
-"""HalfCheetah that must run forward or backward, and is not told which."""
+"""HalfCheetah that must run in a hidden direction, forward or backward."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class CheetahDirection(HalfCheetah):
     """
 
     name = "cheetah-direction"
-    description = "HalfCheetah of unknown mass that must run forward or backward, and is not told which"
+    description = "HalfCheetah of unknown mass that must run in a hidden direction, forward or backward"
     space = ParameterSpace((_DIRECTION, _MASS))
     physics_parameters = frozenset({"mass"})
 

@@ -14,7 +14,7 @@ from metamap_envs.errors import MetaMapError
 __all__ = ["ActionMap", "check_actions", "count_actions"]
 
 _UNBOUNDED = 1e30
-"""A bound of this size is none: authors write the largest float for infinity."""
+"""Bounds this large count as infinite: some authors write the largest float instead."""
 
 
 class ActionMap:

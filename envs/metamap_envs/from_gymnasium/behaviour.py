@@ -1,4 +1,4 @@
-"""Whether what an environment keeps of a parameter does anything: environments with two values of it, side by side."""
+"""Whether an argument or attribute has an effect: compares environments with two values of it."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ __all__ = ["argument_default", "argument_names", "as_number", "attribute_value",
 
 
 def as_number(value: object) -> bool | int | float | None:
-    """A number of any library as Python's own, also an array without axes; None if it is none."""
+    """A scalar of any library, or a 0-d array, as a Python number; None for anything else."""
     if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and value.ndim == 0):
         value = value.item()
     return value if isinstance(value, bool | int | float) else None
@@ -71,7 +71,7 @@ def attribute_value(name: str, env: gym.Env[Any, Any], creator: Any) -> bool | i
     """An environment's own value of an attribute that can be given another while it is made.
 
     Raises:
-        MetaMapError: it has no such attribute, it is no number, or it cannot be set.
+        MetaMapError: there is no such attribute, it is not a number, or it cannot be set.
     """
     if not inspect.isclass(_innermost(creator)):
         raise MetaMapError(

@@ -1,4 +1,4 @@
-"""What a copy of a user's environment goes on from, in this process or in another.
+"""Snapshots of users' environments, from which a copy continues in this process or in another.
 
 Environments copy themselves in many ways, and most lose what a task has written into them: Gymnasium's EzPickle makes
 a new one from the constructor's arguments. So a copy is made for the task first, then given the original's attributes.
@@ -29,8 +29,8 @@ class Snapshot:
     """Attributes of an environment and its wrappers.
 
     Attributes:
-        content: pickled; empty if they cannot be had.
-        reason: why not, as a clause.
+        content: pickled attributes; empty if they cannot be copied.
+        reason: why they cannot be copied, as a clause.
     """
 
     content: bytes = b""

@@ -1,4 +1,4 @@
-"""What a family's YAML file may say, checked before anything is built."""
+"""Schema of a family's YAML file, validated before anything is built."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ class ParameterEntry(BaseModel):
             raise ValueError(f"needs one of {', '.join(TARGETS)} to say what it writes; got {got}")
         of_object = given[0] in TARGETS[:4]
         if of_object != (self.field is not None):
-            told = "needs a field" if of_object else "has no field of its own"
-            raise ValueError(f"the target {given[0]!r} {told}; field belongs to {', '.join(TARGETS[:4])}")
+            problem = "needs a field" if of_object else "has no field of its own"
+            raise ValueError(f"the target {given[0]!r} {problem}; field belongs to {', '.join(TARGETS[:4])}")
         if self.index is not None and given[0] in TARGETS[5:]:
             raise ValueError(f"index belongs to MuJoCo's fields, not to the target {given[0]!r}")
         return self
 
     def canonical(self) -> dict[str, Any]:
-        """What it does, without what is there for people and what is left at its default."""
+        """The fields that affect environments, without defaults, description and unit."""
         return self.model_dump(exclude_defaults=True, exclude={"description", "unit"})
 
     @property
@@ -85,7 +85,7 @@ class Declaration(BaseModel):
         name: the family's name, lower case with hyphens.
         environment: Gymnasium id, or "module:id" to import the module that registers it.
         parameters: what varies, by name.
-        description: one sentence for people.
+        description: one human-readable sentence.
         version: goes up when the file changes what an environment does.
         embodiment: the robot; families of one embodiment share sizes. Default: the id in lower case.
         horizon: steps after which an episode is truncated. Default: the environment's own.
@@ -152,7 +152,7 @@ def read_file(path: Path) -> Declaration:
     """Read a family's YAML file.
 
     Raises:
-        MetaMapError: there is no such file, it is not YAML, or as `read_declaration`.
+        MetaMapError: no such file, not YAML, or as for `read_declaration`.
     """
     owner = f"family file {str(path)!r}"
     return read_declaration(read_yaml(path, owner), owner)

@@ -90,12 +90,12 @@ class GymnasiumFamily(Family):
         return make_env(self.spec, self.arguments)
 
     def label(self, task: Task) -> str:
-        """What messages call the environment of a task."""
+        """Name of the environment of a task in messages."""
         return f"family {self.name!r}: environment {self.base_id!r}, task {task.describe()}"
 
     @cached_property
     def reproducibility(self) -> Reproducibility:
-        """What a trial of the environment found, with a warning if the same seed does not give the same episode."""
+        """Result of a trial of the environment, with a warning if the same seed does not give the same episode."""
         task = self.task()
         found = try_out(lambda: CheckedEnv(self.make(task), self.label(task)))
         if found.complaint:
@@ -182,7 +182,7 @@ class GymnasiumFamily(Family):
         return model
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
-        """Not to be had: the environment's own reset draws it.
+        """Unavailable: the environment's own reset draws it.
 
         Raises:
             MetaMapError: always.

@@ -25,12 +25,12 @@ FIELDS = {
     "actuator": ("biasprm", "gainprm", "gear", "kp", "kv"),
     "option": ("density", "gravity", "impratio", "timestep", "viscosity", "wind"),
 }
-"""Fields that may be given another value so that the model equals one compiled with it.
+"""Fields whose new value gives the model that would be compiled with it.
 
 Sizes, positions and ranges are left out: they are not one number of the compiled model.
 """
 POSITIVE = ("mass", "inertia", "timestep", "impratio")
-"""Fields of which 0 makes no sense either."""
+"""Fields that must be above 0."""
 NOT_NEGATIVE = (
     "armature", "damping", "frictionloss", "stiffness", "friction", "density", "viscosity", "kp", "kv"
 )  # fmt: skip
@@ -66,7 +66,7 @@ class ModelField:
 
     @property
     def label(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         of = "" if self.kind == "option" else f" of {self.kind} {self.name!r}"
         return f"{self.field!r}{'' if self.index is None else f'[{self.index}]'}{of}"
 
@@ -183,7 +183,7 @@ def check_written(
 
 
 def write_live(model: Any, fields: Sequence[tuple[ModelField, float]]) -> dict[Place, float]:
-    """Write values into a compiled model whose specification is not to be had; returns the numbers."""
+    """Write values into a compiled model without a specification; returns the numbers."""
     import mujoco
 
     numbers: dict[Place, float] = {}
@@ -261,7 +261,7 @@ def own_value(entry: ParameterEntry, model: Any, spec: Any | None) -> float:
     Args:
         entry: the parameter's declaration.
         model: the environment's.
-        spec: its specification, freshly read; None if it is not to be had.
+        spec: its specification, freshly read; None if unavailable.
 
     Raises:
         MetaMapError: there is no such object or field, it is not one number, or writing it would not do what it says.

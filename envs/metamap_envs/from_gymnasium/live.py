@@ -1,4 +1,4 @@
-"""Fields of a compiled model whose specification is not to be had, e.g. one that was read from a binary file."""
+"""Fields of a compiled model without a specification, e.g. one that was loaded from a binary file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_live(model: Any, field: str) -> None:
     why = _doubt(model, field)
     if why:
         raise MetaMapError(
-            f"{field!r}: {why}, which cannot be told from the compiled model; let the environment's constructor load "
+            f"{field!r}: {why}, which the compiled model does not show; let the environment's constructor load "
             "it with MjModel.from_xml_path or from_xml_string"
         )
 

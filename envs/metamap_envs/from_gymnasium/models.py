@@ -1,4 +1,4 @@
-"""How an environment's constructor loads its MuJoCo model, and the same with other values in it.
+"""Interception of the MuJoCo models that an environment's constructor loads, to compile other values into them.
 
 An environment reads its model itself, from a file or a text, so that the values of a task are compiled in where the
 model is read: what the compiler and the constructor derive from them is that of an environment which was written so.

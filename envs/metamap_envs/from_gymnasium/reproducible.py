@@ -1,4 +1,4 @@
-"""Whether a user's environment does the same after the same seed: tried out once, since nothing declares it."""
+"""Whether a user's environment is reproducible after the same seed: tried once, since nothing declares it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEED = 1
 
 @dataclass(frozen=True)
 class Reproducibility:
-    """What was found.
+    """Result of a trial.
 
     Attributes:
         goes_on: whether resets without a seed follow from the last seed, as Gymnasium asks for; where they do not, each

@@ -25,13 +25,13 @@ def servo_places(actuator: Any, field: str) -> Iterator[tuple[str, int, float]]:
 
 
 def check_actuator(actuator: Any, field: str, index: int | None, raw: Any | None) -> None:
-    """Refuse to write one of several numbers that belong together, or one that the actuator does not look at.
+    """Refuse to write one of several coupled numbers, or one that the actuator does not read.
 
     Args:
         actuator: view of the compiled actuator.
         field: "kp", "kv", "gainprm", "biasprm" or "gear".
         index: which element; None for all.
-        raw: the actuator's specification; None if it is not to be had.
+        raw: the actuator's specification; None if unavailable.
 
     Raises:
         MetaMapError: writing the field would not do what it says.
@@ -42,10 +42,10 @@ def check_actuator(actuator: Any, field: str, index: int | None, raw: Any | None
     what = f"{field!r} of actuator {name!r}"
     position, velocity, damper = _is_position(actuator), _is_velocity(actuator), _is_damper(actuator)
     if field == "kp" and not position:
-        raise MetaMapError(f"{what}: kp belongs to position servos (<position>, <intvelocity>), and this is none")
+        raise MetaMapError(f"{what}: kp belongs to position servos (<position>, <intvelocity>), and this is not one")
     if field == "kv":
         if not (position or velocity or damper):
-            raise MetaMapError(f"{what}: kv belongs to servos (<position>, <velocity>, <damper>), and this is none")
+            raise MetaMapError(f"{what}: kv belongs to servos (<position>, <velocity>, <damper>), and this is not one")
         if position and raw is not None and raw.biasprm[2] > 0:
             raise MetaMapError(f"{what}: the compiler computes it from the servo's dampratio; declare kp instead")
     if field not in ("gainprm", "biasprm"):
@@ -68,7 +68,7 @@ def check_actuator(actuator: Any, field: str, index: int | None, raw: Any | None
         raise MetaMapError(f"{what}: its numbers are those of a muscle or motor and belong together; declare gear")
     used = {gains.mjGAIN_FIXED.value: 1, gains.mjGAIN_AFFINE.value: 3}[kind] if field == "gainprm" else 3 * (kind != 0)
     if not any(each < used for each in touched):
-        raise MetaMapError(f"{what} changes nothing: this actuator looks at {used} of its numbers")
+        raise MetaMapError(f"{what} changes nothing: this actuator reads {used} of its numbers")
 
 
 def _is_position(actuator: Any) -> bool:

@@ -1,4 +1,4 @@
-"""What an environment holds and does, in numbers, so that two environments can be told apart."""
+"""State and behaviour of an environment in numbers, to compare two environments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def own_argument(name: str, default: Any, make: Make) -> Any:
 
     Args:
         name: of the argument.
-        default: what signature, id or declaration say; None if they say no number.
+        default: what signature, id or declaration say; None if none of them gives a number.
         make: makes the environment with more arguments.
 
     Returns:
@@ -91,7 +91,7 @@ def episodes(env: gym.Env[Any, Any], steps: int = 10) -> Iterator[list[Any]]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """What an environment warns of is told when it is used."""
+    """Suppress warnings of an environment, which it gives again when it is used."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -37,12 +37,12 @@ class _Setting:
 
     @property
     def label(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"{type(self).__name__.lower()} {self.name!r}"
 
 
 class Argument(_Setting):
-    """An argument of the environment's constructor; ``own`` is its default, None where nobody knows it."""
+    """An argument of the environment's constructor; ``own`` is its default, None if unknown."""
 
 
 class Attribute(_Setting):

@@ -1,4 +1,4 @@
-"""Modules and ids of users' environments: imported, looked up and made, or told why not in one sentence."""
+"""Users' environments by module and Gymnasium id, with one-sentence errors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def import_user_module(module: str, label: str, folder: Path) -> None:
             what the module imports later.
 
     Raises:
-        MetaMapError: no name of a module, there is none, it raises, or it is that of another such folder.
+        MetaMapError: not a module name, no such module, it raises, or another folder's module has that name.
     """
     if not all(part.isidentifier() for part in module.split(".")):
         raise MetaMapError(f"{label}: {module!r} is not the name of a module")
@@ -83,7 +83,7 @@ def make_by_id(env_id: str, arguments: Mapping[str, Any], label: str) -> gym.Env
 
 
 def _check_arguments(spec: gym.envs.registration.EnvSpec, arguments: Mapping[str, Any], label: str) -> None:
-    """Refuse arguments that the constructor does not have, where that can be told before it is called."""
+    """Refuse arguments that the constructor does not have, where its signature shows that."""
     try:
         known, others = argument_names(creator_of(spec))
     except Exception:  # noqa: BLE001  # making it will say why
