@@ -21,7 +21,8 @@ test: $(STAMP)
 	MKL_CBWR=COMPATIBLE ATEN_CPU_CAPABILITY=default OMP_NUM_THREADS=1 $(BIN)/pytest -q -m "portable and not slow" $(TELLING)
 	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" -n 2
 
-TELLING := $(addprefix tests/test_,policies.py evaluate.py mappability.py mapper.py hypernetwork.py losses.py)
+TELLING := $(addprefix tests/,agents/test_policies.py evaluation/test_evaluate.py evaluation/test_mappability.py mapper/test_mapper.py \
+  hypernetworks/test_hypernetwork.py training/test_losses.py)
 
 # What compares bits or learns something, with the arithmetic of other CPUs. Each line stops at the first failure.
 test-portable: $(STAMP)

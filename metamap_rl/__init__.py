@@ -9,12 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metamap_rl.adaptation import AdaptedPolicy, adapt
-    from metamap_rl.dataset import Examples, Pairs
-    from metamap_rl.mapper import Mapper, MapperConfig
-    from metamap_rl.rollouts import load_rollout, save_rollout
-    from metamap_rl.statistics import Interval, bootstrap_interval, iqm
-    from metamap_rl.train import TrainConfig
+    from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
+    from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm
+    from metamap_rl.data.dataset import Examples, Pairs
+    from metamap_rl.data.rollouts import load_rollout, save_rollout
+    from metamap_rl.mapper.mapper import Mapper, MapperConfig
+    from metamap_rl.training.loop import TrainConfig
 
 __all__ = [
     "AdaptedPolicy",
@@ -35,18 +35,18 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOME = {
-    "AdaptedPolicy": "adaptation",
-    "Examples": "dataset",
-    "Interval": "statistics",
-    "Mapper": "mapper",
-    "MapperConfig": "mapper",
-    "Pairs": "dataset",
-    "TrainConfig": "train",
-    "adapt": "adaptation",
-    "bootstrap_interval": "statistics",
-    "iqm": "statistics",
-    "load_rollout": "rollouts",
-    "save_rollout": "rollouts",
+    "AdaptedPolicy": "adaptation.one_shot",
+    "Examples": "data.dataset",
+    "Interval": "common.statistics",
+    "Mapper": "mapper.mapper",
+    "MapperConfig": "mapper.mapper",
+    "Pairs": "data.dataset",
+    "TrainConfig": "training.loop",
+    "adapt": "adaptation.one_shot",
+    "bootstrap_interval": "common.statistics",
+    "iqm": "common.statistics",
+    "load_rollout": "data.rollouts",
+    "save_rollout": "data.rollouts",
 }
 
 

@@ -13,13 +13,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.executors import make_executor
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions, write_json
-from metamap_agents.zoo import Zoo
-from metamap_rl.ablation import load_ablation, run_ablation, summarise
-from metamap_rl.ablation_plot import plot_ablation
-from metamap_rl.figures import save_figure
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.executors import make_executor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions, write_json
+from metamap_rl.evaluation.ablation import load_ablation, run_ablation, summarise
+from metamap_rl.evaluation.ablation_plot import plot_ablation
+from metamap_rl.viz.figures import save_figure
 
 
 def table(rows: list[dict[str, Any]], lengths: list[str]) -> list[str]:

@@ -34,8 +34,8 @@ import numpy as np
 from mujoco import batch
 from numpy.typing import NDArray
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
 from metamap_envs import Family, FamilyVectorEnv, Task, get_family
 from metamap_envs.simulator import default_threads
 

@@ -20,12 +20,12 @@ from typing import Any
 
 import numpy as np
 
-from metamap_agents.building import build_base, build_experts
-from metamap_agents.executors import EXECUTORS, make_executor
-from metamap_agents.machine import describe_machine
-from metamap_agents.recipes import load_recipe
-from metamap_agents.storage import library_versions
-from metamap_agents.zoo import Zoo
+from metamap_agents.experts.building import build_base, build_experts
+from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.executors import EXECUTORS, make_executor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
 from metamap_envs.registry import get_family
-from metamap_rl.pretrained import bundled_families, load_mapper
-from metamap_rl.probe import collect, probe_from_json
+from metamap_rl.adaptation.bundled import bundled_families, load_mapper
+from metamap_rl.probing.probe import collect, probe_from_json
 
 
 def measure(family: str, steps: int, repeats: int) -> dict[str, Any]:

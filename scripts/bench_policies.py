@@ -27,11 +27,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metamap_agents.functional import forward
-from metamap_agents.machine import describe_machine
-from metamap_agents.policy_spec import PolicySpec
-from metamap_agents.rowwise import RowwiseNetworks
-from metamap_agents.storage import library_versions
+from metamap_agents.policy.functional import forward
+from metamap_agents.policy.rowwise import RowwiseNetworks
+from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
 from metamap_envs import FamilyVectorEnv, get_family
 
 Floats = NDArray[np.float32]

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, write_json
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_rl.bench.report import write_report
 from metamap_rl.bench.result import CellResult, find_results, plain, write_cell
 from metamap_rl.bench.summary import summarise

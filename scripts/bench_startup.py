@@ -17,8 +17,8 @@ import sys
 import time
 from typing import Any
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
 
 _IMPORTS = "import torch, stable_baselines3"
 _ADAPT = ("adapt", "cheetah-velocity", "--parameters", "target_velocity=2")

@@ -22,10 +22,10 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.recipes import load_recipe
-from metamap_agents.sb3_vec_env import FamilyVecEnv
-from metamap_agents.storage import library_versions
+from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
+from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs.registry import get_family
 
 FAMILIES = ("cheetah-velocity", "cheetah-actuators")

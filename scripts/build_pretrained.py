@@ -18,14 +18,14 @@ from typing import Any
 
 import numpy as np
 
-from metamap_agents.torch_state import torch_threads
+from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import list_families
-from metamap_rl.calibration import calibrate
-from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.pretrained import PRETRAINED, bundled_families, save_experts
-from metamap_rl.train import TrainConfig
-from metamap_rl.workflow import TaskCounts, fill_zoo, train_mapper
+from metamap_rl.adaptation.bundled import PRETRAINED, bundled_families, save_experts
+from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.training.calibration import calibrate
+from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
 
 BUNDLED_EXPERTS = 6
 """Experts of unseen tasks in a bundle."""

@@ -21,12 +21,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.machine import describe_machine
+from metamap_agents.runtime.machine import describe_machine
 from metamap_envs import FamilyEnv, Rollout
 from metamap_rl import adapt
-from metamap_rl.mapper import Mapper
-from metamap_rl.pretrained import bundled_families, load_mapper
-from metamap_rl.probe import probe_env, probe_from_json
+from metamap_rl.adaptation.bundled import bundled_families, load_mapper
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.probe import probe_env, probe_from_json
 
 STEPS = (0, 1, 5, 50, 200)
 

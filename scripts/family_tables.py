@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from metamap_agents.storage import read_json
-from metamap_rl.pretrained import PRETRAINED
-from metamap_rl.score_text import (
+from metamap_agents.runtime.storage import read_json
+from metamap_rl.adaptation.bundled import PRETRAINED
+from metamap_rl.evaluation.score_text import (
     counted_text,
     harm_text,
     interval_text,

@@ -20,18 +20,25 @@ from typing import Any
 
 import torch
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.zoo import Zoo
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.registry import list_families
 from metamap_rl.cli.inputs import read_numbers, whole_or_float
-from metamap_rl.evaluate import LENGTHS, evaluate_mappers
-from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.oracle import train_oracle
-from metamap_rl.probe import Probe, probe_identity, probe_to_json
-from metamap_rl.score_text import counted_text, harm_text, interval_text, method_text, number_text, ratio_text
-from metamap_rl.train import TrainConfig, train
-from metamap_rl.workflow import SURVEY_TASKS, TOUR_STOPS, probe_for, survey_of, training_pairs
+from metamap_rl.evaluation.evaluate import LENGTHS, evaluate_mappers
+from metamap_rl.evaluation.privileged import train_oracle
+from metamap_rl.evaluation.score_text import (
+    counted_text,
+    harm_text,
+    interval_text,
+    method_text,
+    number_text,
+    ratio_text,
+)
+from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.probing.probe import Probe, probe_identity, probe_to_json
+from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.pipeline import SURVEY_TASKS, TOUR_STOPS, probe_for, survey_of, training_pairs
 
 
 def train_seeds(

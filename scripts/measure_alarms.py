@@ -25,13 +25,13 @@ from gymnasium.wrappers import NormalizeReward
 from gymnasium.wrappers.utils import RunningMeanStd
 from numpy.typing import NDArray
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, write_json
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
-from metamap_rl.mapper import Mapper
-from metamap_rl.pretrained import bundled_families, find_mapper
-from metamap_rl.probe import collect, probe_from_json
+from metamap_rl.adaptation.bundled import bundled_families, find_mapper
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.probe import collect, probe_from_json
 
 TASK_SEED, PROBE_SEED = 9_100_000, 9_200_000
 

@@ -21,18 +21,18 @@ import torch
 from numpy.typing import NDArray
 
 from measure_adaptation import train_seeds
-from metamap_agents.evaluation import evaluate_policies
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.zoo import Zoo
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.registry import list_families
-from metamap_rl.evaluate import evaluate_mappers
-from metamap_rl.mapper import MapperConfig
-from metamap_rl.probe import PROBES
-from metamap_rl.scores import Evaluation
-from metamap_rl.statistics import bootstrap_interval
-from metamap_rl.train import TrainConfig
-from metamap_rl.workflow import PROBE_STEPS, SURVEY_TASKS
+from metamap_rl.common.statistics import bootstrap_interval
+from metamap_rl.evaluation.evaluate import evaluate_mappers
+from metamap_rl.evaluation.scores import Evaluation
+from metamap_rl.mapper.mapper import MapperConfig
+from metamap_rl.probing.probe import PROBES
+from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.pipeline import PROBE_STEPS, SURVEY_TASKS
 
 _SPLIT = "test-in"  # of a grid: all settings that nothing was trained on
 _PUBLISHED = {"HyperZero": 0.62, "HyPoGen": 0.713}

@@ -21,14 +21,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.base_policy import BasePolicy
-from metamap_agents.evaluation import EVALUATION_SEED, evaluate_policies
-from metamap_agents.executors import make_executor
-from metamap_agents.initial import random_actor
-from metamap_agents.machine import describe_machine
-from metamap_agents.recipes import Recipe, load_recipe
-from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.training import train_expert
+from metamap_agents.experts.recipes import Recipe, load_recipe
+from metamap_agents.experts.training import train_expert
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies
+from metamap_agents.policy.initial import random_actor
+from metamap_agents.runtime.executors import make_executor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task

@@ -14,14 +14,14 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.building import parent_for
-from metamap_agents.executors import LocalExecutor
-from metamap_agents.expert import Expert
-from metamap_agents.machine import describe_machine
-from metamap_agents.recipes import load_recipe
-from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.training import train_expert
-from metamap_agents.zoo import Zoo
+from metamap_agents.experts.building import parent_for
+from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.experts.training import train_expert
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.executors import LocalExecutor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 

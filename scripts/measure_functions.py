@@ -1,6 +1,6 @@
 """Measure few-shot learning of functions: the mapper, MAML and Reptile on the same test tasks.
 
-Mappers are trained by `metamap_rl.train.train` with several seeds, checkpoints chosen on validation tasks, and judged
+Mappers are trained by `training.loop.train` with several seeds, checkpoints chosen on validation tasks, and judged
 once on test tasks; so are the baselines. What is done is kept in ``--work``, one file for each training, and a stopped
 command goes on from there. Prints one JSON document and writes it to ``--out``.
 
@@ -23,11 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metamap_agents.functional import forward
-from metamap_agents.machine import describe_machine
-from metamap_agents.policy_spec import PolicySpec
-from metamap_agents.storage import claim_output, library_versions, read_json, write_json
-from metamap_rl.baselines import (
+from metamap_agents.policy.functional import forward
+from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, read_json, write_json
+from metamap_rl.common.statistics import bootstrap_interval
+from metamap_rl.data.dataset import Examples, ExampleSource
+from metamap_rl.evaluation.baselines import (
     TASK_LOSSES,
     Episodes,
     MAMLConfig,
@@ -36,16 +38,14 @@ from metamap_rl.baselines import (
     train_maml,
     train_reptile,
 )
-from metamap_rl.dataset import Examples, ExampleSource
-from metamap_rl.figures import save_figure
 from metamap_rl.functions import FreshTasks, FunctionFamily, as_examples, common_start, fit, initial_weights
 from metamap_rl.functions.digits import Digits, nearest_centroid, ridge_classifier
 from metamap_rl.functions.figures import plot_fits
 from metamap_rl.functions.linear import LinearRegression
 from metamap_rl.functions.sinusoid import Sinusoid
-from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.statistics import bootstrap_interval
-from metamap_rl.train import TrainConfig, train
+from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.viz.figures import save_figure
 
 VALIDATION_SEED, TEST_SEED = 2_000_000, 1_000_000  # no training starts from them
 VALIDATION_TASKS = 300

@@ -19,17 +19,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from metamap_agents.expert import Expert
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, write_json
-from metamap_agents.zoo import Zoo
-from metamap_rl.evaluate import evaluate_mappers
-from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.pairs import build_pairs, task_coordinates
-from metamap_rl.probe import BasePolicyProbe, probe_to_json
-from metamap_rl.survey import Survey
-from metamap_rl.train import TrainConfig, train
-from metamap_rl.workflow import SURVEY_TASKS, survey_of
+from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
+from metamap_rl.data.survey import Survey
+from metamap_rl.evaluation.evaluate import evaluate_mappers
+from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.probing.probe import BasePolicyProbe, probe_to_json
+from metamap_rl.training.from_experts import build_pairs, task_coordinates
+from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.pipeline import SURVEY_TASKS, survey_of
 
 _SHAPES = {"all of z": MapperConfig(), "bottleneck": MapperConfig(bottleneck=True)}
 

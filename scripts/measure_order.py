@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import kendalltau
 
-from metamap_agents.storage import claim_output, write_json
+from metamap_agents.runtime.storage import claim_output, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.result import find_results
 from metamap_rl.bench.summary import summarise

@@ -4,7 +4,7 @@ Prints one JSON document and writes it to ``--out``. For each length of D: retur
 the base policy on the same task and reset seeds, with and without the check, on the test tasks of the mapper's family;
 on tasks of every other family with the same observations and actions, from D of such a task; and on test tasks from D
 that was made useless. Gains are in units of the return; a check that fell back gains exactly 0. A pair of a task and a
-D is harmed where the generated policy is worse by a paired test over the reset seeds (`metamap_rl.harm`). With
+D is harmed where the generated policy is worse by a paired test over the reset seeds (`metamap_rl.training.harm`). With
 ``--before`` the self-check of another folder of the same mapper is measured on the same D and policies.
 
     python scripts/measure_selfcheck.py cheetah-velocity --out docs/results/selfcheck/cheetah-velocity.json
@@ -26,19 +26,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from metamap_agents.evaluation import evaluate_policies
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, write_json
+from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family, list_families
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
-from metamap_rl.calibration import calibrate
-from metamap_rl.harm import measure_harm
-from metamap_rl.mapper import Mapper
-from metamap_rl.pretrained import find_mapper
-from metamap_rl.probe import collect, probe_from_json
-from metamap_rl.selfcheck import Verdict
+from metamap_rl.adaptation.bundled import find_mapper
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.mapper.selfcheck import Verdict
+from metamap_rl.probing.probe import collect, probe_from_json
+from metamap_rl.training.calibration import calibrate
+from metamap_rl.training.harm import measure_harm
 
 PROBE_SEED = 8_000_000
 

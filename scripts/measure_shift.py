@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions
-from metamap_agents.zoo import Zoo
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
 from metamap_envs.task import Task
-from metamap_rl.pairs import task_coordinates
-from metamap_rl.probe import BasePolicyProbe, Transitions, collect
+from metamap_rl.probing.probe import BasePolicyProbe, Transitions, collect
 from metamap_rl.stream.shift import THRESHOLD, ShiftDetector
+from metamap_rl.training.from_experts import task_coordinates
 
 _SEED = 7_000_000
 

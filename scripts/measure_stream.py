@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from metamap_agents.executors import make_executor
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, write_json
+from metamap_agents.runtime.executors import make_executor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.result import gaps, plain
-from metamap_rl.statistics import bootstrap_interval, iqm
+from metamap_rl.common.statistics import bootstrap_interval, iqm
 from metamap_rl.stream.config import StreamConfig, load_config
 from metamap_rl.stream.metrics import ap_final, bwt_families, f_last, f_max, fwt_zs, gen
 from metamap_rl.stream.plan import Plan

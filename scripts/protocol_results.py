@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.storage import read_json, write_bytes, write_json
+from metamap_agents.runtime.storage import read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_rl.protocol import open_run
-from metamap_rl.protocol.report import summarise_again, summarise_runs
-from metamap_rl.protocol.results import draw, markdown
+from metamap_rl.evaluation.protocol import open_run
+from metamap_rl.evaluation.protocol.report import summarise_again, summarise_runs
+from metamap_rl.evaluation.protocol.results import draw, markdown
 from results_table import pages, tables
 
 HEAD = """# Results

@@ -20,13 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.evaluation import evaluate_policies, random_returns
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions, read_json, write_json
-from metamap_agents.zoo import Zoo
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.policy.evaluation import evaluate_policies, random_returns
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions, read_json, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
-from metamap_rl.scores import Evaluation, rounded
+from metamap_rl.evaluation.scores import Evaluation, rounded
 
 TOLERANCE = 1e-6
 """Most that a mean return may differ by, as a share of it."""

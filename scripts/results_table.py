@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from family_tables import OF_FAMILIES, legend, variants_table
-from metamap_agents.storage import read_json, write_bytes
+from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_rl.protocol.tables import headline_table, pooled_table
+from metamap_rl.evaluation.protocol.tables import headline_table, pooled_table
 
 
 def spread(entry: dict[str, float], digits: int = 2) -> str:

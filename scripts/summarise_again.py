@@ -1,6 +1,6 @@
 """Compute the aggregates of result documents again from the returns that they keep, and write them back.
 
-What a change of `metamap_rl.statistics` asks for: nothing is trained or simulated. Takes documents of
+What a change of `metamap_rl.common.statistics` asks for: nothing is trained or simulated. Takes documents of
 `measure_adaptation.py`, `measure_dmc.py` and `measure_stream.py`; says of each how far a number
 has moved at most. Those of `protocol_results.py` are made anew by `protocol_results.py --again`.
 
@@ -17,10 +17,10 @@ import numpy as np
 
 from measure_dmc import share_of_expert
 from measure_stream import summarise
-from metamap_agents.storage import read_json, write_json
+from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
-from metamap_rl.scores import Evaluation
+from metamap_rl.evaluation.scores import Evaluation
 
 
 def of_adaptation(summary: dict[str, Any]) -> dict[str, Any]:

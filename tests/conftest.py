@@ -13,8 +13,8 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
-    from metamap_agents.zoo import Zoo
-    from metamap_rl.mapper import Mapper
+    from metamap_agents.experts.zoo import Zoo
+    from metamap_rl.mapper.mapper import Mapper
 
 # Before anything imports mujoco or torch. EGL draws without a display; whoever set another back end keeps it, and
 # without the library `import mujoco` itself would fail.
@@ -81,7 +81,7 @@ def _own_working_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch
 @pytest.fixture(scope="session")
 def tiny_zoo(_one_torch_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     """A zoo of reacher-goal with 3 training, 2 validation, 3 test-in and 1 test-out experts. Read only."""
-    import tiny
+    from helpers import tiny
 
     return tiny.make_zoo(tmp_path_factory.mktemp("tiny") / "zoo")
 
@@ -89,14 +89,14 @@ def tiny_zoo(_one_torch_thread: None, tmp_path_factory: pytest.TempPathFactory) 
 @pytest.fixture(scope="session")
 def tiny_mapper(tiny_zoo: Zoo) -> Mapper:
     """A mapper trained on `tiny_zoo` for a few updates. Read only."""
-    import tiny
+    from helpers import tiny
 
     return tiny.make_mapper(tiny_zoo)
 
 
 @pytest.fixture(scope="session")
 def _tiny_bundle_folder(tiny_zoo: Zoo, tiny_mapper: Mapper, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    import tiny
+    from helpers import tiny
 
     return tiny.make_bundle(tmp_path_factory.mktemp("tiny") / "pretrained", tiny_zoo, tiny_mapper)
 
@@ -104,7 +104,7 @@ def _tiny_bundle_folder(tiny_zoo: Zoo, tiny_mapper: Mapper, tmp_path_factory: py
 @pytest.fixture
 def tiny_bundle(_tiny_bundle_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of bundled mappers, replaced for one test (in this process) by one that holds `tiny_mapper`."""
-    monkeypatch.setattr("metamap_rl.pretrained.PRETRAINED", _tiny_bundle_folder)
+    monkeypatch.setattr("metamap_rl.adaptation.bundled.PRETRAINED", _tiny_bundle_folder)
     return _tiny_bundle_folder
 
 

@@ -10,47 +10,47 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metamap_agents.base_policy import BasePolicy
-    from metamap_agents.building import build_base, build_experts
-    from metamap_agents.evaluation import evaluate_policies
-    from metamap_agents.executors import Executor, LocalExecutor, RayExecutor, make_executor
-    from metamap_agents.expert import Expert
-    from metamap_agents.functional import forward
-    from metamap_agents.normalizer import ObservationNormalizer
-    from metamap_agents.policies import BatchedPolicy, WeightPolicy
-    from metamap_agents.policy_spec import PolicySpec
-    from metamap_agents.recipes import Recipe, load_recipe
-    from metamap_agents.sb3_bridge import export_sb3, phi_from_sb3, phi_into_sb3
-    from metamap_agents.sb3_vec_env import FamilyVecEnv
-    from metamap_agents.sb3_zip import read_sb3_actor
-    from metamap_agents.training import train_base, train_expert
-    from metamap_agents.zoo import Zoo
+    from metamap_agents.experts.building import build_base, build_experts
+    from metamap_agents.experts.expert import Expert
+    from metamap_agents.experts.recipes import Recipe, load_recipe
+    from metamap_agents.experts.training import train_base, train_expert
+    from metamap_agents.experts.zoo import Zoo
+    from metamap_agents.policy.acting import BatchedPolicy, WeightPolicy
+    from metamap_agents.policy.base import BasePolicy
+    from metamap_agents.policy.evaluation import evaluate_policies
+    from metamap_agents.policy.functional import forward
+    from metamap_agents.policy.normalizer import ObservationNormalizer
+    from metamap_agents.policy.spec import PolicySpec
+    from metamap_agents.runtime.executors import Executor, LocalExecutor, RayExecutor, make_executor
+    from metamap_agents.sb3.bridge import export_sb3, phi_from_sb3, phi_into_sb3
+    from metamap_agents.sb3.foreign_zip import read_sb3_actor
+    from metamap_agents.sb3.vec_env import FamilyVecEnv
 
 _MODULE_OF = {
-    "BasePolicy": "base_policy",
-    "BatchedPolicy": "policies",
-    "Executor": "executors",
-    "Expert": "expert",
-    "FamilyVecEnv": "sb3_vec_env",
-    "LocalExecutor": "executors",
-    "ObservationNormalizer": "normalizer",
-    "PolicySpec": "policy_spec",
-    "RayExecutor": "executors",
-    "Recipe": "recipes",
-    "WeightPolicy": "policies",
-    "Zoo": "zoo",
-    "build_base": "building",
-    "build_experts": "building",
-    "evaluate_policies": "evaluation",
-    "export_sb3": "sb3_bridge",
-    "forward": "functional",
-    "load_recipe": "recipes",
-    "make_executor": "executors",
-    "phi_from_sb3": "sb3_bridge",
-    "phi_into_sb3": "sb3_bridge",
-    "read_sb3_actor": "sb3_zip",
-    "train_base": "training",
-    "train_expert": "training",
+    "BasePolicy": "policy.base",
+    "BatchedPolicy": "policy.acting",
+    "Executor": "runtime.executors",
+    "Expert": "experts.expert",
+    "FamilyVecEnv": "sb3.vec_env",
+    "LocalExecutor": "runtime.executors",
+    "ObservationNormalizer": "policy.normalizer",
+    "PolicySpec": "policy.spec",
+    "RayExecutor": "runtime.executors",
+    "Recipe": "experts.recipes",
+    "WeightPolicy": "policy.acting",
+    "Zoo": "experts.zoo",
+    "build_base": "experts.building",
+    "build_experts": "experts.building",
+    "evaluate_policies": "policy.evaluation",
+    "export_sb3": "sb3.bridge",
+    "forward": "policy.functional",
+    "load_recipe": "experts.recipes",
+    "make_executor": "runtime.executors",
+    "phi_from_sb3": "sb3.bridge",
+    "phi_into_sb3": "sb3.bridge",
+    "read_sb3_actor": "sb3.foreign_zip",
+    "train_base": "experts.training",
+    "train_expert": "experts.training",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from metamap_agents.storage import claim_output, write_bytes
+from metamap_agents.runtime.storage import claim_output, write_bytes
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout

@@ -14,10 +14,10 @@ import numpy as np
 from gymnasium.wrappers import TimeLimit
 from numpy.typing import NDArray
 
-from metamap_agents.evaluation import run_episodes
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions
-from metamap_agents.torch_state import torch_threads
+from metamap_agents.policy.evaluation import run_episodes
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions
+from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family

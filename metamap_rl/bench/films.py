@@ -7,16 +7,16 @@ from pathlib import Path
 
 from gymnasium.wrappers import TimeLimit
 
-from metamap_agents.storage import make_folder, write_json
+from metamap_agents.runtime.storage import make_folder, write_json
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
-from metamap_rl.adaptation import adapt
+from metamap_rl.adaptation.one_shot import adapt
 from metamap_rl.bench.result import CellResult, find_results
-from metamap_rl.mapper import Mapper
+from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.stream.run import open_run
-from metamap_rl.video import Side, compare
+from metamap_rl.viz.video import Side, compare
 
 __all__ = ["film"]
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metamap_agents.storage import read_json, write_json
+from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import read_document
 from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gen, pr, recovery_time

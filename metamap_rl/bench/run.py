@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.executors import Executor
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import library_versions, read_json, write_bytes, write_json
+from metamap_agents.runtime.executors import Executor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import check_environments
 from metamap_rl.bench.config import BenchConfig, Cell, bench_to_yaml, load_bench

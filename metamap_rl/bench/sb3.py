@@ -23,10 +23,10 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
-from metamap_agents.rl_zoo import read_number
-from metamap_agents.sb3_vec_env import FamilyVecEnv
-from metamap_agents.storage import save_arrays
-from metamap_agents.torch_state import global_generators_kept
+from metamap_agents.runtime.storage import save_arrays
+from metamap_agents.runtime.torch_state import global_generators_kept
+from metamap_agents.sb3.rl_zoo import read_number
+from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError, one_line, unknown_name
 from metamap_envs.registry import get_family

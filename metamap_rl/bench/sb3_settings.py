@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 import numpy as np
 from stable_baselines3.common.noise import ActionNoise, NormalActionNoise, OrnsteinUhlenbeckActionNoise
 
-from metamap_agents.rl_zoo import read_falling, read_number, read_policy_kwargs, read_python
+from metamap_agents.sb3.rl_zoo import read_falling, read_number, read_policy_kwargs, read_python
 from metamap_envs.errors import MetaMapError, unknown_name
 
 __all__ = ["SB3Settings"]

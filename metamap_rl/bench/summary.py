@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.result import CellResult, matrix
-from metamap_rl.statistics import bootstrap_interval, iqm
+from metamap_rl.common.statistics import bootstrap_interval, iqm
 from metamap_rl.stream.metrics import ap, gen, kept
 
 __all__ = ["Estimate", "Group", "Summary", "bands", "check_versions", "estimate", "refuse_versions", "summarise"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from metamap_agents.storage import claim_output
+from metamap_agents.runtime.storage import claim_output
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["whole_folder"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from metamap_rl.common.registry import load_modules
 from metamap_rl.encoders.base import ENCODERS, Encoder, EncoderFactory
-from metamap_rl.registry import load_modules
 
 __all__ = ["ENCODERS", "Encoder", "EncoderFactory"]
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from torch import Tensor
 
-from metamap_rl.registry import Registry
+from metamap_rl.common.registry import Registry
 
 __all__ = ["ENCODERS", "Encoder", "EncoderFactory"]
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sys
 
+from metamap_rl.common.registry import load_modules
 from metamap_rl.functions.base import FUNCTIONS, FunctionFamily, FunctionFamilyFactory
 from metamap_rl.functions.examples import FreshTasks, as_examples, common_start, initial_weights
 from metamap_rl.functions.fitting import fit
-from metamap_rl.registry import load_modules
 
 __all__ = [
     "FUNCTIONS",

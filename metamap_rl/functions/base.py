@@ -1,4 +1,4 @@
-"""Families of functions: few-shot learning as a source of tasks for the very `metamap_rl.train.train` of control.
+"""Families of functions: few-shot learning as a source of tasks for the same `training.loop.train` as control.
 
 To add one, write a module in `metamap_rl.functions` with a class that has what :class:`FunctionFamily` says, and
 register it with ``@FUNCTIONS.register("name")``. The tests run over the registry.
@@ -11,9 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from metamap_agents.policy_spec import PolicySpec
-from metamap_rl.baselines.episodes import Episodes
-from metamap_rl.registry import Registry
+from metamap_agents.policy.spec import PolicySpec
+from metamap_rl.common.registry import Registry
+from metamap_rl.evaluation.baselines.episodes import Episodes
 
 __all__ = ["FUNCTIONS", "FunctionFamily", "FunctionFamilyFactory"]
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_rl.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import Episodes
 from metamap_rl.functions.base import FUNCTIONS
 
 __all__ = ["CLASSES", "Digits", "nearest_centroid", "ridge_classifier"]

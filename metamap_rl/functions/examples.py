@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from metamap_agents.base_policy import BasePolicy
-from metamap_agents.normalizer import ObservationNormalizer
-from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.seeds import read_seed
-from metamap_rl.baselines.episodes import Episodes
-from metamap_rl.dataset import Batch, Examples
+from metamap_rl.data.dataset import Batch, Examples
+from metamap_rl.evaluation.baselines.episodes import Episodes
 from metamap_rl.functions.base import FunctionFamily
 
 __all__ = ["FreshTasks", "as_examples", "common_start", "initial_weights"]
@@ -77,7 +77,7 @@ class _Fresh(Examples):
 
 @dataclass(frozen=True)
 class FreshTasks:
-    """A source of training tasks (`metamap_rl.dataset.ExampleSource`) that makes new ones for every batch.
+    """A source of training tasks (`metamap_rl.data.dataset.ExampleSource`) that makes new ones for every batch.
 
     phi* is the family's closed form. A family without one can be learned by behaviour alone: its phi* is phi_0, a
     placeholder, which the behaviour loss does not look at. "training_tasks" in a mapper's record counts only the tasks

@@ -9,10 +9,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from metamap_agents.functional import forward
-from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.policy.functional import forward
+from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_rl.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import Episodes
 
 __all__ = ["plot_fits"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from metamap_agents.functional import forward
-from metamap_agents.policy_spec import PolicySpec
-from metamap_rl.baselines.adaptation import squared_error
-from metamap_rl.schedule import warmup_cosine
+from metamap_agents.policy.functional import forward
+from metamap_agents.policy.spec import PolicySpec
+from metamap_rl.common.schedule import warmup_cosine
+from metamap_rl.evaluation.baselines.adaptation import squared_error
 
 __all__ = ["fit"]
 

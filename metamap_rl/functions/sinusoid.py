@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from metamap_agents.policy_spec import PolicySpec
-from metamap_rl.baselines.adaptation import squared_error
-from metamap_rl.baselines.episodes import Episodes
+from metamap_agents.policy.spec import PolicySpec
+from metamap_rl.evaluation.baselines.adaptation import squared_error
+from metamap_rl.evaluation.baselines.episodes import Episodes
 from metamap_rl.functions.base import FUNCTIONS
 
 __all__ = ["Sinusoid"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
+from metamap_rl.common.registry import load_modules
 from metamap_rl.hypernetworks.base import HYPERNETWORKS, Hypernetwork, HypernetworkFactory
-from metamap_rl.registry import load_modules
 
 __all__ = ["HYPERNETWORKS", "Hypernetwork", "HypernetworkFactory"]
 

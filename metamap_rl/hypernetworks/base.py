@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from metamap_agents.policy_spec import PolicySpec
-from metamap_rl.registry import Registry
+from metamap_agents.policy.spec import PolicySpec
+from metamap_rl.common.registry import Registry
 
 __all__ = ["HYPERNETWORKS", "Hypernetwork", "HypernetworkFactory"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from metamap_agents.policy_spec import PolicySpec
+from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.hypernetworks.base import HYPERNETWORKS
 from metamap_rl.hypernetworks.parts import trunk, zero_linear
 

@@ -15,12 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from metamap_agents.base_policy import BasePolicy
-from metamap_agents.storage import check_arrays
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
-from metamap_rl.mapper import Mapper, MapperConfig
-from metamap_rl.scales import Scales
+from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.mapper.scales import Scales
 
 __all__ = ["EmbodiedMapper"]
 

@@ -15,19 +15,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.base_policy import BasePolicy
-from metamap_agents.building import OnExpert, build_base, build_experts, build_parent, lacks_parent, parent_for
-from metamap_agents.executors import Executor
-from metamap_agents.expert import Expert
-from metamap_agents.ppo import OnProgress
-from metamap_agents.recipes import Recipe, load_recipe
-from metamap_agents.training import train_expert
-from metamap_agents.zoo import Zoo
+from metamap_agents.experts.building import OnExpert, build_base, build_experts, build_parent, lacks_parent, parent_for
+from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.ppo import OnProgress
+from metamap_agents.experts.recipes import Recipe, load_recipe
+from metamap_agents.experts.training import train_expert
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.runtime.executors import Executor
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
-from metamap_rl.workflow import check_recipes
+from metamap_rl.training.pipeline import check_recipes
 
 __all__ = ["ExpertCache", "bases_of"]
 

@@ -20,10 +20,10 @@ from torch import Tensor
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.settings import STRICT, Number, Whole
-from metamap_rl.losses import LOSSES
-from metamap_rl.registry import Registry, load_modules
+from metamap_rl.common.registry import Registry, load_modules
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.memory import Item, Memory
+from metamap_rl.training.losses import LOSSES
 
 __all__ = [
     "LEARNERS",

@@ -16,12 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamap_agents.evaluation import evaluate_policies
-from metamap_agents.torch_state import torch_threads
+from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
-from metamap_rl.pairs import expert_behaviour
-from metamap_rl.probe import Transitions, collect
+from metamap_rl.probing.probe import Transitions, collect
 from metamap_rl.stream.acceptance import Update, update_mapper
 from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
 from metamap_rl.stream.judgement import Judgement, judge
@@ -32,6 +31,7 @@ from metamap_rl.stream.record import EvaluationRow, Record, StageRow
 from metamap_rl.stream.scoreboard import embodiment_of
 from metamap_rl.stream.seeds import derive, numpy_generator, torch_generator
 from metamap_rl.stream.session import Known, Session
+from metamap_rl.training.from_experts import expert_behaviour
 
 __all__ = ["run_stream"]
 

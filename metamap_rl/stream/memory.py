@@ -18,9 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamap_agents.storage import check_arrays
+from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
-from metamap_rl.registry import Registry
+from metamap_rl.common.registry import Registry
 
 __all__ = ["RETENTIONS", "Item", "Memory", "items_by_slot"]
 

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from metamap_agents.executors import Executor
+from metamap_agents.runtime.executors import Executor
 from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import environment_id
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
-from metamap_rl.probe import probe_from_json
+from metamap_rl.probing.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.events import Doing, OnStream
 from metamap_rl.stream.experts import ExpertCache, bases_of

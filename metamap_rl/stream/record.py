@@ -19,7 +19,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from metamap_agents.storage import write_bytes
+from metamap_agents.runtime.storage import write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.stream.database import Database, Table
 from metamap_rl.stream.rows import DECISIONS, Entry, EvaluationRow, StageRow

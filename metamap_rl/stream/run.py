@@ -22,16 +22,23 @@ from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 
-from metamap_agents.base_policy import BasePolicy
-from metamap_agents.executors import Executor, LocalExecutor
-from metamap_agents.machine import describe_machine
-from metamap_agents.storage import claim_output, library_versions, make_folder, read_json, write_bytes, write_json
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.runtime.executors import Executor, LocalExecutor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import (
+    claim_output,
+    library_versions,
+    make_folder,
+    read_json,
+    write_bytes,
+    write_json,
+)
 from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import check_environments
 from metamap_envs.registry import get_family
 from metamap_envs.settings import Settings, parse
 from metamap_envs.task import Task
-from metamap_rl.probe import probe_from_json
+from metamap_rl.probing.probe import probe_from_json
 from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.events import Doing, OnStream, StreamEvent

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamap_agents.base_policy import BasePolicy
-from metamap_agents.evaluation import EVALUATION_SEED, clearly_better_each, evaluate_policies, random_returns
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.policy.evaluation import EVALUATION_SEED, clearly_better_each, evaluate_policies, random_returns
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
-from metamap_rl.probe import Probe, Transitions, collect
-from metamap_rl.scores import old_rule
+from metamap_rl.evaluation.scores import old_rule
+from metamap_rl.probing.probe import Probe, Transitions, collect
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
 

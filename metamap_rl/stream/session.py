@@ -12,10 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamap_agents.base_policy import BasePolicy
+from metamap_agents.policy.base import BasePolicy
 from metamap_envs.errors import MetaMapError
-from metamap_rl.probe import Probe
-from metamap_rl.scales import Scales
+from metamap_rl.mapper.scales import Scales
+from metamap_rl.probing.probe import Probe
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.experts import ExpertCache

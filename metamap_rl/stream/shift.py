@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metamap_agents.storage import check_arrays
+from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["Shift", "ShiftDetector"]

@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from metamap_agents.storage import arrays_to_bytes, load_arrays, write_bytes
+from metamap_agents.runtime.storage import arrays_to_bytes, load_arrays, write_bytes
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["ArtifactStore"]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from metamap_agents.storage import make_folder
+from metamap_agents.runtime.storage import make_folder
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.events import OnStream, StageDone, StreamEvent
 

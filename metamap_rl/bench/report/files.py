@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from metamap_agents.storage import write_bytes
+from metamap_agents.runtime.storage import write_bytes
 from metamap_rl.bench.report.figures import Drawn, as_png, as_svg, draw_families, draw_stream
 from metamap_rl.bench.report.tables import cells_csv, latex, markdown, summary_csv
 from metamap_rl.bench.summary import Summary

@@ -15,7 +15,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from metamap_agents.storage import read_json, write_bytes
+from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.yaml_text import dump_yaml
 from metamap_rl.bench.report.figures import PALETTE, Drawn, as_inline_svg, draw_families, draw_stream
 from metamap_rl.bench.report.tables import (

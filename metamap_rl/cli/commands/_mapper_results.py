@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from metamap_rl.cli.console import say
 
 if TYPE_CHECKING:
-    from metamap_rl.evaluate import Evaluation
-    from metamap_rl.mapper import Mapper
+    from metamap_rl.evaluation.evaluate import Evaluation
+    from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["mapper_document", "print_evaluation", "print_mapper"]
 
@@ -19,8 +19,8 @@ _HIDDEN = ("mean", "worst_decile")
 
 def mapper_document(mapper: Mapper, folder: Path) -> dict[str, Any]:
     """A mapper for JSON: its manifest, and the sizes that follow from it."""
-    from metamap_agents.storage import read_json
-    from metamap_rl import artifact
+    from metamap_agents.runtime.storage import read_json
+    from metamap_rl.mapper import artifact
 
     manifest = read_json(folder / artifact.MANIFEST_FILE)
     record = dict(manifest["record"])
@@ -99,7 +99,7 @@ def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
 
 def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
     """What was measured, and which tasks have a gap."""
-    from metamap_rl.score_text import rule_text, uncounted_text
+    from metamap_rl.evaluation.score_text import rule_text, uncounted_text
 
     count = len(evaluation.tasks)
     say(
@@ -115,7 +115,7 @@ def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
 
 def _print_scores(evaluation: Evaluation, document: dict[str, Any]) -> None:
     from metamap_rl.cli.console import print_table
-    from metamap_rl.score_text import harm_text, interval_text, ratio_text
+    from metamap_rl.evaluation.score_text import harm_text, interval_text, ratio_text
 
     no, yes = "0 by definition", "1 by definition"
     rows: list[tuple[str, ...]] = [
@@ -141,7 +141,7 @@ def _print_scores(evaluation: Evaluation, document: dict[str, Any]) -> None:
 
 def _print_beside(document: dict[str, Any]) -> None:
     from metamap_rl.cli.console import print_table
-    from metamap_rl.score_text import number_text
+    from metamap_rl.evaluation.score_text import number_text
 
     rows = [
         (*_names(entry), *(number_text(entry[score], key) for score in ("gap_closed", "normalised") for key in _HIDDEN))
@@ -152,6 +152,6 @@ def _print_beside(document: dict[str, Any]) -> None:
 
 
 def _names(entry: dict[str, Any]) -> tuple[str, str]:
-    from metamap_rl.score_text import method_text
+    from metamap_rl.evaluation.score_text import method_text
 
     return method_text(entry["method"]), "" if entry["steps"] is None else str(entry["steps"])

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     import gymnasium as gym
 
     from metamap_envs.rollout import Rollout
-    from metamap_rl.adaptation import AdaptedPolicy
-    from metamap_rl.mapper import Mapper
+    from metamap_rl.adaptation.one_shot import AdaptedPolicy
+    from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["COMMANDS", "ORDER", "Adapt"]
 
@@ -66,10 +66,10 @@ class Adapt(Command):
 
     def run(self) -> int:
         """Probe, map, measure, write, print."""
-        from metamap_agents.storage import claim_output
-        from metamap_rl.adaptation import adapt, heed_wrappers
+        from metamap_agents.runtime.storage import claim_output
+        from metamap_rl.adaptation.bundled import find_mapper
+        from metamap_rl.adaptation.one_shot import adapt, heed_wrappers
         from metamap_rl.cli.console import print_json
-        from metamap_rl.pretrained import find_mapper
 
         self._check()
         if self.out is not None:
@@ -128,8 +128,8 @@ class Adapt(Command):
         """D: collected in the environment, or read from the file."""
         from dataclasses import replace
 
-        from metamap_rl.probe import probe_env, probe_from_json
-        from metamap_rl.rollouts import load_rollout
+        from metamap_rl.data.rollouts import load_rollout
+        from metamap_rl.probing.probe import probe_env, probe_from_json
 
         if env is None:
             assert self.rollout is not None, "one of the sources is given"
@@ -144,7 +144,7 @@ class Adapt(Command):
         self, policy: AdaptedPolicy, rollout: Rollout, env: gym.Env[Any, Any] | None
     ) -> dict[str, list[float]] | None:
         """Returns of base and generated policy; None where there is no simulator or nobody wants them."""
-        from metamap_rl.adaptation import measure_in_env, measure_on_task
+        from metamap_rl.adaptation.one_shot import measure_in_env, measure_on_task
 
         if not self.episodes:
             return None
@@ -157,7 +157,7 @@ def _result(
     policy: AdaptedPolicy, rollout: Rollout, returns: dict[str, list[float]] | None, mapper: Path, seed: int
 ) -> dict[str, Any]:
     """What result.json holds."""
-    from metamap_agents.storage import library_versions
+    from metamap_agents.runtime.storage import library_versions
 
     served = policy.adaptation.served
     if returns is not None:
@@ -177,9 +177,9 @@ def _result(
 
 def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str, Any]) -> None:
     """Write all files, or none."""
-    from metamap_agents.storage import write_json
+    from metamap_agents.runtime.storage import write_json
     from metamap_rl.cli.output import whole_folder
-    from metamap_rl.rollouts import save_rollout
+    from metamap_rl.data.rollouts import save_rollout
 
     with whole_folder(out) as folder:
         policy.save(folder / "policy.safetensors")

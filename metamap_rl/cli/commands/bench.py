@@ -60,7 +60,7 @@ class RunBench(Command):
 
     def run(self) -> int:
         """Run what is missing, print the headline."""
-        from metamap_agents.executors import make_executor
+        from metamap_agents.runtime.executors import make_executor
         from metamap_rl.bench.config import load_bench
         from metamap_rl.bench.run import run_bench
         from metamap_rl.cli.console import progress

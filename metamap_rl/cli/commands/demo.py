@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from metamap_rl.cli.console import Progress
-    from metamap_rl.demo import Measured, Row, Subject
-    from metamap_rl.demo_folder import Settings
-    from metamap_rl.video import Video
+    from metamap_rl.demo.demo import Measured, Row, Subject
+    from metamap_rl.demo.folder import Settings
+    from metamap_rl.viz.video import Video
 
 __all__ = ["COMMANDS", "ORDER", "Demo"]
 
@@ -85,7 +85,7 @@ class Demo(Command):
                 from metamap_envs.opengl import choose_opengl
 
                 choose_opengl()
-            from metamap_rl.demo import write_results
+            from metamap_rl.demo.demo import write_results
 
         settings, folder, subjects = self._prepare()
         results = [_measure(subject) for subject in subjects]
@@ -113,8 +113,8 @@ class Demo(Command):
     def _prepare(self) -> tuple[Settings, Path, list[Subject]]:
         """Mapper and experts of each family, loaded or trained, and the folder for the results."""
         from metamap_rl.cli.inputs import read_family
-        from metamap_rl.demo import bundled_subjects, train_subject
-        from metamap_rl.demo_folder import Settings, claim_folder
+        from metamap_rl.demo.demo import bundled_subjects, train_subject
+        from metamap_rl.demo.folder import Settings, claim_folder
 
         if not self.from_scratch:
             subjects = bundled_subjects(self.family, self.tasks, self.seed)
@@ -145,7 +145,7 @@ class _Bars:
     def show(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` units of a stage are done."""
         from metamap_rl.cli.console import progress
-        from metamap_rl.demo import STAGES
+        from metamap_rl.demo.demo import STAGES
 
         if stage != self._stage:
             self._stack.close()
@@ -158,7 +158,7 @@ class _Bars:
 
 def _measure(subject: Subject) -> Measured:
     from metamap_rl.cli.console import progress
-    from metamap_rl.demo import measure, method_count
+    from metamap_rl.demo.demo import measure, method_count
 
     with progress(f"{subject.family}: loading", method_count(subject), unit="methods") as bar:
         begun: list[str] = []
@@ -176,7 +176,7 @@ def _film(results: Sequence[Measured], folder: Path) -> dict[str, Video]:
     from metamap_envs.errors import MetaMapError
     from metamap_envs.opengl import opengl_failure
     from metamap_rl.cli.console import note, progress
-    from metamap_rl.demo import film
+    from metamap_rl.demo.demo import film
 
     videos = {}
     for measured in results:
@@ -198,7 +198,7 @@ def _advance(bar: Progress, _: int, total: int) -> None:
 def _print_results(results: Sequence[Measured]) -> None:
     """Print one table per family."""
     from metamap_rl.cli.console import print_table
-    from metamap_rl.demo import EPISODES, FILMED, SHOWN
+    from metamap_rl.demo.demo import EPISODES, FILMED, SHOWN
 
     say(
         f"Returns on unseen tasks, means of {EPISODES} episodes from the same starts; the columns with steps are\n"

@@ -11,7 +11,7 @@ from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
-    from metamap_rl.protocol import ProtocolConfig
+    from metamap_rl.evaluation.protocol import ProtocolConfig
 
 __all__ = ["COMMANDS", "ORDER", "Evaluate"]
 
@@ -62,10 +62,10 @@ class Evaluate(Command):
 
     def run(self) -> int:
         """Run what is missing, write and print the results."""
-        from metamap_agents.executors import make_executor
+        from metamap_agents.runtime.executors import make_executor
         from metamap_rl.cli.console import print_json, progress
-        from metamap_rl.protocol import open_run, run_protocol
-        from metamap_rl.protocol.results import write_results
+        from metamap_rl.evaluation.protocol import open_run, run_protocol
+        from metamap_rl.evaluation.protocol.results import write_results
 
         config = self._config()
         with (
@@ -89,7 +89,7 @@ class Evaluate(Command):
     def _config(self) -> ProtocolConfig:
         from metamap_envs.errors import MetaMapError
         from metamap_envs.settings import parse
-        from metamap_rl.protocol import ProtocolConfig, load_protocol
+        from metamap_rl.evaluation.protocol import ProtocolConfig, load_protocol
 
         changes: dict[str, Any] = {}
         changes |= {"families": self.families} if self.families else {}

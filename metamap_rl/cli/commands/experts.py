@@ -12,12 +12,12 @@ from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
-    from metamap_agents.executors import Executor
-    from metamap_agents.expert import Expert
-    from metamap_agents.recipes import Stage
-    from metamap_agents.zoo import Zoo
+    from metamap_agents.experts.expert import Expert
+    from metamap_agents.experts.recipes import Stage
+    from metamap_agents.experts.zoo import Zoo
+    from metamap_agents.runtime.executors import Executor
     from metamap_envs.task import Task
-    from metamap_rl.workflow import TaskCounts
+    from metamap_rl.training.pipeline import TaskCounts
 
 __all__ = ["COMMANDS", "ORDER", "ListExperts", "TrainExperts"]
 
@@ -78,13 +78,13 @@ class TrainExperts(Command):
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
-        from metamap_agents.building import train_first
-        from metamap_agents.executors import make_executor
-        from metamap_agents.recipes import load_recipe
-        from metamap_agents.zoo import Zoo
+        from metamap_agents.experts.building import train_first
+        from metamap_agents.experts.recipes import load_recipe
+        from metamap_agents.experts.zoo import Zoo
+        from metamap_agents.runtime.executors import make_executor
         from metamap_rl.cli.console import note
         from metamap_rl.cli.inputs import read_family
-        from metamap_rl.workflow import TaskCounts, check_settings
+        from metamap_rl.training.pipeline import TaskCounts, check_settings
 
         base, expert = _timesteps(self.base_timesteps), _timesteps(self.timesteps)
         if self.timesteps is not None:
@@ -126,7 +126,7 @@ class ListExperts(Command):
 
     def run(self) -> int:
         """Print one row per expert."""
-        from metamap_agents.zoo import Zoo
+        from metamap_agents.experts.zoo import Zoo
         from metamap_envs.parameters import Split
         from metamap_envs.task import CUSTOM_SPLIT
         from metamap_rl.cli.console import print_json, print_table
@@ -170,7 +170,7 @@ def _check(
     family: str, counts: TaskCounts, seed: int, workers: int, base: dict[str, Any], expert: dict[str, Any]
 ) -> None:
     """Refuse whatever can be refused before a folder is made."""
-    from metamap_agents.recipes import load_recipe
+    from metamap_agents.experts.recipes import load_recipe
     from metamap_envs.errors import MetaMapError
     from metamap_envs.registry import get_family
 
@@ -187,7 +187,7 @@ def _check(
 
 def _under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:
     """Train what comes before experts under a bar."""
-    from metamap_agents.recipes import load_recipe
+    from metamap_agents.experts.recipes import load_recipe
     from metamap_rl.cli.console import progress
 
     total = load_recipe(zoo.family.name, stage, **overrides).n_timesteps
@@ -207,7 +207,7 @@ def _under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Calla
 
 def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], executor: Executor) -> None:
     """Train the experts that are missing under a bar."""
-    from metamap_agents.building import build_experts
+    from metamap_agents.experts.building import build_experts
     from metamap_rl.cli.console import progress
 
     missing = len(zoo.missing(tasks))

@@ -12,11 +12,11 @@ from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
-    from metamap_agents.zoo import Zoo
-    from metamap_rl.calibration import CalibrationConfig
-    from metamap_rl.evaluate import Evaluation
-    from metamap_rl.mapper import Mapper, MapperConfig
-    from metamap_rl.train import TrainConfig
+    from metamap_agents.experts.zoo import Zoo
+    from metamap_rl.evaluation.evaluate import Evaluation
+    from metamap_rl.mapper.mapper import Mapper, MapperConfig
+    from metamap_rl.training.calibration import CalibrationConfig
+    from metamap_rl.training.loop import TrainConfig
 
 __all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
@@ -98,12 +98,12 @@ class TrainMapper(Command):
 
     def run(self) -> int:
         """Train, save, remove the checkpoint, print what came out."""
-        from metamap_agents.zoo import Zoo
+        from metamap_agents.experts.zoo import Zoo
         from metamap_envs.errors import MetaMapError
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.output import whole_folder
-        from metamap_rl.workflow import probe_for
+        from metamap_rl.training.pipeline import probe_for
 
         config, shape, document = self._settings()
         if self.survey_tasks < 0:
@@ -128,9 +128,9 @@ class TrainMapper(Command):
 
     def _settings(self) -> tuple[TrainConfig, MapperConfig, dict[str, Any]]:
         from metamap_rl.cli.inputs import read_numbers, whole_or_float
-        from metamap_rl.mapper import MapperConfig
-        from metamap_rl.probe import probe_from_json, probe_to_json
-        from metamap_rl.train import TrainConfig
+        from metamap_rl.mapper.mapper import MapperConfig
+        from metamap_rl.probing.probe import probe_from_json, probe_to_json
+        from metamap_rl.training.loop import TrainConfig
 
         config = TrainConfig(
             loss=self.loss,
@@ -190,11 +190,11 @@ class EvaluateMapper(Command):
 
     def run(self) -> int:
         """Measure, print the table."""
-        from metamap_agents.storage import claim_output, write_json
+        from metamap_agents.runtime.storage import claim_output, write_json
         from metamap_envs.errors import MetaMapError
+        from metamap_rl.adaptation.bundled import find_mapper
         from metamap_rl.cli.commands._mapper_results import print_evaluation
         from metamap_rl.cli.console import plain, print_json
-        from metamap_rl.pretrained import find_mapper
 
         if not self.mappers:
             raise MetaMapError("mapper evaluate needs at least one mapper: its folder, or the name of a bundled one")
@@ -222,10 +222,10 @@ class EvaluateMapper(Command):
     def _measure(self, mappers: list[Mapper]) -> Evaluation:
         import numpy as np
 
-        from metamap_agents.zoo import Zoo
+        from metamap_agents.experts.zoo import Zoo
         from metamap_envs.errors import MetaMapError
         from metamap_rl.cli.console import progress
-        from metamap_rl.evaluate import evaluate_mappers
+        from metamap_rl.evaluation.evaluate import evaluate_mappers
 
         zoo = Zoo.open(self.zoo)
         for reference, mapper in zip(self.mappers, mappers, strict=True):
@@ -265,9 +265,9 @@ class ShowMapper(Command):
 
     def run(self) -> int:
         """Print the manifest in short."""
+        from metamap_rl.adaptation.bundled import find_mapper
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
-        from metamap_rl.pretrained import find_mapper
 
         mapper, folder = find_mapper(self.mapper)
         if self.json:
@@ -279,7 +279,7 @@ class ShowMapper(Command):
 
 def _checkpoint_beside(out: Path) -> Path:
     """The checkpoint file of a mapper that will be written to a folder, which must be free."""
-    from metamap_agents.storage import claim_output
+    from metamap_agents.runtime.storage import claim_output
     from metamap_envs.errors import MetaMapError
 
     if not out.name:
@@ -291,7 +291,7 @@ def _checkpoint_beside(out: Path) -> Path:
 def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
     """How a self-check is calibrated on so many tasks; None for 0."""
     from metamap_envs.errors import MetaMapError
-    from metamap_rl.calibration import CalibrationConfig
+    from metamap_rl.training.calibration import CalibrationConfig
 
     if tasks != 0 and tasks < 4:
         raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {tasks}")
@@ -303,9 +303,9 @@ def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
 
 
 def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -> Mapper:
-    """Train under a bar; the options are those of `metamap_rl.workflow.train_mapper`."""
+    """Train under a bar; the options are those of `metamap_rl.training.pipeline.train_mapper`."""
     from metamap_rl.cli.console import progress
-    from metamap_rl.workflow import train_mapper
+    from metamap_rl.training.pipeline import train_mapper
 
     with progress("collecting rollouts", config.steps, unit="updates") as bar:
         seen, validation = 0, ""

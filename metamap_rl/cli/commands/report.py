@@ -38,7 +38,7 @@ class MakeReport(Command):
 
     def run(self) -> int:
         """Write it."""
-        from metamap_agents.storage import claim_output, read_json
+        from metamap_agents.runtime.storage import claim_output, read_json
         from metamap_envs.errors import MetaMapError
         from metamap_rl.bench.report import write_files, write_report
         from metamap_rl.bench.report.page import find_videos

@@ -14,7 +14,7 @@ from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
-    from metamap_agents.executors import LocalExecutor, RayExecutor
+    from metamap_agents.runtime.executors import LocalExecutor, RayExecutor
     from metamap_rl.stream.config import StreamConfig
     from metamap_rl.stream.view import StreamView
 
@@ -44,7 +44,7 @@ class _Running(Command):
     """Processes that train experts; 0 takes all cores."""
 
     def _executor(self) -> LocalExecutor | RayExecutor:
-        from metamap_agents.executors import make_executor
+        from metamap_agents.runtime.executors import make_executor
 
         return make_executor(self.executor, self.workers, self.ray_address)
 

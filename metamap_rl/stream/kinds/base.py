@@ -16,7 +16,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.settings import Settings, Whole
 from metamap_envs.task import Task
-from metamap_rl.registry import Registry
+from metamap_rl.common.registry import Registry
 
 __all__ = [
     "STREAMS",

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from metamap_agents.storage import check_arrays
+from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.gradient import GradientLearner, Step

@@ -1,0 +1,1 @@
+"""Experts: recipes, training, the universal policy, and the zoo that keeps them."""

@@ -1,0 +1,167 @@
+"""Experts as gains on the actions of one parent policy, found by search.
+
+Experts that are trained one by one end in different gaits, and then phi* is no function of the task that a mapper could
+learn from a few dozen examples. Where tasks differ in what the actuators do, one good policy, its *parent*, is an
+expert of every task once each of its actions is turned round or scaled: one number per action, a search space so small
+that a few hundred episodes are enough. All such experts share one gait.
+PPO may go on from what the search finds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, Field, model_validator
+
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.policy.spec import PolicySpec
+from metamap_envs.seeds import read_seed
+from metamap_envs.settings import STRICT
+from metamap_envs.task import Task
+
+__all__ = ["Found", "GainSearch", "search_gains", "with_gains"]
+
+_SEARCH_SEED = 5_000_000  # of reset seeds: far from those of training and evaluation
+_FINAL_SEED = 6_000_000
+
+_Returns = Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]
+"""Mean returns [N] of gains [N, A], over so many episodes, the first reset with a seed."""
+
+
+class GainSearch(BaseModel):
+    """Settings of the cross-entropy method over gains (Rubinstein & Kroese 2004)."""
+
+    model_config = STRICT
+
+    population: int = Field(default=48, ge=2)
+    """Gains tried in an iteration, an episode each."""
+    elite: int = Field(default=8, ge=2)
+    """The best of them, to which the next iteration's normal distribution is fitted."""
+    iterations: int = Field(default=12, ge=1)
+    restarts: int = Field(default=8, ge=1)
+    """Most searches from the start; the best result counts, as one may settle on the wrong sign of an action."""
+    enough: float = Field(default=0.95, gt=0, le=1)
+    """No search follows one that ends at this share of the way from random actions to the parent on its own task."""
+    spread: float = Field(default=1.0, gt=0)
+    """Standard deviation at first, around 0."""
+    least_spread: float = Field(default=0.05, gt=0)
+    largest: float = Field(default=2.5, gt=0)
+    """Gains stay within plus and minus this."""
+    final_episodes: int = Field(default=4, ge=1)
+    """Episodes by which the results of the restarts are compared."""
+
+    @model_validator(mode="after")
+    def _check_elite(self) -> GainSearch:
+        if self.elite > self.population:
+            raise ValueError(f"elite = {self.elite} must be at most population = {self.population}")
+        return self
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    Attributes:
+        gains: one for each action, float64 [A].
+        phi: the parent's weights with them, float32 [P].
+        steps: environment steps that it took.
+    """
+
+    gains: NDArray[np.float64]
+    phi: NDArray[np.float32]
+    steps: int
+
+
+def with_gains(spec: PolicySpec, phi: NDArray[np.float32], gains: ArrayLike) -> NDArray[np.float32]:
+    """Scale the actions of a policy: rows of the output layer, weights and bias.
+
+    Args:
+        spec: its shape.
+        phi: its weights [P].
+        gains: [..., A].
+
+    Returns:
+        Weights float32 [..., P].
+    """
+    factors = np.asarray(gains, dtype=np.float32)
+    scaled: NDArray[np.float32] = np.tile(phi, (*factors.shape[:-1], 1))
+    parts, last = spec.split(scaled), len(spec.hidden)  # views of it
+    parts[f"layers.{last}.weight"] *= factors[..., None]
+    parts[f"layers.{last}.bias"] *= factors
+    return scaled
+
+
+def search_gains(
+    task: Task,
+    parent: NDArray[np.float32],
+    base: BasePolicy,
+    settings: GainSearch,
+    *,
+    seed: int,
+    enough: float = np.inf,
+    num_threads: int = 1,
+) -> Found:
+    """Search the gains with which a parent policy does best on a task.
+
+    Args:
+        task: the task.
+        parent: weights that the gains act on [P].
+        base: gives the network's shape and the normaliser.
+        settings: see `GainSearch`.
+        seed: of the search; the episodes start from the same states whatever it is.
+        enough: return at which no further search is made.
+        num_threads: of the simulator; 0 takes all cores.
+    """
+    seed = read_seed(seed)
+    generator = np.random.default_rng(seed)
+    steps = 0
+
+    def returns(gains: NDArray[np.float64], episodes: int, first_seed: int) -> NDArray[np.float64]:
+        nonlocal steps
+        found = evaluate_policies(
+            [task] * len(gains),
+            base.spec,
+            with_gains(base.spec, parent, gains),
+            base.normalizer,
+            episodes=episodes,
+            seed=first_seed,
+            num_threads=num_threads,
+        )
+        steps += int(found.lengths.sum())
+        means: NDArray[np.float64] = found.returns.mean(axis=1)
+        return means
+
+    tried = [np.ones(base.spec.action_size)]  # the parent as it is
+    scores = returns(np.stack(tried), settings.final_episodes, _FINAL_SEED).tolist()
+    for _ in range(settings.restarts):
+        ends = _cross_entropy(settings, base.spec.action_size, generator, returns)
+        tried += ends
+        scores += returns(np.stack(ends), settings.final_episodes, _FINAL_SEED).tolist()
+        if max(scores) >= enough:
+            break
+    chosen = tried[int(np.argmax(scores))]
+    return Found(chosen, with_gains(base.spec, parent, chosen), steps)
+
+
+def _cross_entropy(
+    settings: GainSearch, size: int, generator: np.random.Generator, returns: _Returns
+) -> list[NDArray[np.float64]]:
+    """One search: mean of the last distribution, and the gains with the best single episode, each [A]."""
+    mean, spread = np.zeros(size), np.full(size, settings.spread)  # no sign is more likely than the other
+    best, best_return = mean, -np.inf
+    for iteration in range(settings.iterations):
+        tried = mean + spread * generator.standard_normal((settings.population, size))
+        tried = np.clip(tried, -settings.largest, settings.largest)
+        if iteration:
+            tried[0] = best
+        scores = returns(tried, 1, _SEARCH_SEED + iteration)
+        order = np.argsort(-scores, kind="stable")
+        if scores[order[0]] > best_return:
+            best, best_return = tried[order[0]].copy(), float(scores[order[0]])
+        elite = tried[order[: settings.elite]]
+        mean, spread = elite.mean(axis=0), np.maximum(elite.std(axis=0), settings.least_spread)
+    return [mean, best]

@@ -1,0 +1,1 @@
+"""Policies as weight vectors: shape, batched application, normaliser, base policy, evaluation."""

@@ -1,0 +1,139 @@
+"""Weight vectors that act: many at once for evaluation, one at a time behind SB3's ``predict``.
+
+Both fold the normaliser into the weights once, in float64, and then compute in float32 on raw observations,
+as an exported SB3 model does. So the policy that is measured is the policy that is exported, to the last digits.
+What a policy does on an observation does not depend on the other policies and observations of the call.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+
+from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.rowwise import RowwiseNetworks
+from metamap_agents.policy.spec import PolicySpec
+from metamap_envs.errors import MetaMapError
+
+__all__ = ["BatchedPolicy", "WeightPolicy"]
+
+
+class BatchedPolicy:
+    """T policies of one family, each for its own task.
+
+    Args:
+        phis: [T, P], weights on normalised observations.
+        normalizer: the family's.
+
+    Raises:
+        MetaMapError: the sizes differ.
+    """
+
+    def __init__(self, spec: PolicySpec, phis: ArrayLike, normalizer: ObservationNormalizer) -> None:
+        weights = np.asarray(phis)
+        if weights.ndim != 2:
+            raise MetaMapError(f"phis: expected shape (tasks, {spec.size}), got {weights.shape}")
+        self.spec = spec
+        self._networks = _folded(spec, weights, normalizer)
+
+    def __len__(self) -> int:
+        """T, the number of policies."""
+        return len(self._networks)
+
+    def __call__(self, observations: ArrayLike) -> NDArray[np.float32]:
+        """Actions for raw observations [T, E, O]: [T, E, A], clipped to [-1, 1].
+
+        Raises:
+            MetaMapError: another shape.
+        """
+        return np.clip(self.means(observations), -1.0, 1.0)
+
+    def means(self, observations: ArrayLike) -> NDArray[np.float32]:
+        """Mean actions before the clipping, [T, E, A], for raw observations [T, E, O].
+
+        Raises:
+            MetaMapError: another shape.
+        """
+        return self._networks(np.asarray(observations))
+
+
+class WeightPolicy:
+    """One weight vector behind Stable-Baselines3's ``predict``, for its evaluation and video tools.
+
+    Args:
+        phi: [P], weights on normalised observations.
+        normalizer: the family's.
+        observation_space: Box of shape (O,).
+        action_space: Box of shape (A,); actions are clipped to it.
+
+    Raises:
+        MetaMapError: the sizes differ, or a space is not such a Box.
+    """
+
+    def __init__(
+        self,
+        spec: PolicySpec,
+        phi: ArrayLike,
+        normalizer: ObservationNormalizer,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+    ) -> None:
+        weights = np.asarray(phi)
+        if weights.ndim != 1:
+            raise MetaMapError(f"phi: expected shape ({spec.size},), got {weights.shape}")
+        self.spec = spec
+        self.observation_space = check_box("observation_space", observation_space, spec.observation_size)
+        self.action_space = check_box("action_space", action_space, spec.action_size)
+        self._network = _folded(spec, weights[None], normalizer)
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[np.float32], tuple[NDArray[Any], ...] | None]:
+        """SB3's ``predict`` on raw observations.
+
+        Args:
+            observation: [O] or [N, O].
+            state: given back as it is: the policy has no memory.
+            episode_start: not used, for the same reason.
+            deterministic: must be True: a weight vector is a mean, its noise belongs to the probe.
+
+        Returns:
+            Actions [A] or [N, A], clipped to the action space, and ``state``.
+
+        Raises:
+            MetaMapError: another shape, or ``deterministic=False``.
+        """
+        if not deterministic:
+            raise MetaMapError("predict: expected deterministic=True: a weight policy has no noise to sample")
+        if isinstance(observation, (tuple, dict)):
+            raise MetaMapError(f"observation: expected one array, got a {type(observation).__name__} (of reset()?)")
+        raw = np.asarray(observation)
+        size = self.spec.observation_size
+        if raw.ndim not in (1, 2) or raw.shape[-1] != size:
+            raise MetaMapError(f"observation: expected shape ({size},) or (environments, {size}), got {raw.shape}")
+        actions = self._network(np.atleast_2d(raw)[None])[0]
+        actions = np.clip(actions, self.action_space.low, self.action_space.high)
+        return (actions[0] if raw.ndim == 1 else actions), state
+
+
+def check_box(name: str, space: spaces.Space[Any], size: int) -> spaces.Box:
+    """``space``, if it is a Box of shape (size,).
+
+    Raises:
+        MetaMapError: it is not.
+    """
+    if not isinstance(space, spaces.Box) or space.shape != (size,):
+        raise MetaMapError(f"{name}: expected a Box of shape ({size},), got {space}")
+    return space
+
+
+def _folded(spec: PolicySpec, phis: NDArray[Any], normalizer: ObservationNormalizer) -> RowwiseNetworks:
+    """Networks of weights [T, P], on raw observations."""
+    return RowwiseNetworks(spec, normalizer.fold(spec, phis.astype(np.float64)))

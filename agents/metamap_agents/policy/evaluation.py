@@ -1,0 +1,231 @@
+"""Returns and visited states of many policies on many tasks at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import ArrayLike, NDArray
+
+from metamap_agents.policy.acting import BatchedPolicy
+from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.spec import PolicySpec
+from metamap_envs.errors import MetaMapError
+from metamap_envs.registry import get_family
+from metamap_envs.seeds import read_seed
+from metamap_envs.task import Task
+from metamap_envs.vector import FamilyVectorEnv
+
+__all__ = [
+    "EVALUATION_SEED",
+    "LEVEL",
+    "ROUNDING",
+    "Episodes",
+    "clearly_better",
+    "clearly_better_each",
+    "evaluate_policies",
+    "random_returns",
+    "run_episodes",
+]
+
+EVALUATION_SEED = 1_000_000
+"""First reset seed of evaluation episodes: the same for every method, far from the seeds of training."""
+
+Act = Callable[[NDArray[np.float64]], NDArray[Any]]
+
+LEVEL = 0.025
+"""Of the paired test of two policies, one-sided; see `clearly_better_each`."""
+
+ROUNDING = 1e-6
+"""Returns that differ by a smaller share than this are the same: batched arithmetic differs in the last bits."""
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """E episodes on each of T tasks.
+
+    Attributes:
+        returns: undiscounted, float64 [T, E].
+        lengths: steps until the episode ended, int64 [T, E].
+        observations: raw observations before each step, float32 [T, E, H, O]; None if not recorded. Rows at and
+            beyond an episode's length are meaningless.
+    """
+
+    returns: NDArray[np.float64]
+    lengths: NDArray[np.int64]
+    observations: NDArray[np.float32] | None = None
+
+    def states(self, count: int, generator: np.random.Generator) -> NDArray[np.float32]:
+        """Draw ``count`` visited observations of each task without replacement, float32 [T, count, O].
+
+        Raises:
+            MetaMapError: nothing was recorded, or a task has fewer than ``count``.
+        """
+        if self.observations is None:
+            raise MetaMapError("these episodes were run without record=True")
+        tasks, _, horizon, size = self.observations.shape
+        chosen = np.empty((tasks, count, size), dtype=np.float32)
+        alive = np.arange(horizon) < self.lengths[:, :, None]
+        for index in range(tasks):
+            visited = self.observations[index][alive[index]]
+            if len(visited) < count:
+                raise MetaMapError(f"asked for {count} states of each task, task {index} has {len(visited)}")
+            chosen[index] = visited[generator.choice(len(visited), count, replace=False)]
+        return chosen
+
+
+def run_episodes(
+    tasks: Sequence[Task],
+    act: Act,
+    episodes: int,
+    seed: int,
+    *,
+    num_threads: int = 0,
+    record: bool = False,
+    on_rewards: Callable[[NDArray[np.float64]], None] | None = None,
+) -> Episodes:
+    """Run E episodes on each task, all T x E environments in lockstep.
+
+    Args:
+        tasks: T tasks of one family.
+        act: raw observations float64 [T, E, O] to actions [T, E, A].
+        episodes: E; episode e of every task is reset with ``seed + e``.
+        seed: first reset seed.
+        num_threads: threads of the simulator; 0 takes all cores.
+        record: keep the observations.
+        on_rewards: called with the rewards [T, E] of each step, for policies that remember them.
+
+    Raises:
+        MetaMapError: no tasks, or ``episodes`` below 1.
+    """
+    seed = read_seed(seed)
+    if episodes < 1:
+        raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
+    envs = FamilyVectorEnv(
+        [task for task in tasks for _ in range(episodes)],
+        num_threads=num_threads,
+        autoreset_mode=AutoresetMode.SAME_STEP,  # goes on where other episodes are still running
+    )
+    shape = (len(tasks), episodes)
+    observations, _ = envs.reset(seed=[seed + episode for _ in tasks for episode in range(episodes)])
+    returns, lengths = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    running = np.ones(shape, dtype=np.bool_)
+    recorded = []
+    while running.any():
+        per_task = observations.reshape(*shape, -1)
+        if record:
+            recorded.append(per_task.astype(np.float32))
+        actions = act(per_task)
+        observations, rewards, terminated, truncated, _ = envs.step(actions.reshape(len(tasks) * episodes, -1))
+        if on_rewards is not None:
+            on_rewards(rewards.reshape(shape))
+        returns += rewards.reshape(shape) * running
+        lengths += running
+        running &= ~(terminated | truncated).reshape(shape)
+    envs.close()
+    return Episodes(returns, lengths, np.stack(recorded, axis=2) if record else None)
+
+
+def evaluate_policies(
+    tasks: Sequence[Task],
+    spec: PolicySpec,
+    phis: ArrayLike,
+    normalizer: ObservationNormalizer,
+    *,
+    episodes: int = 10,
+    seed: int = EVALUATION_SEED,
+    num_threads: int = 0,
+    record: bool = False,
+) -> Episodes:
+    """Run policy t, without noise, on task t.
+
+    Args:
+        tasks: T tasks of one family.
+        spec: shape of the policies.
+        phis: [T, P], or [P] for one policy on all tasks.
+        normalizer: the family's.
+        episodes: episodes of each task.
+        seed: first reset seed.
+        num_threads: threads of the simulator; 0 takes all cores.
+        record: keep the observations.
+
+    Raises:
+        MetaMapError: no tasks, ``episodes`` below 1, or weights of another shape.
+    """
+    seed = read_seed(seed)
+    weights = np.asarray(phis, dtype=np.float32)
+    if weights.ndim == 1:
+        weights = np.tile(weights, (len(tasks), 1))
+    policy = BatchedPolicy(spec, weights, normalizer)
+    if len(policy) != len(tasks):
+        raise MetaMapError(f"phis: expected one policy for each of {len(tasks)} tasks, got {len(policy)}")
+    return run_episodes(tasks, policy, episodes, seed, num_threads=num_threads, record=record)
+
+
+def clearly_better(returns: ArrayLike, others: ArrayLike) -> bool:
+    """Whether one policy is better than another on one task; see `clearly_better_each`, whose E episodes these are."""
+    return bool(clearly_better_each(np.atleast_1d(returns)[None], np.atleast_1d(others)[None])[0])
+
+
+def clearly_better_each(returns: ArrayLike, others: ArrayLike, *, level: float = LEVEL) -> NDArray[np.bool_]:
+    """Whether one policy is better than another, task by task, in a one-sided paired t-test over the same reset seeds.
+
+    The test is of the mean difference of the returns of an episode, which is what a share of the gap between two
+    policies divides by, at a level of 2.5 %: better is a policy whose two-sided 95 % interval of the mean difference
+    lies above 0. With 10 episodes, the protocol's number, it finds a difference of one standard deviation of the
+    paired differences in four of five times; and of 16 tasks without any difference it calls .4, on average, better.
+    Differences under a millionth of the returns are rounding, and count as none. One episode shows nothing; and where
+    every episode differs by as much (a deterministic environment), any difference counts.
+
+    Args:
+        returns: float [..., E], E episodes of each task.
+        others: of the other policy, on the same reset seeds, of the same shape.
+        level: of the test, one-sided, in (0, 1).
+
+    Returns:
+        Bool [...].
+
+    Raises:
+        MetaMapError: shapes that differ, no episodes, or a return that is not finite.
+    """
+    ours, theirs = np.asarray(returns, dtype=np.float64), np.asarray(others, dtype=np.float64)
+    if ours.shape != theirs.shape or ours.ndim == 0 or ours.shape[-1] == 0:
+        raise MetaMapError(
+            f"a paired test: expected two arrays [..., episodes] of one shape, got {ours.shape} and {theirs.shape}"
+        )
+    for array in (ours, theirs):
+        if not np.isfinite(array).all():
+            raise MetaMapError(f"returns: {int((~np.isfinite(array)).sum())} of {array.size} episodes are not finite")
+    count = ours.shape[-1]
+    if count == 1:
+        return np.zeros(ours.shape[:-1], dtype=np.bool_)
+    differences = ours - theirs
+    differences[np.abs(differences) <= ROUNDING * np.maximum(np.abs(ours), np.abs(theirs))] = 0.0
+    error = differences.std(axis=-1, ddof=1) / np.sqrt(count)
+    better: NDArray[np.bool_] = differences.mean(axis=-1) > _critical_value(count - 1, level) * error
+    return better
+
+
+@cache
+def _critical_value(degrees: int, level: float) -> float:
+    """What a t of so many degrees of freedom exceeds by chance with a probability of ``level``."""
+    from scipy.stats import t  # half a second, which whoever only runs a policy need not wait for
+
+    return float(t.isf(level, degrees))
+
+
+def random_returns(
+    tasks: Sequence[Task], *, episodes: int = 10, seed: int = EVALUATION_SEED, num_threads: int = 0
+) -> NDArray[np.float64]:
+    """Returns [T, E] of actions drawn uniformly from [-1, 1], the zero of the expert-normalised score."""
+    seed = read_seed(seed)
+    generator = np.random.default_rng(seed)
+
+    def act(seen: NDArray[np.float64]) -> NDArray[np.float64]:
+        return generator.uniform(-1.0, 1.0, (*seen.shape[:2], get_family(tasks[0].family).action_size))
+
+    return run_episodes(tasks, act, episodes, seed, num_threads=num_threads).returns

@@ -1,0 +1,1 @@
+"""What everything runs on: files, torch threads, description of the machine, executors."""

@@ -1,0 +1,233 @@
+"""To and from Stable-Baselines3: the actor of an ``MlpPolicy`` as a vector, and a vector as a PPO zip.
+
+Zips from elsewhere are read by `metamap_agents.sb3.foreign_zip`.
+
+Names: the critic is a dictionary of arrays like a policy's parts, ``layers.0.weight``, ``layers.0.bias``, ...;
+its last layer is SB3's ``value_net`` and has one output. Both networks are trained on normalised observations.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from numpy.typing import ArrayLike, NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.distributions import DiagGaussianDistribution
+from stable_baselines3.common.policies import ActorCriticPolicy
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
+from torch import nn
+
+from metamap_agents.policy.acting import check_box
+from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.storage import check_arrays, write_bytes
+from metamap_envs.errors import MetaMapError, unknown_name
+
+__all__ = [
+    "SB3_ACTIVATIONS",
+    "critic_from_sb3",
+    "critic_into_sb3",
+    "export_sb3",
+    "log_std_from_sb3",
+    "log_std_into_sb3",
+    "phi_from_sb3",
+    "phi_into_sb3",
+    "spec_from_sb3",
+]
+
+SB3_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
+"""The activations of a `PolicySpec` as SB3 takes them."""
+
+
+def spec_from_sb3(policy: ActorCriticPolicy) -> PolicySpec:
+    """The shape of a policy's actor.
+
+    Raises:
+        MetaMapError: not a plain perceptron on flat observations with Gaussian actions.
+    """
+    if type(policy.features_extractor) is not FlattenExtractor:
+        raise MetaMapError(
+            f"SB3 policy: expected flat observations, it has a {type(policy.features_extractor).__name__}"
+        )
+    if type(policy.mlp_extractor) is not MlpExtractor:
+        raise MetaMapError(f"SB3 policy: expected a plain MlpPolicy, it has a {type(policy.mlp_extractor).__name__}")
+    if not isinstance(policy.observation_space, spaces.Box) or is_image_space(policy.observation_space):
+        raise MetaMapError(
+            f"SB3 policy: expected observations that it takes as they are, got {policy.observation_space}, which it "
+            "encodes or divides by 255 first"
+        )
+    if not isinstance(policy.action_dist, DiagGaussianDistribution):
+        raise MetaMapError(f"SB3 policy: expected Gaussian actions, it has a {type(policy.action_dist).__name__}")
+    names = {module: name for name, module in SB3_ACTIVATIONS.items()}
+    if policy.activation_fn not in names:
+        raise unknown_name("activation of an SB3 policy", policy.activation_fn.__name__, names.values())
+    return PolicySpec.infer(_arrays(_actor(policy)), names[policy.activation_fn], "SB3 policy")
+
+
+def phi_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
+    """The actor's weights, ``mlp_extractor.policy_net`` then ``action_net``: a copy, float32 [P].
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`.
+    """
+    return spec_from_sb3(policy).join(_arrays(_actor(policy))).astype(np.float32)
+
+
+def phi_into_sb3(policy: ActorCriticPolicy, phi: ArrayLike) -> None:
+    """Overwrite the actor's weights, in place. The optimizer's moments are left as they are.
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`; or ``phi`` is not of shape (P,).
+    """
+    spec = spec_from_sb3(policy)
+    weights = np.asarray(phi)
+    if weights.shape != (spec.size,):
+        raise MetaMapError(f"phi: expected shape ({spec.size},), got {weights.shape}")
+    _copy_into(_actor(policy), spec.split(weights))
+
+
+def critic_from_sb3(policy: ActorCriticPolicy) -> dict[str, NDArray[np.float32]]:
+    """The value network's weights, ``mlp_extractor.value_net`` then ``value_net``: copies."""
+    return {name: array.astype(np.float32) for name, array in _arrays(_critic(policy)).items()}
+
+
+def critic_into_sb3(policy: ActorCriticPolicy, critic: Mapping[str, NDArray[Any]]) -> None:
+    """Overwrite the value network's weights, in place.
+
+    Raises:
+        MetaMapError: other names or shapes than :func:`critic_from_sb3` gives for this policy.
+    """
+    parameters = _critic(policy)
+    check_arrays(critic, {name: tuple(parameter.shape) for name, parameter in parameters.items()}, "critic")
+    _copy_into(parameters, critic)
+
+
+def log_std_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
+    """Logarithm of the actions' standard deviation, float32 [A]: a copy.
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`.
+    """
+    spec_from_sb3(policy)
+    return np.array(policy.log_std.detach().cpu().numpy(), dtype=np.float32)
+
+
+def log_std_into_sb3(policy: ActorCriticPolicy, log_std: ArrayLike) -> None:
+    """Overwrite the logarithm of the actions' standard deviation, in place.
+
+    Raises:
+        MetaMapError: see :func:`spec_from_sb3`; or another shape than (A,).
+    """
+    check_arrays({"log_std": np.asarray(log_std)}, {"log_std": (spec_from_sb3(policy).action_size,)}, "SB3 policy")
+    _copy_into({"log_std": policy.log_std}, {"log_std": np.asarray(log_std)})
+
+
+def export_sb3(
+    path: str | Path,
+    spec: PolicySpec,
+    phi: ArrayLike,
+    normalizer: ObservationNormalizer,
+    log_std: ArrayLike | None,
+    critic: Mapping[str, NDArray[Any]] | None,
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+) -> None:
+    """Write a zip that plain ``PPO.load(path)`` opens where this project is not installed.
+
+    The normaliser is folded into the first layers of actor and critic, so the model takes raw observations, and
+    ``model.predict(observation, deterministic=True)`` gives the actions of
+    :class:`~metamap_agents.policy.acting.WeightPolicy`.
+
+    Args:
+        path: must end in ``.zip`` (SB3 would add it).
+        spec: the actor's shape.
+        phi: [P], weights on normalised observations.
+        normalizer: the family's.
+        log_std: [A]; None for SB3's own start, 0.
+        critic: as :func:`critic_from_sb3` gives it, on normalised observations; None or empty for one of the actor's
+            hidden sizes that answers 0 everywhere and can be trained from there.
+        observation_space: Box of shape (O,).
+        action_space: Box of shape (A,).
+
+    Raises:
+        MetaMapError: sizes or names that do not fit, or a path that cannot be written.
+    """
+    path = Path(path)
+    if path.suffix != ".zip":
+        raise MetaMapError(f"{path}: expected a name that ends in .zip")
+    observation_box = check_box("observation_space", observation_space, spec.observation_size)
+    action_box = check_box("action_space", action_space, spec.action_size)
+    critic_spec = PolicySpec(spec.observation_size, 1, spec.hidden, spec.activation)
+    if critic:
+        critic_spec = PolicySpec.infer(critic, spec.activation, "critic")
+    if (critic_spec.observation_size, critic_spec.action_size) != (spec.observation_size, 1):
+        raise MetaMapError(f"critic: expected {spec.observation_size} inputs and 1 output, got {critic_spec}")
+
+    model = _new_model(spec, critic_spec.hidden, observation_box, action_box)
+    phi_into_sb3(model.policy, normalizer.fold(spec, np.asarray(phi, dtype=np.float64)))
+    log_std_into_sb3(model.policy, np.zeros(spec.action_size) if log_std is None else log_std)
+    if not critic:  # the hidden layers keep their random start: all zeros could never learn
+        nn.init.zeros_(model.policy.value_net.weight)
+        nn.init.zeros_(model.policy.value_net.bias)
+    else:
+        flat = critic_spec.join({name: np.asarray(array, dtype=np.float64) for name, array in critic.items()})
+        critic_into_sb3(model.policy, critic_spec.split(normalizer.fold(critic_spec, flat)))
+    buffer = io.BytesIO()
+    model.save(buffer)
+    write_bytes(path, buffer.getvalue())
+
+
+class _SpacesOnly(gym.Env[Any, Any]):
+    """Two spaces and nothing else: a PPO model is made from an environment, and never saved with it."""
+
+    def __init__(self, observation_space: spaces.Box, action_space: spaces.Box) -> None:
+        self.observation_space = observation_space
+        self.action_space = action_space
+
+
+def _new_model(spec: PolicySpec, critic_hidden: tuple[int, ...], observation: spaces.Box, action: spaces.Box) -> PPO:
+    """A PPO model with freshly made weights, always the same; the global generators are left as they were."""
+    # The spaces are pickled into the zip: plain new ones, as a subclass would need its module to be loaded.
+    env = _SpacesOnly(*(spaces.Box(box.low, box.high, dtype=box.dtype.type) for box in (observation, action)))
+    policy_kwargs = {
+        "net_arch": {"pi": list(spec.hidden), "vf": list(critic_hidden)},
+        "activation_fn": SB3_ACTIVATIONS[spec.activation],
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return PPO("MlpPolicy", env, policy_kwargs=policy_kwargs, device="cpu")
+
+
+def _actor(policy: ActorCriticPolicy) -> dict[str, nn.Parameter]:
+    return _parameters(policy.mlp_extractor.policy_net, policy.action_net)
+
+
+def _critic(policy: ActorCriticPolicy) -> dict[str, nn.Parameter]:
+    return _parameters(policy.mlp_extractor.value_net, policy.value_net)
+
+
+def _parameters(body: nn.Module, head: nn.Module) -> dict[str, nn.Parameter]:
+    linear = [module for module in (*body.modules(), *head.modules()) if isinstance(module, nn.Linear)]
+    named = {}
+    for index, layer in enumerate(linear):
+        for kind in ("weight", "bias"):
+            named[f"layers.{index}.{kind}"] = layer.get_parameter(kind)
+    return named
+
+
+def _arrays(parameters: Mapping[str, nn.Parameter]) -> dict[str, NDArray[Any]]:
+    return {name: parameter.detach().cpu().numpy().copy() for name, parameter in parameters.items()}
+
+
+def _copy_into(parameters: Mapping[str, nn.Parameter], arrays: Mapping[str, NDArray[Any]]) -> None:
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(torch.from_numpy(np.array(arrays[name])))

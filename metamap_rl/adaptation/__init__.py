@@ -1,0 +1,1 @@
+"""Adaptation of a policy to a new environment, and the bundled mappers."""

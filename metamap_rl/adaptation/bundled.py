@@ -1,0 +1,110 @@
+"""Mappers that come with the package, each with experts of unseen tasks to compare it with.
+
+``scripts/build_pretrained.py`` makes them. A family's folder holds a mapper's artifact and
+``experts.safetensors`` with ``experts.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from metamap_agents.experts.expert import Expert
+from metamap_agents.runtime.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_rl.mapper import artifact
+from metamap_rl.mapper.mapper import Mapper
+
+__all__ = [
+    "PRETRAINED",
+    "bundled_families",
+    "find_mapper",
+    "load_experts",
+    "load_mapper",
+    "pretrained_folder",
+    "save_experts",
+]
+
+PRETRAINED = Path(__file__).parents[1] / "pretrained"
+"""Folder of the bundled mappers."""
+
+
+def bundled_families() -> tuple[str, ...]:
+    """Names of the families with a bundled mapper, sorted."""
+    return tuple(sorted(path.parent.name for path in PRETRAINED.glob("*/mapper.json")))
+
+
+def pretrained_folder(family: str) -> Path:
+    """Folder of a family's bundled mapper.
+
+    Raises:
+        MetaMapError: none is bundled for it; the message names those that are.
+    """
+    if family not in bundled_families():
+        raise unknown_name("bundled mapper", family, bundled_families())
+    return PRETRAINED / family
+
+
+def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
+    """Load a mapper by its folder, or by the family's name if one is bundled; returns its folder too.
+
+    Raises:
+        MetaMapError: neither a mapper's folder nor the name of a bundled mapper, or a damaged mapper.
+    """
+    folder = Path(reference)
+    if (folder / "ensemble.json").is_file():
+        raise MetaMapError(
+            f"{reference}: ensembles were removed; name one of its mappers, such as {folder / 'member-0'}"
+        )
+    if not (folder / artifact.MANIFEST_FILE).is_file():
+        if str(reference) in bundled_families():
+            folder = pretrained_folder(str(reference))
+        elif not folder.exists():
+            bundled = unknown_name("bundled mapper", str(reference), bundled_families())
+            raise MetaMapError(f"no such folder, and {bundled}")
+    return Mapper.load(folder), folder
+
+
+def load_mapper(family: str) -> Mapper:
+    """A family's bundled mapper.
+
+    Raises:
+        MetaMapError: none is bundled for it.
+    """
+    return Mapper.load(pretrained_folder(family))
+
+
+def save_experts(folder: Path, experts: Sequence[Expert]) -> None:
+    """Write experts beside a mapper: weights in one file, tasks, returns and records in another.
+
+    Raises:
+        MetaMapError: there are none, or the files cannot be written.
+    """
+    from metamap_agents.experts.zoo import expert_to_json  # it imports Stable-Baselines3
+
+    if not experts:
+        raise MetaMapError(f"{folder}: a bundle needs at least one expert to compare with")
+    phis = np.stack([expert.phi for expert in experts])
+    save_arrays(folder / "experts.safetensors", {"phi": phis}, {"family": experts[0].task.family})
+    write_json(folder / "experts.json", [expert_to_json(expert) for expert in experts])
+
+
+def load_experts(family: str) -> list[Expert]:
+    """The experts beside a family's bundled mapper: of tasks that no mapper was trained or chosen on.
+
+    Raises:
+        MetaMapError: no mapper is bundled for the family, or the files are damaged.
+    """
+    from metamap_agents.experts.zoo import expert_from_json  # it imports Stable-Baselines3
+
+    folder = pretrained_folder(family)
+    path = folder / "experts.json"
+    documents = read_json(path)
+    if not isinstance(documents, list) or not documents:
+        raise MetaMapError(f"{path}: expected a list of experts, got {documents!r}")
+    arrays, _ = load_arrays(folder / "experts.safetensors")
+    size = arrays["phi"].shape[-1] if "phi" in arrays else 0
+    check_arrays(arrays, {"phi": (len(documents), size)}, str(folder / "experts.safetensors"))
+    return [expert_from_json(document, phi, str(path)) for document, phi in zip(documents, arrays["phi"], strict=True)]

@@ -1,0 +1,370 @@
+"""Adaptation: a rollout of a new environment in, a policy for it out, in one forward pass."""
+
+from __future__ import annotations
+
+import json
+import operator
+import time
+import warnings
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+
+from metamap_agents.policy.acting import WeightPolicy
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies
+from metamap_agents.runtime.storage import check_arrays, load_arrays, save_arrays
+from metamap_agents.runtime.torch_state import torch_threads
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family_spaces import FamilySpaces, name_of
+from metamap_envs.registry import get_family
+from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
+from metamap_envs.settings import STRICT, parse
+from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.task import Task
+from metamap_rl.adaptation.bundled import find_mapper
+from metamap_rl.adaptation.env_spaces import EnvSpaces
+from metamap_rl.adaptation.wrappers import alterations
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.probe import probe_env, probe_from_json
+
+__all__ = [
+    "Adaptation",
+    "AdaptedPolicy",
+    "adapt",
+    "heed_wrappers",
+    "measure_in_env",
+    "measure_on_task",
+]
+
+_FORMAT = "metamap-policy-1"
+_FORMAT_WITH_SPACES = "metamap-policy-2"
+"""Of a policy in the spaces of an environment, which are not its family's."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """How a policy came about.
+
+    Attributes:
+        family: name of the family.
+        steps: transitions of D that were read; with 0 the policy is the base policy.
+        milliseconds: from transitions to weights.
+        distance: root mean square of phi_hat - phi_0 in units of the mapper's weight scale; 0 is the base policy.
+        read: what D was taken for: the family's parameters by name, estimated. For people: the policy does not depend
+            on it. Empty without transitions, or if the mapper was trained without a survey.
+        confidence: of the self-check, in [0, 1], that the generated policy beats the base policy; None if D was not
+            checked, since nobody wanted it or the mapper has no self-check.
+        fallback: why the policy is the base policy instead of the generated one; "" if it is the generated one.
+        predicted_return: of the generated policy, whichever is served; None if D was not checked or is empty.
+        predicted_base_return: of the base policy; None likewise.
+        notes: what to know of the environment that was given: the wrappers around it that alter rewards or
+            observations, a sentence each.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    family: str
+    steps: int
+    milliseconds: float
+    distance: float
+    read: dict[str, float] = field(default_factory=dict)
+    confidence: float | None = None
+    fallback: str = ""
+    predicted_return: float | None = None
+    predicted_base_return: float | None = None
+    notes: tuple[str, ...] = ()
+
+    def sentence(self) -> str:
+        """What was done, for people."""
+        return "; ".join([self._served(), *(note for note in self.notes if note not in self.fallback)])
+
+    @property
+    def served(self) -> Literal["base", "generated"]:
+        """Which policy it is."""
+        return "base" if self.fallback or not self.steps else "generated"
+
+    def _served(self) -> str:
+        if self.served == "base":
+            return f"the base policy is served: {self.fallback or 'there are no transitions'}"
+        if self.confidence is None or self.predicted_return is None or self.predicted_base_return is None:
+            return "the generated policy is served, unchecked"
+        return (
+            f"the generated policy is served, confidence {self.confidence:.2f}: "
+            f"a return of {self.predicted_return:.1f} is expected, of the base policy {self.predicted_base_return:.1f}"
+        )
+
+
+class AdaptedPolicy(WeightPolicy):
+    """A generated policy: SB3's ``predict``, and files that others can use.
+
+    Args:
+        base: gives the network's shape, the normaliser, and noise and critic for further training.
+        phi: generated weights, float32 [P], on normalised observations.
+        adaptation: how it came about.
+        spaces: those of the environment that it acts in, where they are not the family's: `predict` takes and gives
+            what that environment does.
+    """
+
+    def __init__(
+        self,
+        base: BasePolicy,
+        phi: NDArray[np.float32],
+        adaptation: Adaptation,
+        spaces: EnvSpaces | None = None,
+    ) -> None:
+        family = get_family(adaptation.family)
+        ours = observation_space(family), action_space(family)
+        super().__init__(base.spec, phi, base.normalizer, *ours)
+        self.base = base
+        self.phi = phi
+        self.adaptation = adaptation
+        self.spaces = spaces
+
+    def acting_in(self, env: gym.Env[Any, Any]) -> AdaptedPolicy:
+        """This policy with the observations and actions of an environment, where they are not the family's.
+
+        A declared family scales, flattens and chooses; see `metamap_envs.FamilySpaces`.
+
+        Raises:
+            MetaMapError: the environment does not fit the family.
+        """
+        return AdaptedPolicy(self.base, self.phi, self.adaptation, EnvSpaces.of(env, self.adaptation.family))
+
+    def predict(
+        self,
+        observation: NDArray[Any] | dict[str, NDArray[Any]],
+        state: tuple[NDArray[Any], ...] | None = None,
+        episode_start: NDArray[Any] | None = None,
+        deterministic: bool = True,
+    ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
+        """SB3's ``predict``, with observations and actions of ``spaces`` if there are any; see `WeightPolicy`."""
+        if self.spaces is None:
+            return super().predict(observation, state, episode_start, deterministic)
+        flat, single = self.spaces.flat(observation)
+        actions, state = super().predict(flat, state, episode_start, deterministic)
+        taken = self.spaces.taken(actions)
+        return (taken[0] if single else taken), state
+
+    def save(self, path: str | Path) -> None:
+        """Write the weights, with the base policy they belong to, to one ``.safetensors`` file.
+
+        Raises:
+            MetaMapError: the name does not end in .safetensors, or it cannot be written.
+        """
+        arrays = {"phi_hat": self.phi, **{f"base.{name}": array for name, array in self.base.to_arrays().items()}}
+        about = {"adaptation": vars(self.adaptation), "base": self.base.describe()}
+        if self.spaces is not None:
+            about["spaces"] = self.spaces.to_json()
+        written = _FORMAT if self.spaces is None else _FORMAT_WITH_SPACES
+        save_arrays(path, arrays, {"format": written, "about": json.dumps(about, sort_keys=True)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> AdaptedPolicy:
+        """Read a policy that `save` wrote.
+
+        Raises:
+            MetaMapError: not such a file, or its parts do not fit together.
+        """
+        arrays, metadata = load_arrays(path)
+        if metadata.get("format") not in (_FORMAT, _FORMAT_WITH_SPACES):
+            raise MetaMapError(f"{path}: expected format {_FORMAT!r}, the file has {metadata.get('format')!r}")
+        try:
+            about = json.loads(metadata["about"])
+            description, adaptation = about["base"], parse(Adaptation, about["adaptation"], "adaptation")
+            spaces = EnvSpaces.from_json(about["spaces"]) if metadata["format"] == _FORMAT_WITH_SPACES else None
+            shapes = {f"base.{name}": shape for name, shape in BasePolicy.shapes(description).items()}
+        except MetaMapError as error:
+            raise MetaMapError(f"{path}: {error}") from None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise MetaMapError(f"{path}: its description is damaged; adapt again to write a new file") from None
+        check_arrays(arrays, {"phi_hat": shapes["base.phi"], **shapes}, str(path))
+        if not np.isfinite(arrays["phi_hat"]).all():
+            raise MetaMapError(f"{path}: phi_hat holds values that are not finite")
+        base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
+        return cls(BasePolicy.from_arrays(base, description, str(path)), arrays["phi_hat"], adaptation, spaces)
+
+    def save_sb3(self, path: str | Path) -> None:
+        """Write a ``.zip`` that plain ``PPO.load`` opens: raw observations in, the same actions out.
+
+        Its ``predict`` has to be told ``deterministic=True`` for that; this policy's has it by default. In an
+        environment whose spaces are not the family's it takes and gives what that environment does, if observations
+        and actions are flat and of floats; else it has the spaces of the family, and acts in
+        ``metamap_envs.FamilySpaces(env, family)``.
+
+        Raises:
+            MetaMapError: the name does not end in .zip, or it cannot be written.
+        """
+        from metamap_agents.sb3.bridge import export_sb3  # Stable-Baselines3 takes as long to import as all the rest
+
+        phi, log_std, seen, actions = self.phi, self.base.log_std, self.observation_space, self.action_space
+        if self.spaces is not None and self.spaces.are_plain:
+            phi, log_std, seen, actions = self.spaces.rescaled(self.spec, phi, log_std)
+        export_sb3(path, self.spec, phi, self.base.normalizer, log_std, self.base.critic or None, seen, actions)
+
+
+def adapt(
+    mapper: Mapper | str | Path,
+    source: Rollout | gym.Env[Any, Any],
+    *,
+    steps: int | None = None,
+    seed: int = 0,
+    check: bool = True,
+) -> AdaptedPolicy:
+    """Generate a policy for a new environment from a few of its transitions. No gradient step is taken.
+
+    Args:
+        mapper: a mapper, the folder of one, or the name of a family with a bundled one.
+        source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run: with
+            the family's observations and actions or, of a declared family, with those of its own environment.
+        steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
+            to collect (default 50).
+        seed: of the probe; not used with a rollout.
+        check: whether the base policy may be served instead: where the mapper's self-check does not trust D (a mapper
+            without one always does), or a wrapper around the environment changes the scale of rewards or observations
+            while D is collected. Wrappers that alter them otherwise are named in ``adaptation.notes``.
+
+    Returns:
+        The policy; with no transitions it is the base policy. It takes the observations and gives the actions of the
+        environment, or, from a rollout, those of the family.
+
+    Raises:
+        MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
+            steps than it has, NaN, or a seed that is none.
+    """
+    seed = read_seed(seed)
+    if isinstance(mapper, str | Path):
+        mapper, _ = find_mapper(mapper)
+    given: object = source
+    if not isinstance(given, Rollout | gym.Env):
+        found = type(given).__name__
+        raise MetaMapError(f"adapt: expected a Rollout or one Gymnasium environment, as of gym.make(), got {found}")
+    if steps is not None:
+        steps = _whole("steps", steps)
+    if isinstance(source, Rollout):
+        return _mapped(mapper, source if steps is None else source.head(steps), check=check)
+    count = 50 if steps is None else steps
+    probe = probe_from_json(mapper.probe)
+    rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
+    policy = heed_wrappers(_mapped(mapper, rollout, check=check), source, check=check)
+    return policy.acting_in(source)
+
+
+def heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
+    """Say which wrappers around an environment alter its rewards or observations; do not trust those that drift.
+
+    Args:
+        policy: generated from D of that environment.
+        env: not run.
+        check: whether the base policy may be served instead.
+    """
+    found = alterations(env, policy.adaptation.family)
+    about = replace(policy.adaptation, notes=tuple(str(one) for one in found))
+    drifting = " and ".join(str(one) for one in found if one.drifts)
+    if not drifting or not check:
+        return AdaptedPolicy(policy.base, policy.phi, about)
+    confidence = None if about.confidence is None else 0.0
+    about = replace(
+        about, distance=0.0, confidence=confidence, fallback=f"{drifting}; adapt to the environment without"
+    )
+    return AdaptedPolicy(policy.base, policy.base.phi.copy(), about)
+
+
+def _whole(name: str, value: object) -> int:
+    """A whole number, 0 or more, of whatever library.
+
+    Raises:
+        MetaMapError: it is none.
+    """
+    try:
+        number = operator.index(value)  # type: ignore[arg-type]  # what is none is refused
+    except TypeError:
+        raise MetaMapError(f"{name}: expected a whole number, got {value!r}") from None
+    if number < 0:
+        raise MetaMapError(f"{name}: expected at least 0, got {number}")
+    return number
+
+
+@torch_threads(1)  # the same policy on any number of cores
+def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
+    """Map D, and serve the base policy where the self-check says so."""
+    started = time.perf_counter()
+    phi = mapper.generate(rollout)
+    milliseconds = 1000.0 * (time.perf_counter() - started)
+    verdict = mapper.judge(rollout) if check else None
+    if verdict is not None and verdict.fallback:
+        phi = mapper.base.phi.copy()
+    change = (phi - mapper.base.phi) / mapper.weight_scale.numpy()
+    distance = float(np.sqrt(np.mean(np.square(change))))
+    about = Adaptation(mapper.family, len(rollout), milliseconds, distance, mapper.read_parameters(rollout))
+    if verdict is not None:
+        about = replace(
+            about,
+            confidence=verdict.confidence,
+            fallback=verdict.fallback,
+            predicted_return=verdict.predicted_return,
+            predicted_base_return=verdict.predicted_base_return,
+        )
+    return AdaptedPolicy(mapper.base, phi, about)
+
+
+def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> dict[str, list[float]]:
+    """Returns of "base" and "generated" policy, one per episode, on the same reset seeds in the fast simulator.
+
+    Raises:
+        MetaMapError: a task of another family, or ``episodes`` below 1.
+    """
+    get_family(policy.adaptation.family).check_task(task)
+    phis = np.stack([policy.base.phi, policy.phi])
+    found = evaluate_policies([task, task], policy.spec, phis, policy.base.normalizer, episodes=episodes)
+    return {"base": found.returns[0].tolist(), "generated": found.returns[1].tolist()}
+
+
+def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int = 10) -> dict[str, list[float]]:
+    """Returns of "base" and "generated" policy, one per episode, on the same reset seeds in one environment.
+
+    An episode ends with the environment's own, or at the family's horizon.
+
+    Raises:
+        MetaMapError: ``episodes`` below 1, an environment of other spaces than the family's, or one that returns what
+            it must not, as NaN.
+    """
+    if episodes < 1:
+        raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
+    family = get_family(policy.adaptation.family)
+    view = FamilySpaces(env, family)
+    starts: dict[str, list[NDArray[np.float64]]] = {}
+    returns: dict[str, list[float]] = {}
+    for name, phi in (("base", policy.base.phi), ("generated", policy.phi)):
+        one = WeightPolicy(policy.spec, phi, policy.base.normalizer, view.observation_space, view.action_space)
+        seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
+        found = [_episode(one, view, seed, family.horizon) for seed in seeds]
+        starts[name], returns[name] = [start for start, _ in found], [total for _, total in found]
+    if not np.array_equal(starts["base"], starts["generated"]):
+        warnings.warn(
+            f"environment {name_of(env)!r}: two resets with the same seed start differently, so base and generated "
+            "policy were not measured on the same episodes",
+            stacklevel=2,
+        )
+    return returns
+
+
+def _episode(
+    policy: WeightPolicy, env: gym.Env[Any, Any], seed: int, horizon: int
+) -> tuple[NDArray[np.float64], float]:
+    """First observation and return of one episode."""
+    start, _ = env.reset(seed=seed)
+    observation, total = start, 0.0
+    for _ in range(horizon):
+        action, _ = policy.predict(observation)
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += float(reward)
+        if terminated or truncated:
+            break
+    return start, total

@@ -1,0 +1,1 @@
+"""Training data: feature rows, rollouts on disk, pairs (D, phi*), surveys."""

@@ -1,0 +1,328 @@
+"""What `metamap demo` shows: policies generated for unseen tasks, beside the base policy and experts."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.storage import write_json
+from metamap_agents.runtime.torch_state import torch_threads
+from metamap_envs.errors import MetaMapError
+from metamap_envs.registry import get_family
+from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
+from metamap_rl.adaptation.bundled import bundled_families, load_experts, load_mapper
+from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
+from metamap_rl.demo.folder import FORMAT, RESULTS, Settings
+from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, evaluate_mappers
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
+from metamap_rl.viz.drawing import Renderer
+from metamap_rl.viz.figures import plot_lengths, save_figure
+from metamap_rl.viz.video import OnFrame, Side, Video, compare
+
+__all__ = [
+    "EPISODES",
+    "FILMED",
+    "SHOWN",
+    "STAGES",
+    "Measured",
+    "OnStage",
+    "Row",
+    "Subject",
+    "bundled_subjects",
+    "film",
+    "measure",
+    "method_count",
+    "train_subject",
+    "write_results",
+]
+
+SHOWN = (0, 20, 50, 200)
+"""Steps of D in the table."""
+
+STAGES = {"base policy": "steps", "experts": "experts", "mapper": "updates"}
+"""Stages of a training from scratch, and what is counted in each."""
+
+OnStage = Callable[[str, int, int], None]
+"""Called with (stage, done, in all)."""
+
+FILMED = 50
+"""Steps of D of the generated policy in the video, and of the gap closed in the table."""
+
+EPISODES = 10
+"""Episodes of each policy on each task, all on the same reset seeds."""
+
+_FIRST = ("cheetah-actuators", "cheetah-velocity", "reacher-goal")  # unless families are named
+_PLOTS = ("return.png", "return.svg")
+_TIMINGS = 15  # how often mapping the longest D is timed
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A mapper and experts of tasks that it never saw."""
+
+    mapper: Mapper
+    experts: tuple[Expert, ...]
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return self.mapper.family
+
+
+@dataclass(frozen=True)
+class Row:
+    """One task's line of the table.
+
+    Attributes:
+        task: the task's id.
+        parameters: for people.
+        base: return of the base policy, mean over episodes.
+        generated: returns of the generated policies by steps of D.
+        expert: return of the expert.
+        gap_closed: with 50 steps; None where the expert is not better than the base policy in a paired test.
+        milliseconds: to map 200 transitions to weights on one thread, median.
+    """
+
+    task: str
+    parameters: str
+    base: float
+    generated: dict[int, float]
+    expert: float
+    gap_closed: float | None
+    milliseconds: float
+    unserved: tuple[int, ...]
+    """Those of the lengths of D at which the mapper's self-check would serve the base policy instead."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """All of one family's numbers, and what is needed to film it."""
+
+    subject: Subject
+    evaluation: Evaluation
+    rows: tuple[Row, ...]
+    rollouts: tuple[Rollout, ...]
+
+    def policy(self, task: int, steps: int) -> AdaptedPolicy:
+        """The policy generated for a task from the first steps of its D: the very one that was measured."""
+        return adapt(self.subject.mapper, self.rollouts[task], steps=steps, check=False)
+
+
+def bundled_subjects(families: Sequence[str], tasks: int, seed: int) -> list[Subject]:
+    """The bundled mappers, each with experts of ``tasks`` unseen tasks drawn with ``seed``.
+
+    Args:
+        families: names; none at all take three of those with a bundled mapper.
+        tasks: of each family.
+        seed: of the draw.
+
+    Raises:
+        MetaMapError: an unknown family, one without a bundled mapper, or fewer tasks than asked for.
+    """
+    seed = read_seed(seed)
+    bundled = bundled_families()
+    for name in families:
+        if get_family(name).name not in bundled:
+            which = f"those of {', '.join(bundled)} are" if bundled else "none is in this installation"
+            raise MetaMapError(
+                f"no mapper is bundled for {name!r} ({which}); `metamap demo --from-scratch --family {name}` trains one"
+            )
+    if not bundled:
+        raise MetaMapError(
+            "no mapper is bundled with this installation; "
+            "`metamap demo --from-scratch --family reacher-goal` trains one"
+        )
+    shown = [name for name in bundled if name in _FIRST] or bundled
+    return [_bundled(name, tasks, seed) for name in dict.fromkeys(families or shown)]
+
+
+def _bundled(family: str, tasks: int, seed: int) -> Subject:
+    experts = load_experts(family)
+    if not 1 <= tasks <= len(experts):
+        raise MetaMapError(f"{family}: experts of {len(experts)} unseen tasks are bundled, {tasks} were asked for")
+    chosen = np.random.default_rng(seed).choice(len(experts), tasks, replace=False)
+    return Subject(load_mapper(family), tuple(experts[index] for index in sorted(chosen)))
+
+
+def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None = None) -> Subject:
+    """The whole path: base policy, experts, mapper. What is in the folder already is not made again.
+
+    Args:
+        folder: the zoo goes to ``zoo`` in it, the mapper to ``mapper``.
+        settings: of one family, from scratch.
+        on_progress: called at the start of each stage and as it goes on.
+
+    Raises:
+        MetaMapError: a setting is not admitted, the folder holds another zoo, or another process is training in it.
+    """
+    tell = on_progress or (lambda stage, done, total: None)
+    counts = TaskCounts(settings.train, settings.validation, settings.test_in)
+    zoo = _fill(folder / "zoo", settings, counts, tell)
+    if (folder / "mapper" / "mapper.json").is_file():
+        mapper = Mapper.load(folder / "mapper")
+    else:
+        checkpoint = folder / "checkpoint.safetensors"
+        config = TrainConfig(seed=settings.seed)
+        if settings.updates is not None:
+            config = replace(config, steps=settings.updates)
+        tell("mapper", 0, config.steps)
+        mapper = train_mapper(
+            zoo,
+            config=config,
+            calibration=None,  # the demo shows what the mapper does, whether it helps or not
+            checkpoint=checkpoint,
+            on_update=lambda done, total, _: tell("mapper", done, total),
+        )
+        mapper.save(folder / "mapper", overwrite=True)
+        checkpoint.unlink(missing_ok=True)
+    return Subject(mapper, tuple(zoo.get(task) for task in zoo.tasks("test-in", counts.test_in)))
+
+
+def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> Zoo:
+    """Make the zoo, or go on with it: first the base policy alone, then the experts."""
+    family = settings.families[0]
+    base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_timesteps, settings.timesteps))
+    if settings.timesteps is not None:
+        expert["parent_timesteps"] = settings.timesteps
+    load_recipe(family, "expert", **expert)  # fails now, not after the base policy
+    tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
+    same: dict[str, Any] = {"seed": settings.seed, "base_overrides": base, "expert_overrides": expert}
+    zoo = fill_zoo(
+        root,
+        family,
+        TaskCounts(0, 0, 0, 0),
+        **same,
+        on_base=lambda done, total, _: tell("base policy", done, total),
+    )
+    missing = len(zoo.missing(counts.tasks(zoo)))
+    tell("experts", 0, missing)
+    fill_zoo(
+        root,
+        family,
+        counts,
+        **same,
+        on_expert=lambda done, _, expert: tell("experts", done, missing),
+    )
+    if left := len(zoo.missing(counts.tasks(zoo))):
+        raise MetaMapError(f"{root}: another process is training {left} of the experts; start again when it is done")
+    return zoo
+
+
+def method_count(subject: Subject) -> int:
+    """How many methods `measure` announces."""
+    shuffled = sum(length > 0 for length in LENGTHS) if len(subject.experts) > 1 else 0
+    return 2 + len(LENGTHS) + shuffled
+
+
+def measure(subject: Subject, on_method: Callable[[str], None] | None = None) -> Measured:
+    """Probe, map and evaluate on 10 shared reset seeds; time the mapping.
+
+    Args:
+        subject: mapper and experts.
+        on_method: called with the name of each method before it runs.
+    """
+    mapper, experts = subject.mapper, subject.experts
+    with torch_threads(1):
+        evaluation = evaluate_mappers([mapper], experts, episodes=EPISODES, on_method=on_method)
+        assert evaluation.rollouts is not None, "LENGTHS reach beyond 0"
+        rollouts = [evaluation.rollouts.rollout(index) for index in range(len(experts))]
+        times = [[adapt(mapper, rollout).adaptation.milliseconds for _ in range(_TIMINGS)] for rollout in rollouts]
+    milliseconds = [statistics.median(row) for row in times]
+    unserved = [tuple(steps for steps in SHOWN if _falls_back(mapper, rollout.head(steps))) for rollout in rollouts]
+    return Measured(subject, evaluation, _rows(evaluation, milliseconds, unserved), tuple(rollouts))
+
+
+def _falls_back(mapper: Mapper, rollout: Rollout) -> bool:
+    """Whether the self-check would not have the policy generated from a rollout; without one it is phi_0 anyway."""
+    verdict = mapper.judge(rollout) if len(rollout) else None
+    return verdict is not None and bool(verdict.fallback)
+
+
+def _rows(
+    evaluation: Evaluation, milliseconds: Sequence[float], unserved: Sequence[tuple[int, ...]]
+) -> tuple[Row, ...]:
+    generated = {scores.steps: scores.returns[0] for scores in evaluation.methods if scores.method == "mapper"}
+    rows = []
+    for index, task in enumerate(evaluation.tasks):
+        base, expert = float(evaluation.base[index]), float(evaluation.expert[index])
+        gap = (float(generated[FILMED][index]) - base) / (expert - base) if evaluation.counted[index] else None
+        returns = {steps: float(generated[steps][index]) for steps in SHOWN}
+        rows.append(Row(task.id, task.describe(), base, returns, expert, gap, milliseconds[index], unserved[index]))
+    return tuple(rows)
+
+
+def film(measured: Measured, folder: Path, *, renderer: Renderer = "auto", on_frame: OnFrame | None = None) -> Video:
+    """Film base policy and generated policy on the task where an expert gains most, whatever the mapper makes of it.
+
+    Args:
+        measured: of one family.
+        folder: where ``<family>.mp4`` goes.
+        renderer: see `metamap_rl.viz.drawing`.
+        on_frame: progress.
+
+    Raises:
+        MetaMapError: the video cannot be written.
+    """
+    evaluation = measured.evaluation
+    task = int(np.argmax(evaluation.expert - evaluation.base))
+    sides = [Side("base policy", measured.policy(task, 0))]
+    sides.append(Side(f"generated from {FILMED} steps of D", measured.policy(task, FILMED)))
+    path = folder / f"{measured.subject.family}.mp4"
+    return compare(path, evaluation.tasks[task], *sides, renderer=renderer, on_frame=on_frame)
+
+
+def write_results(
+    folder: Path, settings: Settings, results: Sequence[Measured], videos: Mapping[str, Video], seconds: float
+) -> dict[str, Any]:
+    """Write the plot and ``results.json`` and remove what an earlier demo left.
+
+    Args:
+        folder: the demo's.
+        settings: what it was asked for.
+        results: one per family.
+        videos: by family.
+        seconds: how long it took.
+
+    Returns:
+        The document in ``results.json``.
+    """
+    figure = plot_lengths({measured.subject.family: measured.evaluation for measured in results})
+    for name in _PLOTS:
+        save_figure(figure, folder / name)
+    for path in folder.glob("*.mp4"):
+        if path.stem not in videos and path.stem in (*settings.families, *bundled_families()):
+            path.unlink()
+    document = {
+        "format": FORMAT,
+        "settings": asdict(settings),
+        "seconds": round(seconds, 2),
+        "families": [_document(measured, videos.get(measured.subject.family)) for measured in results],
+        "files": [*_PLOTS, RESULTS, *(video.path.name for video in videos.values())],
+        "folder": str(folder),
+    }
+    write_json(folder / RESULTS, document)
+    return document
+
+
+def _document(measured: Measured, video: Video | None) -> dict[str, Any]:
+    rows = [asdict(row) | {"generated": {str(k): value for k, value in row.generated.items()}} for row in measured.rows]
+    film = None
+    if video is not None:
+        film = asdict(video) | {"path": video.path.name}
+    return {
+        "family": measured.subject.family,
+        "tasks": rows,
+        "video": film,
+        "evaluation": measured.evaluation.summary(),
+    }

@@ -1,0 +1,1 @@
+"""Evaluation on unseen tasks: protocol, methods, baselines, ablation, predictability."""

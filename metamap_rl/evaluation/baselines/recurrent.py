@@ -1,0 +1,368 @@
+"""RL^2 (Duan et al. 2016): a policy with a memory, trained over a family so that it learns a task by living in it.
+
+A trial is one task: an exploration of some steps, then one whole episode. The memory is kept through the trial, resets
+of the simulator included, and the policy sees its last action, its last reward and whether an episode has just begun.
+Trained by sb3-contrib's RecurrentPPO (extra ``contrib``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from gymnasium.spaces import Box
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
+
+from metamap_agents.policy.evaluation import EVALUATION_SEED, run_episodes
+from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.runtime.torch_state import global_generators_kept, torch_threads
+from metamap_envs.errors import MetaMapError
+from metamap_envs.registry import get_family
+from metamap_envs.seeds import read_seed
+from metamap_envs.task import Task
+from metamap_envs.vector import FamilyVectorEnv
+
+__all__ = ["RecurrentConfig", "RecurrentPolicy", "TrialVecEnv", "train_recurrent"]
+
+_TASK_SEED = 7_000_000  # far from the seeds of other draws
+
+Memory = tuple[NDArray[np.float32], NDArray[np.float32]]
+
+
+@dataclass(frozen=True)
+class RecurrentConfig:
+    """How it is trained; names are SB3's."""
+
+    n_timesteps: int = 1_000_000
+    """Environment steps, rounded up to whole rollouts."""
+    n_envs: int = 32
+    n_steps: int = 128
+    batch_size: int = 512
+    n_epochs: int = 5
+    learning_rate: float = 5e-4
+    """Falls to zero linearly."""
+    gamma: float = 0.98
+    gae_lambda: float = 0.95
+    ent_coef: float = 0.0
+    log_std_init: float = -1.0
+    lstm_hidden_size: int = 64
+    """Of the actor's LSTM and of the critic's."""
+    net_arch: tuple[int, ...] = (64,)
+    """Hidden layers behind each LSTM."""
+    lengths: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200)
+    """Steps of exploration; one is drawn for each trial."""
+
+
+@dataclass(frozen=True, eq=False)
+class Units:
+    """How a memory's inputs are scaled."""
+
+    normalizer: ObservationNormalizer
+    reward_mean: float
+    reward_std: float
+
+    def inputs(
+        self,
+        observations: NDArray[Any],
+        actions: NDArray[Any],
+        rewards: NDArray[Any],
+        begun: NDArray[Any],
+        first: NDArray[Any],
+    ) -> NDArray[np.float32]:
+        """What the policy sees, float32 [N, O + A + 2]; last action and reward are 0 where a trial has just begun.
+
+        Args:
+            observations: raw [N, O].
+            actions: the last ones [N, A].
+            rewards: the last ones [N].
+            begun: whether an episode has just begun [N].
+            first: whether the trial has just begun, so that there is no last step [N].
+        """
+        earlier = np.where(first, 0.0, 1.0)[:, None]
+        scaled = ((rewards - self.reward_mean) / self.reward_std)[:, None]
+        parts = [self.normalizer.apply(observations), earlier * actions, earlier * scaled, begun[:, None]]
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+class TrialVecEnv(VecEnv):
+    """N trials side by side, each with a training task of its own; a trial is an episode of SB3's.
+
+    All trials explore for the same number of steps, drawn anew for each, and end together.
+
+    Args:
+        family_name: the family.
+        units: how inputs are scaled.
+        num_envs: N.
+        lengths: steps of exploration to draw from.
+        seed: of tasks, lengths and episodes.
+        num_threads: of the simulator.
+    """
+
+    def __init__(
+        self, family_name: str, units: Units, num_envs: int, lengths: Sequence[int], seed: int, num_threads: int = 0
+    ) -> None:
+        seed = read_seed(seed)
+        self.family = get_family(family_name)
+        self._units = units
+        self._lengths = tuple(lengths)
+        self._generator = np.random.default_rng([seed, _TASK_SEED])
+        self._draw = 0
+        self._seed = seed
+        self.envs = FamilyVectorEnv(
+            self._tasks(num_envs), num_threads=num_threads, autoreset_mode=AutoresetMode.SAME_STEP
+        )
+        size = self.family.observation_size + self.family.action_size + 2
+        self._actions: NDArray[Any] = np.zeros((num_envs, self.family.action_size))
+        self._returns = np.zeros(num_envs)
+        self._elapsed, self._explore = 0, 0
+        self.render_mode = None
+        super().__init__(num_envs, Box(-np.inf, np.inf, (size,), np.float32), self.envs.single_action_space)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks of the trials under way."""
+        return self.envs.tasks
+
+    def _tasks(self, count: int) -> list[Task]:
+        self._draw += 1
+        return self.family.sample("train", count, np.random.default_rng([self._seed, _TASK_SEED, self._draw]))
+
+    def reset(self) -> NDArray[np.float32]:
+        """Begin new trials everywhere, on new tasks."""
+        return self._begin(seed=self._seed)
+
+    def _begin(self, seed: int | None = None) -> NDArray[np.float32]:
+        observations, _ = self.envs.reset(seed=seed, options={"tasks": self._tasks(self.num_envs)})
+        self._elapsed, self._explore = 0, int(self._generator.choice(self._lengths))
+        self._returns[:] = 0.0
+        yes = np.ones(self.num_envs)
+        return self._units.inputs(observations, self._actions, np.zeros(self.num_envs), yes, yes)
+
+    def step_async(self, actions: NDArray[Any]) -> None:
+        """Keep the actions for `step_wait`."""
+        self._actions = np.clip(actions, -1.0, 1.0)
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Step; go on to the episode when the exploration ends, to new tasks when that ends."""
+        observations, rewards, terminated, truncated, _ = self.envs.step(self._actions)
+        begun = terminated | truncated
+        self._elapsed += 1
+        if self._elapsed > self._explore:
+            self._returns += rewards
+        if self._elapsed == self._explore:
+            observations, _ = self.envs.reset()
+            begun = np.ones(self.num_envs, dtype=np.bool_)
+        later = np.zeros(self.num_envs)
+        seen = self._units.inputs(observations, self._actions, rewards, begun, later)
+        ended = self._elapsed == self._explore + self.envs.horizon
+        infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if ended:
+            length = self._elapsed
+            for index, info in enumerate(infos):
+                info["terminal_observation"] = seen[index]
+                info["TimeLimit.truncated"] = True
+                info["episode"] = {"r": float(self._returns[index]), "l": length, "t": 0.0}
+            seen = self._begin()
+        return seen, rewards.astype(np.float32), np.full(self.num_envs, ended), infos
+
+    def close(self) -> None:
+        """Release the simulator."""
+        self.envs.close()
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """Attribute of all trials together, once for each."""
+        return [getattr(self, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Not possible: the trials are rows of one simulator."""
+        raise AttributeError(f"cannot set {attr_name!r}: the trials are rows of one simulator")
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        """Not possible: the trials are rows of one simulator."""
+        raise AttributeError(f"cannot call {method_name!r}: the trials are rows of one simulator")
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: VecEnvIndices = None) -> list[bool]:
+        """Never."""
+        return [False for _ in self._get_indices(indices)]
+
+
+@dataclass(frozen=True, eq=False)
+class RecurrentPolicy:
+    """A trained policy with a memory.
+
+    Attributes:
+        policy: SB3's.
+        units: how its inputs are scaled.
+        steps: environment steps that training took.
+    """
+
+    policy: Any
+    units: Units
+    steps: int
+
+    def measure(
+        self,
+        tasks: Sequence[Task],
+        lengths: Sequence[int],
+        *,
+        episodes: int,
+        seed: int,
+        num_threads: int = 0,
+    ) -> dict[int, NDArray[np.float64]]:
+        """Returns [T, E] by steps k of exploration: k steps with noise, then episodes without, all from that memory.
+
+        Args:
+            tasks: T tasks.
+            lengths: values of k.
+            episodes: on the reset seeds that all methods share.
+            seed: of the exploration.
+            num_threads: of the simulator.
+        """
+        seed = read_seed(seed)
+        with torch_threads(1), global_generators_kept(seed):
+            states = self._explore(tasks, lengths, seed, num_threads)
+            return {length: self._episodes(tasks, state, episodes, num_threads) for length, state in states.items()}
+
+    def _explore(
+        self, tasks: Sequence[Task], lengths: Sequence[int], seed: int, num_threads: int
+    ) -> dict[int, tuple[Memory | None, NDArray[Any], NDArray[Any]]]:
+        """Memory, last actions and last rewards after each length."""
+        count = len(tasks)
+        envs = FamilyVectorEnv(tasks, num_threads=num_threads, autoreset_mode=AutoresetMode.SAME_STEP)
+        observations, _ = envs.reset(seed=seed)
+        memory: Memory | None = None
+        actions, rewards = np.zeros((count, envs.family.action_size)), np.zeros(count)
+        begun, found = np.ones(count, dtype=np.bool_), {}
+        for step in range(max(lengths) + 1):
+            if step in lengths:
+                found[step] = (memory, actions, rewards)
+            if step == max(lengths):
+                break
+            first = np.full(count, step == 0)
+            seen = self.units.inputs(observations, actions, rewards, begun, first)
+            chosen, memory = self.policy.predict(seen, memory, first, deterministic=False)
+            actions = np.clip(chosen, -1.0, 1.0)
+            observations, rewards, terminated, truncated, _ = envs.step(actions)
+            begun = terminated | truncated
+        envs.close()
+        return found
+
+    def _episodes(
+        self,
+        tasks: Sequence[Task],
+        state: tuple[Memory | None, NDArray[Any], NDArray[Any]],
+        episodes: int,
+        num_threads: int,
+    ) -> NDArray[np.float64]:
+        """Returns [T, E] of whole episodes that all begin with the same memory."""
+        memory, actions, rewards = state
+        nothing = memory is None
+        if memory is not None:
+            memory = (np.repeat(memory[0], episodes, axis=1), np.repeat(memory[1], episodes, axis=1))
+        last = {"actions": np.repeat(actions, episodes, axis=0), "rewards": np.repeat(rewards, episodes)}
+        step = 0
+
+        def act(observations: NDArray[np.float64]) -> NDArray[Any]:
+            nonlocal memory, step
+            count = len(last["rewards"])
+            begun, first = np.full(count, step == 0), np.full(count, step == 0 and nothing)
+            raw = observations.reshape(count, -1)
+            seen = self.units.inputs(raw, last["actions"], last["rewards"], begun, first)
+            chosen, memory = self.policy.predict(seen, memory, first, deterministic=True)
+            last["actions"] = np.clip(chosen, -1.0, 1.0)
+            step += 1
+            return last["actions"].reshape(*observations.shape[:2], -1)
+
+        def remember(rewards: NDArray[np.float64]) -> None:
+            last["rewards"] = rewards.reshape(-1)
+
+        found = run_episodes(tasks, act, episodes, EVALUATION_SEED, num_threads=num_threads, on_rewards=remember)
+        return found.returns
+
+
+def train_recurrent(
+    family_name: str,
+    normalizer: ObservationNormalizer,
+    rewards: NDArray[Any],
+    config: RecurrentConfig,
+    *,
+    seed: int,
+    num_threads: int = 0,
+    on_progress: Callable[[int, int, dict[str, float]], None] | None = None,
+) -> RecurrentPolicy:
+    """Train a policy with a memory over a family's training tasks.
+
+    Args:
+        family_name: the family.
+        normalizer: of observations.
+        rewards: some rewards of the family, in whose units the last reward is seen.
+        config: settings.
+        seed: of tasks, weights and episodes.
+        num_threads: of the simulator; 0 takes all cores. Torch takes one.
+        on_progress: called with (steps done, steps in total, metrics).
+
+    Raises:
+        MetaMapError: sb3-contrib is not installed.
+    """
+    seed = read_seed(seed)
+    units = Units(normalizer, float(np.mean(rewards)), float(np.std(rewards)) or 1.0)
+    trials = TrialVecEnv(family_name, units, config.n_envs, config.lengths, seed, num_threads)
+    envs = VecNormalize(trials, norm_obs=False, gamma=config.gamma)
+    with torch_threads(1), global_generators_kept(seed):
+        model = _recurrent_ppo()(
+            "MlpLstmPolicy",
+            envs,
+            learning_rate=lambda remaining: remaining * config.learning_rate,
+            n_steps=config.n_steps,
+            batch_size=config.batch_size,
+            n_epochs=config.n_epochs,
+            gamma=config.gamma,
+            gae_lambda=config.gae_lambda,
+            ent_coef=config.ent_coef,
+            policy_kwargs={
+                "net_arch": {"pi": list(config.net_arch), "vf": list(config.net_arch)},
+                "lstm_hidden_size": config.lstm_hidden_size,
+                "log_std_init": config.log_std_init,
+            },
+            seed=seed,
+            device="cpu",
+        )
+        model.learn(config.n_timesteps, callback=_Report(on_progress, config.n_timesteps))
+    envs.close()
+    return RecurrentPolicy(model.policy, units, model.num_timesteps)
+
+
+def _recurrent_ppo() -> Callable[..., Any]:
+    try:
+        found: Callable[..., Any] = import_module("sb3_contrib").RecurrentPPO
+    except ModuleNotFoundError as error:
+        if error.name != "sb3_contrib":
+            raise
+        raise MetaMapError("RL^2 needs sb3-contrib: pip install 'metamap-rl[contrib]'") from None
+    return found
+
+
+class _Report(BaseCallback):
+    """Hands SB3's progress to a plain function."""
+
+    def __init__(self, on_progress: Callable[[int, int, dict[str, float]], None] | None, total: int) -> None:
+        super().__init__()
+        self._on_progress = on_progress
+        self._total = total
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._on_progress is None:
+            return
+        returns = [float(episode["r"]) for episode in self.model.ep_info_buffer or ()]
+        metrics = {"return": float(np.mean(returns))} if returns else {}
+        self._on_progress(min(self.num_timesteps, self._total), self._total, metrics)

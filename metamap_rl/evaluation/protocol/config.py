@@ -1,0 +1,178 @@
+"""What a run of the protocol consists of."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from metamap_agents.experts.recipes import load_recipe
+from metamap_envs.errors import MetaMapError
+from metamap_envs.parameters import Split, parse_split
+from metamap_envs.registry import get_family
+from metamap_envs.settings import Seed, Settings, Whole, parse, read_document
+from metamap_rl.evaluation.evaluate import LENGTHS
+from metamap_rl.evaluation.protocol.methods import METHODS, Method
+from metamap_rl.mapper.mapper import MapperConfig
+from metamap_rl.probing.probe import PROBES
+from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.pipeline import PROBE_STEPS, SURVEY_TASKS
+
+__all__ = ["LearningConfig", "MapperSettings", "ProtocolConfig", "load_protocol"]
+
+SHARED = ("lengths", "episodes", "splits", "probe", "mapper")
+"""Settings that all families, methods and seeds of a run have in common."""
+
+STARTS = ("phi-0", "scratch", "phi-hat")
+"""What PPO starts from, where learning is compared with adaptation."""
+
+
+class MapperSettings(Settings):
+    """How mappers are trained, and the contextual policies and privileged mappers beside them."""
+
+    loss: str = "both"
+    updates: Annotated[Whole, Field(ge=1)] = 2000
+    survey_tasks: Annotated[Whole, Field(ge=0)] = SURVEY_TASKS
+    """Tasks without experts; 0 for none."""
+    encoder: str = MapperConfig().encoder
+    hypernetwork: str = MapperConfig().hypernetwork
+    context_size: Annotated[Whole, Field(ge=2)] = MapperConfig().context_size
+    hidden: Annotated[Whole, Field(ge=1)] = MapperConfig().hypernetwork_hidden
+    """Width of the hypernetwork."""
+    bottleneck: bool = False
+    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey. Privileged mappers have none."""
+
+    def shape(self, **changes: Any) -> MapperConfig:
+        """The mapper's shape."""
+        shared: dict[str, Any] = {
+            "encoder": self.encoder,
+            "hypernetwork": self.hypernetwork,
+            "context_size": self.context_size,
+            "hypernetwork_hidden": self.hidden,
+            "bottleneck": self.bottleneck,
+        }
+        return MapperConfig(**{**shared, **changes})
+
+    def training(self, seed: int, **changes: Any) -> TrainConfig:
+        """How one is trained."""
+        shared: dict[str, Any] = {"loss": self.loss, "steps": self.updates, "seed": seed}
+        return TrainConfig(**{**shared, **changes})
+
+
+class LearningConfig(Settings):
+    """Adaptation against learning: PPO on single tasks, by what it starts from."""
+
+    tasks: Annotated[Whole, Field(ge=1)] = 4
+    """Test-in tasks, the first so many whose experts beat the base policy clearly."""
+    starts: tuple[str, ...] = STARTS
+    """What PPO starts from: phi-0, scratch (random weights), phi-hat (the mapper's policy)."""
+    steps: Annotated[Whole, Field(ge=1)] = 200_000
+    """Environment steps of each training, rounded up to whole rollouts."""
+    length: Annotated[Whole, Field(ge=1)] = 50
+    """Steps of D of the mapped policy that it is compared with."""
+    settings: dict[str, dict[str, Any]] = Field(
+        default_factory=lambda: {
+            "recipe": {},
+            "quick": {"n_envs": 8, "n_steps": 64, "batch_size": 128, "learning_rate": 1e-3},
+        }
+    )
+    """Settings of PPO by name, as changes of the family's expert recipe; the comparison takes those with which it needs
+    the fewest steps. From scratch only the first are run, as changes of the base recipe."""
+
+
+class ProtocolConfig(Settings):
+    """Families x methods x seeds x steps of D."""
+
+    families: tuple[str, ...]
+    """Names, or paths of declarations in YAML."""
+    methods: tuple[str, ...] = Field(default_factory=lambda: METHODS.names())
+    """Names; all of them if left out."""
+    seeds: Annotated[Whole, Field(ge=1)] = 5
+    """Times that methods are trained again, with another D; base policy, experts and survey are shared."""
+    seeds_of: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
+    """Fewer of them for some methods, by name: what takes long."""
+    first_seed: Seed = 0
+    """The seeds count on from it."""
+    lengths: tuple[Annotated[Whole, Field(ge=0, le=PROBE_STEPS)], ...] = LENGTHS
+    """Steps of D."""
+    episodes: Annotated[Whole, Field(ge=1)] = 10
+    """For each task and policy, on reset seeds that all share."""
+    splits: tuple[str, ...] = (Split.TEST_IN.value, Split.TEST_OUT.value)
+    """Tasks to measure on; a split of which a zoo has no expert is left out for its family."""
+    probe: str = "base-policy"
+    """How D is collected."""
+    mapper: MapperSettings = MapperSettings()
+    settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    """Settings of methods, by their name."""
+    learning: LearningConfig | None = LearningConfig()
+    """PPO on single tasks; none for no such comparison."""
+
+    def check(self) -> None:
+        """Refuse what pydantic cannot know: names that there are not, and settings of methods.
+
+        Raises:
+            MetaMapError: what is wrong.
+        """
+        if not self.families or not self.methods or not self.lengths:
+            raise MetaMapError("a protocol needs at least one family, one method and one length of D")
+        for family in self.families:
+            get_family(family)
+        for split in self.splits:
+            if parse_split(split) not in (Split.TEST_IN, Split.TEST_OUT):
+                raise MetaMapError(f"splits: expected test-in or test-out, got {split!r}: the others choose and train")
+        PROBES.get(self.probe)
+        for name in (*self.methods, *self.settings, *self.seeds_of):
+            self.method(name)
+        if "rl2" in self.methods and find_spec("sb3_contrib") is None:
+            raise MetaMapError("method rl2 needs sb3-contrib: pip install 'metamap-rl[contrib]', or leave it out")
+        self.mapper.shape(), self.mapper.training(0)
+        if self.learning is not None:
+            self._check_learning(self.learning)
+
+    def _check_learning(self, learning: LearningConfig) -> None:
+        """Find what is wrong now, not when all methods are done."""
+        if not set(learning.starts) <= set(STARTS):
+            raise MetaMapError(f"learning: starts: expected some of {', '.join(STARTS)}, got {learning.starts}")
+        if "mapper" in self.methods and learning.length not in self.lengths:
+            raise MetaMapError(
+                f"learning: length: expected one of the lengths of D, {list(self.lengths)}, got {learning.length}"
+            )
+        if not learning.settings:
+            raise MetaMapError("learning: settings: expected at least one, by name, such as {recipe: {}}")
+        for family in self.families:
+            for changes in learning.settings.values():
+                load_recipe(get_family(family).name, "expert", **changes)
+
+    def method(self, name: str) -> Method:
+        """A method with its settings.
+
+        Raises:
+            MetaMapError: no such method, or a setting that it has not.
+        """
+        return parse(METHODS.get(name), self.settings.get(name, {}), f"settings of method {name!r}")
+
+    def all_seeds(self) -> range:
+        """The seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+    def seeds_for(self, name: str) -> range:
+        """The seeds of a method: one where it depends on none."""
+        count = self.seeds_of.get(name, self.seeds) if self.method(name).seeded else 1
+        return self.all_seeds()[:count]
+
+
+def load_protocol(path: str | Path, **changes: Any) -> ProtocolConfig:
+    """Read a config from a YAML file.
+
+    Args:
+        path: the file.
+        **changes: values that replace the file's.
+
+    Raises:
+        MetaMapError: no such file, not YAML, or an unknown key, name or value.
+    """
+    config = parse(ProtocolConfig, {**read_document(path), **changes}, str(path))
+    config.check()
+    return config

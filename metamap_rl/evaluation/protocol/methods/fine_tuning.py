@@ -1,0 +1,154 @@
+"""Adaptation by PPO on k steps of its own, from phi_0 or from a start that Reptile found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from metamap_agents.experts.recipes import Recipe, load_recipe
+from metamap_agents.experts.training import tune
+from metamap_envs.settings import Number, Whole
+from metamap_rl.evaluation.baselines import Episodes, ReptileConfig, train_reptile
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored
+from metamap_rl.evaluation.protocol.problem import Problem
+
+__all__ = ["FineTuning", "Reptile"]
+
+_SHORTEST = 2  # steps that PPO can make a batch of
+
+
+class _OnOwnSteps(Method):
+    """PPO on k steps that the policy itself takes on the task: one rollout, one update."""
+
+    learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(
+        default=(3e-5, 1e-4, 3e-4, 1e-3, 3e-3), min_length=1
+    )
+    """For each k the one is taken that does best on validation tasks."""
+    epochs: Annotated[Whole, Field(ge=1)] = 10
+    """Passes over the k steps."""
+
+    def _measure(self, problem: Problem, seed: int, phi: NDArray[np.float32]) -> tuple[list[Scored], dict[str, Any]]:
+        """Scores at all lengths, and the learning rate chosen for each."""
+        scores, chosen = [], {}
+        for split in problem.splits:
+            if 0 in problem.lengths:
+                scores.append(Scored(split, 0, problem.returns(split, phi)))
+        for length in (length for length in problem.lengths if length >= _SHORTEST):
+            found = {
+                rate: float(
+                    problem.returns("validation", self._tuned(problem, "validation", seed, phi, length, rate)).mean()
+                )
+                for rate in self.learning_rates
+            }
+            best = max(found, key=lambda rate: found[rate])
+            chosen[str(length)] = best
+            scores += [
+                Scored(split, length, problem.returns(split, self._tuned(problem, split, seed, phi, length, best)))
+                for split in problem.splits
+            ]
+        return scores, {"learning_rates": chosen}
+
+    def _tuned(
+        self, problem: Problem, split: str, seed: int, phi: NDArray[np.float32], length: int, rate: float
+    ) -> NDArray[np.float32]:
+        """Weights [T, P] after ``length`` steps on each task."""
+        recipe = _recipe(problem, length, rate, self.epochs)
+        start = replace(problem.base, phi=phi)
+        return np.stack(
+            [
+                tune(task, start, recipe, seed=(problem.zoo.expert_seed(task) + seed) % 2**31).phi
+                for task in problem.tasks(split)
+            ]
+        )
+
+
+def _recipe(problem: Problem, length: int, rate: float, epochs: int) -> Recipe:
+    """The family's expert recipe for one rollout of one environment; its gains, parents and teachers have no part."""
+    name = problem.zoo.family.name
+    return load_recipe(
+        name,
+        "expert",
+        algorithm="ppo",
+        start="base",
+        gain_search=None,
+        plateau=None,
+        n_envs=1,
+        n_steps=length,
+        n_timesteps=length,
+        batch_size=length,
+        n_epochs=epochs,
+        learning_rate=rate,
+    )
+
+
+@METHODS.register("fine-tuning")
+class FineTuning(_OnOwnSteps):
+    """What one does without a mapper: PPO from phi_0, for as many steps as D has."""
+
+    summary = "phi_0 fine-tuned by PPO on k steps of its own"
+    signal = "rewards of k own steps"
+
+    def measure(self, problem: Problem, seed: int) -> Measured:
+        """See `Method`."""
+        scores, record = self._measure(problem, seed, problem.base.phi)
+        return Measured(scores, problem.base_steps, record)
+
+
+@METHODS.register("reptile")
+class Reptile(_OnOwnSteps):
+    """A start that is near all experts (Nichol et al. 2018); D holds no expert's actions, so from there PPO goes on.
+
+    In training a task's inner steps are gradient steps on its expert's behaviour: those are the labels that there are,
+    and a far better signal than the returns of short rollouts.
+    """
+
+    summary = "Reptile on the experts' behaviour, then PPO on k steps of its own"
+    signal = "rewards of k own steps"
+
+    iterations: Annotated[Whole, Field(ge=1)] = 2000
+    """Outer updates."""
+    tasks: Annotated[Whole, Field(ge=1)] = 5
+    """Tasks in an outer update."""
+    inner_rate: Annotated[Number, Field(gt=0)] = 0.02
+    """Step size on the behaviour loss."""
+    outer_rate: Annotated[Number, Field(gt=0, le=1)] = 0.5
+    """First share of the way towards where a task led; falls to 0."""
+    states: Annotated[Whole, Field(ge=1)] = 320
+    """The expert's states of one inner epoch."""
+    minibatch: Annotated[Whole, Field(ge=1)] = 32
+    """States in an inner step."""
+
+    def measure(self, problem: Problem, seed: int) -> Measured:
+        """See `Method`."""
+        start = self.start(problem, seed)
+        scores, record = self._measure(problem, seed, start)
+        return Measured(scores, problem.zoo_steps + problem.pair_steps, record)
+
+    def start(self, problem: Problem, seed: int) -> NDArray[np.float32]:
+        """The weights that Reptile finds [P], from phi_0."""
+        examples = problem.examples("train")
+        count = examples.inputs.shape[1]
+
+        def draw(generator: torch.Generator, tasks: int) -> Episodes:
+            chosen = torch.randint(len(examples), (tasks, 1), generator=generator)
+            state = torch.randint(count, (tasks, self.states), generator=generator)
+            inputs, targets = examples.inputs[chosen, state], examples.targets[chosen, state]
+            return Episodes(inputs, targets, inputs, targets)
+
+        config = ReptileConfig(
+            iterations=self.iterations,
+            tasks=self.tasks,
+            inner_rate=self.inner_rate,
+            minibatch=self.minibatch,
+            outer_rate=self.outer_rate,
+            seed=seed,
+        )
+        phi: NDArray[np.float32] = train_reptile(
+            problem.base.spec, torch.tensor(problem.base.phi)[None], draw, config
+        ).numpy()[0]
+        return phi

@@ -1,0 +1,83 @@
+"""MAML for policies: a start from which policy gradient steps on D lead towards the task's expert."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+
+from metamap_envs.settings import Number, Whole
+from metamap_rl.evaluation.baselines import PolicyMAMLConfig, train_policy_maml
+from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, Adapter
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, at_lengths
+from metamap_rl.evaluation.protocol.problem import Problem
+from metamap_rl.probing.probe import Transitions
+
+__all__ = ["MAML"]
+
+
+@METHODS.register("maml")
+class MAML(Method):
+    """Inner: REINFORCE on D's rewards. Outer: the expert's behaviour (GMPS), step sizes learned (Meta-SGD)."""
+
+    summary = "meta-learned start and step sizes, then policy gradient steps on D"
+    signal = "rewards in D"
+
+    iterations: Annotated[Whole, Field(ge=1)] = 2000
+    """Meta-updates."""
+    inner_steps: Annotated[Whole, Field(ge=1)] = 3
+    """Gradient steps on D."""
+    inner_rate: Annotated[Number, Field(gt=0)] = 0.1
+    """Where step sizes start."""
+    advantages: tuple[str, ...] = Field(default=ADVANTAGES, min_length=1)
+    """Kinds of advantage, see `PolicyMAMLConfig`; the one is taken that does best on validation tasks."""
+    discount: Annotated[Number, Field(ge=0, le=1)] = PolicyMAMLConfig().discount
+    """Of the rewards that follow an action."""
+
+    def measure(self, problem: Problem, seed: int) -> Measured:
+        """See `Method`."""
+        base = problem.base
+        examples, validation = problem.examples("train"), problem.examples("validation")
+        found: dict[str, tuple[float, Adapter]] = {}
+        for advantage in self.advantages:
+            config = PolicyMAMLConfig(
+                iterations=self.iterations,
+                inner_steps=self.inner_steps,
+                inner_rate=self.inner_rate,
+                advantage=advantage,
+                discount=self.discount,
+                seed=seed,
+            )
+            adapter = train_policy_maml(
+                base.spec, base.normalizer, torch.tensor(base.phi), examples, validation, config
+            )
+            score = np.mean(
+                [
+                    problem.returns("validation", self._phis(problem, adapter, "validation", seed, k)).mean()
+                    for k in problem.positive_lengths
+                ]
+            )
+            found[advantage] = (float(score), adapter)
+        best = max(found, key=lambda advantage: found[advantage][0])
+        adapter = found[best][1]
+
+        def returns(split: str, length: int) -> NDArray[np.float64]:
+            return problem.returns(split, self._phis(problem, adapter, split, seed, length))
+
+        steps = problem.zoo_steps + problem.pair_steps
+        return Measured(at_lengths(problem, problem.lengths, returns), steps, {"advantage": best})
+
+    def _phis(self, problem: Problem, adapter: Adapter, split: str, seed: int, length: int) -> NDArray[np.float32]:
+        """Adapted weights [T, P]; the start itself from no D."""
+        if not length:
+            return np.tile(adapter.phi.numpy(), (len(problem.tasks(split)), 1))
+        phis: NDArray[np.float32] = adapter(_features(problem.rollouts(split, seed), length)).numpy()
+        return phis
+
+
+def _features(rollouts: Transitions, length: int) -> torch.Tensor:
+    """Feature rows [T, k, F] of the first steps of D."""
+    return torch.from_numpy(rollouts.features()[:, 0, :length])

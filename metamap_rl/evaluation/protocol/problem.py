@@ -1,0 +1,211 @@
+"""What every method of a family is given: tasks, experts, D, and one way to measure policies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.policy.acting import BatchedPolicy
+from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
+from metamap_agents.policy.spec import PolicySpec
+from metamap_envs.errors import MetaMapError
+from metamap_envs.parameters import Split
+from metamap_envs.task import Task
+from metamap_rl.data.dataset import Examples, Pairs
+from metamap_rl.data.survey import Survey
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.probe import PROBES, Probe, Transitions, collect, probe_to_json
+from metamap_rl.training.checkpoint import digest
+from metamap_rl.training.pipeline import survey_of, training_pairs
+
+if TYPE_CHECKING:
+    from metamap_rl.evaluation.protocol.config import ProtocolConfig
+
+__all__ = ["Problem", "fingerprint"]
+
+_PROBE_SEED = 3_000_000  # far from the seeds of training, of states and of evaluation episodes
+
+
+class Problem:
+    """One family under the protocol. What is expensive is made once and kept.
+
+    Args:
+        zoo: with experts.
+        config: the protocol.
+        mappers: folder of the family's mappers, by seed.
+    """
+
+    def __init__(self, zoo: Zoo, config: ProtocolConfig, mappers: Path) -> None:
+        self.zoo = zoo
+        self.config = config
+        self.base = zoo.base
+        self.probe: Probe = PROBES.get(config.probe)()
+        self._mappers = mappers
+        self._rollouts = cache(self._collect)
+        self._loaded: Callable[[int], Mapper] = cache(self._load)
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those of the protocol that the zoo has experts of."""
+        return tuple(split for split in self.config.splits if self.experts(split))
+
+    @cached_property
+    def _experts(self) -> dict[str, list[Expert]]:
+        found = self.zoo.experts()
+        return {split.value: [expert for expert in found if expert.task.split == split] for split in Split}
+
+    def experts(self, split: str) -> list[Expert]:
+        """Finished experts of a split, in the order of their tasks' ids."""
+        return self._experts[split]
+
+    def tasks(self, split: str) -> tuple[Task, ...]:
+        """Their tasks."""
+        return tuple(expert.task for expert in self.experts(split))
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Steps of D, rising."""
+        return tuple(sorted(set(self.config.lengths)))
+
+    @property
+    def positive_lengths(self) -> tuple[int, ...]:
+        """Those above 0."""
+        return tuple(length for length in self.lengths if length)
+
+    # D ----------------------------------------------------------------------------------------------------------
+
+    def rollouts(self, split: str, seed: int) -> Transitions:
+        """D of every task of a split, of the longest length, [T, 1, n]; every seed has its own.
+
+        Raises:
+            MetaMapError: the protocol has no length above 0.
+        """
+        return self._rollouts(split, seed)
+
+    def _collect(self, split: str, seed: int) -> Transitions:
+        if not self.positive_lengths:
+            raise MetaMapError("the protocol has no length of D above 0")
+        return collect(
+            self.probe, self.tasks(split), self.base, steps=self.lengths[-1], seed=_PROBE_SEED + seed, num_threads=1
+        )
+
+    @cached_property
+    def training_pairs(self) -> Pairs:
+        """Pairs of the training experts."""
+        return training_pairs(self.zoo, "train", self.probe)
+
+    @cached_property
+    def validation_pairs(self) -> Pairs:
+        """Pairs of the validation experts."""
+        return training_pairs(self.zoo, "validation", self.probe)
+
+    def examples(self, split: str) -> Examples:
+        """What cloning an expert of "train" or "validation" has to go by.
+
+        Beside the states that experts visit these are as many that the probe visits, with what the expert would do
+        there: on its own states alone an expert's actions often tell nothing of the task, since where it is tells it.
+        """
+        pairs = self.training_pairs if split == "train" else self.validation_pairs
+        seen = pairs.observations.reshape(len(pairs), -1, pairs.observations.shape[-1])
+        count = min(pairs.states.shape[1], seen.shape[1])
+        chosen = seen[:, np.linspace(0, seen.shape[1] - 1, count).astype(np.int64)]
+        actions = BatchedPolicy(self.base.spec, pairs.phi, self.base.normalizer).means(chosen)
+        inputs = self.base.normalizer.apply(chosen).astype(np.float32)
+        return pairs.examples(self.base).widened(torch.from_numpy(inputs), torch.from_numpy(actions))
+
+    @cached_property
+    def survey(self) -> Survey | None:
+        """Rollouts of tasks without experts."""
+        count = self.config.mapper.survey_tasks
+        return survey_of(self.zoo, self.probe, count=count) if count else None
+
+    def mapper(self, seed: int) -> Mapper:
+        """The mapper of a seed, which was trained before.
+
+        Raises:
+            MetaMapError: it was not.
+        """
+        return self._loaded(seed)
+
+    def mapper_folder(self, seed: int) -> Path:
+        """Where it is."""
+        return self._mappers / f"seed-{seed}"
+
+    def _load(self, seed: int) -> Mapper:
+        return Mapper.load(self.mapper_folder(seed))
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the record of a mapper says of where it comes from."""
+        return {"family": self.zoo.family.name, "probe": probe_to_json(self.probe)}
+
+    # measuring ---------------------------------------------------------------------------------------------------
+
+    def returns(self, split: str, phis: NDArray[np.float32], spec: PolicySpec | None = None) -> NDArray[np.float64]:
+        """Returns of every episode [T, E] of policies [T, P], or of one [P]; ``spec`` where it is not the family's."""
+        return evaluate_policies(
+            self.tasks(split),
+            spec or self.base.spec,
+            phis,
+            self.base.normalizer,
+            episodes=self.config.episodes,
+            seed=EVALUATION_SEED,
+            num_threads=1,
+        ).returns
+
+    def references(self, split: str) -> dict[str, Any]:
+        """Tasks, and the returns of every episode of random actions, base policy and experts, as plain values."""
+        tasks = self.tasks(split)
+        return {
+            "tasks": [task.to_json() for task in tasks],
+            "random": random_returns(tasks, episodes=self.config.episodes, num_threads=1).tolist(),
+            "base": self.returns(split, self.base.phi).tolist(),
+            "expert": self.returns(split, np.stack([expert.phi for expert in self.experts(split)])).tolist(),
+        }
+
+    # budgets, in environment steps -------------------------------------------------------------------------------
+
+    @property
+    def base_steps(self) -> int:
+        """What phi_0 took, the parent included where phi_0 comes from it."""
+        record = self.base.record
+        parent = self.zoo.parent.record if record.get("mean_parent", {}).get("taken") else {}
+        return int(record.get("steps", 0)) + int(parent.get("steps", 0))
+
+    @property
+    def zoo_steps(self) -> int:
+        """What phi_0, the parent, and the experts of training and validation tasks took."""
+        parent = int(self.zoo.parent.record.get("steps", 0)) if self.zoo.has_parent else 0
+        experts = [*self.experts("train"), *self.experts("validation")]
+        return (
+            int(self.base.record.get("steps", 0))
+            + parent
+            + sum(int(expert.record.get("steps", 0)) for expert in experts)
+        )
+
+    @property
+    def pair_steps(self) -> int:
+        """What the rollouts D of training and validation tasks, and the experts' states, took."""
+        return sum(
+            int(pairs.rewards.size) + 10 * len(pairs) * self.zoo.family.horizon
+            for pairs in (self.training_pairs, self.validation_pairs)
+        )
+
+    @property
+    def survey_steps(self) -> int:
+        """What the survey took."""
+        return 0 if self.survey is None else int(np.prod(self.survey.features.shape[:3]))
+
+
+def fingerprint(zoo: Zoo) -> str:
+    """Of base policy and experts: results of another zoo must not be mixed with these."""
+    phis = {expert.task.id: expert.phi for expert in zoo.experts()}
+    return digest({"base": zoo.base.phi, **phis})

@@ -1,0 +1,111 @@
+"""What a run's directory holds, read back: cells to tables of returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_agents.runtime.storage import read_json
+from metamap_envs.errors import MetaMapError
+from metamap_envs.settings import parse
+from metamap_envs.task import Task
+from metamap_rl.evaluation.protocol.config import ProtocolConfig
+from metamap_rl.evaluation.scores import Evaluation, MethodScores, References
+
+__all__ = ["FORMAT", "MANIFEST", "FamilyRecord", "RunRecord", "evaluation_of", "open_run"]
+
+MANIFEST = "protocol.json"
+FORMAT = "metamap-protocol-1"
+
+Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class FamilyRecord:
+    """What is finished of one family."""
+
+    name: str
+    references: Document
+    methods: dict[str, list[Document]]
+    """Cells of each method, by seed."""
+    learning: list[Document]
+    episodes: int
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Those that were measured."""
+        return tuple(self.references["splits"])
+
+    def evaluation(self, split: str) -> Evaluation:
+        """All methods on the tasks of a split: for each length of D the seeds that there are."""
+        evaluation = evaluation_of(self.references, split, self.episodes)
+        for name, cells in self.methods.items():
+            found: dict[int | None, list[NDArray[np.float64]]] = {}
+            for cell in cells:
+                for score in cell["scores"]:
+                    if score["split"] == split:
+                        found.setdefault(score["steps"], []).append(np.array(score["returns"]))
+            evaluation.methods.extend(_scores(name, steps, rows) for steps, rows in found.items())
+        return evaluation
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What is finished of a run."""
+
+    root: Path
+    config: ProtocolConfig
+    manifest: Document
+
+    def families(self) -> list[FamilyRecord]:
+        """Families with references, in the order in which they were asked for."""
+        names = [name for name in self.manifest["zoos"] if (self.root / name / "references.json").is_file()]
+        return [self._family(name) for name in names]
+
+    def _family(self, name: str) -> FamilyRecord:
+        folder = self.root / name
+        methods: dict[str, list[Document]] = {}
+        for cell in sorted(map(read_json, (folder / "methods").glob("*.json")), key=lambda cell: int(cell["seed"])):
+            methods.setdefault(cell["name"], []).append(cell)
+        learning = [read_json(path) for path in sorted((folder / "learning").glob("*.json"))]
+        return FamilyRecord(name, read_json(folder / "references.json"), methods, learning, self.config.episodes)
+
+
+def open_run(root: str | Path) -> RunRecord:
+    """Open a run's directory.
+
+    Raises:
+        MetaMapError: it is none.
+    """
+    root = Path(root)
+    if not (root / MANIFEST).is_file():
+        raise MetaMapError(f"{root} is no run of the protocol: it has no {MANIFEST}; `metamap evaluate` makes one")
+    manifest = read_json(root / MANIFEST)
+    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
+        raise MetaMapError(f"{root / MANIFEST}: expected the manifest of a run of the protocol ({FORMAT})")
+    return RunRecord(root, parse(ProtocolConfig, manifest["config"], str(root / MANIFEST)), manifest)
+
+
+def evaluation_of(references: Document, split: str, episodes: int) -> Evaluation:
+    """Random actions, base policy and experts on the tasks of a split; no method yet.
+
+    Of every episode; of a run that was begun when means alone were kept, of those.
+    """
+    found = references["splits"][split]
+    tasks = tuple(Task.from_json(task) for task in found["tasks"])
+    random, base, expert = (np.array(found[name], dtype=np.float64) for name in ("random", "base", "expert"))
+    if random.ndim == base.ndim == expert.ndim == 2:
+        return Evaluation.of(tasks, References(random, base, expert))
+    return Evaluation(tasks, episodes, random, base, expert)
+
+
+def _scores(name: str, steps: int | None, rows: list[NDArray[np.float64]]) -> MethodScores:
+    """Of a method's seeds, each with every episode [T, E] or, of an older cell, with means [T]."""
+    if all(row.ndim == 2 for row in rows):
+        return MethodScores.of(name, steps, np.stack(rows))
+    return MethodScores(name, steps, np.stack([row.mean(axis=1) if row.ndim == 2 else row for row in rows]))

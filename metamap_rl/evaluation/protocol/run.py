@@ -1,0 +1,315 @@
+"""A run of the protocol: a directory of cells, each written when it is done, so that a stopped run goes on.
+
+::
+
+    protocol.json                           what is asked for, of which zoos, with which versions
+    FAMILY/references.json                  tasks, returns of random actions, base policy and experts
+    FAMILY/mappers/seed-0/                  the mapper of a seed
+    FAMILY/mappers/seed-0.json              that it is done, and how long it took
+    FAMILY/methods/METHOD+seed=0.json       returns of a method with a seed
+    FAMILY/learning/START+SETTING+task=0.json  a training with PPO
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.executors import Executor
+from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.storage import library_versions, read_json, write_json
+from metamap_agents.runtime.torch_state import torch_threads
+from metamap_envs.errors import MetaMapError
+from metamap_envs.registry import get_family
+from metamap_rl.evaluation.protocol.config import SHARED, ProtocolConfig
+from metamap_rl.evaluation.protocol.learning import Lesson, lessons, take
+from metamap_rl.evaluation.protocol.methods.mapped import train_protocol_mapper
+from metamap_rl.evaluation.protocol.problem import Problem, fingerprint
+from metamap_rl.evaluation.protocol.record import FORMAT, MANIFEST, evaluation_of, open_run
+
+__all__ = ["open_run", "run_protocol"]
+
+
+OnCell = Callable[[str, int, int], None]
+"""Called after each new cell with (its name, cells done of this run, cells in all)."""
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """One piece of work, by what it is of its family, and its file."""
+
+    kind: str
+    name: str
+    seed: int
+    path: Path
+    settings: dict[str, Any]
+
+
+def run_protocol(
+    config: ProtocolConfig, zoos: Path, out: Path, executor: Executor, on_cell: OnCell = lambda name, done, total: None
+) -> None:
+    """Run the cells that ``out`` has not yet.
+
+    Args:
+        config: what to run; another one than before may add families, methods and seeds to a run.
+        zoos: folder with a zoo for each family, by its name; or the zoo itself, if there is one family.
+        out: the run's directory.
+        executor: where cells run.
+        on_cell: see `OnCell`.
+
+    Raises:
+        MetaMapError: a zoo that is not there or lacks experts, ``out`` holds something else, or cells of other settings
+            or of another zoo.
+    """
+    config.check()
+    found = [_find_zoo(zoos, family, len(config.families) == 1) for family in config.families]
+    for zoo in found:
+        _check_zoo(zoo, config)
+    prints = {zoo.family.name: fingerprint(zoo) for zoo in found}
+    families = [_Family(zoo, config, out / zoo.family.name, prints[zoo.family.name]) for zoo in found]
+    manifest = _manifest(config, found, prints, out)
+    for family in families:
+        family.check()
+    write_json(out / MANIFEST, manifest)  # not before: what is refused changes nothing
+    done, total = 0, 0
+    for zoo, family in zip(found, families, strict=True):
+        for stage in (family.first, family.methods, family.learning):
+            cells = stage()
+            total += len(cells)
+            todo = [cell for cell in cells if not _is_done(cell)]
+            done += len(cells) - len(todo)
+            for cell, document in family.work(todo, executor):
+                write_json(cell.path, document)
+                done += 1
+                on_cell(f"{zoo.family.name}, {cell.name}, seed {cell.seed}", done, total)
+
+
+class _Family:
+    """The cells of one family, in three stages, each of which needs the one before it."""
+
+    def __init__(self, zoo: Zoo, config: ProtocolConfig, folder: Path, print_of_zoo: str) -> None:
+        self.zoo, self.config, self.folder = zoo, config, folder
+        self.reference = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"episodes", "splits"})}
+        self.trained = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"probe", "mapper"})}
+
+    def check(self) -> None:
+        """Look at the cells that are there.
+
+        Raises:
+            MetaMapError: one of other settings, or of another zoo.
+        """
+        for cell in (*self.first(), *self.methods()):
+            _is_done(cell)
+        if (self.folder / "references.json").is_file():
+            for cell in self.learning():
+                _is_done(cell)
+
+    def first(self) -> list[_Cell]:
+        """References, and mappers where a method needs them."""
+        cells = [_Cell("references", "references", 0, self.folder / "references.json", self.reference)]
+        learning = self.config.learning
+        needed = any(self.config.method(name).needs_mapper for name in self.config.methods)
+        mapped = learning is not None and "phi-hat" in learning.starts
+        if needed or mapped:
+            cells += [
+                _Cell("mapper", "mapper", seed, self.folder / "mappers" / f"seed-{seed}.json", self.trained)
+                for seed in self.config.all_seeds()
+            ]
+        return cells
+
+    def methods(self) -> list[_Cell]:
+        """Methods with their seeds."""
+        cells = []
+        for name in self.config.methods:
+            method = self.config.method(name)
+            settings = {
+                **self.reference,
+                **self.trained,
+                **self.config.model_dump(mode="json", include={"lengths"}),
+                "method": method.model_dump(mode="json"),
+            }
+            for seed in self.config.seeds_for(name):
+                path = self.folder / "methods" / f"{name}+seed={seed}.json"
+                cells.append(_Cell("method", name, seed, path, settings))
+        return cells
+
+    def learning(self) -> list[_Cell]:
+        """Trainings with PPO on test-in tasks whose experts are clearly better than phi_0."""
+        config = self.config.learning
+        if config is None or not self.zoo.experts("test-in") or "test-in" not in self.config.splits:
+            return []
+        evaluation = evaluation_of(read_json(self.folder / "references.json"), "test-in", self.config.episodes)
+        counted = [int(index) for index in evaluation.counted.nonzero()[0]]
+        kept = config.model_dump(mode="json", include={"steps", "length"})
+        return [
+            _Cell(
+                "learning",
+                lesson.name,
+                self.config.first_seed,
+                self.folder / "learning" / f"{lesson.name}.json",
+                {
+                    **self.reference,
+                    **(self.trained if lesson.start == "phi-hat" else {}),
+                    **kept,
+                    "lesson": vars(lesson),
+                    "seed": self.config.first_seed,
+                    "ppo": config.settings[lesson.setting],
+                },
+            )
+            for lesson in lessons(config, counted)
+        ]
+
+    def work(self, cells: Sequence[_Cell], executor: Executor) -> Iterator[tuple[_Cell, dict[str, Any]]]:
+        """Run cells; gives each with its document."""
+        share = (str(self.zoo.root), str(self.folder), self.config.model_dump_json())
+        jobs = [(cell.kind, cell.name, cell.seed, cell.settings) for cell in cells]
+        for index, document in executor.run(_run_cell, jobs, share=share):
+            yield cells[index], document
+
+
+@lru_cache(maxsize=1)
+def _problem(zoo: str, folder: str, config: str) -> Problem:
+    """Cells of one family in one process share rollouts and pairs."""
+    return Problem(Zoo.open(zoo), ProtocolConfig.model_validate_json(config), Path(folder) / "mappers")
+
+
+def _run_cell(
+    zoo: str, folder: str, config: str, kind: str, name: str, seed: int, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """Run one cell; returns its document."""
+    problem = _problem(zoo, folder, config)
+    started = time.perf_counter()
+    with torch_threads(1):
+        found = _FUNCTIONS[kind](problem, name, seed, settings)
+    return {
+        "family": problem.zoo.family.name,
+        "name": name,
+        "seed": seed,
+        "settings": settings,
+        **found,
+        "seconds": round(time.perf_counter() - started, 3),
+        "machine": describe_machine(torch_threads=1),
+        "versions": library_versions(),
+    }
+
+
+def _references(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    return {"splits": {split: problem.references(split) for split in problem.splits}}
+
+
+def _mapper(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    mapper = train_protocol_mapper(problem, seed)
+    mapper.save(problem.mapper_folder(seed), overwrite=True)
+    return {"chosen_update": mapper.record["chosen_update"]}
+
+
+def _method(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    method = problem.config.method(name)
+    measured = method.measure(problem, seed)
+    return {
+        "scores": [
+            {"split": scored.split, "steps": scored.steps, "returns": scored.returns.tolist()}
+            for scored in measured.scores
+        ],
+        "training_steps": measured.training_steps,
+        "record": measured.record,
+    }
+
+
+def _learning(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    assert problem.config.learning is not None, "its cell was made from it"
+    return take(Lesson(**settings["lesson"]), problem.config.learning, problem, seed)
+
+
+_FUNCTIONS: dict[str, Callable[[Problem, str, int, dict[str, Any]], dict[str, Any]]] = {
+    "references": _references,
+    "mapper": _mapper,
+    "method": _method,
+    "learning": _learning,
+}
+
+
+def _find_zoo(root: Path, family: str, alone: bool) -> Zoo:
+    name = get_family(family).name
+    if alone and (root / "zoo.json").is_file():
+        zoo = Zoo.open(root)
+        if zoo.family.name != name:
+            raise MetaMapError(f"{root}: expected a zoo of {name!r}, it is one of {zoo.family.name!r}")
+        return zoo
+    return Zoo.open(root / name)
+
+
+def _check_zoo(zoo: Zoo, config: ProtocolConfig) -> None:
+    if zoo.family.space.training_share is not None:
+        raise MetaMapError(
+            f"{zoo.family.name} has too few settings to hold some of them out for the choices of this protocol; "
+            "`scripts/measure_dmc.py` measures such families"
+        )
+    for split in ("train", "validation"):
+        if not zoo.experts(split):
+            raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")
+    if not any(zoo.experts(split) for split in config.splits):
+        raise MetaMapError(f"{zoo.root} has no experts of {' or '.join(config.splits)} to measure on")
+
+
+def _manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[str, str], out: Path) -> dict[str, Any]:
+    """What a new run says of itself, or one that goes on, whose shared settings must be these."""
+    path = out / MANIFEST
+    known: dict[str, Any] = {}
+    if path.exists():
+        before = open_run(out)
+        for key in SHARED:
+            if getattr(before.config, key) != getattr(config, key):
+                raise MetaMapError(
+                    f"{out} was run with {key} {_shown(before.config, key)}, asked for is {_shown(config, key)}: "
+                    "go on with the same, or choose another directory"
+                )
+        known = before.manifest["zoos"]
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise MetaMapError(f"{out} exists and is no run of the protocol (it has no {MANIFEST}); choose another one")
+    described = {
+        zoo.family.name: {
+            "fingerprint": prints[zoo.family.name],
+            "seed": zoo.seed,
+            "experts": {split: len(zoo.experts(split)) for split in ("train", "validation", "test-in", "test-out")},
+            "horizon": zoo.family.horizon,
+        }
+        for zoo in zoos
+    }
+    for name, entry in described.items():
+        if name in known and known[name]["fingerprint"] != entry["fingerprint"]:
+            raise MetaMapError(f"{out} was run with another zoo of {name!r} than {zoos[0].root.parent} has now")
+    return {
+        "format": FORMAT,
+        "config": config.model_dump(mode="json"),
+        "zoos": {**known, **described},
+        "machine": describe_machine(torch_threads=1),
+        "versions": library_versions(),
+    }
+
+
+def _shown(config: ProtocolConfig, key: str) -> Any:
+    return config.model_dump(mode="json")[key]
+
+
+def _is_done(cell: _Cell) -> bool:
+    """Whether a cell is there.
+
+    Raises:
+        MetaMapError: it was run with other settings.
+    """
+    if not cell.path.exists():
+        return False
+    before = read_json(cell.path)["settings"]
+    for key in sorted({*before, *cell.settings}):
+        if before.get(key) != cell.settings.get(key):
+            raise MetaMapError(
+                f"{cell.path} was run with {key} {before.get(key)!r}, asked for is {cell.settings.get(key)!r}: "
+                "remove it, or choose another directory"
+            )
+    return True

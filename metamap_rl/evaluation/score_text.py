@@ -1,0 +1,90 @@
+"""Scores as words and numbers of tables; they take the plain values of `evaluation.scores.Evaluation.summary`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from metamap_envs.task import Task
+
+__all__ = [
+    "NOTHING",
+    "counted_text",
+    "harm_text",
+    "interval_text",
+    "method_text",
+    "number_text",
+    "old_rule_mark",
+    "ratio_text",
+    "rule_text",
+    "uncounted_text",
+]
+
+NOTHING = "–"
+"""Where a number is not defined or was not measured."""
+
+Document = Mapping[str, Any]
+
+_METHODS = {"oracle": "privileged mapper (given the parameters)"}
+"""Methods whose name in stored documents is not what they are."""
+
+_RULES = {
+    "paired test": "the expert is better than phi_0 in a paired t-test over the same reset seeds, at 2.5 %, one-sided",
+    "old rule": "5 % of the distance to random actions, until they are measured anew",
+}
+
+
+def method_text(name: str) -> str:
+    """A method's name for tables."""
+    return _METHODS.get(name, name)
+
+
+def interval_text(score: Document | None) -> str:
+    """An interquartile mean with its interval."""
+    return NOTHING if score is None else f"{score['iqm']:.2f} [{score['low']:.2f}, {score['high']:.2f}]"
+
+
+def number_text(score: Document | None, key: str) -> str:
+    """The mean or the worst decile of a score."""
+    return NOTHING if score is None or key not in score else f"{score[key]:.2f}"
+
+
+def ratio_text(ratio: Document | None) -> str:
+    """A ratio of sums; with a dash for its interval where the summed gap may be 0."""
+    if ratio is None:
+        return NOTHING
+    bounds = NOTHING if ratio["low"] is None else f"{ratio['low']:.2f}, {ratio['high']:.2f}"
+    return f"{ratio['ratio']:.2f} [{bounds}]"
+
+
+def harm_text(harm: Document | None) -> str:
+    """The share of pairs of seed and task that are worse than the base policy; said where it is by means alone."""
+    if harm is None:
+        return NOTHING
+    return f"{harm['share']:.0%}" + (" by means" if harm["by"] == "means" else "")
+
+
+def rule_text(summary: Document) -> str:
+    """What the tasks of a summary count by, in a sentence's part."""
+    return _RULES[summary.get("counted_by", "old rule")]
+
+
+def counted_text(summary: Document) -> str:
+    """How many tasks have a gap, marked where that is by the old rule."""
+    return f"{summary['counted_tasks']} of {len(summary['tasks'])}{old_rule_mark(summary)}"
+
+
+def old_rule_mark(entry: Document) -> str:
+    """What stands behind a number of tasks that is not of the paired test."""
+    return "" if entry.get("counted_by") == "paired test" else ", old rule"
+
+
+def uncounted_text(summary: Document) -> str:
+    """The tasks that do not count, each with the returns of phi_0 and expert; empty where all do, or none is named."""
+    counted = summary.get("counted", [True] * len(summary["tasks"]))  # which ones, old documents do not say
+    rows = zip(summary["tasks"], counted, summary["base_returns"], summary["expert_returns"], strict=True)
+    return "; ".join(
+        f"{Task.from_json(task).describe()} ({base:.1f} -> {expert:.1f})"
+        for task, counts, base, expert in rows
+        if not counts
+    )

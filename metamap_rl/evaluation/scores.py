@@ -1,0 +1,240 @@
+"""Scores of policies on test tasks: shares of the gap from base policy to expert, and what an average of them hides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from metamap_agents.policy.evaluation import ROUNDING, clearly_better_each
+from metamap_envs.seeds import read_seed
+from metamap_envs.task import Task
+from metamap_rl.common.statistics import bootstrap_interval, ratio_of_sums, worst_decile
+from metamap_rl.probing.probe import Transitions
+
+__all__ = ["CountedBy", "Evaluation", "MethodScores", "References", "old_rule", "rounded", "shares"]
+
+CountedBy = Literal["paired test", "old rule"]
+"""What tasks count by: a paired test over episodes; or, of documents that keep means only, the rule of 5 %."""
+
+_OLD_MARGIN = 0.05
+
+_DIGITS = 7
+"""Of a stored return of an episode: more than the arithmetic promises on another machine."""
+
+
+def old_rule(random: ArrayLike, base: ArrayLike, expert: ArrayLike) -> NDArray[np.bool_]:
+    """Whether tasks counted before episodes were kept: (J_expert - J_base) / (J_expert - J_random) is at least 5 %.
+
+    Only for documents and runs that hold means alone: where random actions are disastrous, it leaves out tasks in which
+    the expert halves the cost. Takes and gives any one shape.
+    """
+    best = np.asarray(expert, dtype=np.float64)
+    reach, lead = best - np.asarray(random), best - np.asarray(base)
+    return np.asarray((reach > 0) & (lead >= _OLD_MARGIN * reach))
+
+
+@dataclass(frozen=True)
+class References:
+    """Returns of every episode that scores are measured against, on the same reset seeds.
+
+    Attributes:
+        random: of uniform random actions, [T, E].
+        base: of phi_0, [T, E].
+        expert: of phi*, [T, E].
+    """
+
+    random: NDArray[np.float64]
+    base: NDArray[np.float64]
+    expert: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class MethodScores:
+    """One method at one length of D.
+
+    Attributes:
+        method: its name.
+        steps: k, transitions of D; None for methods that read none.
+        returns: J, means over episodes, float64 [seeds, T].
+        episodes: the return of every episode, float64 [seeds, T, E]; None where means are all that is known.
+    """
+
+    method: str
+    steps: int | None
+    returns: NDArray[np.float64]
+    episodes: NDArray[np.float64] | None = None
+
+    @classmethod
+    def of(cls, method: str, steps: int | None, episodes: ArrayLike) -> MethodScores:
+        """Scores from the returns of every episode [seeds, T, E]."""
+        each = np.asarray(episodes, dtype=np.float64)
+        return cls(method, steps, each.mean(axis=2), each)
+
+    def head(self, seeds: int) -> MethodScores:
+        """The first seeds alone."""
+        each = None if self.episodes is None else self.episodes[:seeds]
+        return MethodScores(self.method, self.steps, self.returns[:seeds], each)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All methods on T test tasks.
+
+    Attributes:
+        tasks: the tasks.
+        episodes: per task and method.
+        random: returns of uniform random actions, means over episodes, [T].
+        base: returns of phi_0, [T].
+        expert: returns of phi*, [T].
+        methods: everything else.
+        rollouts: the D that the mappers read, mapper i the i-th repeat; None if the longest length is 0.
+        references: the returns of every episode; None where means are all that is known, as of old documents.
+    """
+
+    tasks: tuple[Task, ...]
+    episodes: int
+    random: NDArray[np.float64]
+    base: NDArray[np.float64]
+    expert: NDArray[np.float64]
+    methods: list[MethodScores] = field(default_factory=list)
+    rollouts: Transitions | None = None
+    references: References | None = None
+
+    @classmethod
+    def of(cls, tasks: tuple[Task, ...], references: References, rollouts: Transitions | None = None) -> Evaluation:
+        """An evaluation without methods yet, from the returns of every episode."""
+        random, base, expert = references.random, references.base, references.expert
+        means = random.mean(axis=1), base.mean(axis=1), expert.mean(axis=1)
+        return cls(tasks, base.shape[1], *means, rollouts=rollouts, references=references)
+
+    @property
+    def counted_by(self) -> CountedBy:
+        """What `counted` goes by."""
+        return "old rule" if self.references is None else "paired test"
+
+    @property
+    def counted(self) -> NDArray[np.bool_]:
+        """Tasks that have a gap to close, bool [T]: the expert is better than the base policy.
+
+        In a paired test over the episodes, `metamap_agents.policy.evaluation.clearly_better_each`. Where means are all
+        that is known, by the rule of old documents: by at least 5 % of the expert's distance to random actions.
+        """
+        if self.references is not None:
+            return clearly_better_each(self.references.expert, self.references.base)
+        return old_rule(self.random, self.base, self.expert)
+
+    @property
+    def ranked(self) -> NDArray[np.bool_]:
+        """Tasks whose expert beats random actions, without which the normalised score means nothing, bool [T]."""
+        return self.expert > self.random
+
+    def gap_closed(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(J - J_base) / (J_expert - J_base), [seeds, counted tasks]."""
+        counted = self.counted
+        gap: NDArray[np.float64] = (returns - self.base)[:, counted] / (self.expert - self.base)[counted]
+        return gap
+
+    def normalised(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(J - J_random) / (J_expert - J_random), [seeds, ranked tasks]."""
+        score: NDArray[np.float64] = (returns - self.random)[:, self.ranked] / (self.expert - self.random)[self.ranked]
+        return score
+
+    def ratio_of_sums(self, returns: NDArray[np.float64], seed: int = 0) -> dict[str, float | None] | None:
+        """Sum of J - J_base over sum of J_expert - J_base, over all tasks; see `statistics.ratio_of_sums`."""
+        found = ratio_of_sums(returns - self.base, self.expert - self.base, np.random.default_rng(seed))
+        return None if found is None else {"ratio": found.estimate, "low": found.low, "high": found.high}
+
+    def harm(self, scores: MethodScores) -> dict[str, Any]:
+        """Share of pairs of seed and task, of all tasks, in which a method is worse than the base policy.
+
+        By the paired test where its episodes are known; else by means alone, so that about half of what merely
+        differs by chance is harm.
+        """
+        if self.references is not None and scores.episodes is not None:
+            base = np.broadcast_to(self.references.base, scores.episodes.shape)
+            return {"share": float(clearly_better_each(base, scores.episodes).mean()), "by": "paired test"}
+        margin = ROUNDING * np.maximum(np.abs(self.base), np.abs(scores.returns))
+        return {"share": float((self.base - scores.returns > margin).mean()), "by": "means"}
+
+    def summary(self, generator_seed: int = 0) -> dict[str, Any]:
+        """Everything as plain JSON values: raw returns of every episode, and both scores with what they hide."""
+        return {
+            "tasks": [task.to_json() for task in self.tasks],
+            "episodes": self.episodes,
+            "seeds": max((len(scores.returns) for scores in self.methods), default=0),
+            "counted_by": self.counted_by,
+            "counted": self.counted.tolist(),
+            "counted_tasks": int(self.counted.sum()),
+            "ranked_tasks": int(self.ranked.sum()),
+            "random_returns": self.random.tolist(),
+            "base_returns": self.base.tolist(),
+            "expert_returns": self.expert.tolist(),
+            **(_stored(vars(self.references)) if self.references is not None else {}),
+            "methods": [self._entry(scores, generator_seed) for scores in self.methods],
+        }
+
+    def _entry(self, scores: MethodScores, seed: int) -> dict[str, Any]:
+        return {
+            "method": scores.method,
+            "steps": scores.steps,
+            "gap_closed": shares(self.gap_closed(scores.returns), seed),
+            "ratio_of_sums": self.ratio_of_sums(scores.returns, seed),
+            "harm": self.harm(scores),
+            "normalised": shares(self.normalised(scores.returns), seed),
+            "mean_return": float(scores.returns.mean()),
+            "returns": scores.returns.tolist(),
+            **({} if scores.episodes is None else {"episode_returns": rounded(scores.episodes)}),
+        }
+
+    @classmethod
+    def from_summary(cls, summary: Mapping[str, Any]) -> Evaluation:
+        """Read back what `summary` gives, also that of documents that keep means only."""
+        each = {name: summary.get(f"{name}_episode_returns") for name in ("random", "base", "expert")}
+        known = all(values is not None for values in each.values())
+        return cls(
+            tasks=tuple(Task.from_json(task) for task in summary["tasks"]),
+            episodes=summary["episodes"],
+            random=np.array(summary["random_returns"]),
+            base=np.array(summary["base_returns"]),
+            expert=np.array(summary["expert_returns"]),
+            references=References(**{name: np.array(values) for name, values in each.items()}) if known else None,
+            methods=[
+                MethodScores(
+                    entry["method"],
+                    entry["steps"],
+                    np.array(entry["returns"]),
+                    np.array(entry["episode_returns"]) if "episode_returns" in entry else None,
+                )
+                for entry in summary["methods"]
+            ],
+        )
+
+
+def shares(values: NDArray[np.float64], seed: int = 0) -> dict[str, float] | None:
+    """IQM of scores [S, T] with its 95 % interval, mean and worst decile; None of no task."""
+    generator = np.random.default_rng(read_seed(seed))
+    if not values.size:
+        return None
+    interval = bootstrap_interval(values, generator)
+    return {
+        "iqm": interval.estimate,
+        "low": interval.low,
+        "high": interval.high,
+        "mean": float(values.mean()),
+        "worst_decile": worst_decile(values),
+    }
+
+
+def rounded(returns: NDArray[np.float64]) -> list[Any]:
+    """Returns of episodes, for a document, as nested lists."""
+    flat = [float(f"{value:.{_DIGITS}g}") for value in returns.ravel()]
+    nested: list[Any] = np.array(flat).reshape(returns.shape).tolist()
+    return nested
+
+
+def _stored(references: Mapping[str, NDArray[np.float64]]) -> dict[str, Any]:
+    return {f"{name}_episode_returns": rounded(values) for name, values in references.items()}

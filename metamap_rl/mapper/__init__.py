@@ -1,0 +1,1 @@
+"""The mapper: network, config, files, self-check."""

@@ -1,0 +1,422 @@
+"""The mapper f_theta: transitions D of a task in, weights phi_hat of a policy for it out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import ConfigDict
+from torch import Tensor, nn
+
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.storage import check_arrays, claim_output
+from metamap_envs.errors import MetaMapError
+from metamap_envs.identity import check_family, describe_family, is_family
+from metamap_envs.registry import get_family
+from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
+from metamap_envs.settings import STRICT, Whole, parse
+from metamap_rl.data.dataset import transition_features
+from metamap_rl.encoders import ENCODERS, Encoder
+from metamap_rl.encoders.parts import bounded_head
+from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
+from metamap_rl.mapper import artifact
+from metamap_rl.mapper.scales import Scales
+from metamap_rl.mapper.selfcheck import SelfCheck, Verdict
+from metamap_rl.probing.probe import packed_probe, unpacked_probe
+
+__all__ = ["Mapper", "MapperConfig"]
+
+
+@dataclass(frozen=True)
+class MapperConfig:
+    """Shape of a mapper.
+
+    Raises:
+        MetaMapError: an unknown encoder or hypernetwork, or a size that is not a whole number in range.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    encoder: str = "pooling"
+    """Name of the encoder, D -> z."""
+    hypernetwork: str = "modulation"
+    """Name of the hypernetwork, z -> change of the weights."""
+    context_size: Whole = 32
+    """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""
+    encoder_hidden: Whole = 128
+    """Width of the encoder's hidden layers."""
+    hypernetwork_hidden: Whole = 128
+    """Width of the hypernetwork's hidden layers."""
+    bottleneck: bool = False
+    """Whether the hypernetwork sees of z only the task's coordinates, as read from it: a smooth function of a few
+    numbers is learned from fewer experts than one of all of z. Needs a survey, which teaches to read."""
+
+    def __post_init__(self) -> None:
+        ENCODERS.get(self.encoder)
+        HYPERNETWORKS.get(self.hypernetwork)
+        for name, least in (("context_size", 2), ("encoder_hidden", 1), ("hypernetwork_hidden", 1)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise MetaMapError(f"{name}: expected a whole number >= {least}, got {value!r}")
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> MapperConfig:
+        """Build it from a mapping of some or all fields.
+
+        Raises:
+            MetaMapError: a key that is no field, with the closest one, or a bad value.
+        """
+        return parse(cls, document, "mapper config")
+
+
+class Mapper(nn.Module):
+    """``phi_hat = phi_0 + weight_scale * hypernetwork(encoder(standardised D), phi_0 / weight_scale)``.
+
+    With a bottleneck the hypernetwork is given nothing but the coordinates that a linear reader finds in the encoder's
+    z, embedded again, and learns from true ones, as the base policy of RMA does (Kumar et al. 2021). Before training it
+    answers phi_0, exactly, and after training it still does where D is empty.
+
+    Args:
+        config: its shape.
+        base: the policy at its centre; kept whole, so that an adapted policy can be run, trained on or exported.
+        family: name of the family (for function regression, of the family of functions).
+        scales: units of features and weights.
+        probe: how D is collected, an opaque JSON document kept with the artifact.
+        coordinates: names of the K coordinates of a task that z is read for (see `data.survey`); may be none.
+        seed: seed of the initial parameters; torch's global generator is left as it was.
+
+    Raises:
+        MetaMapError: a bottleneck of no coordinates.
+    """
+
+    phi_0: Tensor
+    feature_mean: Tensor
+    feature_std: Tensor
+    weight_scale: Tensor
+    coordinate_mean: Tensor
+    coordinate_std: Tensor
+
+    def __init__(
+        self,
+        config: MapperConfig,
+        base: BasePolicy,
+        *,
+        family: str,
+        scales: Scales,
+        probe: Mapping[str, Any] | None = None,
+        coordinates: Sequence[str] = (),
+        seed: int = 0,
+    ) -> None:
+        seed = read_seed(seed)
+        super().__init__()
+        if config.bottleneck and not coordinates:
+            raise MetaMapError(
+                "bottleneck: expected a survey, from which the mapper learns to read coordinates; got none"
+            )
+        self.config = config
+        self.base = base
+        self.family = family
+        self.probe = dict(probe or {})
+        self.coordinates = tuple(coordinates)
+        self.record: dict[str, Any] = {}
+        self.check: SelfCheck | None = (
+            None  # see `metamap_rl.training.calibration`; of no use once the mapper is trained further
+        )
+        # phi_0 is stored with the base policy, so it is not stored again as part of the state.
+        self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
+        for item in fields(scales):
+            self.register_buffer(item.name, getattr(scales, item.name).clone())
+        # Encoders and hypernetworks are plain PyTorch, which draws parameters from the global generator: it is
+        # seeded for them here and put back, the one place where it is touched.
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder, self.hypernetwork, self.reader, self.embedder = _networks(
+                config, self.feature_size, base.spec, len(self.coordinates)
+            )
+
+    @property
+    def feature_size(self) -> int:
+        """F, the length of one feature row of D."""
+        return len(self.feature_mean)
+
+    def share_core(self, other: Mapper) -> None:
+        """Use ``other``'s own encoder and hypernetwork but for the layers that read features and write weights.
+
+        Both then train the same core, each through a head of its own; see `metamap_rl.stream.embodied`.
+
+        Raises:
+            MetaMapError: the two are of different shape.
+        """
+        if self.config != other.config:
+            raise MetaMapError(f"mappers that share a core need one shape, got {self.config} and {other.config}")
+        if self.config.bottleneck:
+            raise MetaMapError(
+                "bottleneck: mappers of different families cannot share a core, their coordinates differ"
+            )
+        self.encoder.share_core(other.encoder)
+        self.hypernetwork.share_core(other.hypernetwork)
+
+    @property
+    def scales(self) -> Scales:
+        """The units that it measures in."""
+        return Scales(**{item.name: getattr(self, item.name) for item in fields(Scales)})
+
+    def standardised(self, features: Tensor) -> Tensor:
+        """Return feature rows [..., F] in the mapper's units."""
+        return (features - self.feature_mean) / self.feature_std
+
+    def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the contexts z [B, Z] of feature rows [B, n, F] (see :meth:`forward`)."""
+        return self.encoder(self.standardised(features), mask)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Map feature rows to weights.
+
+        Args:
+            features: [B, n, F] float32, not standardised, in any order; n may be 0.
+            mask: [B, n] bool, True where a row counts; all of them if left out. Hidden rows may hold anything.
+
+        Returns:
+            phi_hat [B, P]; exactly phi_0 where no row counts.
+        """
+        delta = self.change(self.encode(features, mask))
+        if mask is not None:
+            delta = torch.where(mask.any(dim=1, keepdim=True), delta, 0.0)
+        elif features.shape[1] == 0:
+            delta = torch.zeros_like(delta)
+        return self.phi_0 + delta
+
+    def change(self, z: Tensor) -> Tensor:
+        """Return what contexts z [B, Z] change of the base policy's weights, phi_hat - phi_0 [B, P]."""
+        if self.config.bottleneck:
+            return self._of_coordinates(self.reader(z))
+        return self._of_context(z)
+
+    def told(self, coordinates: Tensor) -> Tensor:
+        """Return phi_hat [B, P] for tasks whose true coordinates [B, K] are known; only with a bottleneck."""
+        return self.phi_0 + self._of_coordinates((coordinates - self.coordinate_mean) / self.coordinate_std)
+
+    def _of_coordinates(self, standardised: Tensor) -> Tensor:
+        return self._of_context(self.embedder(standardised))
+
+    def _of_context(self, z: Tensor) -> Tensor:
+        return self.weight_scale * self.hypernetwork(z, self.phi_0 / self.weight_scale)
+
+    def read(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return what z says of the task, its coordinates [B, K] in their own units, from feature rows [B, n, F].
+
+        A by-product of training the encoder: good for telling people and checks what D was taken for. Without a
+        bottleneck the policy does not depend on it. K is 0 for a mapper trained without a survey.
+        """
+        read: Tensor = self.coordinate_mean + self.coordinate_std * self.reader(self.encode(features, mask))
+        return read
+
+    def features(
+        self,
+        observations: NDArray[np.float32],
+        actions: NDArray[np.float32],
+        rewards: NDArray[np.float32],
+        next_observations: NDArray[np.float32],
+    ) -> Tensor:
+        """Return transitions [..., n, *] as the feature rows [..., n, F] that :meth:`forward` takes.
+
+        Raises:
+            MetaMapError: they do not have the size that this mapper was trained on, or are not all finite.
+        """
+        rows = torch.from_numpy(transition_features(observations, actions, rewards, next_observations))
+        if rows.shape[-1] != self.feature_size:
+            raise MetaMapError(
+                f"the mapper reads {self.feature_size} numbers per transition, these have {rows.shape[-1]}"
+            )
+        if not rows.isfinite().all():
+            raise MetaMapError("the transitions hold values that are not finite, so they tell nothing of the task")
+        return rows.to(self.phi_0.device)
+
+    def generate(self, rollout: Rollout) -> NDArray[np.float32]:
+        """Return the weights of a policy for the task that a rollout comes from, in one forward pass.
+
+        Args:
+            rollout: D, collected by the mapper's probe; any number of transitions.
+
+        Returns:
+            phi_hat [P] float32, for observations normalised by ``base.normalizer``; exactly phi_0 for an empty
+            rollout.
+
+        Raises:
+            MetaMapError: the rollout is of another family, its observations or actions have another size, or a
+                value in it or in the answer is not finite.
+        """
+        if rollout.family != self.family:
+            raise MetaMapError(
+                f"the mapper was trained on family {self.family!r}, the rollout is of {rollout.family!r}"
+            )
+        spec = self.base.spec
+        found = (rollout.observations.shape[-1], rollout.actions.shape[-1])
+        if found != (spec.observation_size, spec.action_size):
+            raise MetaMapError(
+                f"the mapper expects observations and actions of size {spec.observation_size} and "
+                f"{spec.action_size}, the rollout has {found[0]} and {found[1]}"
+            )
+        with torch.no_grad():
+            phi: NDArray[np.float32] = self(self._rows(rollout))[0].cpu().numpy()
+        if not np.isfinite(phi).all():
+            raise MetaMapError("the generated weights are not finite: the rollout lies far outside all training data")
+        return phi
+
+    def judge(self, rollout: Rollout) -> Verdict | None:
+        """Return what the self-check says of a rollout that :meth:`generate` takes; None without a self-check."""
+        if self.check is None:
+            return None
+        rows = self.standardised(self._rows(rollout))
+        with torch.no_grad():
+            z, *beginnings = (
+                self.encoder(rows[:, :length], None)[0].cpu().numpy()
+                for length in (len(rollout), *self.check.looked_at(len(rollout)))
+            )
+        return self.check.judge(rows[0].cpu().numpy(), z, beginnings)
+
+    def read_parameters(self, rollout: Rollout) -> dict[str, float]:
+        """Return the family's parameters by name as D tells them; none for an empty rollout or without coordinates."""
+        if not self.coordinates or not len(rollout):
+            return {}
+        with torch.no_grad():
+            coordinates = self.read(self._rows(rollout))[0].cpu().numpy()
+        return get_family(self.family).space.from_coordinates(coordinates)
+
+    def _rows(self, rollout: Rollout) -> Tensor:
+        """Return the feature rows [1, n, F] of a rollout."""
+        rows = self.features(rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations)
+        return rows[None]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every array of the artifact by name: theta, units, ``base.*`` and ``check.*``."""
+        base = {f"base.{name}": array for name, array in self.base.to_arrays().items()}
+        check = {} if self.check is None else {f"check.{name}": array for name, array in self.check.arrays().items()}
+        return base | check | {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+
+    def save(self, directory: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
+        """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, which is made if needed.
+
+        A tour that the probe follows is copied into it: the folder can be moved.
+
+        Args:
+            directory: the folder.
+            overwrite: replace what is there.
+            half: write theta in half precision, for a file of half the size; what is loaded again then differs from
+                this mapper by a relative 5e-4 in each of its parameters.
+
+        Raises:
+            MetaMapError: the folder holds something already and ``overwrite`` is not set.
+        """
+        directory = claim_output(directory, overwrite)
+        manifest = {
+            "family": self.family,
+            "feature_size": self.feature_size,
+            "coordinates": list(self.coordinates),
+            "base": self.base.describe(),
+            "probe": packed_probe(self.probe, directory),
+            "config": asdict(self.config),
+            "record": self.record,
+        }
+        if is_family(self.family):
+            manifest["environment"] = describe_family(self.family)
+        if self.check is not None:
+            manifest["check"] = self.check.describe()
+        arrays = self.arrays()
+        if half:
+            arrays |= {name: arrays[name].astype(np.float16) for name, _ in self.named_parameters()}
+        artifact.write(directory, manifest, arrays, overwrite=True)  # what is there is the tour
+
+    @classmethod
+    def load(cls, directory: str | Path) -> Mapper:
+        """Read a mapper that :meth:`save` wrote. No code from the folder is run.
+
+        Raises:
+            MetaMapError: not a mapper's folder, another format version, an unknown or missing key in the
+                manifest, or an array that is missing, unexpected, of another shape than the manifest says, or
+                not finite; or the family is of another version or declaration by now.
+        """
+        manifest, arrays = artifact.read(directory)
+        if "environment" in manifest and is_family(manifest["family"]):
+            check_family(manifest["environment"], manifest["family"], f"{directory}: the mapper was")
+        config = MapperConfig.from_json(manifest["config"])
+        check_arrays(arrays, _expected_shapes(config, manifest), artifact.ARRAYS_FILE)
+        base, check = _under("base.", arrays), _under("check.", arrays)
+        rest = {name: array for name, array in arrays.items() if not name.startswith(("base.", "check."))}
+        state = {name: torch.from_numpy(array) for name, array in rest.items()}
+        mapper = cls(
+            config,
+            BasePolicy.from_arrays(base, manifest["base"], artifact.ARRAYS_FILE),
+            family=manifest["family"],
+            scales=Scales(**{item.name: state[item.name] for item in fields(Scales)}),
+            probe=unpacked_probe(manifest["probe"], Path(directory)),
+            coordinates=manifest["coordinates"],
+        )
+        mapper.load_state_dict(state)
+        mapper.record = manifest["record"]
+        if "check" in manifest:
+            mapper.check = SelfCheck.from_arrays(
+                check, manifest["check"], mapper.base.spec, config.context_size, artifact.ARRAYS_FILE
+            )
+        return mapper
+
+
+def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays whose names start so, without that."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _networks(
+    config: MapperConfig, feature_size: int, spec: PolicySpec, coordinate_count: int
+) -> tuple[Encoder, Hypernetwork, nn.Module, nn.Module]:
+    """Build a mapper's encoder, hypernetwork, reader (z to standardised coordinates) and embedder (coordinates to z).
+
+    A reader without coordinates and an embedder without a bottleneck have no parameters.
+    """
+    encoder = ENCODERS.get(config.encoder)(feature_size, config.context_size, config.encoder_hidden)
+    hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, spec, config.hypernetwork_hidden)
+    # Linear: what z says of the task lies open in it, for the hypernetwork as well.
+    reader = nn.Linear(config.context_size, coordinate_count) if coordinate_count else _Nothing()
+    embedder = (
+        bounded_head(coordinate_count, config.context_size, config.encoder_hidden) if config.bottleneck else _Nothing()
+    )
+    return encoder, hypernetwork, reader, embedder
+
+
+class _Nothing(nn.Module):
+    """The reader of a mapper without coordinates, [B, Z] to [B, 0], and the embedder of one without a bottleneck."""
+
+    def forward(self, z: Tensor) -> Tensor:
+        return z[:, :0]
+
+
+def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every array that a manifest promises, without allocating any of them."""
+    base = BasePolicy.shapes(manifest["base"])
+    features, coordinates = (manifest["feature_size"],), (len(manifest["coordinates"]),)
+    spec = PolicySpec.from_json(manifest["base"]["spec"])
+    try:
+        with torch.device("meta"):
+            networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
+    except (RuntimeError, TypeError) as error:  # torch's words for a number that is too large
+        raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of a size that there is not") from error
+    parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader", "embedder"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
+    described = manifest.get("check")
+    check = {} if described is None else SelfCheck.shapes(described, spec, config.context_size)
+    return {
+        **{f"base.{name}": shape for name, shape in base.items()},
+        **{f"check.{name}": shape for name, shape in check.items()},
+        **{name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()},
+        "feature_mean": features,
+        "feature_std": features,
+        "weight_scale": base["phi"],
+        "coordinate_mean": coordinates,
+        "coordinate_std": coordinates,
+    }

@@ -1,0 +1,366 @@
+"""The self-check: whether to trust a generated policy, from D alone, before it is run.
+
+Three questions, each with an answer measured on tasks that the mapper did not learn from
+(`metamap_rl.training.calibration`): has D enough transitions, does it look like the family's, and is the generated policy expected to beat the base
+policy? One no, and the base policy is served.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.storage import check_arrays
+from metamap_envs.errors import MetaMapError
+from metamap_rl.mapper.beginnings import SHORTEST, Beginnings
+
+__all__ = [
+    "LARGEST_ERROR",
+    "SMALLEST_SPREAD",
+    "SelfCheck",
+    "Surprise",
+    "Verdict",
+    "beginning_lengths",
+    "check_lengths",
+    "layer_sizes",
+]
+
+Floats = NDArray[np.float32]
+
+SMALLEST_SPREAD = 0.02
+"""Least spread of the prediction of a number, in its own standard deviations over the family: what follows exactly
+from the rest (a position from a velocity) is not held against a simulator that rounds in another way."""
+
+LARGEST_ERROR = 50.0
+"""Errors count up to so many spreads: one absurd number is foreign enough."""
+
+_DESCRIPTION_TYPES: dict[str, type | tuple[type, ...]] = {
+    "lengths": list,
+    "hidden": int,
+    "least_steps": (int, type(None)),
+    "noise": float,
+    "record": dict,
+}
+_OPTIONAL_TYPES: dict[str, type | tuple[type, ...]] = {"beginnings": list}  # checks of before looked at D as a whole
+
+
+@dataclass(frozen=True, eq=False)
+class Surprise:
+    """How surprising transitions are, given what D says of the task.
+
+    A transition's observation and action are held against a Gaussian of the family's; its reward and change of the
+    observation against a small network's prediction from (observation, action, z), since foreign dynamics may well have
+    the usual observations.
+    """
+
+    mean: Floats
+    """Of observation and action, in the mapper's units [V], V = O + A."""
+    whiten: Floats
+    """Turns their deviations into independent ones of variance 1 [V, V]."""
+    weights: tuple[Floats, ...]
+    """Of the network, layer by layer [out, in]: V + Z inputs, means and log spreads of O + 1 numbers out."""
+    biases: tuple[Floats, ...]
+    """Of the network [out]."""
+
+    @property
+    def told(self) -> int:
+        """How many numbers the network predicts, reward and change: O + 1."""
+        return len(self.biases[-1]) // 2
+
+    def __call__(self, rows: Floats, z: Floats) -> Floats:
+        """Return log(1 + e^2) of each deviation e, [..., n, S] with S = V + O + 1.
+
+        Args:
+            rows: standardised feature rows [..., n, F].
+            z: contexts [..., Z].
+        """
+        size = len(self.mean)
+        seen, told = rows[..., :size], rows[..., size + 1 :]  # |action|^2, between them, follows from the action
+        known = np.broadcast_to(z[..., None, :], (*seen.shape[:-1], z.shape[-1]))
+        value = np.concatenate([seen, known], axis=-1)
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            value = np.tanh(value @ weight.T + bias)
+        value = value @ self.weights[-1].T + self.biases[-1]
+        expected, spread = np.split(value, 2, axis=-1)
+        spread = np.exp(np.clip(spread, math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR)))
+        errors = np.concatenate([(seen - self.mean) @ self.whiten, (told - expected) / spread], axis=-1)
+        surprise: Floats = np.log1p(np.square(np.clip(errors, -LARGEST_ERROR, LARGEST_ERROR))).astype(np.float32)
+        return surprise
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the self-check says of one D.
+
+    Attributes:
+        confidence: in [0, 1]: the probability that the generated policy beats the base policy on such a task, times
+            1 where D is usual, falling beyond that.
+        fallback: why the base policy is to be served, in a few words; "" where the generated one is.
+        novelty: how unusual D is, 1 at the limit beyond which it counts as foreign; 0 without transitions.
+        predicted_return: of the generated policy; None without transitions.
+        predicted_base_return: of the base policy; None without transitions.
+    """
+
+    confidence: float
+    fallback: str
+    novelty: float = 0.0
+    predicted_return: float | None = None
+    predicted_base_return: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SelfCheck:
+    """What calibration found, at L lengths of D; between two of them it is interpolated over log n.
+
+    Raises:
+        MetaMapError: no lengths, or not in ascending order from 1 on.
+    """
+
+    surprise: Surprise
+    """How surprising a transition is."""
+    lengths: tuple[int, ...]
+    """Transitions of D, ascending; the first is 1."""
+    least_steps: int | None
+    """Transitions from which on generated policies were safe: on average not worse than the base policy, and worse on
+    few tasks; None if they were not even at the longest length."""
+    noise: float
+    """How much worse two measurements of one policy may look by chance, in units of the return."""
+    typical: Floats
+    """Mean surprise of a usual D [L, S]."""
+    spread: Floats
+    """Standard deviation of that between such D [L, S], positive."""
+    limit: Floats
+    """Largest deviation from the typical surprise, in spreads, of a D that counts as usual [L], positive."""
+    returns: Floats
+    """Linear prediction of the returns of generated and base policy from (z, 1) [L, Z + 1, 2]."""
+    error: Floats
+    """Standard deviation of the error of predicted gains, generated policy less base policy [L], positive."""
+    record: dict[str, Any] = field(default_factory=dict)
+    """How it was calibrated and what was found, as plain JSON values."""
+    beginnings: Beginnings | None = None
+    """What is usual of the first transitions of D, at the lengths from 5 on; None in a check that was stored before it
+    looked at them."""
+
+    def __post_init__(self) -> None:
+        check_lengths(self.lengths)
+        if self.beginnings is not None and self.beginnings.lengths != beginning_lengths(self.lengths):
+            raise MetaMapError(
+                f"self-check: beginnings: expected those of {list(beginning_lengths(self.lengths))} transitions, "
+                f"got {list(self.beginnings.lengths)}"
+            )
+        for name in ("spread", "limit", "error"):
+            if not (getattr(self, name) > 0).all():
+                raise MetaMapError(f"self-check: {name}: expected numbers above 0")
+
+    def at(self, name: str, steps: int) -> NDArray[np.float64]:
+        """Row of one of the arrays with an axis [L] at so many transitions, at least 1; beyond the longest, its own."""
+        rows: NDArray[np.float64] = getattr(self, name).astype(np.float64)
+        place = float(np.interp(math.log(steps), np.log(self.lengths), np.arange(len(self.lengths))))
+        low, high = math.floor(place), math.ceil(place)
+        between: NDArray[np.float64] = rows[low] + (place - low) * (rows[high] - rows[low])
+        return between
+
+    def looked_at(self, steps: int) -> tuple[int, ...]:
+        """Lengths of the beginnings that are looked at of a D of so many transitions."""
+        lengths = () if self.beginnings is None else self.beginnings.lengths
+        return tuple(length for length in lengths if length <= steps)
+
+    def novelty(self, rows: Floats, z: Floats, contexts: Sequence[Floats]) -> NDArray[np.float64]:
+        """How unusual D is, 1 at the limit, [...]: the largest deviation of its mean surprise or of a beginning of it.
+
+        Too little surprise counts like too much: a sensor that is frozen surprises nobody. Of a D longer than the
+        longest calibrated length only so many transitions are looked at: episodes change as they go on.
+
+        Args:
+            rows: standardised feature rows [..., n, F], n at least 1.
+            z: contexts [..., Z].
+            contexts: z of the first k of the rows [..., Z], for each k in ``looked_at(n)``.
+        """
+        rows = rows[..., : self.lengths[-1], :]
+        typical, spread, limit = (self.at(name, rows.shape[-2]) for name in ("typical", "spread", "limit"))
+        whole: NDArray[np.float64] = np.abs((self.surprise(rows, z).mean(axis=-2) - typical) / spread).max(axis=-1)
+        whole /= limit
+        if self.beginnings is None or not contexts:
+            return whole
+        started: NDArray[np.float64] = self.largest(rows, contexts)[-1] / self.beginnings.joint[len(contexts) - 1]
+        return np.maximum(whole, started)
+
+    def largest(self, rows: Floats, contexts: Sequence[Floats]) -> NDArray[np.float64]:
+        """Largest deviation of any view of D's beginnings up to each of K', in units of its limit [K', ...].
+
+        Args:
+            rows: standardised feature rows [..., n, F].
+            contexts: z of the first rows [..., Z], for each of the K' shortest beginnings.
+        """
+        assert self.beginnings is not None
+        found = []
+        for at, (length, z) in enumerate(zip(self.beginnings.lengths, contexts, strict=False)):
+            surprise = self.surprise(rows[..., :length, :], z)
+            typical, spread, limit = (self.at(name, length) for name in ("typical", "spread", "limit"))
+            whole = np.abs((surprise.mean(axis=-2) - typical) / spread).max(axis=-1) / limit
+            found.append(np.maximum(whole, self.beginnings.novelty(at, surprise, z)))
+        running: NDArray[np.float64] = np.maximum.accumulate(np.stack(found), axis=0)
+        return running
+
+    def judge(self, rows: Floats, z: Floats, contexts: Sequence[Floats]) -> Verdict:
+        """Judge one D.
+
+        Args:
+            rows: standardised feature rows [n, F].
+            z: context [Z]; not looked at where n is 0.
+            contexts: z of the first k rows [Z], for each k in ``looked_at(n)``.
+        """
+        steps = len(rows)
+        if not steps:
+            return Verdict(0.0, "D has no transitions")
+        novelty = float(self.novelty(rows, z, contexts))
+        generated, base = (np.append(z, 1.0) @ self.at("returns", steps)).tolist()
+        gain, error = generated - base, float(self.at("error", steps))
+        better = 0.5 * (1.0 + math.erf(gain / (error * math.sqrt(2.0))))
+        confidence = better * math.exp(min(0.0, 1.0 - novelty))
+        if self.least_steps is None:
+            reason = "calibration did not find this mapper's policies safe, not even from its longest D"
+        elif steps < self.least_steps:
+            reason = f"{steps} transitions are too few, at least {self.least_steps} are needed"
+        elif novelty > 1.0:
+            reason = f"D is not like this family's, {novelty:.1f} times as unusual as is still trusted"
+        elif gain + error < -self.noise:
+            reason = f"a return of {generated:.1f} is expected, below the base policy's {base:.1f}"
+        else:
+            reason = ""
+        return Verdict(confidence, reason, novelty, generated, base)
+
+    # ---------------------------------------------------------------------------------------------- storage
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return every array by a stable name; :meth:`from_arrays` with :meth:`describe` is the inverse."""
+        layers = zip(self.surprise.weights, self.surprise.biases, strict=True)
+        return {
+            "mean": self.surprise.mean,
+            "whiten": self.surprise.whiten,
+            **{
+                f"layers.{index}.{name}": array
+                for index, layer in enumerate(layers)
+                for name, array in zip(("weight", "bias"), layer, strict=True)
+            },
+            **{name: getattr(self, name) for name in ("typical", "spread", "limit", "returns", "error")},
+            **({} if self.beginnings is None else _prefixed(self.beginnings.arrays())),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the arrays do not say, as plain JSON values."""
+        beginnings = {} if self.beginnings is None else {"beginnings": list(self.beginnings.lengths)}
+        return {
+            "lengths": list(self.lengths),
+            "hidden": len(self.surprise.biases[0]),
+            "least_steps": self.least_steps,
+            "noise": self.noise,
+            "record": self.record,
+            **beginnings,
+        }
+
+    @staticmethod
+    def shapes(description: object, spec: PolicySpec, context_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shape that each array of :meth:`arrays` must have.
+
+        Raises:
+            MetaMapError: the description lacks a key, has an unknown one, or holds a value of another type.
+        """
+        if not isinstance(description, Mapping) or set(description) - set(_OPTIONAL_TYPES) != set(_DESCRIPTION_TYPES):
+            found = sorted(description) if isinstance(description, Mapping) else repr(description)
+            raise MetaMapError(f"self-check: expected the keys {', '.join(_DESCRIPTION_TYPES)}, got {found}")
+        for key, kind in (_DESCRIPTION_TYPES | _OPTIONAL_TYPES).items():
+            if key in _OPTIONAL_TYPES and key not in description:
+                continue
+            if not isinstance(description[key], kind) or isinstance(description[key], bool):
+                raise MetaMapError(f"self-check: {key}: another type of value expected, got {description[key]!r}")
+        for key in ("lengths", "beginnings"):
+            if not all(type(length) is int for length in description.get(key, [])):
+                raise MetaMapError(f"self-check: {key}: expected whole numbers, got {description[key]}")
+        seen, told, hidden = spec.observation_size + spec.action_size, spec.observation_size + 1, description["hidden"]
+        sizes = layer_sizes(seen, told, context_size, hidden)
+        lengths, beginnings = len(description["lengths"]), description.get("beginnings")
+        more = {} if beginnings is None else _prefixed(Beginnings.shapes(len(beginnings), told, context_size))
+        return {
+            "mean": (seen,),
+            "whiten": (seen, seen),
+            **{f"layers.{index}.weight": (out, into) for index, (into, out) in enumerate(sizes)},
+            **{f"layers.{index}.bias": (out,) for index, (_, out) in enumerate(sizes)},
+            "typical": (lengths, seen + told),
+            "spread": (lengths, seen + told),
+            "limit": (lengths,),
+            "returns": (lengths, context_size + 1, 2),
+            "error": (lengths,),
+            **more,
+        }
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        description: Mapping[str, Any],
+        spec: PolicySpec,
+        context_size: int,
+        what: str = "self-check",
+    ) -> SelfCheck:
+        """Build a self-check from what :meth:`arrays` and :meth:`describe` gave.
+
+        Raises:
+            MetaMapError: an array is missing, left over or of the wrong shape, or a value is out of range.
+        """
+        check_arrays(dict(arrays), cls.shapes(description, spec, context_size), what)
+        count = sum(name.endswith(".weight") for name in arrays)
+        return cls(
+            surprise=Surprise(
+                arrays["mean"],
+                arrays["whiten"],
+                tuple(arrays[f"layers.{index}.weight"] for index in range(count)),
+                tuple(arrays[f"layers.{index}.bias"] for index in range(count)),
+            ),
+            lengths=tuple(description["lengths"]),
+            least_steps=description["least_steps"],
+            noise=description["noise"],
+            **{name: arrays[name] for name in ("typical", "spread", "limit", "returns", "error")},
+            record=dict(description["record"]),
+            beginnings=_beginnings(arrays, description),
+        )
+
+
+_PREFIX = "beginnings."
+
+
+def _prefixed(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return {_PREFIX + name: array for name, array in arrays.items()}
+
+
+def _beginnings(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any]) -> Beginnings | None:
+    if "beginnings" not in description:
+        return None
+    own = {name.removeprefix(_PREFIX): array for name, array in arrays.items() if name.startswith(_PREFIX)}
+    return Beginnings.from_arrays(own, description["beginnings"])
+
+
+def beginning_lengths(lengths: Sequence[int]) -> tuple[int, ...]:
+    """The calibrated lengths at which beginnings of D are looked at."""
+    return tuple(length for length in lengths if length >= SHORTEST)
+
+
+def check_lengths(lengths: Sequence[int]) -> None:
+    """Refuse lengths of D between which a D of any length has no place.
+
+    Raises:
+        MetaMapError: none, the first is not 1, or they do not ascend.
+    """
+    if not lengths or lengths[0] != 1 or list(lengths) != sorted(set(lengths)):
+        raise MetaMapError(f"self-check: lengths: expected 1 and larger ones, ascending, got {list(lengths)}")
+
+
+def layer_sizes(seen: int, told: int, context_size: int, hidden: int) -> Sequence[tuple[int, int]]:
+    """Inputs and outputs of each layer of the network that predicts reward and change."""
+    return [(seen + context_size, hidden), (hidden, hidden), (hidden, 2 * told)]

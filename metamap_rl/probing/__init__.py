@@ -1,0 +1,1 @@
+"""Probes, and collecting D with them."""

@@ -1,0 +1,258 @@
+"""Probes: how the rollout D of a task is collected. Training and deployment use the same probe."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from numpy.typing import NDArray
+
+from metamap_agents.policy.acting import BatchedPolicy
+from metamap_agents.policy.base import BasePolicy
+from metamap_agents.runtime.storage import arrays_to_bytes
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.family_spaces import FamilySpaces
+from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
+from metamap_envs.task import Task
+from metamap_envs.vector import FamilyVectorEnv
+from metamap_rl.data.dataset import transition_features
+from metamap_rl.probing.probes import PROBES, Plan, Probe, SteeredProbe
+from metamap_rl.probing.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe, SinusoidProbe
+from metamap_rl.probing.probes.touring import TourProbe
+from metamap_rl.probing.tour import Tour
+
+__all__ = [
+    "PROBES",
+    "BasePolicyProbe",
+    "ExcitationProbe",
+    "MixedProbe",
+    "Plan",
+    "Probe",
+    "SinusoidProbe",
+    "TourProbe",
+    "Transitions",
+    "collect",
+    "packed_probe",
+    "probe_env",
+    "probe_from_json",
+    "probe_identity",
+    "probe_to_json",
+    "unpacked_probe",
+]
+
+Floats = NDArray[np.float32]
+
+
+def probe_to_json(probe: Probe) -> dict[str, Any]:
+    """A probe's name and settings as plain JSON values."""
+    return {"name": probe.name, **asdict(probe)}  # type: ignore[call-overload]  # registered probes are dataclasses
+
+
+def probe_from_json(document: Mapping[str, Any]) -> Probe:
+    """Inverse of `probe_to_json`; settings left out are at their defaults.
+
+    Raises:
+        MetaMapError: no or an unknown name, an unknown setting, or a value out of range.
+    """
+    settings = dict(document)
+    if "name" not in settings:
+        raise MetaMapError(f"a probe needs the key 'name'; it has {sorted(settings)}")
+    cls = PROBES.get(settings.pop("name"))
+    known = [item.name for item in fields(cls)]
+    for key in settings:
+        if key not in known:
+            raise unknown_name(f"setting of probe {cls.name!r}", key, known)
+    probe: Probe = cls(**settings)
+    return probe
+
+
+def packed_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """A probe as it is kept in a folder: the tour that it follows is copied there and named from there.
+
+    Raises:
+        MetaMapError: that is not there, or the folder cannot be written to.
+    """
+    if not _follows_tour(document):
+        return dict(document)
+    Tour.load(document["tour"]).save(folder / "tour", overwrite=True)
+    return {**document, "tour": "tour"}
+
+
+def unpacked_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Inverse of `packed_probe`, wherever the folder is now; what is not in it is where the document says."""
+    if _follows_tour(document) and (folder / document["tour"]).is_dir():
+        return {**document, "tour": str(folder / document["tour"])}
+    return dict(document)
+
+
+def probe_identity(document: Mapping[str, Any]) -> dict[str, Any]:
+    """What two probes that do the same have in common: of a tour its content, not its place."""
+    if not _follows_tour(document):
+        return dict(document)
+    content = arrays_to_bytes(Tour.load(document["tour"]).arrays())
+    return {**document, "tour": hashlib.sha256(content).hexdigest()}
+
+
+def _follows_tour(document: Mapping[str, Any]) -> bool:
+    return isinstance(document.get("tour"), str) and document["tour"] != ""
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """R rollouts of n transitions on each of T tasks, float32 and bool arrays."""
+
+    tasks: tuple[Task, ...]
+    observations: Floats
+    """[T, R, n, O]."""
+    actions: Floats
+    """[T, R, n, A]."""
+    rewards: Floats
+    """[T, R, n]."""
+    next_observations: Floats
+    """[T, R, n, O]."""
+    terminated: NDArray[np.bool_]
+    """[T, R, n]."""
+    truncated: NDArray[np.bool_]
+    """[T, R, n]."""
+
+    def features(self) -> Floats:
+        """Feature rows of all transitions [T, R, n, F]; see `metamap_rl.data.dataset.transition_features`."""
+        return transition_features(self.observations, self.actions, self.rewards, self.next_observations)
+
+    def rollout(self, task: int, repeat: int = 0) -> Rollout:
+        """One of the rollouts."""
+        arrays = {item.name: getattr(self, item.name)[task, repeat] for item in fields(self) if item.name != "tasks"}
+        return Rollout(self.tasks[task].family, **arrays, task=self.tasks[task])
+
+
+def _generator(seed: int, repeat: int, task: Task) -> np.random.Generator:
+    """Randomness of one rollout: the same whatever other tasks and repeats are collected with it."""
+    digest = hashlib.sha256(f"{seed}:{repeat}:{task.id}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:8], "big"))
+
+
+def collect(
+    probe: Probe,
+    tasks: Sequence[Task],
+    base: BasePolicy,
+    *,
+    steps: int,
+    repeats: int = 1,
+    seed: int,
+    num_threads: int = 0,
+) -> Transitions:
+    """Run a probe on many tasks at once in the fast simulator.
+
+    Args:
+        probe: the probe.
+        tasks: T tasks of one family.
+        base: the family's base policy.
+        steps: n, transitions of each rollout; episodes follow one another in it.
+        repeats: R, independent rollouts of each task.
+        seed: of episodes and excitation.
+        num_threads: threads of the simulator; 0 takes all cores.
+
+    Raises:
+        MetaMapError: no tasks, or fewer than one step or repeat.
+    """
+    seed = read_seed(seed)
+    if steps < 1 or repeats < 1:
+        raise MetaMapError(f"a probe needs at least 1 step and 1 repeat, got {steps} and {repeats}")
+    envs = FamilyVectorEnv(
+        [task for task in tasks for _ in range(repeats)],
+        num_threads=num_threads,
+        autoreset_mode=AutoresetMode.SAME_STEP,
+    )
+    generators = [_generator(seed, repeat, task) for task in tasks for repeat in range(repeats)]
+    pilot = _Pilot(probe, [generator.spawn(1)[0] for generator in generators], steps, base)
+    # One policy for each environment, though it is the same: one product with all observations would be summed in an
+    # order that depends on their number, and in a chaotic system the last bit soon shows.
+    policy = BatchedPolicy(base.spec, np.tile(base.phi, (envs.num_envs, 1)), base.normalizer)
+    observations, _ = envs.reset(seed=[int(generator.integers(2**31)) for generator in generators])
+    rows: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
+    for step in range(steps):
+        pilot.look(step, observations)
+        actions = pilot.act(step, policy.means(observations[:, None])[:, 0])
+        following, rewards, terminated, truncated, infos = envs.step(actions)
+        seen = following.copy()
+        for index in np.flatnonzero(terminated | truncated):
+            seen[index] = infos["final_obs"][index]  # the step's own result, not the next episode's start
+        parts: tuple[NDArray[Any], ...] = (observations, actions, rewards, seen, terminated, truncated)
+        for name, value in zip(rows, parts, strict=True):
+            rows[name].append(value)
+        observations = following
+    envs.close()
+    arrays = {name: _stack(values, len(tasks), repeats) for name, values in rows.items()}
+    return Transitions(tuple(tasks), **arrays)
+
+
+class _Pilot:
+    """Follows the plans of N environments, and lets a steered probe change them on the way."""
+
+    def __init__(self, probe: Probe, generators: Sequence[np.random.Generator], steps: int, base: BasePolicy) -> None:
+        self.steering = probe.steering(generators, steps, base) if isinstance(probe, SteeredProbe) else None
+        plans = [probe.plan(generator, steps, base.spec.action_size) for generator in generators]
+        self.gains = np.stack([plan.gain for plan in plans])
+        self.offsets = np.stack([plan.offset for plan in plans])
+
+    def look(self, step: int, observations: NDArray[Any]) -> None:
+        """Change the plans of this step by the observations [N, O]."""
+        if self.steering is not None and step > 0:
+            self.gains[:, step], self.offsets[:, step] = self.steering(step, observations)
+
+    def act(self, step: int, mean: NDArray[Any]) -> Floats:
+        """Actions [N, A], given those of the base policy."""
+        actions = self.gains[:, step, None] * mean + self.offsets[:, step]
+        clipped: Floats = np.clip(actions, -1.0, 1.0).astype(np.float32)
+        return clipped
+
+
+def _stack(values: list[NDArray[Any]], tasks: int, repeats: int) -> NDArray[Any]:
+    stacked = np.stack(values, axis=1)
+    stacked = stacked if stacked.dtype == np.bool_ else stacked.astype(np.float32)
+    return stacked.reshape(tasks, repeats, *stacked.shape[1:])
+
+
+def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family: str, steps: int, seed: int) -> Rollout:
+    """Run a probe in one Gymnasium environment, the user's own simulator or robot included.
+
+    Args:
+        probe: the mapper's probe.
+        env: with the family's observations and actions, or those of a declared family's own environment (see
+            `metamap_envs.FamilySpaces`); reset as its episodes end.
+        base: the family's base policy.
+        family: name of the family, for the record and the checks.
+        steps: n, number of transitions; 0 gives an empty rollout.
+        seed: of the first reset and of the excitation.
+
+    Raises:
+        MetaMapError: a negative number of steps, observations or actions of another size or range, NaN, or whatever
+            else the environment must not return, by the step.
+    """
+    seed = read_seed(seed)
+    if steps < 0:
+        raise MetaMapError(f"a probe of an environment takes 0 or more steps, got {steps}")
+    spec = base.spec
+    view = FamilySpaces(env, family)
+    # A child, since the reset draws from `seed` itself: the same numbers would be both noise and start of the episode.
+    (generator,) = np.random.default_rng(seed).spawn(1)
+    pilot = _Pilot(probe, [generator], steps, base)
+    policy = BatchedPolicy(spec, base.phi[None], base.normalizer)
+    observation, _ = view.reset(seed=seed)
+    rows: list[tuple[Any, ...]] = []
+    for step in range(steps):
+        seen = observation.astype(np.float32)
+        pilot.look(step, seen[None])
+        action = pilot.act(step, policy.means(seen[None, None])[:, 0])[0]
+        observation, reward, terminated, truncated, _ = view.step(action)
+        rows.append((seen, action, reward, observation.astype(np.float32), terminated, truncated))
+        if terminated or truncated:
+            observation, _ = view.reset()
+    return Rollout.from_rows(family, rows)

@@ -1,7 +1,0 @@
-"""The whole protocol: families, methods, seeds and steps of D in one resumable run; see docs/evaluate.md."""
-
-from metamap_rl.protocol.config import LearningConfig, ProtocolConfig, load_protocol
-from metamap_rl.protocol.methods import METHODS, Method
-from metamap_rl.protocol.run import open_run, run_protocol
-
-__all__ = ["METHODS", "LearningConfig", "Method", "ProtocolConfig", "load_protocol", "open_run", "run_protocol"]

@@ -1,0 +1,1 @@
+"""Training of the mapper: loop, losses, checkpoints, data from experts, calibration."""

@@ -1,0 +1,301 @@
+"""Calibration: what the self-check knows, measured in the simulator once the mapper is trained.
+
+Only tasks of the training and the validation split are used, drawn with seeds of their own. None needs an expert: the
+question is whether a generated policy beats the base policy, and both can be run anywhere.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
+from metamap_envs.seeds import read_seed
+from metamap_envs.task import Task
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.mapper.selfcheck import SelfCheck, check_lengths
+from metamap_rl.probing.probe import Transitions, collect, probe_from_json
+from metamap_rl.training.harm import CONFIDENCE, LEVEL, Harm, measure_harm
+from metamap_rl.training.usual import joint_limits, learn_surprise, usual, usual_beginnings
+
+__all__ = ["CalibrationConfig", "calibrate"]
+
+OnStage = Callable[[str], None]
+
+_TASK_SEED = 6_000_000  # tasks, probes and episodes: far from those of training, evaluation and surveys
+_EPISODE_SEED = 7_000_000
+_BATCH = 128  # tasks probed at once
+_RIDGES = (0.1, 1.0, 10.0, 100.0)
+
+
+@dataclass(frozen=True)
+class CalibrationConfig:
+    """How to calibrate.
+
+    Raises:
+        MetaMapError: a value out of range.
+    """
+
+    lengths: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200)
+    """Transitions of D at which everything is measured; the first must be 1."""
+    usual_tasks: int = 256
+    """Tasks of the training split from which what is usual is learned; half as many of the training split, and as many
+    of the validation split, say how much usual D differ from it."""
+    return_tasks: int = 48
+    """Tasks of either split on which generated and base policies are run, to learn which returns to expect."""
+    episodes: int = 3
+    """Of each policy on each of them."""
+    harm_tasks: int = 64
+    """Validation tasks on which harm is measured; fewer than 22 cannot show a harm rate below a tenth."""
+    harm_episodes: int = 6
+    """Of each policy on each of those, on the same reset seeds."""
+    harm_limit: float = 0.1
+    """What the upper confidence bound of the harm rate must stay below where generated policies are served."""
+    false_alarms: float = 0.005
+    """Share of usual D that may count as foreign, at every length, before ``slack``."""
+    slack: float = 1.2
+    """By how much the limit is raised above that quantile, which is itself uncertain: a few hundred D, long tails."""
+    hidden: int = 64
+    """Width of the network that predicts reward and change."""
+    updates: int = 1500
+    """Of that network."""
+    seed: int = 0
+    """Of tasks, probes and the network."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "calibration: seed"))
+        check_lengths(self.lengths)
+        least_of = {"usual_tasks": 4, "return_tasks": 2, "episodes": 2, "harm_tasks": 1, "harm_episodes": 2}
+        for name, least in (least_of | {"hidden": 1, "updates": 1}).items():
+            if getattr(self, name) < least:
+                raise MetaMapError(f"calibration: {name}: expected at least {least}, got {getattr(self, name)}")
+        for name in ("false_alarms", "harm_limit"):
+            if not 0 < getattr(self, name) < 1:
+                raise MetaMapError(f"calibration: {name}: expected a share in (0, 1), got {getattr(self, name)}")
+        if not self.slack >= 1:
+            raise MetaMapError(f"calibration: slack: expected at least 1, got {self.slack}")
+        for name in ("return_tasks", "harm_tasks"):
+            if getattr(self, name) > self.usual_tasks // 2:
+                raise MetaMapError(
+                    f"calibration: {name}: expected at most half of usual_tasks, {self.usual_tasks // 2}, "
+                    f"got {getattr(self, name)}"
+                )
+
+
+def calibrate(
+    mapper: Mapper,
+    config: CalibrationConfig | None = None,
+    *,
+    num_threads: int = 0,
+    on_stage: OnStage | None = None,
+) -> SelfCheck:
+    """Measure what the self-check of a trained mapper needs to know; `mapper.check` is where it belongs.
+
+    Args:
+        mapper: of a family that can be simulated, with the probe that it was trained on.
+        config: how much to measure.
+        num_threads: threads of the simulator; 0 takes all cores.
+        on_stage: called with what is done next.
+
+    Raises:
+        MetaMapError: an unknown family or probe.
+    """
+    config = config or CalibrationConfig()
+    on_stage = on_stage or (lambda stage: None)
+    family, half = get_family(mapper.family), config.usual_tasks // 2
+    on_stage("probing")
+    learned = _tasks(family, "train", config.usual_tasks + half, config)
+    validation = _tasks(family, "validation", half, config)
+    probes = [
+        _probed(mapper, tasks, config, num_threads)
+        for tasks in (learned[: config.usual_tasks], learned[config.usual_tasks :], validation)
+    ]
+    contexts = [_contexts(mapper, rows, config.lengths) for rows in probes]
+    on_stage("learning what is usual")
+    surprise = learn_surprise(mapper, probes[0], contexts[0], config)
+    others = (probes[1:], contexts[1:])
+    familiar = usual(surprise, *others, config)
+    beginnings = usual_beginnings(surprise, contexts[0], *others, config)
+    on_stage("running base and generated policies")
+    returns = _Returns(mapper, config, num_threads)
+    judged, base, generated = returns.validation(validation, contexts[2])
+    few, short = slice(config.return_tasks), slice(config.episodes)
+    more_base, more_generated = returns.training(learned[config.usual_tasks :][few], contexts[1][few])
+    weights, error = _predict_returns(
+        torch.cat([contexts[2][few], contexts[1][few]]),
+        np.concatenate([base[few, short], more_base]).mean(axis=-1),
+        np.concatenate([generated[:, few, short], more_generated], axis=1).mean(axis=-1),
+    )
+    check = SelfCheck(
+        surprise=surprise,
+        lengths=config.lengths,
+        least_steps=_least_steps(config, judged),
+        noise=_noise(base),
+        **familiar,
+        returns=weights,
+        error=error,
+        record={
+            "config": vars(config) | {"lengths": list(config.lengths)},
+            "harm": {str(length): asdict(harm) for length, harm in judged.items()},
+            "harm_test_level": LEVEL,
+            "harm_bound_confidence": CONFIDENCE,
+            "validation_base_return": float(base.mean()),
+            "torch_threads": torch.get_num_threads(),
+        },
+        beginnings=beginnings,
+    )
+    return joint_limits(check, *others, config)
+
+
+# -------------------------------------------------------------------------------------------------- what is usual
+
+
+def _tasks(family: Family, split: str, count: int, config: CalibrationConfig) -> list[Task]:
+    return family.sample(split, count, np.random.default_rng([config.seed, _TASK_SEED, len(split)]))
+
+
+def _probed(mapper: Mapper, tasks: Sequence[Task], config: CalibrationConfig, num_threads: int) -> Tensor:
+    """Standardised feature rows [T, n, F] of one probe rollout of each task."""
+    probe = probe_from_json(mapper.probe)
+    parts: list[Transitions] = [
+        collect(
+            probe,
+            tasks[start : start + _BATCH],
+            mapper.base,
+            steps=max(config.lengths),
+            seed=_TASK_SEED + config.seed,
+            num_threads=num_threads,
+        )
+        for start in range(0, len(tasks), _BATCH)
+    ]
+    rows = torch.from_numpy(np.concatenate([part.features()[:, 0] for part in parts]))
+    return mapper.standardised(rows)
+
+
+@torch.no_grad()
+def _contexts(mapper: Mapper, rows: Tensor, lengths: Sequence[int]) -> Tensor:
+    """Contexts [T, L, Z] of the first transitions of each rollout."""
+    return torch.stack([mapper.encoder(rows[:, :length], None) for length in lengths], dim=1)
+
+
+# ----------------------------------------------------------------------------------------- what a policy is worth
+
+
+@dataclass(frozen=True)
+class _Returns:
+    """Runs base and generated policies of a mapper on the same reset seeds."""
+
+    mapper: Mapper
+    config: CalibrationConfig
+    num_threads: int
+
+    def validation(
+        self, tasks: Sequence[Task], z: Tensor
+    ) -> tuple[dict[int, Harm], NDArray[np.float64], NDArray[np.float64]]:
+        """Harm on validation tasks, from the longest D down to the first that is not served; shorter ones are run less.
+
+        Args:
+            tasks: of the validation split, as many as there are D.
+            z: their contexts [T, L, Z].
+
+        Returns:
+            Harm by length; returns of the base policy [T, E]; those of generated policies [L, T', E'], of the tasks
+            and episodes that are run at every length.
+        """
+        config = self.config
+        most, few = max(config.harm_tasks, config.return_tasks), slice(config.return_tasks)
+        tasks, z, episodes = tasks[:most], z[:most], max(config.harm_episodes, config.episodes)
+        counted = (slice(config.harm_tasks), slice(config.harm_episodes))
+        base = self._run(tasks, self.mapper.base.phi, episodes)
+        judged: dict[int, Harm] = {}
+        rows = []
+        for at in reversed(range(len(config.lengths))):
+            if all(_harmless(harm, config) for harm in judged.values()):
+                found = self._run(tasks, self._phis(z[:, at]), episodes)
+                judged[config.lengths[at]] = measure_harm(base[counted], found[counted])
+            else:
+                found = self._run(tasks[few], self._phis(z[few, at]), config.episodes)
+            rows.append(found[few, : config.episodes])
+        return judged, base, np.stack(rows[::-1])
+
+    def training(self, tasks: Sequence[Task], z: Tensor) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Returns of the base policy [T, E] and of generated ones [L, T, E] on tasks of the training split."""
+        episodes = self.config.episodes
+        generated = [self._run(tasks, self._phis(z[:, at]), episodes) for at in range(len(self.config.lengths))]
+        return self._run(tasks, self.mapper.base.phi, episodes), np.stack(generated)
+
+    @torch.no_grad()
+    def _phis(self, z: Tensor) -> NDArray[np.float32]:
+        phis: NDArray[np.float32] = (self.mapper.phi_0 + self.mapper.change(z)).numpy()
+        return phis
+
+    def _run(self, tasks: Sequence[Task], phis: NDArray[np.float32], episodes: int) -> NDArray[np.float64]:
+        base = self.mapper.base
+        return evaluate_policies(
+            tasks,
+            base.spec,
+            phis,
+            base.normalizer,
+            episodes=episodes,
+            seed=_EPISODE_SEED,
+            num_threads=self.num_threads,
+        ).returns
+
+
+def _harmless(harm: Harm, config: CalibrationConfig) -> bool:
+    """Whether generated policies may be served: few pairs are harmed, and those not more than the others gain.
+
+    The worst tenth of the pairs must not lose more on average than all gain on average.
+    """
+    return harm.upper < config.harm_limit and harm.worst_decile >= -harm.mean
+
+
+def _least_steps(config: CalibrationConfig, judged: Mapping[int, Harm]) -> int | None:
+    """The smallest length that is harmless with all longer ones; None if the longest is not."""
+    least = None
+    for length in reversed(config.lengths):
+        if length not in judged or not _harmless(judged[length], config):
+            break
+        least = length
+    return least
+
+
+def _noise(base: NDArray[np.float64]) -> float:
+    """Two standard errors of the difference of two means over all tasks of the base policy's returns [T, E]."""
+    return float(2.0 * math.sqrt(2.0 * base.var(axis=1, ddof=1).mean() / base.size))
+
+
+def _predict_returns(
+    z: Tensor, base: NDArray[np.float64], generated: NDArray[np.float64]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Ridge regression of both returns on (z, 1) [L, Z + 1, 2], and the error [L] of gains, each task left out once."""
+    weights, errors = [], []
+    for at, returns in enumerate(generated):
+        inputs = np.concatenate([z[:, at].numpy().astype(np.float64), np.ones((len(z), 1))], axis=1)
+        targets = np.stack([returns, base], axis=1)
+        fits = [_ridge(inputs, targets, strength) for strength in _RIDGES]
+        best, error = min(fits, key=lambda fit: fit[1])
+        weights.append(best)
+        errors.append(max(error, 1e-6))
+    return np.array(weights, dtype=np.float32), np.array(errors, dtype=np.float32)
+
+
+def _ridge(inputs: NDArray[np.float64], targets: NDArray[np.float64], strength: float) -> tuple[NDArray[Any], float]:
+    """Weights that map inputs [T, I] to targets [T, 2], the last input free; and the left-out error of their gain."""
+    penalty = strength * np.eye(inputs.shape[1])
+    penalty[-1, -1] = 1e-9
+    solve = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T)
+    weights = solve @ targets
+    leverage = np.einsum("ti,it->t", inputs, solve)
+    residual = (targets - inputs @ weights) / np.maximum(1.0 - leverage, 1e-6)[:, None]
+    return weights, float(np.sqrt(np.square(residual[:, 0] - residual[:, 1]).mean()))

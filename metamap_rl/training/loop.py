@@ -1,0 +1,465 @@
+"""Training of the mapper: plain supervised back-propagation from pairs (D, phi*), in seven steps.
+
+:func:`train` reads as the steps, in order. It knows feature rows, weights and networks; nothing in it is about
+control, so the same loop learns to map points of a function to a network that draws it.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from metamap_agents.policy.base import BasePolicy
+from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
+from metamap_rl.common.schedule import warmup_cosine
+from metamap_rl.data.dataset import Batch, Examples, ExampleSource, draw_rows, draw_windows, usable_lengths
+from metamap_rl.data.survey import Survey
+from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.mapper.scales import Scales
+from metamap_rl.training import checkpoint as checkpoints
+from metamap_rl.training.auxiliary import AUXILIARIES, new_auxiliary
+from metamap_rl.training.checkpoint import TrainState, digest
+from metamap_rl.training.losses import LOSSES, Outcome, behaviour
+
+__all__ = ["OnUpdate", "TrainConfig", "Visit", "learning_rate", "round_updates", "train", "validation_losses"]
+
+OnUpdate = Callable[[int, int, dict[str, float]], None]
+"""Called after every update with the updates done, their total, and the numbers of this one."""
+
+Visit = Callable[[Mapper, int], tuple[Tensor, Tensor]]
+"""Uses the networks that a mapper generates for the training tasks, in round 1, 2, ...: the inputs that they come to
+[T, S', I], and what the experts answer there [T, S', A]. It must be a function of its arguments alone."""
+
+AUXILIARY_ROWS = 32
+"""Feature rows of each task on which the auxiliary loss is measured."""
+
+VALIDATION_STATES = 256
+"""Most states per task that a validation looks at, evenly spread over those there are."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a mapper is trained.
+
+    Raises:
+        MetaMapError: an unknown loss, or a number out of range.
+    """
+
+    loss: str = "both"
+    """What is minimised: behaviour (outputs on the expert's states), weights, or both."""
+    weights_coefficient: float = 1.0
+    """Share of the weight loss in "both"."""
+    steps: int = 4000
+    """Number of updates."""
+    batch_tasks: int = 16
+    """Tasks in a batch."""
+    states_per_task: int = 128
+    """The expert's states per task in a batch, for the behaviour loss."""
+    learning_rate: float = 1e-3
+    """Highest learning rate of AdamW; it rises over the warm-up and then falls to 0 along a cosine."""
+    warmup: int = 100
+    """Updates over which the learning rate rises."""
+    weight_decay: float = 1e-4
+    """Decoupled weight decay, per unit of learning rate."""
+    survey_batch: int = 32
+    """Tasks of the survey in a batch, where there is a survey."""
+    survey_coefficient: float = 1.0
+    """Share in the loss of telling a task's coordinates from z, where there is a survey."""
+    auxiliary: str | None = None
+    """What z is to be good for besides: dynamics, or nothing. It is learned on the survey's rollouts where there is a
+    survey, with batches of ``survey_batch`` tasks, else on those of the training tasks."""
+    auxiliary_coefficient: float = 0.3
+    """Share of the auxiliary loss."""
+    dagger_rounds: int = 0
+    """How often the inputs that generated networks come to are added to the training set, at even distances (DAgger);
+    fewer than there are updates."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient; longer ones are scaled down to it."""
+    lengths: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
+    """Lengths of D, one drawn per update. Those longer than the rollouts are left out; if all are, whole rollouts
+    are used."""
+    from_start: float = 0.5
+    """Share of the D that begin at a rollout's first step, as they do at deployment; the others begin anywhere."""
+    validation_every: int = 200
+    """Updates between validations; the mapper with the least validation loss is the one returned."""
+    validation_lengths: tuple[int, ...] = (5, 20, 100)
+    """Lengths of D that validation averages over, all from a rollout's first step; limited as ``lengths`` are."""
+    checkpoint_every: int = 500
+    """Updates between checkpoints, where a checkpoint file is asked for."""
+    seed: int = 0
+    """Seed of the initial mapper and of every batch."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed, "train config: seed"))
+        LOSSES.get(self.loss)
+        if self.auxiliary is not None:
+            AUXILIARIES.get(self.auxiliary)
+        least: dict[str, float] = {
+            **dict.fromkeys(("steps", "warmup", "weight_decay", "dagger_rounds"), 0),
+            **dict.fromkeys(("weights_coefficient", "survey_coefficient", "auxiliary_coefficient"), 0),
+            **dict.fromkeys(
+                ("batch_tasks", "states_per_task", "survey_batch", "validation_every", "checkpoint_every"), 1
+            ),
+        }
+        for name, bound in least.items():
+            if not getattr(self, name) >= bound:
+                raise MetaMapError(f"train config: {name}: expected >= {bound}, got {getattr(self, name)}")
+        for name in ("learning_rate", "gradient_clip"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise MetaMapError(f"train config: {name}: expected > 0, got {getattr(self, name)}")
+        if self.dagger_rounds and not self.dagger_rounds < self.steps:
+            raise MetaMapError(
+                f"train config: dagger_rounds: expected fewer than the {self.steps} steps, got {self.dagger_rounds}"
+            )
+        if not 0 <= self.from_start <= 1:
+            raise MetaMapError(f"train config: from_start: expected a share in [0, 1], got {self.from_start}")
+        for name in ("lengths", "validation_lengths"):
+            if not getattr(self, name) or min(getattr(self, name)) < 1:
+                raise MetaMapError(f"train config: {name}: expected lengths >= 1, got {getattr(self, name)}")
+
+
+def train(
+    source: ExampleSource,
+    base: BasePolicy,
+    *,
+    family: str,
+    probe: Mapping[str, Any] | None = None,
+    config: TrainConfig | None = None,
+    mapper_config: MapperConfig | None = None,
+    validation: ExampleSource | None = None,
+    survey: Survey | None = None,
+    visit: Visit | None = None,
+    start: Mapper | None = None,
+    checkpoint: Path | None = None,
+    on_update: OnUpdate | None = None,
+) -> Mapper:
+    """Train a mapper. The same arguments give the same mapper to the bit, for one number of torch threads.
+
+    Args:
+        source: the training tasks.
+        base: the base policy, centre of every generated policy.
+        family: name of the family, kept in the mapper.
+        probe: how D was collected, kept in the mapper.
+        config: how to train.
+        mapper_config: shape of the mapper.
+        validation: tasks to choose the best mapper on; without them the last one is returned.
+        survey: rollouts of tasks without experts, from which the encoder learns to tell tasks apart.
+        visit: how to use the generated networks, for ``config.dagger_rounds``.
+        start: a mapper of the same family and base policy to go on from instead of a new one; it is not changed.
+            Its own shape, units and probe are kept, ``probe`` and ``mapper_config`` are not looked at.
+        checkpoint: a .safetensors file. It is written every so often; where it exists, the run goes on from it.
+        on_update: called after every update; what it raises stops the run.
+
+    Returns:
+        The mapper, on the CPU, with ``record`` telling how it came about.
+
+    Raises:
+        MetaMapError: source, validation and base do not fit together, DAgger rounds are asked for without ``visit``,
+            the checkpoint is another run's, or the loss stopped being finite.
+    """
+    config = config or TrainConfig()
+    if config.dagger_rounds and visit is None:
+        raise MetaMapError(
+            f"train config: dagger_rounds: {config.dagger_rounds} need a way to use the networks (visit)"
+        )
+
+    # Step 1: build the training set of pairs (D, phi*).
+    examples = source.examples(base)
+    held_out = validation.examples(base) if validation is not None else None
+
+    # Step 2: initialise f_theta. Before its first update it answers phi_0 to every D.
+    if start is None:
+        _check_fit(base, examples, "training set")
+        mapper = Mapper(
+            mapper_config or MapperConfig(),
+            base,
+            family=family,
+            scales=Scales.of(examples, torch.tensor(base.phi), survey),
+            probe=probe,
+            coordinates=survey.names if survey is not None else (),
+            seed=config.seed,
+        )
+    else:
+        mapper = _continued(start, base, family, survey)
+    for what, part in (("training set", examples), ("validation set", held_out)):
+        if part is not None:
+            _check_fit(base, part, what, feature_size=mapper.feature_size)
+            _check_told(mapper, part, what)
+    state = _new_state(mapper, config)
+    identity = _identity(config, mapper, examples, held_out, survey) if checkpoint is not None else {}
+    if checkpoint is not None and checkpoint.exists():
+        checkpoints.restore(checkpoint, state, identity)
+        if state.visited:
+            examples = examples.widened(**state.visited)
+    elif held_out is not None:
+        _validate(state, held_out, config, {})
+
+    loss_function = LOSSES.get(config.loss)
+    while state.update < config.steps:
+        # Step 3: forward. Each D of a batch of tasks goes in, weights phi_hat come out. Through a bottleneck the true
+        # coordinates go in instead: reading them from D is learned from the survey alone (step 4).
+        batch = _next_batch(state, examples, config)
+        phi_hat = _generated(mapper, batch)
+
+        # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour; how far z is from telling the tasks
+        # of a survey apart, and from what else it is to be good for.
+        loss = loss_function(_outcome(mapper, phi_hat, batch, config.weights_coefficient))
+        if survey is not None:
+            loss = loss + config.survey_coefficient * _survey_loss(state, survey, config, batch.features.shape[1])
+        if state.auxiliary is not None:
+            rollouts = survey.features if survey is not None else examples.features
+            loss = loss + config.auxiliary_coefficient * _auxiliary_loss(state, rollouts, config)
+
+        # Step 5: back-propagate, through the generated network and the hypernetwork down to the encoder.
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
+
+        # Step 6: update theta.
+        gradient_norm = torch.nn.utils.clip_grad_norm_(_parameters(mapper, state.auxiliary), config.gradient_clip)
+        rate = learning_rate(state.update, config)
+        _set_learning_rate(state.optimiser, rate)
+        state.optimiser.step()
+        state.update += 1
+
+        # Step 7: repeat. On the way: choose the best mapper on validation tasks, add to the training set the inputs
+        # that the generated networks come to, save, report.
+        metrics = {"loss": loss.item(), "gradient_norm": gradient_norm.item(), "learning_rate": rate}
+        _check_finite(metrics, state.update)
+        if held_out is not None and _due(state.update, config.validation_every, config.steps):
+            _validate(state, held_out, config, metrics)
+        if visit is not None and state.update in round_updates(config):
+            examples = examples.widened(*_visit(state, visit, config))
+        if checkpoint is not None and _due(state.update, config.checkpoint_every, config.steps):
+            checkpoints.save(checkpoint, state, identity)
+        if on_update is not None:
+            on_update(state.update, config.steps, metrics)
+
+    return _finished(state, config, len(examples), len(survey) if survey is not None else 0)
+
+
+def round_updates(config: TrainConfig) -> tuple[int, ...]:
+    """Return the updates after which a round is due: they cut a run into equal parts."""
+    return tuple(config.steps * part // (config.dagger_rounds + 1) for part in range(1, config.dagger_rounds + 1))
+
+
+def learning_rate(update: int, config: TrainConfig) -> float:
+    """Return the learning rate of an update, counted from 0; see `metamap_rl.common.schedule.warmup_cosine`."""
+    return warmup_cosine(update, config.steps, warmup=config.warmup, highest=config.learning_rate)
+
+
+@torch.no_grad()
+def validation_losses(mapper: Mapper, examples: Examples, lengths: tuple[int, ...]) -> dict[int, float]:
+    """Return the behaviour loss for each length k of D, over every rollout of every task from its first step.
+
+    Args:
+        mapper: the mapper to judge.
+        examples: T tasks with R rollouts of n steps each.
+        lengths: values of k; those above n are left out, and n is used if all are.
+
+    Returns:
+        Mean squared error of the generated networks' outputs, by k. It is the behaviour loss whatever was
+        trained on, so that mappers trained on different losses compare.
+    """
+    rollouts, steps = examples.features.shape[1:3]
+    stride = math.ceil(examples.inputs.shape[1] / VALIDATION_STATES)
+    inputs, targets = examples.inputs[:, ::stride], examples.targets[:, ::stride]
+    losses = {}
+    for length in usable_lengths(lengths, steps):
+        total = 0.0
+        for rollout in range(rollouts):  # not all at once: T * R policies take R times the memory for no gain
+            batch = Batch(examples.features[:, rollout, :length], examples.phi, inputs, targets)
+            total += behaviour(_outcome(mapper, mapper(batch.features), batch)).item()
+        losses[length] = total / rollouts
+    return losses
+
+
+def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
+    """Return a run before its first update."""
+    auxiliary = None
+    if config.auxiliary is not None:
+        auxiliary = new_auxiliary(
+            config.auxiliary,
+            feature_size=mapper.feature_size,
+            context_size=mapper.config.context_size,
+            spec=mapper.base.spec,
+            hidden=mapper.config.encoder_hidden,
+            seed=config.seed,
+        )
+    optimiser = torch.optim.AdamW(
+        _parameters(mapper, auxiliary), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
+    )
+    checkpoints.allocate_moments(optimiser)
+    return TrainState(mapper, optimiser, torch.Generator().manual_seed(config.seed), auxiliary=auxiliary)
+
+
+def _parameters(mapper: Mapper, auxiliary: torch.nn.Module | None) -> list[torch.nn.Parameter]:
+    """Return everything that an update changes."""
+    return [*mapper.parameters(), *(auxiliary.parameters() if auxiliary is not None else ())]
+
+
+def _continued(start: Mapper, base: BasePolicy, family: str, survey: Survey | None) -> Mapper:
+    """Return a copy of ``start`` to train on, if it is of this family and base policy and reads these coordinates."""
+    if start.family != family:
+        raise MetaMapError(f"start: expected a mapper of family {family!r}, it is of {start.family!r}")
+    if not np.array_equal(start.base.phi, base.phi):
+        raise MetaMapError("start: the mapper was trained around another base policy than the one given")
+    if survey is not None and survey.names != start.coordinates:
+        raise MetaMapError(f"survey: expected the coordinates {start.coordinates} of start, got {survey.names}")
+    mapper = copy.deepcopy(start)
+    mapper.check = None  # it judged the mapper that was
+    return mapper
+
+
+def _check_fit(base: BasePolicy, examples: Examples, what: str, feature_size: int | None = None) -> None:
+    """Refuse examples of networks of another size than the base policy's, or of other feature rows."""
+    spec = base.spec
+    expected = {
+        "weights": (examples.phi.shape[-1], spec.size),
+        "inputs": (examples.inputs.shape[-1], spec.observation_size),
+        "outputs": (examples.targets.shape[-1], spec.action_size),
+        "features": (examples.features.shape[-1], feature_size or examples.features.shape[-1]),
+    }
+    for name, (found, wanted) in expected.items():
+        if found != wanted:
+            raise MetaMapError(f"{what}: expected {wanted} {name}, got {found}")
+
+
+def _check_told(mapper: Mapper, examples: Examples, what: str) -> None:
+    """Refuse tasks whose coordinates a mapper with a bottleneck cannot be told."""
+    wanted, found = len(mapper.coordinates), 0 if examples.coordinates is None else examples.coordinates.shape[-1]
+    if mapper.config.bottleneck and found != wanted:
+        raise MetaMapError(f"bottleneck: expected {wanted} coordinates for each task of the {what}, got {found}")
+
+
+def _identity(
+    config: TrainConfig, mapper: Mapper, examples: Examples, held_out: Examples | None, survey: Survey | None
+) -> dict[str, Any]:
+    """Return what a run is started with, so that a checkpoint of another run is not mistaken for its own."""
+    return {
+        **asdict(config),
+        "initial mapper": digest(mapper.arrays()),
+        "training set": digest(examples.arrays()),
+        "validation set": digest(held_out.arrays()) if held_out is not None else None,
+        "survey": digest(survey.arrays()) if survey is not None else None,
+    }
+
+
+def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> Batch:
+    """Draw a batch of tasks, with one length of D for all of them so that nothing needs padding."""
+    lengths = usable_lengths(config.lengths, examples.features.shape[2])
+    drawn = int(torch.randint(len(lengths), (1,), generator=state.generator))
+    return examples.sample(
+        state.generator,
+        tasks=config.batch_tasks,
+        length=lengths[drawn],
+        states=config.states_per_task,
+        from_start=config.from_start,
+    )
+
+
+def _generated(mapper: Mapper, batch: Batch) -> Tensor:
+    """Weights [B, P] for a batch of tasks: from D, or from true coordinates where the mapper has a bottleneck."""
+    if not mapper.config.bottleneck:
+        phi_hat: Tensor = mapper(batch.features)
+        return phi_hat
+    assert batch.coordinates is not None, "checked by _check_told"
+    return mapper.told(batch.coordinates)
+
+
+def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length: int) -> Tensor:
+    """Mean squared error of the coordinates read from z, standardised, on a batch of the survey's tasks."""
+    mapper = state.mapper
+    features, coordinates = survey.sample(
+        state.generator, tasks=config.survey_batch, length=length, from_start=config.from_start
+    )
+    return mse_loss(mapper.read(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
+
+
+def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) -> Tensor:
+    """The auxiliary loss on a batch of tasks, out of rollouts [T, R, n, F]; most rows that it asks for are not in D."""
+    mapper, generator = state.mapper, state.generator
+    lengths = usable_lengths(config.lengths, rollouts.shape[2])
+    length = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
+    tasks = torch.randint(len(rollouts), (min(config.survey_batch, len(rollouts)),), generator=generator)
+    windows = draw_windows(rollouts, tasks, generator, length=length, from_start=config.from_start)
+    rows = draw_rows(rollouts, tasks, generator, AUXILIARY_ROWS)
+    assert state.auxiliary is not None, "asked for by name in the config"
+    loss: Tensor = state.auxiliary(mapper.encode(windows), mapper.standardised(rows))
+    return loss
+
+
+@torch.no_grad()
+def _visit(state: TrainState, visit: Visit, config: TrainConfig) -> tuple[Tensor, Tensor]:
+    """Use the mapper as it is now; what it comes to is kept in the state, since a resumed run cannot ask again."""
+    found = visit(state.mapper, round_updates(config).index(state.update) + 1)
+    for name, more in zip(("inputs", "targets"), found, strict=True):
+        state.visited[name] = torch.cat([state.visited[name], more], dim=1) if name in state.visited else more
+    return found
+
+
+def _outcome(mapper: Mapper, phi_hat: Tensor, batch: Batch, weights_coefficient: float = 0.0) -> Outcome:
+    """Put generated weights beside what they should have been."""
+    return Outcome(
+        spec=mapper.base.spec,
+        phi_hat=phi_hat,
+        phi=batch.phi,
+        scale=mapper.weight_scale,
+        inputs=batch.inputs,
+        targets=batch.targets,
+        weights_coefficient=weights_coefficient,
+    )
+
+
+def _validate(state: TrainState, held_out: Examples, config: TrainConfig, metrics: dict[str, float]) -> None:
+    """Score the mapper on validation tasks; keep it if it is the best so far; add the scores to ``metrics``."""
+    losses = validation_losses(state.mapper, held_out, config.validation_lengths)
+    mean = sum(losses.values()) / len(losses)
+    if all(mean < entry["validation"] for entry in state.history):
+        state.best = {name: tensor.clone() for name, tensor in state.mapper.state_dict().items()}
+    metrics["validation"] = mean
+    metrics |= {f"validation_{length}": loss for length, loss in losses.items()}
+    state.history.append({"update": state.update, **metrics})
+
+
+def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: int) -> Mapper:
+    """Return the best mapper of a run, with the record of the run in it."""
+    chosen: float = state.update
+    if state.history:
+        state.mapper.load_state_dict(state.best)
+        chosen = min(state.history, key=lambda entry: entry["validation"])["update"]
+    state.mapper.record = {
+        "config": asdict(config),
+        "training_tasks": tasks,
+        "survey_tasks": survey_tasks,
+        "updates": state.update,
+        "chosen_update": chosen,
+        "history": state.history,
+        "torch_threads": torch.get_num_threads(),
+    }
+    return state.mapper
+
+
+def _due(update: int, every: int, total: int) -> bool:
+    """Whether something done every so many updates, and after the last one, is done now."""
+    return update % every == 0 or update == total
+
+
+def _set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+
+
+def _check_finite(metrics: Mapping[str, float], update: int) -> None:
+    """Stop a run that has diverged, before a checkpoint of it is written."""
+    if not all(math.isfinite(value) for value in metrics.values()):
+        raise MetaMapError(f"training diverged at update {update} ({dict(metrics)}): lower learning_rate")

@@ -1,0 +1,68 @@
+"""Losses of the mapper: how far generated weights are from the expert's, as numbers and as behaviour.
+
+Each is a function of an :class:`Outcome` under ``@LOSSES.register("name")``. They know networks and their
+inputs, nothing of control, so they serve function regression as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn.functional import mse_loss
+
+from metamap_agents.policy.functional import forward as network_forward
+from metamap_agents.policy.spec import PolicySpec
+from metamap_rl.common.registry import Registry
+
+__all__ = ["LOSSES", "Loss", "Outcome", "behaviour", "both", "weights"]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one forward pass gave for B tasks, and what it should have given."""
+
+    spec: PolicySpec
+    """Architecture of the generated network, with P weights, I inputs and A outputs."""
+    phi_hat: Tensor
+    """Generated weights [B, P]."""
+    phi: Tensor
+    """Weights of the experts, phi* [B, P]."""
+    scale: Tensor
+    """Unit of each weight [P], positive."""
+    inputs: Tensor
+    """Inputs of the generated network [B, S, I]; for policies the expert's states, normalised."""
+    targets: Tensor
+    """Outputs of the experts there [B, S, A]; for policies unclipped mean actions."""
+    weights_coefficient: float = 0.0
+    """Share of the weight loss in ``both``, >= 0."""
+
+
+Loss = Callable[[Outcome], Tensor]
+LOSSES: Registry[Loss] = Registry("loss")
+
+
+@LOSSES.register("weights")
+def weights(outcome: Outcome) -> Tensor:
+    """Return ``mean(((phi_hat - phi*) / scale)^2)``, a scalar without unit.
+
+    Meaningful only where all phi* lie in one basin: two networks that behave alike can differ in every weight.
+    """
+    return mse_loss(outcome.phi_hat / outcome.scale, outcome.phi / outcome.scale)
+
+
+@LOSSES.register("behaviour")
+def behaviour(outcome: Outcome) -> Tensor:
+    """Return the mean squared error of outputs on the expert's inputs, a scalar in squared output units.
+
+    Nothing is clamped: an expert's action beyond the actuator's range still says which way to go, and a clamp
+    would stop the gradient there.
+    """
+    return mse_loss(network_forward(outcome.spec, outcome.phi_hat, outcome.inputs), outcome.targets)
+
+
+@LOSSES.register("both")
+def both(outcome: Outcome) -> Tensor:
+    """Return ``weights_coefficient * weights + behaviour``."""
+    return outcome.weights_coefficient * weights(outcome) + behaviour(outcome)

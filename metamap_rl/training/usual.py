@@ -1,0 +1,201 @@
+"""What is usual of a family's D: learned from probe rollouts of training tasks, with limits from those of others."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from metamap_rl.common.schedule import warmup_cosine
+from metamap_rl.mapper.beginnings import VIEWS, Beginnings, usual_contexts, views
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.mapper.selfcheck import (
+    LARGEST_ERROR,
+    SMALLEST_SPREAD,
+    SelfCheck,
+    Surprise,
+    beginning_lengths,
+    layer_sizes,
+)
+
+if TYPE_CHECKING:
+    from metamap_rl.training.calibration import CalibrationConfig
+
+__all__ = ["joint_limits", "learn_surprise", "usual", "usual_beginnings"]
+
+Floats = NDArray[np.float32]
+
+_SHRINK = 0.01  # added to the variance of observations and actions, in their own units
+
+
+def learn_surprise(mapper: Mapper, rows: Tensor, contexts: Tensor, config: CalibrationConfig) -> Surprise:
+    """Gaussian of observation and action, and the network that predicts reward and change from them and z."""
+    seen_size = mapper.base.spec.observation_size + mapper.base.spec.action_size
+    told_size = mapper.base.spec.observation_size + 1
+    seen, told = rows[..., :seen_size], rows[..., seen_size + 1 :]
+    network = _fit(seen, told.clamp(-LARGEST_ERROR, LARGEST_ERROR), contexts, config)
+    layers = [module for module in network if isinstance(module, nn.Linear)]
+    assert layers[-1].out_features == 2 * told_size
+    flat = seen.flatten(0, 1).double()
+    mean = flat.mean(dim=0)
+    covariance = (flat - mean).T @ (flat - mean) / len(flat) + _SHRINK * torch.eye(seen_size, dtype=torch.float64)
+    values, vectors = torch.linalg.eigh(covariance)
+    whiten = vectors * values.rsqrt() @ vectors.T
+    return Surprise(
+        mean=mean.float().numpy(),
+        whiten=whiten.float().numpy(),
+        weights=tuple(layer.weight.detach().numpy() for layer in layers),
+        biases=tuple(layer.bias.detach().numpy() for layer in layers),
+    )
+
+
+def _fit(seen: Tensor, told: Tensor, contexts: Tensor, config: CalibrationConfig) -> nn.Sequential:
+    """Maximise the likelihood of reward and change under a Gaussian, z from as many transitions as D may have."""
+    sizes = layer_sizes(seen.shape[-1], told.shape[-1], contexts.shape[-1], config.hidden)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        linear = [nn.Linear(into, out) for into, out in sizes]
+    network = nn.Sequential(linear[0], nn.Tanh(), linear[1], nn.Tanh(), linear[2])
+    generator = torch.Generator().manual_seed(config.seed)
+    optimiser = torch.optim.Adam(network.parameters())
+    lengths = torch.tensor(config.lengths)
+    for update in range(config.updates):
+        for group in optimiser.param_groups:
+            group["lr"] = warmup_cosine(update, config.updates, warmup=50, highest=3e-3)
+        task = torch.randint(len(seen), (1024,), generator=generator)
+        at = torch.randint(len(lengths), (1024,), generator=generator)
+        row = (torch.rand(1024, generator=generator) * lengths[at]).long()  # one of those that z was read from
+        expected, spread = network(torch.cat([seen[task, row], contexts[task, at]], dim=-1)).chunk(2, dim=-1)
+        spread = spread.clamp(math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR))
+        loss = functional.gaussian_nll_loss(expected, told[task, row], (2.0 * spread).exp())
+        optimiser.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+    return network
+
+
+def usual(
+    surprise: Surprise, probes: Sequence[Tensor], contexts: Sequence[Tensor], config: CalibrationConfig
+) -> dict[str, Floats]:
+    """Mean surprise of usual D, "typical" [L, S], its "spread" [L, S], and the "limit" of the largest deviation [L].
+
+    The limit is, but for the slack, the larger of those of the splits: where validation tasks are unlike training
+    tasks, tasks to come will be so too.
+
+    Args:
+        surprise: how surprising a transition is.
+        probes: standardised rows of D [T, n, F], of each split.
+        contexts: z of their beginnings [T, L, Z].
+        config: lengths, share of false alarms, slack.
+    """
+    rows = []
+    for at, length in enumerate(config.lengths):
+        found = [
+            surprise(rows[:, :length].numpy(), z[:, at].numpy()).mean(axis=1)
+            for rows, z in zip(probes, contexts, strict=True)
+        ]
+        typical, spread = _moments(found)
+        largest = [np.abs((one - typical) / spread).max(axis=1) for one in found]
+        rows.append((typical, spread, config.slack * _quantile(largest, config)))
+    return {
+        name: np.array(one, dtype=np.float32)
+        for name, one in zip(("typical", "spread", "limit"), zip(*rows, strict=True), strict=True)
+    }
+
+
+def usual_beginnings(
+    surprise: Surprise,
+    learned: Tensor,
+    probes: Sequence[Tensor],
+    contexts: Sequence[Tensor],
+    config: CalibrationConfig,
+) -> Beginnings | None:
+    """What is usual of the beginnings of D, with joint limits of 1; None where no length is long enough.
+
+    Args:
+        surprise: how surprising a transition is.
+        learned: contexts [T, L, Z] of the training tasks, among which those of other D must lie.
+        probes: standardised rows of D [T, n, F], of each split.
+        contexts: z of their beginnings [T, L, Z].
+        config: lengths, share of false alarms, slack.
+    """
+    lengths = beginning_lengths(config.lengths)
+    if not lengths:
+        return None
+    told, places = surprise.told, [config.lengths.index(length) for length in lengths]
+    usual_z = [usual_contexts(learned[:, place].numpy()) for place in places]
+    found = [
+        [
+            views(surprise(rows[:, :length].numpy(), z[:, place].numpy()), told, z[:, place].numpy(), *usual_z[at])
+            for rows, z in zip(probes, contexts, strict=True)
+        ]
+        for at, (place, length) in enumerate(zip(places, lengths, strict=True))
+    ]
+    moments = [{view: _moments([split[view] for split in splits]) for view in VIEWS} for splits in found]
+    typical, spread = (
+        {view: np.array([one[view][which] for one in moments], dtype=np.float32) for view in VIEWS} for which in (0, 1)
+    )
+    count = len(lengths)
+    beginnings = Beginnings(
+        lengths,
+        mean=np.stack([mean for mean, _ in usual_z]),
+        precision=np.stack([precision for _, precision in usual_z]),
+        typical=typical,
+        spread=spread,
+        limit=np.ones((count, len(VIEWS)), dtype=np.float32),
+        joint=np.ones(count, dtype=np.float32),
+    )
+    return replace(
+        beginnings,
+        limit=np.array(
+            [
+                config.slack * _quantile([beginnings.deviations(at, split) for split in splits], config)
+                for at, splits in enumerate(found)
+            ],
+            dtype=np.float32,
+        ),
+    )
+
+
+def joint_limits(
+    check: SelfCheck, probes: Sequence[Tensor], contexts: Sequence[Tensor], config: CalibrationConfig
+) -> SelfCheck:
+    """The check with limits for all views of all beginnings together, so that looking often is no reason for alarm.
+
+    Args:
+        check: with joint limits of 1.
+        probes: standardised rows of D [T, n, F], of each split.
+        contexts: z of their beginnings [T, L, Z].
+        config: lengths, share of false alarms, slack.
+    """
+    if check.beginnings is None:
+        return check
+    places = [config.lengths.index(length) for length in check.beginnings.lengths]
+    largest = [
+        check.largest(rows.numpy(), [z[:, place].numpy() for place in places]).T
+        for rows, z in zip(probes, contexts, strict=True)
+    ]
+    joint = (config.slack * _quantile(largest, config)).astype(np.float32)
+    return replace(check, beginnings=replace(check.beginnings, joint=joint))
+
+
+def _moments(found: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation [N], not too small, of the numbers of all D of all splits [T, N]."""
+    together = np.concatenate(found)
+    return together.mean(axis=0), np.maximum(together.std(axis=0), SMALLEST_SPREAD)
+
+
+def _quantile(largest: Sequence[NDArray[Any]], config: CalibrationConfig) -> NDArray[np.float64]:
+    """Deviation that all but the false alarms stay below, in the split where it is the larger; over the first axis."""
+    found: NDArray[np.float64] = np.max(
+        [np.quantile(one.astype(np.float64), 1.0 - config.false_alarms, axis=0) for one in largest], axis=0
+    )
+    return found

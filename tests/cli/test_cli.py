@@ -1,0 +1,527 @@
+"""The command line, mostly as a person meets it: real processes, their output and their exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar, Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from helpers.waiting import HANGS
+from metamap_rl.cli import app, console, diagnosis, standard_output, usage
+from metamap_rl.cli.command import Command, FamilyName, OutPath
+from metamap_rl.cli.commands.evaluate import Evaluate
+from metamap_rl.cli.commands.families import ListFamilies
+from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
+from metamap_rl.cli.standard_output import set_apart
+from metamap_rl.cli.usage import UsageError, _fields, parse
+
+HEAVY = ("torch", "mujoco", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "pydantic", "metamap_envs")
+
+
+def metamap(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "metamap_rl.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=HANGS)
+
+
+def groups() -> list[str]:
+    return app._group_names()
+
+
+# ------------------------------------------------------------------------------------------------------- help
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["families", "--help"], ["families", "show", "--help"], ["--version"]]
+)
+def test_help_is_answered_without_anything_heavy(arguments: list[str]) -> None:
+    code = (
+        f"import sys; from metamap_rl.cli import main; code = main({arguments!r}); "
+        f"print([name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    assert "metamap" in done.stdout
+
+
+def test_adapt_imports_nothing_that_it_does_not_need() -> None:
+    """Stable-Baselines3, with TensorBoard and pandas behind it, takes as long to import as the rest together."""
+    unneeded = ("stable_baselines3", "tensorboard", "pandas", "matplotlib", "scipy", "rich", "imageio", "PIL", "ray")
+    words = ["adapt", "reacher-goal", "--parameters", "goal_radius=0.1", "--steps", "5", "--episodes", "1", "--json"]
+    code = (
+        f"import sys; from metamap_rl.cli import main; main({words!r}); "
+        f"print([name for name in {unneeded!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "[]")
+    result = json.loads(done.stdout)
+    assert result["served"] in ("base", "generated")
+    assert f"the {result['served']} policy is served" in result["sentence"]
+
+
+def test_help_names_every_group() -> None:
+    text = metamap("--help").stdout
+    assert groups()
+    assert all(name in text for name in groups())
+
+
+def test_no_command_shows_the_help_as_an_error() -> None:
+    done = metamap()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usage: metamap" in done.stderr
+
+
+@pytest.mark.parametrize("group", groups())
+def test_every_group_follows_the_contract(group: str) -> None:
+    module = importlib.import_module(f"metamap_rl.cli.commands.{group}")
+    assert module.__doc__
+    assert module.COMMANDS
+    for kind in module.COMMANDS:
+        assert issubclass(kind, Command)
+        assert kind.__doc__
+        assert not kind.__doc__.startswith(f"{kind.__name__}("), "the dataclass's made-up docstring"
+    loaded = {name: first_line(kind.__doc__) for name, kind in app._load_group(group).items()}
+    assert app._outline(group).commands == loaded
+    assert app._outline(group).help == first_line(module.__doc__)
+    assert app._outline(group).order == getattr(module, "ORDER", DEFAULT_ORDER)
+
+
+@pytest.mark.parametrize("group", groups())
+def test_every_command_explains_each_flag(group: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in app._load_group(group):
+        assert app.main([word for word in (group, name) if word] + ["--help"]) == 0
+        text = capsys.readouterr().out
+        assert "--seed" in text
+        assert "--json" in text
+
+
+# ------------------------------------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["familis"], ["unknown command 'familis'", "did you mean 'families'?"]),
+        (["--hepl"], ["unknown flag '--hepl'", "did you mean '--help'?"]),
+        (["families"], ["families needs a command: list, show"]),
+        (["families", "lst"], ["unknown command 'lst' of metamap families", "did you mean 'list'?"]),
+        (["families", "list", "--jsn"], ["unknown flag '--jsn'", "did you mean '--json'?"]),
+        (["families", "list", "--sed=3"], ["unknown flag '--sed'", "did you mean '--seed'?"]),
+        (["families", "list", "--seed", "x"], ["--seed expects a whole number, got 'x'"]),
+        (["families", "list", "--seed"], ["--seed expects a value"]),
+        (["families", "list", "extra"], ["unexpected argument 'extra'", "metamap families list --help"]),
+        (["families", "show"], ["missing FAMILY"]),
+        (["families", "show", "cheeta-velocity"], ["unknown family", "did you mean 'cheetah-velocity'?"]),
+        (
+            ["families", "show", "reacher-goal", "--split", "tset-in"],
+            ["unknown value 'tset-in' of --split", "'test-in'?"],
+        ),
+        (["families", "show", "reacher-goal", "--sample", "-1"], ["--sample expects", "-1"]),
+        (["families", "show", "cheetah-velocity", "--family", "x"], ["unknown flag '--family'"]),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(arguments: list[str], parts: list[str]) -> None:
+    done = metamap(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("metamap: ")
+    assert done.stderr.count("\n") == 1
+    assert all(part in done.stderr for part in parts), done.stderr
+
+
+@dataclass(frozen=True)
+class Inner:
+    """Nested settings."""
+
+    rate: float = 0.1
+    """A number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample(Command):
+    """A command with every kind of flag."""
+
+    name: ClassVar[str] = "sample"
+
+    family: FamilyName
+    """Positional."""
+    mapper: Path
+    """Required."""
+    out: OutPath = None
+    """Optional path."""
+    steps: tuple[int, ...] = (0, 20)
+    """Several."""
+    loss: Literal["weights", "behaviour"] = "weights"
+    """A choice."""
+    film: bool = True
+    """On unless told otherwise."""
+    inner: Inner = Inner()
+    """Nested."""
+    most: int | None = None
+    """A number or nothing."""
+    part: Literal["first", "last"] | None = None
+    """A choice or nothing."""
+
+    def run(self) -> int:
+        return 0
+
+
+def test_flags_of_all_kinds_are_known() -> None:
+    words = "reacher-goal --mapper m --out o --steps 1 2 --loss behaviour --no-film --inner.rate 0.5 --seed=4 --json"
+    assert parse(Sample, words.split(), program="metamap sample") == Sample(
+        family="reacher-goal",
+        mapper=Path("m"),
+        out=Path("o"),
+        steps=(1, 2),
+        loss="behaviour",
+        film=False,
+        inner=Inner(rate=0.5),
+        seed=4,
+        json=True,
+    )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "x --mapper m --steps 1 2 3",
+        "x --mapper m --steps 1 --steps 2 3",
+        "--steps 1 2 --mapper m --steps 3 -- x",
+        "--steps=1 x --steps=2 --mapper=m --steps=3",
+    ],
+)
+def test_a_flag_of_several_values_may_be_given_several_times(words: str) -> None:
+    found = parse(Sample, words.split(), program="metamap sample")
+    assert found == Sample(family="x", mapper=Path("m"), steps=(1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("", "missing FAMILY, --mapper"),
+        ("x", "missing --mapper"),
+        ("x --mapper m --inner.rat 1", "unknown flag '--inner.rat' of metamap sample: did you mean '--inner.rate'?"),
+        ("x --mapper m --inner.rate a", "--inner.rate expects a number, got 'a'"),
+        ("x --mapper m --loss weight", "unknown value 'weight' of --loss: did you mean 'weights'?"),
+        ("x --mapper m --steps 1 a", "--steps expects whole numbers, got 'a'"),
+        ("x --mapper m --most many", "--most expects a whole number, got 'many'"),
+        (
+            "x --mapper m --part lst",
+            "unknown value 'lst' of --part: did you mean 'last'? valid choices are 'first', 'last'",
+        ),
+    ],
+)
+def test_wrong_flags_are_told_in_a_sentence(words: str, sentence: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse(Sample, words.split(), program="metamap sample")
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+COMMANDS = [kind for group in groups() for kind in app._load_group(group).values()]
+FLAGS = sorted({field.flag for kind in (*COMMANDS, Sample) for field in _fields(kind) if not field.positional})
+WORDS = st.sampled_from(
+    [*FLAGS, "--", "-", "-h", "-1", "-1e5", "--seed=", "--json=1", "1", "a=b", "x", "", "é", "\udce9"]
+)
+
+
+@pytest.mark.parametrize("kind", [*COMMANDS, Sample], ids=lambda kind: kind.__name__)
+@settings(max_examples=30)
+@given(words=st.lists(WORDS | st.text(max_size=5), max_size=8))
+def test_any_command_line_is_read_or_refused_in_one_line(kind: type[Command], words: list[str]) -> None:
+    told = ""
+    try:
+        with set_apart(for_good=False):
+            parse(kind, words, program="metamap sample")
+    except SystemExit as stop:  # the help
+        told = "" if not stop.code else "an exit code"
+    except UsageError as error:
+        told = str(error)
+        app._complain(told, 2)
+    assert len(" ".join(told.split()).splitlines()) <= 1
+    assert told != "an exit code"
+    assert not set("│╭╰─") & (set(told) - set("".join(words)))
+
+
+def test_values_may_begin_with_a_dash_and_words_may_stand_anywhere() -> None:
+    line = "--steps -1 -2 --inner.rate -1e-5 --mapper -m -- x"
+    found = parse(Sample, line.split(), program="metamap sample")
+    assert found == Sample(family="x", mapper=Path("-m"), steps=(-1, -2), inner=Inner(rate=-1e-5))
+    assert parse(Sample, ["x", "--json", "--mapper", "m"], program="") == Sample(
+        family="x", mapper=Path("m"), json=True
+    )
+
+
+@pytest.mark.parametrize("columns", ["20", "40", "80", "200"])
+def test_the_help_fits_the_terminal_and_tells_no_default_of_none(
+    columns: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    for kind in COMMANDS:
+        with pytest.raises(SystemExit):
+            parse(kind, ["--help"], program="metamap sample")
+    text = capsys.readouterr().out
+    assert "None" not in text
+    assert "%%" not in text
+    if columns != "20":  # narrower than some names
+        assert max(len(line) for line in text.splitlines() if "{" not in line and "usage" not in line) <= int(columns)
+
+
+# -------------------------------------------------------------------------------------------- how it can end
+
+
+def test_ctrl_c_says_what_remains(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def stopped(_: ListFamilies) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ListFamilies, "run", stopped)
+    monkeypatch.setattr(ListFamilies, "if_stopped", "3 of 8 are kept, run it again to go on")
+    assert app.main(["families", "list"]) == 2
+    assert capsys.readouterr().err == "metamap: stopped; 3 of 8 are kept, run it again to go on\n"
+
+
+def test_a_bug_stays_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: ListFamilies) -> int:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(ListFamilies, "run", broken)
+    with pytest.raises(ZeroDivisionError):
+        app.main(["families", "list"])
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = [sys.executable, "-m", "metamap_rl.cli", "families", "list", "--json"]
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with subprocess.Popen(command, stdout=write_end, stderr=subprocess.PIPE, text=True) as process:
+        os.close(write_end)
+        _, complaint = process.communicate(timeout=HANGS)
+    assert (process.returncode, complaint) == (141, "")
+
+
+# --------------------------------------------------------------------------------------------------- families
+
+
+def test_families_list() -> None:
+    document = json.loads(metamap("families", "list", "--json").stdout)
+    names = [family["name"] for family in document]
+    assert {"cheetah-velocity", "cheetah-actuators", "reacher-goal"} <= set(names)
+    table = metamap("families", "list").stdout
+    assert all(name in table for name in names)
+
+
+def test_families_show() -> None:
+    from metamap_envs import Task, get_family
+
+    done = metamap("families", "show", "reacher-goal", "--sample", "3", "--split", "test-in", "--seed", "5", "--json")
+    document = json.loads(done.stdout)
+    assert (document["observation_size"], document["action_size"], document["horizon"]) == (8, 2, 50)
+    assert document["gymnasium_id"] == "MetaMap/ReacherGoal-v0"
+    assert [parameter["name"] for parameter in document["parameters"]] == ["goal_radius", "goal_angle"]
+    drawn = [{key: task[key] for key in ("family", "parameters", "split")} for task in document["tasks"]]
+    assert [Task.from_json(task) for task in drawn] == get_family("reacher-goal").sample("test-in", 3, 5)
+    text = metamap("families", "show", "reacher-goal", "--sample", "1").stdout
+    assert all(word in text for word in ("goal_radius", "MetaMap/ReacherGoal-v0", "[0.05, 0.18]", "train"))
+
+
+def test_families_show_tells_how_combinations_are_dealt() -> None:
+    assert "40 train, 8 validation, 16 test-in" in metamap("families", "show", "cheetah-actuators").stdout
+
+
+# ----------------------------------------------------------------------------------------------------- doctor
+
+
+def test_doctor_looks_at_everything() -> None:
+    done = metamap("doctor", "--json")
+    document = json.loads(done.stdout)
+    assert done.returncode == 0, document
+    found = {finding["name"]: finding for finding in document["findings"]}
+    assert document["healthy"]
+    assert {"python", "mujoco", "torch", "cores", "simulator", "rendering", "ffmpeg", "bundled mappers"} <= set(found)
+    assert not [finding for finding in document["findings"] if finding["status"] == "error"]
+    assert all(finding["advice"] for finding in document["findings"] if finding["status"] not in ("ok", "absent"))
+    assert not [
+        finding for finding in document["findings"] if finding["status"] == "ok" and "Error" in finding["detail"]
+    ]
+
+
+def test_doctor_says_what_is_broken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    broken = diagnosis.Finding("mujoco", "error", "3.0, but metamap-rl needs >=4.0", "pip install --upgrade mujoco")
+    monkeypatch.setattr(diagnosis, "CHECKS", (lambda: iter([broken]),))
+    assert app.main(["doctor"]) == 1
+    assert "pip install --upgrade mujoco" in capsys.readouterr().out
+
+
+def test_doctor_survives_what_crashes() -> None:
+    crash = diagnosis._ask("import os; os.abort()")
+    assert isinstance(crash, diagnosis._Failure)
+    assert "signal 6" in crash.reason
+    wrong = diagnosis._ask("import no_such_module")
+    assert isinstance(wrong, diagnosis._Failure)
+    assert "no_such_module" in wrong.reason
+    assert diagnosis._ask("print('noise'); answer = [1]") == [1]
+
+
+def test_doctor_names_the_import_that_fails() -> None:
+    assert list(diagnosis._broken_imports(["json", "no_such_module"])) == ["no_such_module"]
+
+
+def test_doctor_sees_a_folder_it_cannot_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)
+    (finding,) = diagnosis.check_working_directory()
+    assert (finding.status, "Permission denied" in finding.detail) == ("warning", True)
+
+
+# ---------------------------------------------------------------------------------------------------- console
+
+
+class Terminal(io.StringIO):
+    """A terminal of any width."""
+
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+TASKS = [("target_velocity=1.234, goal_angle=2.5", "-113.9", "-22.8 [-23.1, -22.0]"), ("[bold]", "-1,113.9", "2.8")]
+
+
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 120])
+def test_a_table_fits_the_terminal_and_breaks_no_name_and_no_number(
+    width: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(standard_output, "_result", terminal)
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setenv("TERM", "dumb")
+    columns = ("task", "base policy", "gap closed at 50")
+    console.print_table(columns, TASKS, title="reacher-goal", right=columns[1:])
+    text = terminal.getvalue()
+    words = [word for row in TASKS for cell in row for word in cell.split()]
+    assert all(word in text.split() for word in [*words, "reacher-goal"])
+    longest = max(len(column) for column in columns) + 2 + max(map(len, words))  # what cannot be made narrower
+    assert max(map(len, text.splitlines())) <= max(width, longest)
+    assert all(column in text for column in columns)
+
+
+def test_a_table_says_which_columns_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(standard_output, "_result", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "dumb")
+    columns = ("name", "first", "second", "third")
+    console.print_table(
+        columns, [("x" * 20, "1" * 12, "2" * 12, "3" * 12)], right=columns[1:], least=("third", "first")
+    )
+    table, _, said = terminal.getvalue().partition("left out")
+    assert "2" * 12 in table
+    assert "3" * 12 not in table
+    assert "third" in said
+    assert max(map(len, table.splitlines())) <= 60
+
+
+def test_a_table_that_is_piped_is_as_wide_as_its_cells(capsys: pytest.CaptureFixture[str]) -> None:
+    name = "x" * 300
+    console.print_table(("name", "number"), [(name, "1")])
+    assert name in capsys.readouterr().out
+
+
+def test_long_lines_go_on_below_their_text_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(standard_output, "_result", terminal)
+    monkeypatch.setenv("COLUMNS", "40")
+    console.say("served     the generated policy is served, confidence 0.93: a return of -22.0 is expected")
+    console.say("written    " + "y" * 50)
+    lines = terminal.getvalue().splitlines()
+    assert all(line.startswith(" " * 11) for line in lines[1:3])
+    assert max(map(len, lines[:-1])) <= 40
+    assert lines[-1] == "written    " + "y" * 50
+
+
+def test_progress_without_a_terminal_is_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    with console.progress("working", 3000, unit="steps") as bar:
+        bar.advance()
+        bar.describe("still working")
+        assert capsys.readouterr() == ("", "")
+        for _ in range(9):
+            seconds[0] += 10
+            bar.advance(100)
+    assert capsys.readouterr() == ("", "metamap: still working: 601 of 3,000 steps\n")
+
+
+def test_progress_on_a_terminal_shows_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "120")
+    with console.progress("walking", 200, unit="steps") as bar:
+        for _ in range(100):
+            bar.advance()
+    text = terminal.getvalue()
+    assert "walking" in text
+    assert "50%" in text
+    assert "left" in text
+    assert "steps/s" in text
+
+
+@pytest.mark.parametrize(
+    ("rate", "unit", "text"),
+    [(None, "steps", ""), (12345.6, "steps", "12,346 steps/s"), (0.254, "tasks", "0.25 tasks/s"), (20.0, "", "20/s")],
+)
+def test_speed(rate: float | None, unit: str, text: str) -> None:
+    assert console.speed(rate, unit) == text
+
+
+def test_json_holds_numpy_paths_and_dataclasses(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_json(
+        {
+            "array": np.arange(3),
+            "scalar": np.float32(0.5),
+            "nan": [float("nan"), np.float64("inf")],
+            "path": Path("a/b"),
+            "finding": diagnosis.Finding("x", "ok", "y"),
+            3: (True, None),
+        }
+    )
+    assert json.loads(capsys.readouterr().out) == {
+        "array": [0, 1, 2],
+        "scalar": 0.5,
+        "nan": [None, None],
+        "path": "a/b",
+        "finding": {"name": "x", "status": "ok", "detail": "y", "advice": ""},
+        "3": [True, None],
+    }
+
+
+def test_tables_keep_brackets_and_are_not_cut_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    console.print_table(("name", "range"), [("x" * 100, "[0, 1]"), ("y", "[red]")], title="title", right=("range",))
+    text = capsys.readouterr().out
+    assert "x" * 100 + "   [0, 1]" in text
+    assert "[red]" in text
+
+
+def test_a_word_that_is_left_out_is_at_its_default() -> None:
+    command = usage.parse(Evaluate, ["--zoo", "z", "--out", "o"], program="metamap evaluate")
+    assert command.config is None

@@ -1,0 +1,1 @@
+"""What tests share: small problems with known answers, tiny zoos and streams, waiting for processes."""
