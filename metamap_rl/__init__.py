@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
     from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm
-    from metamap_rl.data.dataset import Examples, Pairs
+    from metamap_rl.data.examples import Examples
+    from metamap_rl.data.pairs import Pairs
     from metamap_rl.data.rollouts import load_rollout, save_rollout
-    from metamap_rl.mapper.mapper import Mapper, MapperConfig
-    from metamap_rl.training.loop import TrainConfig
+    from metamap_rl.mapper.config import MapperConfig
+    from metamap_rl.mapper.mapper import Mapper
+    from metamap_rl.training.config import TrainConfig
 
 __all__ = [
     "AdaptedPolicy",
@@ -36,12 +38,12 @@ __version__ = "0.1.0"
 
 _HOME = {
     "AdaptedPolicy": "adaptation.one_shot",
-    "Examples": "data.dataset",
+    "Examples": "data.examples",
     "Interval": "common.statistics",
     "Mapper": "mapper.mapper",
-    "MapperConfig": "mapper.mapper",
-    "Pairs": "data.dataset",
-    "TrainConfig": "training.loop",
+    "MapperConfig": "mapper.config",
+    "Pairs": "data.pairs",
+    "TrainConfig": "training.config",
     "adapt": "adaptation.one_shot",
     "bootstrap_interval": "common.statistics",
     "iqm": "common.statistics",

@@ -19,7 +19,8 @@ from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions
 from metamap_envs.registry import get_family
 from metamap_rl.adaptation.bundled import bundled_families, load_mapper
-from metamap_rl.probing.probe import collect, probe_from_json
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.documents import probe_from_json
 
 
 def measure(family: str, steps: int, repeats: int) -> dict[str, Any]:

@@ -22,9 +22,10 @@ from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import list_families
 from metamap_rl.adaptation.bundled import PRETRAINED, bundled_families, save_experts
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.calibration import calibrate
-from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
 
 BUNDLED_EXPERTS = 6

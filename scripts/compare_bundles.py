@@ -26,7 +26,8 @@ from metamap_envs import FamilyEnv, Rollout
 from metamap_rl import adapt
 from metamap_rl.adaptation.bundled import bundled_families, load_mapper
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import probe_env, probe_from_json
+from metamap_rl.probing.collecting import probe_env
+from metamap_rl.probing.documents import probe_from_json
 
 STEPS = (0, 1, 5, 50, 200)
 

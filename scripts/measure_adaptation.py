@@ -35,9 +35,12 @@ from metamap_rl.evaluation.score_text import (
     number_text,
     ratio_text,
 )
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
-from metamap_rl.probing.probe import Probe, probe_identity, probe_to_json
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.documents import probe_identity, probe_to_json
+from metamap_rl.probing.probes import Probe
+from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.loop import train
 from metamap_rl.training.pipeline import SURVEY_TASKS, TOUR_STOPS, probe_for, survey_of, training_pairs
 
 

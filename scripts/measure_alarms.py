@@ -31,7 +31,8 @@ from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl.adaptation.bundled import bundled_families, find_mapper
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import collect, probe_from_json
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.documents import probe_from_json
 
 TASK_SEED, PROBE_SEED = 9_100_000, 9_200_000
 

@@ -29,9 +29,9 @@ from metamap_envs.registry import list_families
 from metamap_rl.common.statistics import bootstrap_interval
 from metamap_rl.evaluation.evaluate import evaluate_mappers
 from metamap_rl.evaluation.scores import Evaluation
-from metamap_rl.mapper.mapper import MapperConfig
-from metamap_rl.probing.probe import PROBES
-from metamap_rl.training.loop import TrainConfig
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.probing.probes import PROBES
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.pipeline import PROBE_STEPS, SURVEY_TASKS
 
 _SPLIT = "test-in"  # of a grid: all settings that nothing was trained on

@@ -28,7 +28,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import claim_output, library_versions, read_json, write_json
 from metamap_rl.common.statistics import bootstrap_interval
-from metamap_rl.data.dataset import Examples, ExampleSource
+from metamap_rl.data.examples import Examples, ExampleSource
 from metamap_rl.evaluation.baselines import (
     TASK_LOSSES,
     Episodes,
@@ -43,8 +43,10 @@ from metamap_rl.functions.digits import Digits, nearest_centroid, ridge_classifi
 from metamap_rl.functions.figures import plot_fits
 from metamap_rl.functions.linear import LinearRegression
 from metamap_rl.functions.sinusoid import Sinusoid
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.loop import train
 from metamap_rl.viz.figures import save_figure
 
 VALIDATION_SEED, TEST_SEED = 2_000_000, 1_000_000  # no training starts from them

@@ -25,10 +25,13 @@ from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_rl.data.survey import Survey
 from metamap_rl.evaluation.evaluate import evaluate_mappers
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
-from metamap_rl.probing.probe import BasePolicyProbe, probe_to_json
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.documents import probe_to_json
+from metamap_rl.probing.probes.planned import BasePolicyProbe
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import build_pairs, task_coordinates
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.loop import train
 from metamap_rl.training.pipeline import SURVEY_TASKS, survey_of
 
 _SHAPES = {"all of z": MapperConfig(), "bottleneck": MapperConfig(bottleneck=True)}

@@ -20,9 +20,9 @@ from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_rl.evaluation.predictability import explained_variance, interpolation_barrier, told_error
-from metamap_rl.mapper.mapper import MapperConfig
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import task_coordinates
-from metamap_rl.training.loop import TrainConfig
 
 
 def quartiles(values: Any) -> dict[str, float]:

@@ -36,7 +36,8 @@ from metamap_envs.task import Task
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import Verdict
-from metamap_rl.probing.probe import collect, probe_from_json
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.training.calibration import calibrate
 from metamap_rl.training.harm import measure_harm
 

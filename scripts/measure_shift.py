@@ -24,7 +24,8 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions
 from metamap_envs.task import Task
-from metamap_rl.probing.probe import BasePolicyProbe, Transitions, collect
+from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.stream.shift import THRESHOLD, ShiftDetector
 from metamap_rl.training.from_experts import task_coordinates
 

@@ -32,7 +32,8 @@ from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.env_spaces import EnvSpaces
 from metamap_rl.adaptation.wrappers import alterations
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import probe_env, probe_from_json
+from metamap_rl.probing.collecting import probe_env
+from metamap_rl.probing.documents import probe_from_json
 
 __all__ = [
     "Adaptation",

@@ -15,15 +15,9 @@ from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.bench.config import bench_to_yaml, load_bench
-from metamap_rl.bench.entry import (
-    ExternalSettings,
-    LearnerFolder,
-    StreamLearner,
-    describe_error,
-    make_external,
-    read_folder,
-)
-from metamap_rl.bench.external import CountedEnv
+from metamap_rl.bench.contract import StreamLearner, describe_error
+from metamap_rl.bench.counted import CountedEnv
+from metamap_rl.bench.entry import ExternalSettings, LearnerFolder, make_external, read_folder
 
 __all__ = ["add_learner", "try_learner"]
 

@@ -23,29 +23,19 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
-from metamap_rl.bench.entry import ExternalSettings, StreamLearner, describe_error, make_external
+from metamap_rl.bench.contract import StreamLearner, describe_error
+from metamap_rl.bench.counted import CountedEnv
+from metamap_rl.bench.entry import ExternalSettings, make_external
 from metamap_rl.bench.result import CellResult
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.plan import Plan
 from metamap_rl.stream.record import EvaluationRow
 from metamap_rl.stream.scoreboard import Scoreboard
 
-__all__ = ["CountedEnv", "check_external", "run_external"]
+__all__ = ["check_external", "run_external"]
+
 
 Scores = list[float | None]
-
-
-class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
-    """An environment of a task that counts the steps taken in it."""
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(TimeLimit(FamilyEnv(task.family, task=task), get_family(task.family).horizon))
-        self.steps = 0
-
-    def step(self, action: Any) -> Any:
-        """One step more."""
-        self.steps += 1
-        return super().step(action)
 
 
 @dataclass

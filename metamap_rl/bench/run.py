@@ -26,7 +26,8 @@ from metamap_agents.runtime.storage import library_versions, read_json, write_by
 from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import check_environments
 from metamap_rl.bench.config import BenchConfig, Cell, bench_to_yaml, load_bench
-from metamap_rl.bench.entry import ExternalSettings, describe_error
+from metamap_rl.bench.contract import describe_error
+from metamap_rl.bench.entry import ExternalSettings
 from metamap_rl.bench.external import check_external, run_external
 from metamap_rl.bench.result import CELL, CellResult, of_run, read_cell, write_cell
 from metamap_rl.stream.config import StreamConfig

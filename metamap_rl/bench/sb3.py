@@ -32,8 +32,8 @@ from metamap_envs.errors import MetaMapError, one_line, unknown_name
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
-from metamap_rl.bench.entry import Policy, check_rollout
-from metamap_rl.bench.external import CountedEnv
+from metamap_rl.bench.contract import Policy, check_rollout
+from metamap_rl.bench.counted import CountedEnv
 from metamap_rl.bench.sb3_settings import SB3Settings
 from metamap_rl.stream.seeds import derive
 

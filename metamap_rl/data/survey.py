@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.data.dataset import draw_windows
+from metamap_rl.data.examples import draw_windows
 
 __all__ = ["Survey"]
 

@@ -23,11 +23,12 @@ from metamap_rl.adaptation.bundled import bundled_families, load_experts, load_m
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
 from metamap_rl.demo.folder import FORMAT, RESULTS, Settings
 from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, evaluate_mappers
+from metamap_rl.evaluation.figures import plot_lengths
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
 from metamap_rl.viz.drawing import Renderer
-from metamap_rl.viz.figures import plot_lengths, save_figure
+from metamap_rl.viz.figures import save_figure
 from metamap_rl.viz.video import OnFrame, Side, Video, compare
 
 __all__ = [

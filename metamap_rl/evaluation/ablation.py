@@ -25,14 +25,16 @@ from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.settings import Number, Seed, Settings, Whole, parse, read_document
 from metamap_rl.common.statistics import bootstrap_interval
-from metamap_rl.data.dataset import Pairs
+from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
 from metamap_rl.evaluation.evaluate import evaluate_mappers
-from metamap_rl.mapper.mapper import MapperConfig
-from metamap_rl.probing.probe import PROBES, probe_to_json
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.probing.documents import probe_to_json
+from metamap_rl.probing.probes import PROBES
 from metamap_rl.training.checkpoint import digest
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import on_policy
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.loop import train
 from metamap_rl.training.pipeline import SURVEY_TASKS, survey_of, training_pairs
 
 __all__ = ["FACTORS", "AblationConfig", "Cell", "load_ablation", "run_ablation", "summarise"]

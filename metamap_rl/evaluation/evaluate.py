@@ -16,7 +16,8 @@ from metamap_envs.task import Task
 from metamap_rl.evaluation.privileged import told_phis
 from metamap_rl.evaluation.scores import Evaluation, MethodScores, References
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import Transitions, collect, probe_from_json, probe_identity
+from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.documents import probe_from_json, probe_identity
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
 

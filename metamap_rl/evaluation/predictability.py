@@ -21,10 +21,11 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import evaluate_policies, random_returns
 from metamap_agents.policy.functional import forward
 from metamap_envs.errors import MetaMapError
-from metamap_rl.data.dataset import Examples
-from metamap_rl.mapper.mapper import MapperConfig
+from metamap_rl.data.examples import Examples
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import expert_behaviour, task_coordinates
-from metamap_rl.training.loop import TrainConfig, train, validation_losses
+from metamap_rl.training.loop import train, validation_losses
 
 __all__ = ["Barrier", "Explained", "explained_variance", "interpolation_barrier", "neighbours", "told_error"]
 

@@ -17,10 +17,13 @@ from numpy.typing import NDArray
 
 from metamap_agents.policy.base import BasePolicy
 from metamap_envs.task import Task
-from metamap_rl.data.dataset import Examples, Pairs
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.data.examples import Examples
+from metamap_rl.data.pairs import Pairs
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import task_coordinates
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.loop import train
 
 __all__ = ["told_phis", "train_oracle"]
 

@@ -13,7 +13,7 @@ from metamap_agents.policy.evaluation import ROUNDING, clearly_better_each
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.common.statistics import bootstrap_interval, ratio_of_sums, worst_decile
-from metamap_rl.probing.probe import Transitions
+from metamap_rl.probing.collecting import Transitions
 
 __all__ = ["CountedBy", "Evaluation", "MethodScores", "References", "old_rule", "rounded", "shares"]
 

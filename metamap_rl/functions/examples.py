@@ -12,7 +12,7 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.seeds import read_seed
-from metamap_rl.data.dataset import Batch, Examples
+from metamap_rl.data.examples import Batch, Examples
 from metamap_rl.evaluation.baselines.episodes import Episodes
 from metamap_rl.functions.base import FunctionFamily
 
@@ -77,7 +77,7 @@ class _Fresh(Examples):
 
 @dataclass(frozen=True)
 class FreshTasks:
-    """A source of training tasks (`metamap_rl.data.dataset.ExampleSource`) that makes new ones for every batch.
+    """A source of training tasks (`metamap_rl.data.examples.ExampleSource`) that makes new ones for every batch.
 
     phi* is the family's closed form. A family without one can be learned by behaviour alone: its phi* is phi_0, a
     placeholder, which the behaviour loss does not look at. "training_tasks" in a mapper's record counts only the tasks

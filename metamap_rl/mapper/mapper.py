@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 from torch import Tensor, nn
 
 from metamap_agents.policy.base import BasePolicy
@@ -21,59 +20,17 @@ from metamap_envs.identity import check_family, describe_family, is_family
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
-from metamap_envs.settings import STRICT, Whole, parse
-from metamap_rl.data.dataset import transition_features
+from metamap_rl.data.layout import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
 from metamap_rl.encoders.parts import bounded_head
 from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
 from metamap_rl.mapper import artifact
+from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.mapper.selfcheck import SelfCheck, Verdict
-from metamap_rl.probing.probe import packed_probe, unpacked_probe
+from metamap_rl.probing.documents import packed_probe, unpacked_probe
 
-__all__ = ["Mapper", "MapperConfig"]
-
-
-@dataclass(frozen=True)
-class MapperConfig:
-    """Shape of a mapper.
-
-    Raises:
-        MetaMapError: an unknown encoder or hypernetwork, or a size that is not a whole number in range.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    encoder: str = "pooling"
-    """Name of the encoder, D -> z."""
-    hypernetwork: str = "modulation"
-    """Name of the hypernetwork, z -> change of the weights."""
-    context_size: Whole = 32
-    """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""
-    encoder_hidden: Whole = 128
-    """Width of the encoder's hidden layers."""
-    hypernetwork_hidden: Whole = 128
-    """Width of the hypernetwork's hidden layers."""
-    bottleneck: bool = False
-    """Whether the hypernetwork sees of z only the task's coordinates, as read from it: a smooth function of a few
-    numbers is learned from fewer experts than one of all of z. Needs a survey, which teaches to read."""
-
-    def __post_init__(self) -> None:
-        ENCODERS.get(self.encoder)
-        HYPERNETWORKS.get(self.hypernetwork)
-        for name, least in (("context_size", 2), ("encoder_hidden", 1), ("hypernetwork_hidden", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise MetaMapError(f"{name}: expected a whole number >= {least}, got {value!r}")
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> MapperConfig:
-        """Build it from a mapping of some or all fields.
-
-        Raises:
-            MetaMapError: a key that is no field, with the closest one, or a bad value.
-        """
-        return parse(cls, document, "mapper config")
+__all__ = ["Mapper"]
 
 
 class Mapper(nn.Module):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metamap_rl.data.dataset import Examples
+from metamap_rl.data.examples import Examples
 from metamap_rl.data.survey import Survey
 
 __all__ = ["Scales"]

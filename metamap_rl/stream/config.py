@@ -15,8 +15,9 @@ from metamap_envs.registry import get_family, list_families
 from metamap_envs.settings import Number, Seed, Settings, Whole, parse, settings_of
 from metamap_envs.task import Task
 from metamap_envs.yaml_text import dump_yaml, parse_yaml, read_yaml
-from metamap_rl.mapper.mapper import MapperConfig
-from metamap_rl.probing.probe import BasePolicyProbe, probe_from_json, probe_to_json
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.probing.documents import probe_from_json, probe_to_json
+from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
 from metamap_rl.stream.learner import UpdateConfig, make_learner

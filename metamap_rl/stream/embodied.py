@@ -19,7 +19,8 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.scales import Scales
 
 __all__ = ["EmbodiedMapper"]

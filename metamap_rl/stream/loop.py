@@ -20,7 +20,7 @@ from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
-from metamap_rl.probing.probe import Transitions, collect
+from metamap_rl.probing.collecting import Transitions, collect
 from metamap_rl.stream.acceptance import Update, update_mapper
 from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
 from metamap_rl.stream.judgement import Judgement, judge

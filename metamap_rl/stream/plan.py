@@ -11,7 +11,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import environment_id
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
-from metamap_rl.probing.probe import probe_from_json
+from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.events import Doing, OnStream
 from metamap_rl.stream.experts import ExpertCache, bases_of

@@ -38,7 +38,7 @@ from metamap_envs.identity import check_environments
 from metamap_envs.registry import get_family
 from metamap_envs.settings import Settings, parse
 from metamap_envs.task import Task
-from metamap_rl.probing.probe import probe_from_json
+from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.events import Doing, OnStream, StreamEvent

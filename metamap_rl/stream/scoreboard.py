@@ -21,7 +21,8 @@ from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 from metamap_rl.evaluation.scores import old_rule
-from metamap_rl.probing.probe import Probe, Transitions, collect
+from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.probes import Probe
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
 

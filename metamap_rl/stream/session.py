@@ -15,7 +15,7 @@ from torch import Tensor
 from metamap_agents.policy.base import BasePolicy
 from metamap_envs.errors import MetaMapError
 from metamap_rl.mapper.scales import Scales
-from metamap_rl.probing.probe import Probe
+from metamap_rl.probing.probes import Probe
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.experts import ExpertCache

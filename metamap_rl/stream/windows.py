@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metamap_rl.data.dataset import usable_lengths
+from metamap_rl.data.examples import usable_lengths
 from metamap_rl.stream.learner import UpdateConfig
 from metamap_rl.stream.memory import Item, items_by_slot
 

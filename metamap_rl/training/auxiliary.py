@@ -52,7 +52,7 @@ class Dynamics(nn.Module):
     that tells how the task answers to actions tells what a policy needs to know of it (VariBAD, Zintgraf et al. 2020).
 
     Raises:
-        MetaMapError: the feature rows are not those of `metamap_rl.data.dataset.transition_features`.
+        MetaMapError: the feature rows are not those of `metamap_rl.data.layout.transition_features`.
     """
 
     def __init__(self, feature_size: int, context_size: int, spec: PolicySpec, hidden: int) -> None:

@@ -18,10 +18,11 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
-from metamap_rl.data.dataset import Pairs
+from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import Probe, collect
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.probes import Probe
 from metamap_rl.training.alignment import align
 from metamap_rl.training.loop import Visit
 

@@ -17,14 +17,20 @@ from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
-from metamap_rl.data.dataset import Pairs
+from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
-from metamap_rl.probing.probe import BasePolicyProbe, Probe, TourProbe, probe_from_json, probe_to_json
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.documents import probe_from_json, probe_to_json
+from metamap_rl.probing.probes import Probe
+from metamap_rl.probing.probes.planned import BasePolicyProbe
+from metamap_rl.probing.probes.touring import TourProbe
 from metamap_rl.probing.tour import tour_of
-from metamap_rl.training.calibration import CalibrationConfig, calibrate
+from metamap_rl.training.calibration import calibrate
+from metamap_rl.training.calibration_config import CalibrationConfig
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import build_pairs, build_survey, on_policy
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.loop import train
 
 __all__ = [
     "TaskCounts",

@@ -20,7 +20,8 @@ from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs import MetaMapError, Rollout, get_family
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt, measure_in_env, measure_on_task
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import collect, probe_from_json
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.documents import probe_from_json
 
 FAMILY = get_family(tiny.FAMILY)
 TASK = FAMILY.sample("test-in", 1, 3)[0]

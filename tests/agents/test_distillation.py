@@ -19,9 +19,10 @@ from metamap_agents.policy.functional import forward
 from metamap_agents.runtime.storage import load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import BasePolicyProbe
+from metamap_rl.probing.probes.planned import BasePolicyProbe
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import on_policy
-from metamap_rl.training.loop import TrainConfig, round_updates, train
+from metamap_rl.training.loop import round_updates, train
 from metamap_rl.training.pipeline import training_pairs
 
 CONFIG = TrainConfig(

@@ -25,8 +25,9 @@ from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
 from metamap_rl.bench.adding import add_learner, try_learner
 from metamap_rl.bench.config import BenchConfig, Cell, list_benches, load_bench
-from metamap_rl.bench.entry import N_STEPS, ExternalSettings, make_external
-from metamap_rl.bench.external import CountedEnv
+from metamap_rl.bench.contract import N_STEPS
+from metamap_rl.bench.counted import CountedEnv
+from metamap_rl.bench.entry import ExternalSettings, make_external
 from metamap_rl.bench.listing import compare
 from metamap_rl.bench.result import CELL, CellResult, find_results, read_cell
 from metamap_rl.bench.run import open_bench, run_bench, run_cell

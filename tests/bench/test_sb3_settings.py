@@ -13,7 +13,7 @@ from torch import nn, optim
 from metamap_agents.sb3.rl_zoo import read_policy_kwargs, read_python
 from metamap_envs import MetaMapError, get_family
 from metamap_envs.yaml_text import parse_yaml
-from metamap_rl.bench.external import CountedEnv
+from metamap_rl.bench.counted import CountedEnv
 from metamap_rl.bench.sb3 import SB3Learner
 from metamap_rl.bench.sb3_settings import SB3Settings
 

@@ -28,7 +28,7 @@ from metamap_rl.cli.commands.mapper import EvaluateMapper, TrainMapper
 from metamap_rl.data.rollouts import load_rollout, save_rollout
 from metamap_rl.evaluation.evaluate import LENGTHS
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.pipeline import CALIBRATION, SURVEY_TASKS
 
 COUNTS = ("--train", "2", "--validation", "1", "--test-in", "2")

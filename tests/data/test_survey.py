@@ -18,9 +18,10 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family, list_families
 from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import BasePolicyProbe
+from metamap_rl.probing.probes.planned import BasePolicyProbe
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import build_survey, task_coordinates
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.loop import train
 
 
 def survey_of_pairs(count: int, seed: int) -> Survey:

@@ -14,7 +14,7 @@ from metamap_agents.experts.recipes import load_recipe
 from metamap_envs import FamilyEnv, State, get_family, list_families
 from metamap_envs.families._dmc import at_least, choice_grid, close_to_at_least
 from metamap_rl.evaluation.evaluate import Evaluation
-from metamap_rl.probing.probe import BasePolicyProbe
+from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo, training_pairs
 
 NAMES = tuple(name for name in list_families() if name.startswith("dmc-"))

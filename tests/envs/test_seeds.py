@@ -22,7 +22,7 @@ from metamap_agents.experts.training import train_base
 from metamap_agents.policy.evaluation import random_returns
 from metamap_envs import MetaMapError, Task, get_family
 from metamap_envs.seeds import read_seed
-from metamap_rl.training.loop import TrainConfig
+from metamap_rl.training.config import TrainConfig
 
 WHOLE = [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)]
 BAD = [-1, 2**32, 3.0, "3", None, True, np.bool_(True), torch.tensor(True), np.array([3]), np.float32(3)]

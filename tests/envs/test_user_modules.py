@@ -24,7 +24,8 @@ from metamap_rl.adaptation.env_spaces import EnvSpaces
 from metamap_rl.adaptation.one_shot import Adaptation, AdaptedPolicy
 from metamap_rl.adaptation.wrappers import alterations
 from metamap_rl.cli import main
-from metamap_rl.probing.probe import BasePolicyProbe, probe_env
+from metamap_rl.probing.collecting import probe_env
+from metamap_rl.probing.probes.planned import BasePolicyProbe
 
 OWN = {"pendulum-torque": "Pendulum-v1", "cartpole-length": "CartPole-v1", "walker-parts": "Walker2d-v5"}
 MODULE = """

@@ -19,7 +19,7 @@ from metamap_agents.runtime.storage import write_json
 from metamap_envs import MetaMapError
 from metamap_rl.evaluation.ablation import AblationConfig, Cell, _first, load_ablation, run_ablation, summarise
 from metamap_rl.evaluation.ablation_plot import plot_ablation
-from metamap_rl.probing.probe import BasePolicyProbe
+from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.pipeline import training_pairs
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "ablate.py"

@@ -23,7 +23,8 @@ from metamap_agents.policy.evaluation import (
 from metamap_envs import MetaMapError, get_family
 from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, MethodScores, evaluate_mappers, generate
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import collect, probe_from_json
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.documents import probe_from_json
 
 TASKS = tuple(get_family(tiny.FAMILY).sample("test-in", 4, 0))
 

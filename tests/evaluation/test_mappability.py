@@ -14,8 +14,8 @@ import pytest
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_rl.evaluation.predictability import explained_variance, interpolation_barrier, neighbours, told_error
-from metamap_rl.mapper.mapper import MapperConfig
-from metamap_rl.training.loop import TrainConfig
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.training.config import TrainConfig
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "measure_mappability.py"
 GENERATOR = np.random.default_rng(0)

@@ -10,7 +10,8 @@ from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_rl.data.dataset import Examples, transition_features
+from metamap_rl.data.examples import Examples
+from metamap_rl.data.layout import transition_features
 from metamap_rl.evaluation.baselines import PolicyMAMLConfig, train_policy_maml
 from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, Steps, policy_gradient_loss, returns_to_go
 

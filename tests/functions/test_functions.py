@@ -15,8 +15,10 @@ from metamap_rl.functions import FUNCTIONS, FreshTasks, FunctionFamily, as_examp
 from metamap_rl.functions.figures import plot_fits
 from metamap_rl.functions.linear import LinearRegression, ridge
 from metamap_rl.functions.sinusoid import Sinusoid
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.loop import train
 
 SMALL = MapperConfig(context_size=16, encoder_hidden=32, hypernetwork_hidden=32)
 QUICK = TrainConfig(

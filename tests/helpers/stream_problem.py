@@ -17,8 +17,8 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
-from metamap_rl.data.dataset import transition_features
-from metamap_rl.mapper.mapper import MapperConfig
+from metamap_rl.data.layout import transition_features
+from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.gradient import Step

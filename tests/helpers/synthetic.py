@@ -16,8 +16,10 @@ from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
-from metamap_rl.data.dataset import Pairs, transition_features
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
+from metamap_rl.data.layout import transition_features
+from metamap_rl.data.pairs import Pairs
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.training.from_experts import task_coordinates
 

@@ -21,8 +21,10 @@ from metamap_rl.adaptation.one_shot import adapt
 from metamap_rl.mapper.beginnings import usual_contexts, views
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
-from metamap_rl.probing.probe import collect, probe_from_json
-from metamap_rl.training.calibration import CalibrationConfig, calibrate
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.documents import probe_from_json
+from metamap_rl.training.calibration import calibrate
+from metamap_rl.training.calibration_config import CalibrationConfig
 
 QUICK = CalibrationConfig(
     lengths=(1, 5, 20), usual_tasks=160, return_tasks=2, harm_tasks=2, episodes=2, hidden=16, updates=300

@@ -35,8 +35,9 @@ from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_rl.encoders import ENCODERS
 from metamap_rl.hypernetworks import HYPERNETWORKS
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
-from metamap_rl.probing.probe import probe_from_json
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.documents import probe_from_json
 
 every_shape = pytest.mark.parametrize(
     "config",

@@ -23,8 +23,10 @@ from metamap_rl.data.rollouts import save_rollout
 from metamap_rl.evaluation.evaluate import evaluate_mappers
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
-from metamap_rl.probing.probe import collect, probe_from_json
-from metamap_rl.training.calibration import CalibrationConfig, _least_steps, _ridge, calibrate
+from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.documents import probe_from_json
+from metamap_rl.training.calibration import _least_steps, _ridge, calibrate
+from metamap_rl.training.calibration_config import CalibrationConfig
 from metamap_rl.training.harm import Harm
 
 FAMILY = get_family(tiny.FAMILY)

@@ -16,18 +16,10 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs import Family, FamilyEnv, MetaMapError, get_family, list_families
-from metamap_rl.probing.probe import (
-    PROBES,
-    BasePolicyProbe,
-    ExcitationProbe,
-    MixedProbe,
-    Probe,
-    Transitions,
-    collect,
-    probe_env,
-    probe_from_json,
-    probe_to_json,
-)
+from metamap_rl.probing.collecting import Transitions, collect, probe_env
+from metamap_rl.probing.documents import probe_from_json, probe_to_json
+from metamap_rl.probing.probes import PROBES, Probe
+from metamap_rl.probing.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe
 
 FAMILIES, NAMES = list_families(), PROBES.names()
 

@@ -17,7 +17,9 @@ from metamap_agents.runtime.storage import save_arrays
 from metamap_envs import FamilyEnv, MetaMapError
 from metamap_rl.cli import main
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import TourProbe, collect, probe_env, probe_from_json, probe_identity, probe_to_json
+from metamap_rl.probing.collecting import collect, probe_env
+from metamap_rl.probing.documents import probe_from_json, probe_identity, probe_to_json
+from metamap_rl.probing.probes.touring import TourProbe
 from metamap_rl.probing.tour import Tour, tour_of
 from metamap_rl.training.pipeline import probe_for
 

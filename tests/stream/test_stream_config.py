@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from metamap_envs import MetaMapError, get_family
-from metamap_rl.mapper.mapper import MapperConfig
+from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.stream.config import StreamConfig, list_presets, load_config, to_yaml
 from metamap_rl.stream.learner import UpdateConfig
 

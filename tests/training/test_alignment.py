@@ -12,7 +12,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_rl.probing.probe import BasePolicyProbe
+from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.alignment import align
 from metamap_rl.training.pipeline import training_pairs
 

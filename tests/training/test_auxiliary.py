@@ -12,10 +12,11 @@ from test_survey import survey_of_pairs
 from helpers.synthetic import FAMILY, FEATURES, SMALL, SPEC, base_policy, pairs
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_rl.data.dataset import draw_rows
+from metamap_rl.data.examples import draw_rows
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.auxiliary import AUXILIARIES, Dynamics, new_auxiliary
-from metamap_rl.training.loop import TrainConfig, train
+from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.loop import train
 
 every_auxiliary = pytest.mark.parametrize("name", AUXILIARIES.names())
 CONFIG = TrainConfig(steps=20, warmup=2, batch_tasks=4, states_per_task=16)

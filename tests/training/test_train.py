@@ -17,10 +17,13 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
-from metamap_rl.data.dataset import Examples, Pairs
+from metamap_rl.data.examples import Examples
+from metamap_rl.data.pairs import Pairs
 from metamap_rl.evaluation.privileged import told_phis, train_oracle
-from metamap_rl.mapper.mapper import Mapper, MapperConfig
-from metamap_rl.training.loop import TrainConfig, learning_rate, train, validation_losses
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.loop import learning_rate, train, validation_losses
 from metamap_rl.training.losses import LOSSES
 
 QUICK = TrainConfig(steps=40, warmup=5, batch_tasks=4, states_per_task=16, validation_every=15, checkpoint_every=10)

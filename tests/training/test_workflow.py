@@ -12,7 +12,7 @@ from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs import MetaMapError
 from metamap_rl.adaptation.bundled import bundled_families, load_experts, load_mapper, pretrained_folder, save_experts
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import BasePolicyProbe
+from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.pipeline import TaskCounts, check_settings, training_pairs
 
 

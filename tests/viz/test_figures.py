@@ -13,7 +13,8 @@ from PIL import Image
 
 from metamap_envs import MetaMapError, get_family
 from metamap_rl.evaluation.evaluate import Evaluation, MethodScores
-from metamap_rl.viz.figures import plot_lengths, save_figure
+from metamap_rl.evaluation.figures import plot_lengths
+from metamap_rl.viz.figures import save_figure
 
 LENGTHS = (0, 20, 50)
 NAMES = {

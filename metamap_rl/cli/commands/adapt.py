@@ -129,7 +129,8 @@ class Adapt(Command):
         from dataclasses import replace
 
         from metamap_rl.data.rollouts import load_rollout
-        from metamap_rl.probing.probe import probe_env, probe_from_json
+        from metamap_rl.probing.collecting import probe_env
+        from metamap_rl.probing.documents import probe_from_json
 
         if env is None:
             assert self.rollout is not None, "one of the sources is given"

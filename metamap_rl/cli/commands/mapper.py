@@ -14,9 +14,10 @@ from metamap_rl.cli.usage import Metavar, Positional
 if TYPE_CHECKING:
     from metamap_agents.experts.zoo import Zoo
     from metamap_rl.evaluation.evaluate import Evaluation
-    from metamap_rl.mapper.mapper import Mapper, MapperConfig
-    from metamap_rl.training.calibration import CalibrationConfig
-    from metamap_rl.training.loop import TrainConfig
+    from metamap_rl.mapper.config import MapperConfig
+    from metamap_rl.mapper.mapper import Mapper
+    from metamap_rl.training.calibration_config import CalibrationConfig
+    from metamap_rl.training.config import TrainConfig
 
 __all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
@@ -128,9 +129,9 @@ class TrainMapper(Command):
 
     def _settings(self) -> tuple[TrainConfig, MapperConfig, dict[str, Any]]:
         from metamap_rl.cli.inputs import read_numbers, whole_or_float
-        from metamap_rl.mapper.mapper import MapperConfig
-        from metamap_rl.probing.probe import probe_from_json, probe_to_json
-        from metamap_rl.training.loop import TrainConfig
+        from metamap_rl.mapper.config import MapperConfig
+        from metamap_rl.probing.documents import probe_from_json, probe_to_json
+        from metamap_rl.training.config import TrainConfig
 
         config = TrainConfig(
             loss=self.loss,
@@ -291,7 +292,7 @@ def _checkpoint_beside(out: Path) -> Path:
 def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
     """How a self-check is calibrated on so many tasks; None for 0."""
     from metamap_envs.errors import MetaMapError
-    from metamap_rl.training.calibration import CalibrationConfig
+    from metamap_rl.training.calibration_config import CalibrationConfig
 
     if tasks != 0 and tasks < 4:
         raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {tasks}")

@@ -23,7 +23,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
 from metamap_rl.common.schedule import warmup_cosine
-from metamap_rl.data.dataset import Batch, Examples, usable_lengths
+from metamap_rl.data.examples import Batch, Examples, usable_lengths
 from metamap_rl.evaluation.baselines.adaptation import descend
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.training.losses import LOSSES, Outcome
@@ -112,7 +112,7 @@ class Steps:
 
     @classmethod
     def of(cls, features: Tensor, spec: PolicySpec, normalizer: ObservationNormalizer) -> Steps:
-        """Take it out of feature rows [B, K, F] (`metamap_rl.data.dataset.transition_features`).
+        """Take it out of feature rows [B, K, F] (`metamap_rl.data.layout.transition_features`).
 
         An episode ended where the next row does not begin with the state that the step led to.
         """

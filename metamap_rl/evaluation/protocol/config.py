@@ -15,9 +15,9 @@ from metamap_envs.registry import get_family
 from metamap_envs.settings import Seed, Settings, Whole, parse, read_document
 from metamap_rl.evaluation.evaluate import LENGTHS
 from metamap_rl.evaluation.protocol.methods import METHODS, Method
-from metamap_rl.mapper.mapper import MapperConfig
-from metamap_rl.probing.probe import PROBES
-from metamap_rl.training.loop import TrainConfig
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.probing.probes import PROBES
+from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.pipeline import PROBE_STEPS, SURVEY_TASKS
 
 __all__ = ["LearningConfig", "MapperSettings", "ProtocolConfig", "load_protocol"]

@@ -19,10 +19,13 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
 from metamap_envs.task import Task
-from metamap_rl.data.dataset import Examples, Pairs
+from metamap_rl.data.examples import Examples
+from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.probe import PROBES, Probe, Transitions, collect, probe_to_json
+from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.documents import probe_to_json
+from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.training.checkpoint import digest
 from metamap_rl.training.pipeline import survey_of, training_pairs
 

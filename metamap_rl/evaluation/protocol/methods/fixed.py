@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from metamap_rl.evaluation.evaluate import contexts, mean_phi, nearest
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
-from metamap_rl.probing.probe import collect
+from metamap_rl.probing.collecting import collect
 
 __all__ = ["BasePolicyMethod", "MeanExpert", "NearestExpert"]
 

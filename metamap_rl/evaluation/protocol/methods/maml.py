@@ -14,7 +14,7 @@ from metamap_rl.evaluation.baselines import PolicyMAMLConfig, train_policy_maml
 from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, Adapter
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
-from metamap_rl.probing.probe import Transitions
+from metamap_rl.probing.collecting import Transitions
 
 __all__ = ["MAML"]
 

@@ -15,7 +15,7 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.initial import random_actor
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.settings import Whole
-from metamap_rl.data.dataset import Examples
+from metamap_rl.data.examples import Examples
 from metamap_rl.evaluation.evaluate import generate
 from metamap_rl.evaluation.privileged import told_phis, train_oracle
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths

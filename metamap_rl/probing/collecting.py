@@ -1,11 +1,10 @@
-"""Probes: how the rollout D of a task is collected. Training and deployment use the same probe."""
+"""Collecting D with a probe: on many tasks in the fast simulator, or in one Gymnasium environment."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium as gym
@@ -15,93 +14,19 @@ from numpy.typing import NDArray
 
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
-from metamap_agents.runtime.storage import arrays_to_bytes
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family_spaces import FamilySpaces
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
-from metamap_rl.data.dataset import transition_features
-from metamap_rl.probing.probes import PROBES, Plan, Probe, SteeredProbe
-from metamap_rl.probing.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe, SinusoidProbe
-from metamap_rl.probing.probes.touring import TourProbe
-from metamap_rl.probing.tour import Tour
+from metamap_rl.data.layout import transition_features
+from metamap_rl.probing.probes import Probe, SteeredProbe
 
-__all__ = [
-    "PROBES",
-    "BasePolicyProbe",
-    "ExcitationProbe",
-    "MixedProbe",
-    "Plan",
-    "Probe",
-    "SinusoidProbe",
-    "TourProbe",
-    "Transitions",
-    "collect",
-    "packed_probe",
-    "probe_env",
-    "probe_from_json",
-    "probe_identity",
-    "probe_to_json",
-    "unpacked_probe",
-]
+__all__ = ["Floats", "Transitions", "collect", "probe_env"]
+
 
 Floats = NDArray[np.float32]
-
-
-def probe_to_json(probe: Probe) -> dict[str, Any]:
-    """A probe's name and settings as plain JSON values."""
-    return {"name": probe.name, **asdict(probe)}  # type: ignore[call-overload]  # registered probes are dataclasses
-
-
-def probe_from_json(document: Mapping[str, Any]) -> Probe:
-    """Inverse of `probe_to_json`; settings left out are at their defaults.
-
-    Raises:
-        MetaMapError: no or an unknown name, an unknown setting, or a value out of range.
-    """
-    settings = dict(document)
-    if "name" not in settings:
-        raise MetaMapError(f"a probe needs the key 'name'; it has {sorted(settings)}")
-    cls = PROBES.get(settings.pop("name"))
-    known = [item.name for item in fields(cls)]
-    for key in settings:
-        if key not in known:
-            raise unknown_name(f"setting of probe {cls.name!r}", key, known)
-    probe: Probe = cls(**settings)
-    return probe
-
-
-def packed_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A probe as it is kept in a folder: the tour that it follows is copied there and named from there.
-
-    Raises:
-        MetaMapError: that is not there, or the folder cannot be written to.
-    """
-    if not _follows_tour(document):
-        return dict(document)
-    Tour.load(document["tour"]).save(folder / "tour", overwrite=True)
-    return {**document, "tour": "tour"}
-
-
-def unpacked_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Inverse of `packed_probe`, wherever the folder is now; what is not in it is where the document says."""
-    if _follows_tour(document) and (folder / document["tour"]).is_dir():
-        return {**document, "tour": str(folder / document["tour"])}
-    return dict(document)
-
-
-def probe_identity(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What two probes that do the same have in common: of a tour its content, not its place."""
-    if not _follows_tour(document):
-        return dict(document)
-    content = arrays_to_bytes(Tour.load(document["tour"]).arrays())
-    return {**document, "tour": hashlib.sha256(content).hexdigest()}
-
-
-def _follows_tour(document: Mapping[str, Any]) -> bool:
-    return isinstance(document.get("tour"), str) and document["tour"] != ""
 
 
 @dataclass(frozen=True)
@@ -123,7 +48,7 @@ class Transitions:
     """[T, R, n]."""
 
     def features(self) -> Floats:
-        """Feature rows of all transitions [T, R, n, F]; see `metamap_rl.data.dataset.transition_features`."""
+        """Feature rows of all transitions [T, R, n, F]; see `metamap_rl.data.layout.transition_features`."""
         return transition_features(self.observations, self.actions, self.rewards, self.next_observations)
 
     def rollout(self, task: int, repeat: int = 0) -> Rollout:
