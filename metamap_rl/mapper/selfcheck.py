@@ -1,8 +1,8 @@
 """The self-check: whether to trust a generated policy, from D alone, before it is run.
 
 Three questions, each with an answer measured on tasks that the mapper did not learn from
-(`metamap_rl.training.calibration`): has D enough transitions, does it look like the family's, and is the generated policy expected to beat the base
-policy? One no, and the base policy is served.
+(`metamap_rl.training.calibration`): has D enough transitions, does it look like the family's, and is the generated
+policy expected to beat the base policy? One no, and the base policy is served.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from metamap_agents.policy.functional import forward as network_forward
-from metamap_rl.stream.learner import Experience
+from metamap_rl.stream.learners.base import Experience
 from metamap_rl.stream.memory import Item
 from metamap_rl.stream.seeds import numpy_generator, torch_generator
 from metamap_rl.stream.session import Session

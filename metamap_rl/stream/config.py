@@ -20,7 +20,8 @@ from metamap_rl.probing.documents import probe_from_json, probe_to_json
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.stream.experts import bases_of
 from metamap_rl.stream.kinds import STREAMS, StreamKind, revisits
-from metamap_rl.stream.learner import UpdateConfig, make_learner
+from metamap_rl.stream.learners.base import make_learner
+from metamap_rl.training.config import UpdateConfig
 
 __all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "replaced", "to_yaml"]
 

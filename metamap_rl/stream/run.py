@@ -43,7 +43,7 @@ from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.events import Doing, OnStream, StreamEvent
 from metamap_rl.stream.kinds import Arrival
-from metamap_rl.stream.learner import make_learner
+from metamap_rl.stream.learners.base import make_learner
 from metamap_rl.stream.loop import run_stream
 from metamap_rl.stream.memory import Memory
 from metamap_rl.stream.plan import Plan

@@ -20,12 +20,13 @@ from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.kinds import Arrival
-from metamap_rl.stream.learner import Learner, UpdateConfig
+from metamap_rl.stream.learners.base import Learner
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.stream.record import Record
 from metamap_rl.stream.scoreboard import Scoreboard
 from metamap_rl.stream.shift import ShiftDetector
 from metamap_rl.stream.store import ArtifactStore
+from metamap_rl.training.config import UpdateConfig
 
 __all__ = ["Known", "Session"]
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from metamap_rl.data.examples import usable_lengths
-from metamap_rl.stream.learner import UpdateConfig
 from metamap_rl.stream.memory import Item, items_by_slot
+from metamap_rl.training.config import UpdateConfig
 
 __all__ = ["Rows", "by_embodiment", "draw", "draw_length", "windows"]
 

@@ -24,7 +24,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
 from metamap_rl.probing.collecting import Transitions, collect
 from metamap_rl.probing.documents import probe_from_json
-from metamap_rl.training.calibration_config import CalibrationConfig
+from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.harm import CONFIDENCE, LEVEL, Harm, measure_harm
 from metamap_rl.training.usual import joint_limits, learn_surprise, usual, usual_beginnings
 

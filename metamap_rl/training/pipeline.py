@@ -27,8 +27,7 @@ from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.probing.probes.touring import TourProbe
 from metamap_rl.probing.tour import tour_of
 from metamap_rl.training.calibration import calibrate
-from metamap_rl.training.calibration_config import CalibrationConfig
-from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.config import CalibrationConfig, TrainConfig
 from metamap_rl.training.from_experts import build_pairs, build_survey, on_policy
 from metamap_rl.training.loop import train
 

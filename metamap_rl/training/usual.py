@@ -26,7 +26,7 @@ from metamap_rl.mapper.selfcheck import (
 )
 
 if TYPE_CHECKING:
-    from metamap_rl.training.calibration_config import CalibrationConfig
+    from metamap_rl.training.config import CalibrationConfig
 
 __all__ = ["joint_limits", "learn_surprise", "usual", "usual_beginnings"]
 

@@ -5,8 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_policy_spec import SPECS, network
 
+from helpers.policies import SPECS, network
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec

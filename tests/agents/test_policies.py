@@ -11,8 +11,8 @@ from gymnasium import spaces
 from hypothesis import example, given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_policy_spec import SPECS
 
+from helpers.policies import SPECS
 from metamap_agents.policy.acting import BatchedPolicy, WeightPolicy
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,28 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metamap_agents.policy.spec import ACTIVATIONS, PolicySpec
+from helpers.policies import SPECS, network
+from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 
 WIDTHS = st.integers(1, 9)
-SPECS = st.builds(
-    PolicySpec,
-    observation_size=WIDTHS,
-    action_size=WIDTHS,
-    hidden=st.lists(WIDTHS, max_size=3).map(tuple),
-    activation=st.sampled_from(ACTIVATIONS),
-)
 LEADS = st.lists(st.integers(0, 3), max_size=2).map(tuple)
-
-
-def network(spec: PolicySpec) -> torch.nn.Sequential:
-    """The same shape, made by PyTorch."""
-    kinds = {"tanh": torch.nn.Tanh, "relu": torch.nn.ReLU, "elu": torch.nn.ELU}
-    widths = (spec.observation_size, *spec.hidden, spec.action_size)
-    modules: list[torch.nn.Module] = []
-    for inputs, outputs in pairwise(widths):
-        modules += [torch.nn.Linear(inputs, outputs), kinds[spec.activation]()]
-    return torch.nn.Sequential(*modules[:-1])
 
 
 def test_the_size_and_table_of_the_half_cheetah_policy() -> None:

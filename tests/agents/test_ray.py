@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_zoo import content
 
 from helpers import tiny
 from helpers.executor_contract import Contract, LosesOneResult, refuse
 from helpers.waiting import runs, wait_for
+from helpers.zoos import content
 from metamap_agents.experts.building import build_experts
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import RayExecutor

@@ -18,6 +18,7 @@ import pytest
 
 from helpers import tiny
 from helpers.waiting import HANGS, runs, wait_for
+from helpers.zoos import content
 from metamap_agents.experts import zoo as zoo_module
 from metamap_agents.experts.building import build_base, build_experts
 from metamap_agents.experts.expert import Expert
@@ -63,19 +64,6 @@ def start_build(folder: Path, root: Path, workers: int, experts: int = 100) -> s
     values = {"log": str(folder / "log"), "root": str(root), "workers": workers, "experts": experts, "hangs": HANGS}
     script.write_text(BUILD.format(tests=str(Path(__file__).parents[1]), **values))
     return subprocess.Popen([sys.executable, str(script)], env={**os.environ, "OMP_NUM_THREADS": "1"})
-
-
-def content(root: Path) -> dict[str, Any]:
-    """What a zoo holds, without the timings."""
-    found: dict[str, Any] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix == ".safetensors":
-            found[str(path.relative_to(root))] = path.read_bytes()
-        elif path.suffix == ".json":
-            document = read_json(path)
-            document.get("record", {}).pop("seconds", None)
-            found[str(path.relative_to(root))] = document
-    return found
 
 
 def children(parent: int) -> list[int]:

@@ -24,7 +24,7 @@ from metamap_rl.stream import run as stream_run
 from metamap_rl.stream.config import list_presets, load_config
 from metamap_rl.stream.events import StreamStarted
 from metamap_rl.stream.kinds import STREAMS
-from metamap_rl.stream.learner import list_learners
+from metamap_rl.stream.learners.base import list_learners
 from metamap_rl.stream.record import Record
 from metamap_rl.stream.run import open_run
 

@@ -12,23 +12,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers.surveys import survey_of_pairs
 from helpers.synthetic import FAMILY, SMALL, base_policy, pairs, rollout_of
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family, list_families
-from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.from_experts import build_survey, task_coordinates
+from metamap_rl.training.from_experts import build_survey
 from metamap_rl.training.loop import train
-
-
-def survey_of_pairs(count: int, seed: int) -> Survey:
-    source = pairs(count, seed)
-    features = source.examples(base_policy()).features
-    space = get_family(FAMILY).space
-    return Survey(features, torch.from_numpy(task_coordinates(source.tasks)), space.coordinate_names)
 
 
 @pytest.mark.parametrize("name", list_families())

@@ -21,7 +21,7 @@ from metamap_rl.demo import demo
 from metamap_rl.demo.folder import Settings, claim_folder
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.calibration import calibrate
-from metamap_rl.training.calibration_config import CalibrationConfig
+from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.viz.video import record_film
 
 FILES = {"demo.json", "results.json", "return.png", "return.svg"}

@@ -21,8 +21,8 @@ import pytest
 from gymnasium.utils import EzPickle
 from gymnasium.vector import AsyncVectorEnv
 from numpy.typing import NDArray
-from test_user_env import Plain
 
+from helpers.user_envs import Plain
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs import FamilyVectorEnv, MetaMapError, from_gymnasium, get_family
 from metamap_envs.declared_env import GymnasiumFamilyEnv

@@ -14,9 +14,9 @@ import pytest
 from gymnasium.spaces import Box, Discrete
 from gymnasium.wrappers import FlattenObservation, RescaleAction
 from stable_baselines3 import PPO
-from test_probe import base_of
-from test_user_env import ID, Plain
 
+from helpers.policies import base_of
+from helpers.user_envs import ID, Plain
 from metamap_envs import FamilySpaces, MetaMapError, from_gymnasium, get_family, load_family, registry
 from metamap_envs.from_gymnasium import user_modules as modules
 from metamap_envs.from_gymnasium.user_modules import make_by_id

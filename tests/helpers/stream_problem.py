@@ -21,9 +21,10 @@ from metamap_rl.data.layout import transition_features
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.gradient import Step
-from metamap_rl.stream.learner import Experience, Learner, UpdateConfig, make_learner
+from metamap_rl.stream.learners.base import Experience, Learner, make_learner
+from metamap_rl.stream.learners.gradient import Step
 from metamap_rl.stream.memory import Item, Memory
+from metamap_rl.training.config import UpdateConfig
 from metamap_rl.training.losses import Outcome, weights
 
 SHAPE = MapperConfig(hypernetwork="residual", context_size=8, encoder_hidden=24, hypernetwork_hidden=24)

@@ -16,8 +16,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_rl.adaptation.bundled import save_experts
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.training.calibration_config import CalibrationConfig
-from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.config import CalibrationConfig, TrainConfig
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
 
 FAMILY = "reacher-goal"

@@ -24,7 +24,7 @@ from metamap_rl.mapper.selfcheck import SelfCheck
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.training.calibration import calibrate
-from metamap_rl.training.calibration_config import CalibrationConfig
+from metamap_rl.training.config import CalibrationConfig
 
 QUICK = CalibrationConfig(
     lengths=(1, 5, 20), usual_tasks=160, return_tasks=2, harm_tasks=2, episodes=2, hidden=16, updates=300

@@ -26,7 +26,7 @@ from metamap_rl.mapper.selfcheck import SelfCheck
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.training.calibration import _least_steps, _ridge, calibrate
-from metamap_rl.training.calibration_config import CalibrationConfig
+from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.harm import Harm
 
 FAMILY = get_family(tiny.FAMILY)

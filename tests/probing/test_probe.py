@@ -11,29 +11,15 @@ import pytest
 from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
+from helpers.policies import base_of
 from metamap_agents.policy.acting import BatchedPolicy
-from metamap_agents.policy.base import BasePolicy
-from metamap_agents.policy.normalizer import ObservationNormalizer
-from metamap_agents.policy.spec import PolicySpec
-from metamap_envs import Family, FamilyEnv, MetaMapError, get_family, list_families
+from metamap_envs import FamilyEnv, MetaMapError, get_family, list_families
 from metamap_rl.probing.collecting import Transitions, collect, probe_env
 from metamap_rl.probing.documents import probe_from_json, probe_to_json
 from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.probing.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe
 
 FAMILIES, NAMES = list_families(), PROBES.names()
-
-
-def base_of(family: Family) -> BasePolicy:
-    """Random weights; a probe does not ask whether they are any good."""
-    spec = PolicySpec(family.observation_size, family.action_size, hidden=(16,))
-    generator = np.random.default_rng(0)
-    return BasePolicy(
-        spec=spec,
-        phi=generator.normal(0, 0.3, spec.size).astype(np.float32),
-        normalizer=ObservationNormalizer.identity(spec.observation_size),
-        log_std=np.zeros(spec.action_size, np.float32),
-    )
 
 
 def probe_named(name: str) -> Probe:

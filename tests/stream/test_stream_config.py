@@ -12,7 +12,7 @@ import yaml
 from metamap_envs import MetaMapError, get_family
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.stream.config import StreamConfig, list_presets, load_config, to_yaml
-from metamap_rl.stream.learner import UpdateConfig
+from metamap_rl.training.config import UpdateConfig
 
 SMALLEST: dict[str, Any] = {"name": "x", "stream": {"kind": "sequential", "family": "reacher-goal", "tasks": 2}}
 

@@ -18,10 +18,10 @@ from helpers.tiny_stream import tiny_config
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream import loop
-from metamap_rl.stream.gradient import Step
-from metamap_rl.stream.learner import Experience, list_learners
 from metamap_rl.stream.learners.agem import project
+from metamap_rl.stream.learners.base import Experience, list_learners
 from metamap_rl.stream.learners.bounds import JointRetraining
+from metamap_rl.stream.learners.gradient import Step
 from metamap_rl.stream.learners.outputs import FeatureMoments
 from metamap_rl.stream.run import StreamRun, resume, start
 

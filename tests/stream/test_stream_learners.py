@@ -24,7 +24,8 @@ from helpers.stream_problem import (
     rollouts,
 )
 from metamap_envs.errors import MetaMapError
-from metamap_rl.stream.learner import LEARNERS, Experience, UpdateConfig, list_learners, make_learner
+from metamap_rl.stream.learners.base import LEARNERS, Experience, list_learners, make_learner
+from metamap_rl.training.config import UpdateConfig
 
 STARTS_ANEW = {"joint"}
 """Learners that make a new mapper each time."""

@@ -17,7 +17,7 @@ from metamap_envs import MetaMapError, Task, get_family
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.stream import loop
 from metamap_rl.stream.events import Doing, OnStream, StageDone, StreamEvent
-from metamap_rl.stream.learner import list_learners
+from metamap_rl.stream.learners.base import list_learners
 from metamap_rl.stream.run import StreamRun, open_run, plan_of, resume, start
 from metamap_rl.stream.store import ArtifactStore
 

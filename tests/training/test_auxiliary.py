@@ -7,8 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from test_survey import survey_of_pairs
 
+from helpers.surveys import survey_of_pairs
 from helpers.synthetic import FAMILY, FEATURES, SMALL, SPEC, base_policy, pairs
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError

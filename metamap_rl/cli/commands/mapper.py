@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from metamap_rl.evaluation.evaluate import Evaluation
     from metamap_rl.mapper.config import MapperConfig
     from metamap_rl.mapper.mapper import Mapper
-    from metamap_rl.training.calibration_config import CalibrationConfig
-    from metamap_rl.training.config import TrainConfig
+    from metamap_rl.training.config import CalibrationConfig, TrainConfig
 
 __all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
@@ -292,7 +291,7 @@ def _checkpoint_beside(out: Path) -> Path:
 def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
     """How a self-check is calibrated on so many tasks; None for 0."""
     from metamap_envs.errors import MetaMapError
-    from metamap_rl.training.calibration_config import CalibrationConfig
+    from metamap_rl.training.config import CalibrationConfig
 
     if tasks != 0 and tasks < 4:
         raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {tasks}")

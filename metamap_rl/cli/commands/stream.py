@@ -228,7 +228,7 @@ def _choices() -> dict[str, dict[str, str]]:
     from metamap_rl.cli.outline import first_line
     from metamap_rl.stream.config import list_presets, load_config
     from metamap_rl.stream.kinds import STREAMS
-    from metamap_rl.stream.learner import LEARNERS, list_learners
+    from metamap_rl.stream.learners.base import LEARNERS, list_learners
 
     return {
         "preset": {name: load_config(name).description for name in list_presets()},

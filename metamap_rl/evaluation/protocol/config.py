@@ -13,52 +13,14 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split, parse_split
 from metamap_envs.registry import get_family
 from metamap_envs.settings import Seed, Settings, Whole, parse, read_document
-from metamap_rl.evaluation.evaluate import LENGTHS
 from metamap_rl.evaluation.protocol.methods import METHODS, Method
-from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.probing.probes import PROBES
-from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.pipeline import PROBE_STEPS, SURVEY_TASKS
 
-__all__ = ["LearningConfig", "MapperSettings", "ProtocolConfig", "load_protocol"]
-
-SHARED = ("lengths", "episodes", "splits", "probe", "mapper")
-"""Settings that all families, methods and seeds of a run have in common."""
+__all__ = ["LearningConfig", "ProtocolConfig", "load_protocol"]
 
 STARTS = ("phi-0", "scratch", "phi-hat")
 """What PPO starts from, where learning is compared with adaptation."""
-
-
-class MapperSettings(Settings):
-    """How mappers are trained, and the contextual policies and privileged mappers beside them."""
-
-    loss: str = "both"
-    updates: Annotated[Whole, Field(ge=1)] = 2000
-    survey_tasks: Annotated[Whole, Field(ge=0)] = SURVEY_TASKS
-    """Tasks without experts; 0 for none."""
-    encoder: str = MapperConfig().encoder
-    hypernetwork: str = MapperConfig().hypernetwork
-    context_size: Annotated[Whole, Field(ge=2)] = MapperConfig().context_size
-    hidden: Annotated[Whole, Field(ge=1)] = MapperConfig().hypernetwork_hidden
-    """Width of the hypernetwork."""
-    bottleneck: bool = False
-    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey. Privileged mappers have none."""
-
-    def shape(self, **changes: Any) -> MapperConfig:
-        """The mapper's shape."""
-        shared: dict[str, Any] = {
-            "encoder": self.encoder,
-            "hypernetwork": self.hypernetwork,
-            "context_size": self.context_size,
-            "hypernetwork_hidden": self.hidden,
-            "bottleneck": self.bottleneck,
-        }
-        return MapperConfig(**{**shared, **changes})
-
-    def training(self, seed: int, **changes: Any) -> TrainConfig:
-        """How one is trained."""
-        shared: dict[str, Any] = {"loss": self.loss, "steps": self.updates, "seed": seed}
-        return TrainConfig(**{**shared, **changes})
 
 
 class LearningConfig(Settings):
@@ -82,7 +44,7 @@ class LearningConfig(Settings):
     the fewest steps. From scratch only the first are run, as changes of the base recipe."""
 
 
-class ProtocolConfig(Settings):
+class ProtocolConfig(SharedSettings):
     """Families x methods x seeds x steps of D."""
 
     families: tuple[str, ...]
@@ -95,15 +57,6 @@ class ProtocolConfig(Settings):
     """Fewer of them for some methods, by name: what takes long."""
     first_seed: Seed = 0
     """The seeds count on from it."""
-    lengths: tuple[Annotated[Whole, Field(ge=0, le=PROBE_STEPS)], ...] = LENGTHS
-    """Steps of D."""
-    episodes: Annotated[Whole, Field(ge=1)] = 10
-    """For each task and policy, on reset seeds that all share."""
-    splits: tuple[str, ...] = (Split.TEST_IN.value, Split.TEST_OUT.value)
-    """Tasks to measure on; a split of which a zoo has no expert is left out for its family."""
-    probe: str = "base-policy"
-    """How D is collected."""
-    mapper: MapperSettings = MapperSettings()
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods, by their name."""
     learning: LearningConfig | None = LearningConfig()

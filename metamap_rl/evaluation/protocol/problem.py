@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,15 +22,13 @@ from metamap_envs.task import Task
 from metamap_rl.data.examples import Examples
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
+from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import Transitions, collect
 from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.training.checkpoint import digest
 from metamap_rl.training.pipeline import survey_of, training_pairs
-
-if TYPE_CHECKING:
-    from metamap_rl.evaluation.protocol.config import ProtocolConfig
 
 __all__ = ["Problem", "fingerprint"]
 
@@ -46,7 +44,7 @@ class Problem:
         mappers: folder of the family's mappers, by seed.
     """
 
-    def __init__(self, zoo: Zoo, config: ProtocolConfig, mappers: Path) -> None:
+    def __init__(self, zoo: Zoo, config: SharedSettings, mappers: Path) -> None:
         self.zoo = zoo
         self.config = config
         self.base = zoo.base

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.common.statistics import performance_profile, probability_of_improvement
-from metamap_rl.evaluation.protocol.config import SHARED, LearningConfig
+from metamap_rl.evaluation.protocol.config import LearningConfig
 from metamap_rl.evaluation.protocol.learning import steps_to
 from metamap_rl.evaluation.protocol.record import FamilyRecord, RunRecord
+from metamap_rl.evaluation.protocol.settings import SHARED
 from metamap_rl.evaluation.scores import Evaluation, MethodScores, shares
 
 __all__ = [

@@ -26,11 +26,12 @@ from metamap_agents.runtime.storage import library_versions, read_json, write_js
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
-from metamap_rl.evaluation.protocol.config import SHARED, ProtocolConfig
+from metamap_rl.evaluation.protocol.config import ProtocolConfig
 from metamap_rl.evaluation.protocol.learning import Lesson, lessons, take
 from metamap_rl.evaluation.protocol.methods.mapped import train_protocol_mapper
 from metamap_rl.evaluation.protocol.problem import Problem, fingerprint
 from metamap_rl.evaluation.protocol.record import FORMAT, MANIFEST, evaluation_of, open_run
+from metamap_rl.evaluation.protocol.settings import SHARED
 
 __all__ = ["open_run", "run_protocol"]
 
@@ -182,10 +183,10 @@ def _run_cell(
     zoo: str, folder: str, config: str, kind: str, name: str, seed: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """Run one cell; returns its document."""
-    problem = _problem(zoo, folder, config)
+    problem, asked = _problem(zoo, folder, config), ProtocolConfig.model_validate_json(config)
     started = time.perf_counter()
     with torch_threads(1):
-        found = _FUNCTIONS[kind](problem, name, seed, settings)
+        found = _FUNCTIONS[kind](problem, asked, name, seed, settings)
     return {
         "family": problem.zoo.family.name,
         "name": name,
@@ -198,18 +199,20 @@ def _run_cell(
     }
 
 
-def _references(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+def _references(
+    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]
+) -> dict[str, Any]:
     return {"splits": {split: problem.references(split) for split in problem.splits}}
 
 
-def _mapper(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+def _mapper(problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
     mapper = train_protocol_mapper(problem, seed)
     mapper.save(problem.mapper_folder(seed), overwrite=True)
     return {"chosen_update": mapper.record["chosen_update"]}
 
 
-def _method(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    method = problem.config.method(name)
+def _method(problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+    method = config.method(name)
     measured = method.measure(problem, seed)
     return {
         "scores": [
@@ -221,12 +224,14 @@ def _method(problem: Problem, name: str, seed: int, settings: dict[str, Any]) ->
     }
 
 
-def _learning(problem: Problem, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
-    assert problem.config.learning is not None, "its cell was made from it"
-    return take(Lesson(**settings["lesson"]), problem.config.learning, problem, seed)
+def _learning(
+    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]
+) -> dict[str, Any]:
+    assert config.learning is not None, "its cell was made from it"
+    return take(Lesson(**settings["lesson"]), config.learning, problem, seed)
 
 
-_FUNCTIONS: dict[str, Callable[[Problem, str, int, dict[str, Any]], dict[str, Any]]] = {
+_FUNCTIONS: dict[str, Callable[[Problem, ProtocolConfig, str, int, dict[str, Any]], dict[str, Any]]] = {
     "references": _references,
     "mapper": _mapper,
     "method": _method,

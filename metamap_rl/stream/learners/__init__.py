@@ -1,1 +1,19 @@
-"""One module per kind of learner; importing it files its learners in `metamap_rl.stream.learner.LEARNERS`."""
+"""Learners of a stream: `base` says what one is, `gradient` is the update loop, every other module holds a kind."""
+
+from __future__ import annotations
+
+import sys
+
+from metamap_rl.common.registry import load_modules
+from metamap_rl.stream.learners.base import (
+    LEARNERS,
+    Experience,
+    KeepsNothing,
+    Learner,
+    list_learners,
+    make_learner,
+)
+
+__all__ = ["LEARNERS", "Experience", "KeepsNothing", "Learner", "list_learners", "make_learner"]
+
+load_modules(sys.modules[__name__])

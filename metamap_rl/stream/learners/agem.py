@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from metamap_rl.stream.gradient import GradientLearner, Step
-from metamap_rl.stream.learner import LEARNERS
+from metamap_rl.stream.learners.base import LEARNERS
+from metamap_rl.stream.learners.gradient import GradientLearner, Step
 
 __all__ = ["AveragedGEM", "project"]
 

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.gradient import GradientLearner, Step
-from metamap_rl.stream.learner import LEARNERS, Experience, KeepsNothing, UpdateConfig
+from metamap_rl.stream.learners.base import LEARNERS, Experience, KeepsNothing
+from metamap_rl.stream.learners.gradient import GradientLearner, Step
 from metamap_rl.stream.memory import Memory
+from metamap_rl.training.config import UpdateConfig
 
 __all__ = ["FineTuning", "JointRetraining", "NearestExpert"]
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.gradient import GradientLearner, Step, state_by_parameter
-from metamap_rl.stream.learner import LEARNERS
+from metamap_rl.stream.learners.base import LEARNERS
+from metamap_rl.stream.learners.gradient import GradientLearner, Step, state_by_parameter
 
 __all__ = ["L2", "OnlineEWC"]
 

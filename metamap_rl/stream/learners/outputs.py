@@ -19,8 +19,8 @@ from torch import Tensor
 from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.gradient import GradientLearner, Step
-from metamap_rl.stream.learner import LEARNERS
+from metamap_rl.stream.learners.base import LEARNERS
+from metamap_rl.stream.learners.gradient import GradientLearner, Step
 from metamap_rl.stream.windows import Rows, draw_length, windows
 
 __all__ = ["Distillation", "FeatureMoments", "OutputRegularisation"]

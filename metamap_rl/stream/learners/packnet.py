@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.gradient import GradientLearner, Step, state_by_parameter
-from metamap_rl.stream.learner import LEARNERS, Experience, UpdateConfig
+from metamap_rl.stream.learners.base import LEARNERS, Experience
+from metamap_rl.stream.learners.gradient import GradientLearner, Step, state_by_parameter
 from metamap_rl.stream.memory import Memory
+from metamap_rl.training.config import UpdateConfig
 
 __all__ = ["PackNet"]
 

@@ -9,16 +9,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.settings import Settings
 from metamap_rl.common.registry import Registry
-
-if TYPE_CHECKING:
-    from metamap_rl.evaluation.protocol.problem import Problem
+from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["METHODS", "Measured", "Method", "Scored", "at_lengths"]
 

@@ -2,84 +2,26 @@
 
 A learner is a dataclass (its fields are its settings) in a module of `metamap_rl.stream.learners`, filed under
 ``@LEARNERS.register("name")``; nothing else is edited. Most of them differ in a line or two of the one update loop
-in `metamap_rl.stream.gradient`: what is added to the loss, what is done to the gradient, what is remembered.
+in `metamap_rl.stream.learners.gradient`: what is added to the loss, what is done to the gradient, what is remembered.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 from torch import Tensor
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.settings import STRICT, Number, Whole
-from metamap_rl.common.registry import Registry, load_modules
+from metamap_rl.common.registry import Registry
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.memory import Item, Memory
-from metamap_rl.training.losses import LOSSES
+from metamap_rl.training.config import UpdateConfig
 
-__all__ = [
-    "LEARNERS",
-    "Experience",
-    "KeepsNothing",
-    "Learner",
-    "UpdateConfig",
-    "list_learners",
-    "make_learner",
-]
-
-
-@dataclass(frozen=True)
-class UpdateConfig:
-    """How the mapper is updated after a task. The work does not depend on how many tasks came before.
-
-    Raises:
-        MetaMapError: an unknown loss, or a number out of range.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    updates: Whole = 300
-    """Gradient steps per task, at least 0."""
-    batch: Whole = 16
-    """Rollouts in a batch, new and replayed together; at least 2."""
-    states: Whole = 64
-    """The expert's states per rollout in a batch, for the behaviour loss."""
-    learning_rate: Number = 2e-3
-    """Highest rate of AdamW; in each update it rises over the warm-up and falls to 0 along a cosine."""
-    warmup: Whole = 10
-    """Gradient steps over which the rate rises."""
-    weight_decay: Number = 1e-4
-    """Decoupled weight decay, per unit of learning rate."""
-    gradient_clip: Number = 1.0
-    """Largest norm of the gradient."""
-    loss: str = "both"
-    """What is minimised: behaviour, weights, or both."""
-    weights_coefficient: Number = 1.0
-    """Share of the weight loss in "both"."""
-    lengths: tuple[Whole, ...] = (10, 20, 50, 100, 200)
-    """Lengths of D, one drawn for each gradient step; those longer than the rollouts are left out."""
-    from_start: Number = 0.5
-    """Share of the D that begin at a rollout's first step; the others begin anywhere."""
-
-    def __post_init__(self) -> None:
-        LOSSES.get(self.loss)
-        least = {"updates": 0, "batch": 2, "states": 1, "warmup": 0, "weight_decay": 0, "weights_coefficient": 0}
-        for name, bound in least.items():
-            if not getattr(self, name) >= bound:
-                raise MetaMapError(f"{name}: expected >= {bound}, got {getattr(self, name)}")
-        for name in ("learning_rate", "gradient_clip"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise MetaMapError(f"{name}: expected > 0, got {getattr(self, name)}")
-        if not self.lengths or min(self.lengths) < 1 or not 0 <= self.from_start <= 1:
-            raise MetaMapError("expected lengths >= 1 and a share from_start in [0, 1]")
+__all__ = ["LEARNERS", "Experience", "KeepsNothing", "Learner", "list_learners", "make_learner"]
 
 
 @dataclass(frozen=True)
@@ -151,17 +93,8 @@ class KeepsNothing:
 LEARNERS: Registry[type[Any]] = Registry("learner")
 
 
-@cache
-def _load_modules() -> None:
-    """Import every module of `metamap_rl.stream.learners`, each of which files its learners."""
-    import metamap_rl.stream.learners as package
-
-    load_modules(package)
-
-
 def list_learners() -> tuple[str, ...]:
     """Names of all learners, sorted."""
-    _load_modules()
     return LEARNERS.names()
 
 
@@ -171,7 +104,6 @@ def make_learner(settings: Mapping[str, Any]) -> Learner:
     Raises:
         MetaMapError: no or an unknown name, an unknown setting, or a value out of range.
     """
-    _load_modules()
     given = dict(settings)
     if not isinstance(given.get("name"), str):
         raise MetaMapError(f"learner: expected a name, one of {', '.join(LEARNERS.names())}; got {given!r}")

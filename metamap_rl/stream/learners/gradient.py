@@ -15,9 +15,10 @@ from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.common.schedule import warmup_cosine
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.learner import Experience, KeepsNothing, UpdateConfig
+from metamap_rl.stream.learners.base import Experience, KeepsNothing
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.stream.windows import Rows, by_embodiment, draw
+from metamap_rl.training.config import UpdateConfig
 from metamap_rl.training.losses import LOSSES, Loss, Outcome, behaviour, weights
 
 __all__ = ["GradientLearner", "Step", "state_by_parameter"]
