@@ -8,6 +8,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from metamap_rl import _renamed  # noqa: F401  # old names of modules
+
 if TYPE_CHECKING:
     from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
     from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from metamap_agents import _renamed  # noqa: F401  # old names of modules
+
 if TYPE_CHECKING:
     from metamap_agents.experts.building import build_base, build_experts
     from metamap_agents.experts.expert import Expert

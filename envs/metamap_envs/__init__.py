@@ -15,6 +15,7 @@ from metamap_envs.registry import (
     load_family,
     register_family,
 )
+from metamap_envs.renamed import forward_names, rename_modules
 from metamap_envs.rollout import Rollout
 from metamap_envs.state import Readout, State
 from metamap_envs.task import Task
@@ -42,3 +43,12 @@ __all__ = [
 ]
 
 register_all()
+
+rename_modules(
+    {
+        "metamap_envs.from_gymnasium.env": ("metamap_envs.declared_env",),
+        "metamap_envs.from_gymnasium.loading": ("metamap_envs.registry", "metamap_envs.from_gymnasium.building"),
+        "metamap_envs.user_modules": ("metamap_envs.from_gymnasium.user_modules",),
+    }
+)
+forward_names("metamap_envs.family", ("metamap_envs.registry", "metamap_envs.state"))
