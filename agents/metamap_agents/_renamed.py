@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from metamap_envs.renamed import rename_modules
+from metamap_agents.renamed import rename_modules
 
 rename_modules(
     {

@@ -1,6 +1,9 @@
 """Parameterised MuJoCo families: tasks, Gymnasium environments, and a fast vector simulator."""
 
-from metamap_envs import _mujoco  # noqa: F401  # first, since everything else imports mujoco
+from metamap_envs import (
+    _mujoco,  # noqa: F401  # first, since everything else imports mujoco
+    _renamed,  # noqa: F401  # old names
+)
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
@@ -15,7 +18,6 @@ from metamap_envs.registry import (
     load_family,
     register_family,
 )
-from metamap_envs.renamed import forward_names, rename_modules
 from metamap_envs.rollout import Rollout
 from metamap_envs.state import Readout, State
 from metamap_envs.task import Task
@@ -43,12 +45,3 @@ __all__ = [
 ]
 
 register_all()
-
-rename_modules(
-    {
-        "metamap_envs.from_gymnasium.env": ("metamap_envs.declared_env",),
-        "metamap_envs.from_gymnasium.loading": ("metamap_envs.registry", "metamap_envs.from_gymnasium.building"),
-        "metamap_envs.user_modules": ("metamap_envs.from_gymnasium.user_modules",),
-    }
-)
-forward_names("metamap_envs.family", ("metamap_envs.registry", "metamap_envs.state"))

@@ -39,7 +39,6 @@ __all__ = [
     "Adaptation",
     "AdaptedPolicy",
     "adapt",
-    "heed_wrappers",
     "measure_in_env",
     "measure_on_task",
 ]
@@ -111,6 +110,7 @@ class AdaptedPolicy(WeightPolicy):
         adaptation: how it came about.
         spaces: those of the environment that it acts in, where they are not the family's: `predict` takes and gives
             what that environment does.
+        rollout: D that it was generated from; None if it was loaded from a file, which does not hold it.
     """
 
     def __init__(
@@ -119,6 +119,7 @@ class AdaptedPolicy(WeightPolicy):
         phi: NDArray[np.float32],
         adaptation: Adaptation,
         spaces: EnvSpaces | None = None,
+        rollout: Rollout | None = None,
     ) -> None:
         family = get_family(adaptation.family)
         ours = observation_space(family), action_space(family)
@@ -127,6 +128,7 @@ class AdaptedPolicy(WeightPolicy):
         self.phi = phi
         self.adaptation = adaptation
         self.spaces = spaces
+        self.rollout = rollout
 
     def acting_in(self, env: gym.Env[Any, Any]) -> AdaptedPolicy:
         """This policy with the observations and actions of an environment, where they are not the family's.
@@ -136,7 +138,8 @@ class AdaptedPolicy(WeightPolicy):
         Raises:
             MetaMapError: the environment does not fit the family.
         """
-        return AdaptedPolicy(self.base, self.phi, self.adaptation, EnvSpaces.of(env, self.adaptation.family))
+        spaces = EnvSpaces.of(env, self.adaptation.family)
+        return AdaptedPolicy(self.base, self.phi, self.adaptation, spaces, self.rollout)
 
     def predict(
         self,
@@ -233,7 +236,7 @@ def adapt(
 
     Returns:
         The policy; with no transitions it is the base policy. It takes the observations and gives the actions of the
-        environment, or, from a rollout, those of the family.
+        environment, or, from a rollout, those of the family. The transitions that were read are in ``rollout``.
 
     Raises:
         MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
@@ -253,11 +256,11 @@ def adapt(
     count = 50 if steps is None else steps
     probe = probe_from_json(mapper.probe)
     rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
-    policy = heed_wrappers(_mapped(mapper, rollout, check=check), source, check=check)
+    policy = _heed_wrappers(_mapped(mapper, rollout, check=check), source, check=check)
     return policy.acting_in(source)
 
 
-def heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
+def _heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
     """Say which wrappers around an environment alter its rewards or observations; do not trust those that drift.
 
     Args:
@@ -269,12 +272,12 @@ def heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool)
     about = replace(policy.adaptation, notes=tuple(str(one) for one in found))
     drifting = " and ".join(str(one) for one in found if one.drifts)
     if not drifting or not check:
-        return AdaptedPolicy(policy.base, policy.phi, about)
+        return AdaptedPolicy(policy.base, policy.phi, about, rollout=policy.rollout)
     confidence = None if about.confidence is None else 0.0
     about = replace(
         about, distance=0.0, confidence=confidence, fallback=f"{drifting}; adapt to the environment without"
     )
-    return AdaptedPolicy(policy.base, policy.base.phi.copy(), about)
+    return AdaptedPolicy(policy.base, policy.base.phi.copy(), about, rollout=policy.rollout)
 
 
 def _whole(name: str, value: object) -> int:
@@ -312,7 +315,7 @@ def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
             predicted_return=verdict.predicted_return,
             predicted_base_return=verdict.predicted_base_return,
         )
-    return AdaptedPolicy(mapper.base, phi, about)
+    return AdaptedPolicy(mapper.base, phi, about, rollout=rollout)
 
 
 def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> dict[str, list[float]]:

@@ -359,7 +359,7 @@ def test_nothing_is_half_written(
         (["adapt", "reacher-goal", "--seed", "2147483648"], ["--seed expects a whole number in [0, 2147483647]"]),
         (["adapt", "reacher-goal", "--env", "MetaMap/CheetahVelocity-v0"], ["observations have shape (17,)"]),
         (["adapt", "reacher-goal", "--rollout", "nowhere.safetensors"], ["nowhere.safetensors: no such file"]),
-        (["adapt", "reacher-goal", *PARAMETERS, "--steps", "-1"], ["--steps expects 0 or more"]),
+        (["adapt", "reacher-goal", *PARAMETERS, "--steps", "-1"], ["steps", "at least 0", "got -1"]),
         (["adapt", "reacher-goal", *PARAMETERS, "--episodes", "-1"], ["--episodes expects 0 or more"]),
         (["adapt", "reacher-goal", *PARAMETERS, "--steps", "many"], ["--steps expects a whole number, got 'many'"]),
     ],

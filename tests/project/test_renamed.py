@@ -9,7 +9,7 @@ import pytest
 import metamap_agents
 import metamap_envs
 import metamap_rl
-from metamap_envs.renamed import rename_modules
+from metamap_agents.renamed import rename_modules
 
 OLD = [
     ("metamap_agents.evaluation", "random_returns"),
@@ -19,7 +19,6 @@ OLD = [
     ("metamap_agents.recipes", "load_recipe"),
     ("metamap_agents.training", "train_base"),
     ("metamap_envs.family", "get_family"),
-    ("metamap_envs.from_gymnasium.loading", "load_family"),
     ("metamap_rl.probe", "BasePolicyProbe"),
     ("metamap_rl.probe", "collect"),
     ("metamap_rl.protocol.methods.base", "METHODS"),

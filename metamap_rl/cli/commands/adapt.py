@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "ORDER", "Adapt"]
 
 ORDER = 40
-
-_DEFAULT_STEPS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,21 +66,22 @@ class Adapt(Command):
         """Probe, map, measure, write, print."""
         from metamap_agents.runtime.storage import claim_output
         from metamap_rl.adaptation.bundled import find_mapper
-        from metamap_rl.adaptation.one_shot import adapt, heed_wrappers
+        from metamap_rl.adaptation.one_shot import adapt
         from metamap_rl.cli.console import print_json
+        from metamap_rl.data.rollouts import load_rollout
 
         self._check()
         if self.out is not None:
             claim_output(self.out)
         mapper, folder = find_mapper(self.mapper)
         env = self._environment(mapper)
-        rollout = self._rollout(mapper, env)
-        policy = adapt(mapper, rollout, check=self.check)
-        if env is not None:
-            policy = heed_wrappers(policy, env, check=self.check)
+        source = load_rollout(self.rollout) if env is None else env  # type: ignore[arg-type]  # one of them is given
+        policy = adapt(mapper, source, steps=self.steps, seed=self.seed, check=self.check)
+        rollout = policy.rollout
+        assert rollout is not None, "it was read just now"
+        if self.parameters and env is not None:
+            rollout = replace(rollout, task=env.get_wrapper_attr("task"))
         returns = self._returns(policy, rollout, env)
-        if env is not None:
-            policy = policy.acting_in(env)
         result = _result(policy, rollout, returns, folder, self.seed)
         if self.out is not None:
             _write(self.out, policy, rollout, result)
@@ -103,8 +102,6 @@ class Adapt(Command):
             raise MetaMapError(f"adapt needs one of {', '.join(given)}: what to adapt to; got {got}")
         if self.env_arg and not self.env:
             raise MetaMapError("--env-arg needs --env: arguments of that environment's constructor")
-        if self.steps is not None and self.steps < 0:
-            raise MetaMapError(f"--steps expects 0 or more transitions, got {self.steps}")
         if self.episodes < 0:
             raise MetaMapError(f"--episodes expects 0 or more, got {self.episodes}")
 
@@ -123,23 +120,6 @@ class Adapt(Command):
         if self.env is None:
             return None
         return make_by_id(self.env, read_arguments(self.env_arg, "--env-arg"), f"--env {self.env}")
-
-    def _rollout(self, mapper: Mapper, env: gym.Env[Any, Any] | None) -> Rollout:
-        """D: collected in the environment, or read from the file."""
-        from dataclasses import replace
-
-        from metamap_rl.data.rollouts import load_rollout
-        from metamap_rl.probing.collecting import probe_env
-        from metamap_rl.probing.documents import probe_from_json
-
-        if env is None:
-            assert self.rollout is not None, "one of the sources is given"
-            rollout = load_rollout(self.rollout)
-            return rollout if self.steps is None else rollout.head(self.steps)
-        steps = _DEFAULT_STEPS if self.steps is None else self.steps
-        probe = probe_from_json(mapper.probe)
-        rollout = probe_env(probe, env, mapper.base, family=mapper.family, steps=steps, seed=self.seed)
-        return replace(rollout, task=env.get_wrapper_attr("task")) if self.parameters else rollout
 
     def _returns(
         self, policy: AdaptedPolicy, rollout: Rollout, env: gym.Env[Any, Any] | None

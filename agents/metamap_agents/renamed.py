@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
 
-__all__ = ["forward_names", "rename_modules"]
+__all__ = ["rename_modules"]
 
 
 def rename_modules(homes: Mapping[str, Sequence[str]]) -> None:
@@ -22,11 +22,6 @@ def rename_modules(homes: Mapping[str, Sequence[str]]) -> None:
             package that moved is found in the same place of the first of them.
     """
     sys.meta_path.append(_OldNames(homes))
-
-
-def forward_names(module: str, homes: Sequence[str]) -> None:
-    """Let names that have left an imported module be found there still, in one of the modules ``homes``."""
-    vars(sys.modules[module])["__getattr__"] = _finder_in(module, homes)
 
 
 class _OldNames(MetaPathFinder, Loader):
