@@ -85,6 +85,7 @@ def test_experts_are_the_same_and_none_is_lost_with_a_worker(
     assert content(zoos[1].root) == content(zoos[0].root)
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_on_ray(executor: RayExecutor, tmp_path: Path) -> None:
     steps = ["--base-timesteps", "4000", "--timesteps", "4000"]
     counts = ["--train", "2", "--validation", "0", "--test-in", "0"]

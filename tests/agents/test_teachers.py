@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from helpers import tiny
+from helpers.marks import some_slow
 from metamap_agents.experts.distillation import Distillation, distil
 from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.training import train_expert
@@ -108,7 +109,7 @@ def test_a_teacher_that_does_not_fit_is_told(tiny_zoo: Zoo, teacher: Any, messag
         distil(TASK, tiny_zoo.base, teacher, Distillation(rounds=0, states=50, steps=1), seed=0)
 
 
-@pytest.mark.parametrize("algorithm", ["sac", "tqc"])
+@pytest.mark.parametrize("algorithm", some_slow(["sac", "tqc"], ["tqc"]))
 def test_an_expert_by_another_algorithm(tiny_zoo: Zoo, algorithm: str) -> None:
     if algorithm == "tqc":
         pytest.importorskip("sb3_contrib")

@@ -82,6 +82,7 @@ def children(parent: int) -> list[int]:
 # ------------------------------------------------------------------------------------------------------ killed
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes by /proc")
 def test_a_build_that_is_killed_goes_on_and_gives_the_same_zoo(tiny_zoo: Zoo, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
@@ -98,6 +99,7 @@ def test_a_build_that_is_killed_goes_on_and_gives_the_same_zoo(tiny_zoo: Zoo, tm
     assert content(root) == content(tiny_zoo.root)
 
 
+@pytest.mark.slow
 def test_a_build_that_is_killed_in_the_base_policy_starts_it_again(tiny_zoo: Zoo, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
     build = start_build(tmp_path, root, workers=1, experts=0)
@@ -119,6 +121,7 @@ def test_what_a_kill_left_of_the_manifest_is_in_nobodys_way(tmp_path: Path) -> N
 # ------------------------------------------------------------------------------------------- several processes
 
 
+@pytest.mark.slow
 def test_two_processes_do_not_train_an_expert_twice(tiny_zoo: Zoo, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
     shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts", "locks"))

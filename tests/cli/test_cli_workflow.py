@@ -246,6 +246,7 @@ def test_default_steps_are_the_protocol() -> None:
 # --------------------------------------------------------------------------------------------------------- Ctrl-C
 
 
+@pytest.mark.slow
 def test_experts_stopped_by_ctrl_c_go_on(tmp_path: Path) -> None:
     zoo = tmp_path / "zoo"
     words = ("experts", "train", "reacher-goal", "--out", zoo, "--workers", "2", *COUNTS, *STEPS)
@@ -263,6 +264,7 @@ def test_experts_stopped_by_ctrl_c_go_on(tmp_path: Path) -> None:
     assert all(path.read_bytes() == content for path, content in before.items())
 
 
+@pytest.mark.slow
 def test_a_mapper_stopped_by_ctrl_c_goes_on_to_the_same_mapper(
     tiny_zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

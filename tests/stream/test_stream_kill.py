@@ -87,6 +87,7 @@ def kill_and_resume(tmp_path: Path, zoo: Path, stages: int, delays: list[float])
     assert names == {path.name for path in (tmp_path / "whole" / "artifacts").iterdir()}, "no half-written files"
 
 
+@pytest.mark.slow
 def test_killed_and_resumed(zoo: Path, tmp_path: Path) -> None:
     # Negative: so long after one more stage is recorded; positive: so long after the process was started.
     kill_and_resume(tmp_path, zoo, 4, [-0.02, -0.2])
@@ -124,6 +125,7 @@ except MetaMapError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_what_is_finished_kept(zoo: Path, tmp_path: Path) -> None:
     config = tiny_config(experts__start="phi-0")
     whole = start(config, tmp_path / "whole", zoo=zoo, executor=IN_THIS_PROCESS, num_threads=1)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.marks import some_slow
 from helpers.stream_problem import (
     BRIEF,
     LESSONS,
@@ -30,6 +31,8 @@ from metamap_rl.training.config import UpdateConfig
 STARTS_ANEW = {"joint"}
 """Learners that make a new mapper each time."""
 UNPROTECTED = {"finetune"}
+# One of a kind is enough for `make test`.
+ALIKE = {"agem", "distillation", "joint", "nearest", "output-regularisation", "perfect-memory", "reservoir"}
 
 # A learner that is not here is tested with its defaults.
 SETTINGS: dict[str, dict[str, Any]] = {"joint": {"most": 120}, "l2": {"strength": 100.0}}
@@ -146,7 +149,7 @@ def forgetting() -> float:
     return loss_on_old_tasks({"name": "finetune"})
 
 
-@pytest.mark.parametrize("name", [name for name in list_learners() if name not in UNPROTECTED])
+@pytest.mark.parametrize("name", some_slow(sorted(set(list_learners()) - set(UNPROTECTED)), ALIKE))
 def test_old_tasks_suffer_less_than_from_fine_tuning(name: str, forgetting: float) -> None:
     assert loss_on_old_tasks(settings(name)) < 0.65 * forgetting
 

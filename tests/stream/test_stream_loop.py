@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from helpers.marks import some_slow
 from helpers.tiny_stream import tiny_config
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_agents.runtime.storage import read_json, write_json
@@ -104,7 +105,11 @@ def test_a_stopped_run_goes_on_to_the_same_record(done: StreamRun, zoo: Path, tm
     assert resume(tmp_path / "part").record.comparable() == done.record.comparable(), "nothing is left to do"
 
 
-@pytest.mark.parametrize("name", list_learners())
+# One of a kind is enough for `make test`.
+ALIKE = {"agem", "distillation", "joint", "l2", "nearest", "output-regularisation", "perfect-memory", "reservoir"}
+
+
+@pytest.mark.parametrize("name", some_slow(list_learners(), ALIKE))
 def test_every_learner_streams_and_resumes_to_the_bit(name: str, zoo: Path, tmp_path: Path) -> None:
     settings = {"learner": {"name": name}, "evaluation__every": 2, "experts__start": "phi-0", "stream__tasks": 3}
     whole = run(tmp_path / "whole", zoo, **settings)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.marks import some_slow
 from helpers.synthetic import FAMILY, SMALL, SPEC, STEPS, base_policy, features_of, moved_mapper, pairs, rollout_of
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.functional import forward
@@ -49,7 +50,7 @@ def error_on(source: Pairs, phi: np.ndarray) -> float:
 # ------------------------------------------------------------------------------------------------------ it learns
 
 
-@pytest.mark.parametrize("loss", LOSSES.names())
+@pytest.mark.parametrize("loss", some_slow(LOSSES.names(), ["behaviour", "weights"]))
 def test_it_adapts_to_tasks_it_has_not_seen(loss: str) -> None:
     config = dataclasses.replace(LEARN, loss=loss)
     validation, test = pairs(8, 11), pairs(20, 12)
@@ -94,7 +95,7 @@ def test_the_same_loop_learns_function_regression() -> None:
     assert losses[30] < 0.05  # the functions' own mean square is 1/6 + 1/3
 
 
-@pytest.mark.parametrize("bottleneck", [False, True])
+@pytest.mark.parametrize("bottleneck", some_slow([False, True], [False]))
 def test_the_oracle_is_told_the_task_and_needs_no_rollout(bottleneck: bool) -> None:
     source, others = pairs(40, 10), pairs(16, 11)
     blind = dataclasses.replace(source, rewards=np.zeros_like(source.rewards), observations=source.next_observations)

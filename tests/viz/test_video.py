@@ -164,6 +164,7 @@ def test_a_video_has_all_frames_and_two_different_halves(tmp_path: Path, rendere
     assert [entry.name for entry in path.parent.iterdir()] == ["reacher.mp4"]
 
 
+@pytest.mark.slow
 def test_a_video_of_a_cheetah_runs_in_real_time(tmp_path: Path) -> None:
     left, right = sides("cheetah-actuators")
     made = compare(tmp_path / "c.mp4", some_task("cheetah-actuators"), left, right, renderer="planar")
