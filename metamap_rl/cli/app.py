@@ -11,6 +11,7 @@ import importlib
 import os
 import pkgutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from metamap_rl import __version__
 from metamap_rl.cli import commands
 from metamap_rl.cli.console import note
 from metamap_rl.cli.outline import Outline, outline
-from metamap_rl.cli.standard_output import OutputError, PipeClosedError, set_apart, write
+from metamap_rl.cli.standard_output import OutputError, PipeClosedError, set_apart, width, write
 from metamap_rl.cli.usage import UsageError, parse, unknown
 
 if TYPE_CHECKING:
@@ -158,8 +159,18 @@ def _rows(group: Outline) -> list[tuple[str, str]]:
 
 
 def _columns(rows: list[tuple[str, str]]) -> str:
-    width = max((len(left) for left, _ in rows), default=0)
-    return "".join(f"  {left:<{width}}  {right}\n" for left, right in rows)
+    indent = max((len(left) for left, _ in rows), default=0) + 4
+    return "".join(
+        textwrap.fill(
+            right,
+            max(width(), indent + 20),
+            initial_indent=f"  {left:<{indent - 2}}",
+            subsequent_indent=" " * indent,
+            break_on_hyphens=False,
+        )
+        + "\n"
+        for left, right in rows
+    )
 
 
 def _is_bad_input(error: Exception) -> bool:

@@ -212,7 +212,7 @@ def _parser(kind: type[Any], fields: Sequence[_Field], program: str, *, with_hel
             continue
         options |= {"type": _converter(field), "metavar": field.metavar}
         if field.several and not field.positional:
-            options["metavar"] = f"{field.metavar} ..."
+            options["metavar"] = f"{field.metavar.removesuffix(' ...')} ..."
         required = field.default is dataclasses.MISSING
         if field.positional:
             many = ("+" if required else "*") if field.several else (None if required else "?")
