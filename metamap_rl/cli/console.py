@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "note", "plain", "print_json", "print_table", "progress", "say"]
 
+_WIDE = 100  # columns that a whole progress bar takes
 _EVERY = 60.0  # seconds between two lines of a log
 _WITHOUT_END = 100_000  # columns; what is piped or redirected has no width
 _USUAL_HEIGHT = 25  # lines; rich takes "dumb" terminals for 80 columns wide unless it is told both
@@ -106,7 +107,7 @@ class _Drawn:
 
 
 def _bar(unit: str) -> RichProgress:
-    """Make an empty display: words, bar, share, speed, time passed, time left."""
+    """Make an empty display: words, bar, share, time left; where there is room, speed and time passed too."""
     from rich.progress import (
         BarColumn,
         Progress,
@@ -122,15 +123,15 @@ def _bar(unit: str) -> RichProgress:
         def render(self, task: RichTask) -> Text:
             return Text(speed(task.finished_speed or task.speed, unit), style="progress.data.speed")
 
+    console = _console(stderr=True)
+    wide = console.width >= _WIDE
     return Progress(
         TextColumn("{task.description}"),
-        BarColumn(),
+        BarColumn(bar_width=40 if wide else 10),
         TaskProgressColumn(),
-        Speed(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
+        *([Speed(), TimeElapsedColumn(), TextColumn("left")] if wide else []),
         TimeRemainingColumn(),
-        console=_console(stderr=True),
+        console=console,
         transient=True,
     )
 

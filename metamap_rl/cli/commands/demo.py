@@ -201,7 +201,7 @@ def _print_results(results: Sequence[Measured]) -> None:
     from metamap_rl.demo.demo import EPISODES, FILMED, SHOWN
 
     say(
-        f"Returns on unseen tasks, means of {EPISODES} episodes from the same starts; the columns with steps are\n"
+        f"Returns on unseen tasks, means of {EPISODES} episodes from the same starts; the columns with steps are "
         "policies generated from that many steps of the task, with no gradient step.\n"
     )
     lengths = [f"{steps} steps" for steps in SHOWN]
