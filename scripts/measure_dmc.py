@@ -61,9 +61,7 @@ def share_of_expert(evaluation: Evaluation, returns: NDArray[np.float64]) -> dic
 def told_parent(zoo: Zoo, evaluation: Evaluation) -> NDArray[np.float64]:
     """Returns [1, T] of the policy that the training experts come from, told each test task's parameters."""
     phis = np.stack([zoo.parent.phi_for(task) for task in evaluation.tasks])
-    episodes = evaluate_policies(
-        evaluation.tasks, zoo.base.spec, phis, zoo.base.normalizer, episodes=evaluation.episodes
-    )
+    episodes = evaluate_policies(evaluation.tasks, zoo.base.policies(phis), episodes=evaluation.episodes)
     means: NDArray[np.float64] = episodes.returns.mean(axis=1)
     return means[None]
 

@@ -54,7 +54,7 @@ def steps_to_level(
 
     def watch(steps: int, phi: NDArray[np.float32]) -> bool:
         episodes = evaluate_policies(
-            [task], base.spec, phi, base.normalizer, episodes=_EPISODES, seed=EVALUATION_SEED, num_threads=1
+            [task], base.policies(phi), episodes=_EPISODES, seed=EVALUATION_SEED, num_threads=1
         )
         score = reference.score(float(episodes.returns.mean()))
         if score is None:

@@ -147,7 +147,7 @@ def run(
 
     def returns(phis: NDArray[np.float32], repeats: int) -> NDArray[np.float64]:
         where = [task for task in tasks for _ in range(repeats)]
-        episodes = evaluate_policies(where, base.spec, phis, base.normalizer, episodes=arguments.episodes)
+        episodes = evaluate_policies(where, base.policies(phis), episodes=arguments.episodes)
         return episodes.returns.reshape(len(tasks), repeats, -1)
 
     reference = returns(base.phi, 1)

@@ -44,10 +44,7 @@ def episodes(zoo: Zoo, tasks: list[Task], count: int) -> Returns:
     if missing:
         raise MetaMapError(f"{zoo.root} lacks the experts of {len(missing)} tasks, {missing[0].describe()} among them")
     base, phis = zoo.base, np.stack([zoo.get(task).phi for task in tasks])
-    both = (
-        evaluate_policies(tasks, base.spec, policy, base.normalizer, episodes=count).returns
-        for policy in (base.phi, phis)
-    )
+    both = (evaluate_policies(tasks, base.policies(policy), episodes=count).returns for policy in (base.phi, phis))
     return {"random": random_returns(tasks, episodes=count), **dict(zip(("base", "expert"), both, strict=True))}
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from metamap_agents.policy.evaluation import evaluate_policies
     from metamap_agents.policy.functional import forward
     from metamap_agents.policy.normalizer import ObservationNormalizer
+    from metamap_agents.policy.policies import Policies
     from metamap_agents.policy.spec import PolicySpec
     from metamap_agents.runtime.executors import Executor, LocalExecutor, RayExecutor, make_executor
     from metamap_agents.sb3.bridge import export_sb3, phi_from_sb3, phi_into_sb3
@@ -36,6 +37,7 @@ _MODULE_OF = {
     "FamilyVecEnv": "sb3.vec_env",
     "LocalExecutor": "runtime.executors",
     "ObservationNormalizer": "policy.normalizer",
+    "Policies": "policy.policies",
     "PolicySpec": "policy.spec",
     "RayExecutor": "runtime.executors",
     "Recipe": "experts.recipes",
@@ -63,6 +65,7 @@ __all__ = [
     "FamilyVecEnv",
     "LocalExecutor",
     "ObservationNormalizer",
+    "Policies",
     "PolicySpec",
     "RayExecutor",
     "Recipe",

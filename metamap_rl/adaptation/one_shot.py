@@ -123,7 +123,7 @@ class AdaptedPolicy(WeightPolicy):
     ) -> None:
         family = get_family(adaptation.family)
         ours = observation_space(family), action_space(family)
-        super().__init__(base.spec, phi, base.normalizer, *ours)
+        super().__init__(base.policies(phi), *ours)
         self.base = base
         self.phi = phi
         self.adaptation = adaptation
@@ -210,7 +210,7 @@ class AdaptedPolicy(WeightPolicy):
         phi, log_std, seen, actions = self.phi, self.base.log_std, self.observation_space, self.action_space
         if self.spaces is not None and self.spaces.are_plain:
             phi, log_std, seen, actions = self.spaces.rescaled(self.spec, phi, log_std)
-        export_sb3(path, self.spec, phi, self.base.normalizer, log_std, self.base.critic or None, seen, actions)
+        export_sb3(path, self.base.policies(phi), log_std, self.base.critic or None, seen, actions)
 
 
 def adapt(
@@ -326,7 +326,7 @@ def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> di
     """
     get_family(policy.adaptation.family).check_task(task)
     phis = np.stack([policy.base.phi, policy.phi])
-    found = evaluate_policies([task, task], policy.spec, phis, policy.base.normalizer, episodes=episodes)
+    found = evaluate_policies([task, task], policy.base.policies(phis), episodes=episodes)
     return {"base": found.returns[0].tolist(), "generated": found.returns[1].tolist()}
 
 
@@ -346,7 +346,7 @@ def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int 
     starts: dict[str, list[NDArray[np.float64]]] = {}
     returns: dict[str, list[float]] = {}
     for name, phi in (("base", policy.base.phi), ("generated", policy.phi)):
-        one = WeightPolicy(policy.spec, phi, policy.base.normalizer, view.observation_space, view.action_space)
+        one = WeightPolicy(policy.base.policies(phi), view.observation_space, view.action_space)
         seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
         found = [_episode(one, view, seed, family.horizon) for seed in seeds]
         starts[name], returns[name] = [start for start, _ in found], [total for _, total in found]

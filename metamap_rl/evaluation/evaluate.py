@@ -145,9 +145,7 @@ class _Run:
         """Returns of every episode [T, E] of policies [T, P] or [P]."""
         return evaluate_policies(
             self.tasks,
-            self.base.spec,
-            phis,
-            self.base.normalizer,
+            self.base.policies(phis),
             episodes=self.episodes,
             seed=EVALUATION_SEED,
             num_threads=self.num_threads,

@@ -162,9 +162,7 @@ def interpolation_barrier(
     def means(phis: NDArray[np.float32]) -> Floats:
         found = evaluate_policies(
             [tasks[index] for index in here],
-            base.spec,
-            phis,
-            base.normalizer,
+            base.policies(phis),
             episodes=episodes,
             num_threads=num_threads,
         )

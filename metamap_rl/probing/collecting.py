@@ -99,7 +99,7 @@ def collect(
     pilot = _Pilot(probe, [generator.spawn(1)[0] for generator in generators], steps, base)
     # One policy for each environment, though it is the same: one product with all observations would be summed in an
     # order that depends on their number, and in a chaotic system the last bit soon shows.
-    policy = BatchedPolicy(base.spec, np.tile(base.phi, (envs.num_envs, 1)), base.normalizer)
+    policy = BatchedPolicy(base.policies(np.tile(base.phi, (envs.num_envs, 1))))
     observations, _ = envs.reset(seed=[int(generator.integers(2**31)) for generator in generators])
     rows: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
     for step in range(steps):
@@ -164,12 +164,11 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
     seed = read_seed(seed)
     if steps < 0:
         raise MetaMapError(f"a probe of an environment takes 0 or more steps, got {steps}")
-    spec = base.spec
     view = FamilySpaces(env, family)
     # A child, since the reset draws from `seed` itself: the same numbers would be both noise and start of the episode.
     (generator,) = np.random.default_rng(seed).spawn(1)
     pilot = _Pilot(probe, [generator], steps, base)
-    policy = BatchedPolicy(spec, base.phi[None], base.normalizer)
+    policy = BatchedPolicy(base.policies(base.phi[None]))
     observation, _ = view.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []
     for step in range(steps):

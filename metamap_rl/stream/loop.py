@@ -202,9 +202,7 @@ def _check(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32
     base = session.cache.base(embodiment_of(task))
     episodes = evaluate_policies(
         [task, task],
-        base.spec,
-        np.stack([phi_hat, base.phi]),
-        base.normalizer,
+        base.policies(np.stack([phi_hat, base.phi])),
         episodes=session.config.serve.episodes,
         seed=derive(session.config.seeds.stream, stage, "check"),
         num_threads=session.num_threads,

@@ -153,9 +153,7 @@ class Scoreboard:
         """Returns of every episode [B, E]."""
         return evaluate_policies(
             tasks,
-            base.spec,
-            phis,
-            base.normalizer,
+            base.policies(phis),
             episodes=self.episodes,
             seed=self.episode_seed,
             num_threads=self.num_threads,

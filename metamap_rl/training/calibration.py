@@ -191,9 +191,7 @@ class _Returns:
         base = self.mapper.base
         return evaluate_policies(
             tasks,
-            base.spec,
-            phis,
-            base.normalizer,
+            base.policies(phis),
             episodes=episodes,
             seed=_EPISODE_SEED,
             num_threads=self.num_threads,

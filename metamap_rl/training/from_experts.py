@@ -120,16 +120,14 @@ def expert_behaviour(
     seed = read_seed(seed)
     episodes = evaluate_policies(
         tasks,
-        base.spec,
-        phis,
-        base.normalizer,
+        base.policies(phis),
         episodes=_STATE_EPISODES,
         seed=seed,
         num_threads=num_threads,
         record=True,
     )
     visited = episodes.states(min(states, int(episodes.lengths.sum(axis=1).min())), generator)
-    return visited, BatchedPolicy(base.spec, phis, base.normalizer).means(visited)
+    return visited, BatchedPolicy(base.policies(phis)).means(visited)
 
 
 def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int = 0, num_threads: int = 0) -> Visit:
@@ -157,16 +155,14 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
             phis = [mapper(features[:, r], torch.arange(steps) < lengths[:, r]) for r in range(rollouts)]
         episodes = evaluate_policies(
             [task for task in pairs.tasks for _ in range(rollouts)],
-            base.spec,
-            torch.stack(phis, dim=1).flatten(0, 1).numpy(),
-            base.normalizer,
+            base.policies(torch.stack(phis, dim=1).flatten(0, 1).numpy()),
             episodes=_VISIT_EPISODES,
             seed=_VISIT_SEED + _VISIT_EPISODES * number,
             num_threads=num_threads,
             record=True,
         )
         visited = _draw(episodes, tasks, states, generator)
-        actions = BatchedPolicy(base.spec, pairs.phi, base.normalizer).means(visited)
+        actions = BatchedPolicy(base.policies(pairs.phi)).means(visited)
         return torch.from_numpy(base.normalizer.apply(visited).astype(np.float32)), torch.from_numpy(actions)
 
     return visit

@@ -130,7 +130,7 @@ def test_generated_policies_are_run_and_the_experts_say_what_they_would_do(tiny_
     inputs, targets = visit(tiny_mapper, 1)
     assert inputs.shape == (3, 150, base.spec.observation_size)
     raw = inputs.numpy() * base.normalizer.std + base.normalizer.mean
-    wanted = BatchedPolicy(base.spec, source.phi, base.normalizer).means(raw)
+    wanted = BatchedPolicy(base.policies(source.phi)).means(raw)
     np.testing.assert_allclose(targets, wanted, atol=1e-4)
     assert not torch.isin(inputs[:, :, 0], torch.from_numpy(base.normalizer.apply(source.states))[:, :, 0]).all()
     again, other = visit(tiny_mapper, 1), visit(tiny_mapper, 2)

@@ -19,6 +19,7 @@ from metamap_agents.experts.training import train_expert
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.evaluation import Episodes
 from metamap_agents.policy.functional import forward
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs import MetaMapError
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo
@@ -49,8 +50,8 @@ def test_a_search_finds_signs_and_strengths(tiny_zoo: Zoo, monkeypatch: pytest.M
     base, best = tiny_zoo.base, np.array([-0.8, 1.3])
     bias = base.spec.split(base.phi)[f"layers.{len(base.spec.hidden)}.bias"]
 
-    def evaluate(tasks: Any, spec: PolicySpec, phis: Any, normalizer: Any, *, episodes: int, **_: Any) -> Episodes:
-        gains = spec.split(phis)[f"layers.{len(spec.hidden)}.bias"] / bias
+    def evaluate(tasks: Any, policies: Policies, *, episodes: int, **_: Any) -> Episodes:
+        gains = policies.spec.split(policies.phi)[f"layers.{len(policies.spec.hidden)}.bias"] / bias
         distances = [((gains - peak) ** 2).sum(axis=-1) for peak in (best, best * [-1, 1])]
         scores = np.maximum(np.exp(-distances[0]), 0.7 * np.exp(-distances[1] / 4))
         return Episodes(np.tile(scores[:, None], episodes), np.full((len(tasks), episodes), 50))

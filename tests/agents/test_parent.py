@@ -18,6 +18,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import Episodes
 from metamap_agents.policy.functional import forward
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs import MetaMapError, Task, get_family
@@ -174,10 +175,8 @@ def test_phi_0_is_the_parent_told_the_mean_where_that_is_better(
 ) -> None:
     seen: list[np.ndarray] = []
 
-    def returns(
-        tasks: Sequence[Task], spec: PolicySpec, phi: np.ndarray, *_: Any, episodes: int, **__: Any
-    ) -> Episodes:
-        seen.append(phi)
+    def returns(tasks: Sequence[Task], policies: Policies, *, episodes: int, **_: Any) -> Episodes:
+        seen.append(policies.phi)
         values = np.arange(len(tasks) * episodes, dtype=float).reshape(len(tasks), episodes)
         return Episodes(values + (len(seen) == 2) * (1.0 if better else -1.0), np.full(values.shape, 50))
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from helpers.policies import SPECS
 from metamap_agents.policy.acting import BatchedPolicy, WeightPolicy
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 
@@ -46,7 +47,7 @@ def test_batched_actions_are_the_networks_actions_clipped(
     rng: np.random.Generator, normalizer: ObservationNormalizer
 ) -> None:
     phis, raw = weights(rng, 4), states(rng, normalizer, 4, 7)
-    policy = BatchedPolicy(SPEC, phis, normalizer)
+    policy = BatchedPolicy(Policies(SPEC, normalizer, phis))
     normalised = torch.from_numpy(normalizer.apply(raw))
     exact = forward(SPEC, torch.from_numpy(phis.astype(np.float64)), normalised).numpy()
     assert np.abs(exact).max() > 1.5, "nothing to clip: the test would show nothing"
@@ -58,9 +59,9 @@ def test_batched_actions_are_the_networks_actions_clipped(
 
 def test_one_policy_acts_as_it_does_in_the_batch(rng: np.random.Generator, normalizer: ObservationNormalizer) -> None:
     phis, raw = weights(rng, 4), states(rng, normalizer, 4, 7)
-    together = BatchedPolicy(SPEC, phis, normalizer)(raw)
+    together = BatchedPolicy(Policies(SPEC, normalizer, phis))(raw)
     for phi, observations, expected in zip(phis, raw, together, strict=True):
-        policy = WeightPolicy(SPEC, phi, normalizer, OBSERVATIONS, ACTIONS)
+        policy = WeightPolicy(Policies(SPEC, normalizer, phi), OBSERVATIONS, ACTIONS)
         np.testing.assert_array_equal(policy.predict(observations)[0], expected)
         copied = pickle.loads(pickle.dumps(policy))  # noqa: S301  (our own)
         np.testing.assert_array_equal(copied.predict(observations)[0], expected)
@@ -74,27 +75,29 @@ def test_no_action_depends_on_what_else_is_in_the_batch(spec: PolicySpec, tasks:
     phis = rng.normal(0, 0.5, (tasks, spec.size)).astype(np.float32)
     raw = rng.normal(0, 1, (tasks, episodes, spec.observation_size))
     normalizer = ObservationNormalizer(rng.normal(0, 1, raw.shape[-1]), np.exp(rng.normal(0, 1, raw.shape[-1])))
-    together = BatchedPolicy(spec, phis, normalizer).means(raw)
+    together = BatchedPolicy(Policies(spec, normalizer, phis)).means(raw)
     exact = forward(spec, torch.from_numpy(phis).double(), torch.from_numpy(normalizer.apply(raw))).numpy()
     np.testing.assert_allclose(together, exact, rtol=1e-4, atol=1e-4 * (1 + np.abs(exact).max()))
-    turned = BatchedPolicy(spec, phis[::-1], normalizer).means(raw[::-1, ::-1])
+    turned = BatchedPolicy(Policies(spec, normalizer, phis[::-1])).means(raw[::-1, ::-1])
     np.testing.assert_array_equal(turned[::-1, ::-1], together)
     task, episode = int(rng.integers(tasks)), int(rng.integers(episodes))
-    alone = BatchedPolicy(spec, phis[task : task + 1], normalizer).means(raw[task : task + 1, episode : episode + 1])
+    alone = BatchedPolicy(Policies(spec, normalizer, phis[task : task + 1])).means(
+        raw[task : task + 1, episode : episode + 1]
+    )
     np.testing.assert_array_equal(alone[0, 0], together[task, episode])
 
 
 def test_weights_and_observations_that_are_not_finite_go_through() -> None:
     spec = PolicySpec(2, 1, (3,))
     phi = np.ones((1, spec.size), dtype=np.float32)
-    policy = BatchedPolicy(spec, phi, ObservationNormalizer.identity(2))
+    policy = BatchedPolicy(Policies(spec, ObservationNormalizer.identity(2), phi))
     found = policy.means(np.array([[[np.inf, 1.0], [np.nan, 1.0], [1.0, 1.0]]]))[0, :, 0]
     np.testing.assert_allclose(found, [4.0, np.nan, 1.0 + 3 * np.tanh(3.0)], rtol=1e-6)
 
 
 def test_predict_follows_sb3(rng: np.random.Generator, normalizer: ObservationNormalizer) -> None:
     narrow = spaces.Box(np.array([-0.1, -0.2, 0.0], np.float32), np.array([0.1, 0.2, 0.3], np.float32))
-    policy = WeightPolicy(SPEC, weights(rng, 1)[0], normalizer, OBSERVATIONS, narrow)
+    policy = WeightPolicy(Policies(SPEC, normalizer, weights(rng, 1)[0]), OBSERVATIONS, narrow)
     raw = states(rng, normalizer, 50)
     actions, state = policy.predict(raw)
     assert actions.shape == (50, 3)
@@ -113,7 +116,7 @@ def test_the_policies_keep_their_own_copy(rng: np.random.Generator) -> None:
     identity = ObservationNormalizer.identity(5)
     phis = weights(rng, 2)
     raw = rng.normal(size=(2, 1, 5))
-    policy = BatchedPolicy(SPEC, phis, identity)
+    policy = BatchedPolicy(Policies(SPEC, identity, phis))
     before = policy(raw)
     phis[:] = 0
     np.testing.assert_array_equal(policy(raw), before)
@@ -136,28 +139,28 @@ def test_sb3s_own_evaluation_takes_it(rng: np.random.Generator, normalizer: Obse
             self.left -= 1
             return np.full(5, float(self.left)), 1.0, self.left == 0, False, {}
 
-    policy = WeightPolicy(SPEC, weights(rng, 1)[0], normalizer, OBSERVATIONS, ACTIONS)
+    policy = WeightPolicy(Policies(SPEC, normalizer, weights(rng, 1)[0]), OBSERVATIONS, ACTIONS)
     mean, _ = evaluate_policy(policy, Monitor(Steps()), n_eval_episodes=2)
     assert mean == 5.0
 
 
 def test_wrong_input_is_refused(rng: np.random.Generator, normalizer: ObservationNormalizer) -> None:
     phis = weights(rng, 2)
-    batched = BatchedPolicy(SPEC, phis, normalizer)
+    batched = BatchedPolicy(Policies(SPEC, normalizer, phis))
     for shape in ((3, 1, 5), (2, 5), (2, 1, 4)):
         with pytest.raises(MetaMapError, match="observations: expected shape"):
             batched(np.zeros(shape))
-    with pytest.raises(MetaMapError, match="phis: expected shape"):
-        BatchedPolicy(SPEC, phis[0], normalizer)
     with pytest.raises(MetaMapError, match="phi: expected shape"):
-        WeightPolicy(SPEC, phis, normalizer, OBSERVATIONS, ACTIONS)
+        BatchedPolicy(Policies(SPEC, normalizer, phis[0]))
+    with pytest.raises(MetaMapError, match="phi: expected shape"):
+        WeightPolicy(Policies(SPEC, normalizer, phis), OBSERVATIONS, ACTIONS)
     with pytest.raises(MetaMapError, match="normalizer"):
-        BatchedPolicy(SPEC, phis, ObservationNormalizer.identity(4))
+        BatchedPolicy(Policies(SPEC, ObservationNormalizer.identity(4), phis))
     with pytest.raises(MetaMapError, match=r"action_space: expected a Box of shape \(3,\)"):
-        WeightPolicy(SPEC, phis[0], normalizer, OBSERVATIONS, spaces.Discrete(3))
+        WeightPolicy(Policies(SPEC, normalizer, phis[0]), OBSERVATIONS, spaces.Discrete(3))
     with pytest.raises(MetaMapError, match=r"observation_space: expected a Box of shape \(5,\)"):
-        WeightPolicy(SPEC, phis[0], normalizer, ACTIONS, ACTIONS)
-    policy = WeightPolicy(SPEC, phis[0], normalizer, OBSERVATIONS, ACTIONS)
+        WeightPolicy(Policies(SPEC, normalizer, phis[0]), ACTIONS, ACTIONS)
+    policy = WeightPolicy(Policies(SPEC, normalizer, phis[0]), OBSERVATIONS, ACTIONS)
     for observation in (np.zeros(4), np.zeros((2, 2, 5)), np.zeros(())):
         with pytest.raises(MetaMapError, match="observation"):
             policy.predict(observation)
@@ -165,3 +168,23 @@ def test_wrong_input_is_refused(rng: np.random.Generator, normalizer: Observatio
         policy.predict((np.zeros(5), {}))  # type: ignore[arg-type]
     with pytest.raises(MetaMapError, match="deterministic=True"):
         policy.predict(np.zeros(5), deterministic=False)
+
+
+def test_weights_of_another_size_are_no_policies(normalizer: ObservationNormalizer) -> None:
+    for shape in ((SPEC.size - 1,), (2, SPEC.size + 1), (1, 1, SPEC.size), ()):
+        with pytest.raises(MetaMapError, match=rf"phi: expected shape \({SPEC.size},\)"):
+            Policies(SPEC, normalizer, np.zeros(shape))
+
+
+def test_the_old_call_form_works_with_a_warning(rng: np.random.Generator, normalizer: ObservationNormalizer) -> None:
+    (phi,), raw = weights(rng, 1), states(rng, normalizer, 7)
+    expected = WeightPolicy(Policies(SPEC, normalizer, phi), OBSERVATIONS, ACTIONS).predict(raw)[0]
+    old: Any = WeightPolicy
+    named = {"phi": phi, "normalizer": normalizer, "observation_space": OBSERVATIONS, "action_space": ACTIONS}
+    for arguments, keywords in (((SPEC, phi, normalizer, OBSERVATIONS, ACTIONS), {}), ((SPEC,), named)):
+        with pytest.warns(DeprecationWarning, match="Policies"):
+            policy = old(*arguments, **keywords)
+        np.testing.assert_array_equal(policy.predict(raw)[0], expected)
+    with pytest.warns(DeprecationWarning, match="Policies"):
+        batched = cast(Any, BatchedPolicy)(spec=SPEC, phis=phi[None], normalizer=normalizer)
+    np.testing.assert_array_equal(batched(raw[None])[0], expected)

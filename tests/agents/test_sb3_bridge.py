@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import nn
 from metamap_agents.policy.acting import WeightPolicy
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.sb3 import bridge as sb3_bridge
 from metamap_agents.sb3 import foreign_zip as sb3_zip
@@ -66,8 +68,9 @@ def exported(path: Path, spec: PolicySpec, seed: int, critic: bool) -> tuple[Wei
         "log_std": rng.normal(-1, 0.3, 6).astype(np.float32),
         "critic": value_spec.split(rng.normal(0, 0.3, value_spec.size).astype(np.float32)) if critic else None,
     }
-    sb3_bridge.export_sb3(path, **made, observation_space=OBSERVATIONS, action_space=ACTIONS)
-    return WeightPolicy(spec, made["phi"], made["normalizer"], OBSERVATIONS, ACTIONS), made
+    policy = Policies(spec, made["normalizer"], made["phi"])
+    sb3_bridge.export_sb3(path, policy, made["log_std"], made["critic"], OBSERVATIONS, ACTIONS)
+    return WeightPolicy(policy, OBSERVATIONS, ACTIONS), made
 
 
 def raw_states(normalizer: ObservationNormalizer, count: int = 500) -> NDArray[np.float64]:
@@ -235,9 +238,7 @@ def test_exports_that_do_not_fit_are_refused_and_write_nothing(tmp_path: Path) -
     spec = PolicySpec(17, 6)
     good: dict[str, Any] = {
         "path": tmp_path / "policy.zip",
-        "spec": spec,
-        "phi": np.zeros(spec.size),
-        "normalizer": ObservationNormalizer.identity(17),
+        "policy": Policies(spec, ObservationNormalizer.identity(17), np.zeros(spec.size)),
         "log_std": None,
         "critic": None,
         "observation_space": OBSERVATIONS,
@@ -246,8 +247,8 @@ def test_exports_that_do_not_fit_are_refused_and_write_nothing(tmp_path: Path) -
     actor = spec.split(np.zeros(spec.size))
     changes: list[tuple[dict[str, Any], str]] = [
         ({"path": tmp_path / "policy"}, r"ends in \.zip"),
-        ({"phi": np.zeros(9)}, "phi"),
-        ({"normalizer": ObservationNormalizer.identity(3)}, "normalizer"),
+        ({"policy": replace(good["policy"], phi=np.zeros((2, spec.size)))}, "phi"),
+        ({"policy": replace(good["policy"], normalizer=ObservationNormalizer.identity(3))}, "normalizer"),
         ({"log_std": np.zeros(5)}, "log_std"),
         ({"critic": actor}, "critic: expected 17 inputs and 1 output"),
         ({"critic": {"layers.0.weight": np.zeros((1, 17))}}, r"critic: layers\.0\.bias"),
@@ -403,7 +404,9 @@ def test_an_entry_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypa
 
 def test_no_noise_and_an_empty_critic_mean_sb3s_own_start(tmp_path: Path) -> None:
     spec, identity = PolicySpec(17, 6), ObservationNormalizer.identity(17)
-    sb3_bridge.export_sb3(tmp_path / "a.zip", spec, np.zeros(spec.size), identity, None, {}, OBSERVATIONS, ACTIONS)
+    sb3_bridge.export_sb3(
+        tmp_path / "a.zip", Policies(spec, identity, np.zeros(spec.size)), None, {}, OBSERVATIONS, ACTIONS
+    )
     policy = PPO.load(tmp_path / "a.zip", device="cpu").policy
     assert not policy.log_std.any()
     assert not policy.predict_values(torch.ones(1, 17)).any()

@@ -25,6 +25,7 @@ from torch import nn
 from metamap_agents import phi_from_sb3, read_sb3_actor
 from metamap_agents.policy.acting import WeightPolicy
 from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.policies import Policies
 from metamap_envs.errors import MetaMapError
 
 ACTIONS = Box(-1.0, 1.0, (2,), np.float32)
@@ -98,7 +99,9 @@ def test_the_actor_acts_as_the_zip_does_or_is_refused(
         return
     spec, phi = read_sb3_actor(path)
     size = spec.observation_size
-    policy = WeightPolicy(spec, phi, ObservationNormalizer.identity(size), Box(-np.inf, np.inf, (size,)), actions)
+    policy = WeightPolicy(
+        Policies(spec, ObservationNormalizer.identity(size), phi), Box(-np.inf, np.inf, (size,)), actions
+    )
     seen.seed(0)
     for _ in range(3):
         observation = seen.sample()

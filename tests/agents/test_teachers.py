@@ -19,6 +19,7 @@ from metamap_agents.experts.training import train_expert
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.evaluation import clearly_better, evaluate_policies
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs import MetaMapError, get_family
 
@@ -51,7 +52,7 @@ def perceptron(zoo: Zoo) -> Any:
     """A policy of another shape."""
     spec = PolicySpec(zoo.base.spec.observation_size, zoo.base.spec.action_size, (8, 8, 8), "elu")
     phi = 0.3 * np.random.default_rng(1).normal(size=(1, spec.size))
-    policy = BatchedPolicy(spec, phi, zoo.base.normalizer)
+    policy = BatchedPolicy(Policies(spec, zoo.base.normalizer, phi))
     return lambda observations: policy(observations[None])[0]
 
 
@@ -59,12 +60,12 @@ def perceptron(zoo: Zoo) -> Any:
 def test_a_student_comes_near_its_teacher(tiny_zoo: Zoo, make: Any) -> None:
     base, teacher = tiny_zoo.base, make(tiny_zoo)
     found = distil(TASK, base, teacher, SHORT, seed=0)
-    run = evaluate_policies([TASK], base.spec, found.phi, base.normalizer, episodes=2, num_threads=1, record=True)
+    run = evaluate_policies([TASK], base.policies(found.phi), episodes=2, num_threads=1, record=True)
     assert run.observations is not None
     states = run.observations[0].reshape(-1, base.spec.observation_size)
 
     def error(phi: NDArray[np.float32]) -> float:
-        student = BatchedPolicy(base.spec, phi[None], base.normalizer)
+        student = BatchedPolicy(base.policies(phi[None]))
         return float(np.square(student(states[None])[0] - teacher(states)).mean())
 
     assert error(found.phi) < 0.1 * error(base.phi)

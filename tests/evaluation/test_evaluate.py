@@ -143,7 +143,7 @@ def test_no_steps_are_the_base_policy(evaluation: Evaluation) -> None:
 def test_references_are_what_they_say(evaluation: Evaluation, experts: list[Expert], tiny_zoo: Zoo) -> None:
     tasks, base = [expert.task for expert in experts], tiny_zoo.base
     phis = np.stack([expert.phi for expert in experts])
-    measured = evaluate_policies(tasks, base.spec, phis, base.normalizer, episodes=3, num_threads=1)
+    measured = evaluate_policies(tasks, base.policies(phis), episodes=3, num_threads=1)
     np.testing.assert_array_equal(evaluation.expert, measured.returns.mean(axis=1))
     np.testing.assert_array_equal(evaluation.random, random_returns(tasks, episodes=3).mean(axis=1))
 
@@ -159,7 +159,7 @@ def test_shuffled_is_the_policy_of_the_next_task(
     for seed, mapper in enumerate(mappers):
         phis = generate(mapper, rollouts, seed, 30)
         for returns, order in ((own, [0, 1, 2]), (shuffled, [1, 2, 0])):
-            measured = evaluate_policies(tasks, base.spec, phis[order], base.normalizer, episodes=3, num_threads=1)
+            measured = evaluate_policies(tasks, base.policies(phis[order]), episodes=3, num_threads=1)
             np.testing.assert_array_equal(returns[seed], measured.returns.mean(axis=1))
 
 
@@ -241,7 +241,7 @@ def test_what_does_not_belong_together_is_refused(mappers: list[Mapper], experts
 
 def test_episodes_start_alike_for_every_policy(tiny_zoo: Zoo) -> None:
     base, phis = tiny_zoo.base, np.stack([tiny_zoo.base.phi, tiny_zoo.experts()[0].phi])
-    found = evaluate_policies([TASKS[0]] * 2, base.spec, phis, base.normalizer, episodes=4, record=True)
+    found = evaluate_policies([TASKS[0]] * 2, base.policies(phis), episodes=4, record=True)
     assert found.observations is not None
     np.testing.assert_array_equal(found.observations[0, :, 0], found.observations[1, :, 0])
     assert len(np.unique(found.observations[0, :, 0], axis=0)) == 4
@@ -250,16 +250,16 @@ def test_episodes_start_alike_for_every_policy(tiny_zoo: Zoo) -> None:
     assert len(np.unique(states[1], axis=0)) == 200, "all of them, each once"
     with pytest.raises(MetaMapError, match="asked for 201 states of each task, task 0 has 200"):
         found.states(201, np.random.default_rng(0))
-    other = evaluate_policies(TASKS[:2], base.spec, base.phi, base.normalizer, episodes=4, seed=EVALUATION_SEED + 1)
+    other = evaluate_policies(TASKS[:2], base.policies(base.phi), episodes=4, seed=EVALUATION_SEED + 1)
     np.testing.assert_array_equal(other.returns[0, :3], found.returns[0, 1:])
 
 
 def test_bad_episodes_are_refused(tiny_zoo: Zoo) -> None:
     base = tiny_zoo.base
     with pytest.raises(MetaMapError, match="episodes must be at least 1, got 0"):
-        evaluate_policies(TASKS, base.spec, base.phi, base.normalizer, episodes=0)
+        evaluate_policies(TASKS, base.policies(base.phi), episodes=0)
     with pytest.raises(MetaMapError, match="one policy for each of 4 tasks, got 2"):
-        evaluate_policies(TASKS, base.spec, np.stack([base.phi] * 2), base.normalizer)
+        evaluate_policies(TASKS, base.policies(np.stack([base.phi] * 2)))
     with pytest.raises(MetaMapError, match="at least one task"):
         random_returns([])
     found = run_episodes(TASKS[:1], lambda seen: np.zeros((1, 2, 2)), 2, 0)

@@ -164,7 +164,7 @@ def test_one_environment_is_probed_alike(name: str, probe: str) -> None:
     rollout = probe_env(probe_named(probe), env, base, family=name, steps=steps, seed=4)
     assert (rollout.family, rollout.task, len(rollout)) == (name, None, steps)
     plan = probe_named(probe).plan(np.random.default_rng(4).spawn(1)[0], steps, family.action_size)
-    means = BatchedPolicy(base.spec, base.phi[None], base.normalizer).means(rollout.observations[None])[0]
+    means = BatchedPolicy(base.policies(base.phi[None])).means(rollout.observations[None])[0]
     np.testing.assert_allclose(
         rollout.actions, np.clip(plan.gain[:, None] * means + plan.offset, -1, 1), rtol=0, atol=1e-5
     )

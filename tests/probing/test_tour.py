@@ -69,10 +69,10 @@ def test_the_probe_does_what_each_policy_would_by_turns(zoo: Zoo, folder: Path) 
     phis = Tour.load(folder).phis
     for step in range(1, 30):
         seen = found.observations[:, :, step].reshape(1, 4, -1)
-        policy = BatchedPolicy(zoo.base.spec, phis[[step // 4 % 3]], zoo.base.normalizer)
+        policy = BatchedPolicy(zoo.base.policies(phis[[step // 4 % 3]]))
         expected = np.clip(policy.means(seen)[0], -1, 1).reshape(2, 2, -1)
         np.testing.assert_allclose(found.actions[:, :, step], expected, atol=1e-5)
-    base = BatchedPolicy(zoo.base.spec, zoo.base.phi[None], zoo.base.normalizer)
+    base = BatchedPolicy(zoo.base.policies(zoo.base.phi[None]))
     first = np.clip(base.means(found.observations[:, :, 0].reshape(1, 4, -1))[0], -1, 1)
     np.testing.assert_allclose(found.actions[:, :, 0].reshape(4, -1), first, atol=1e-5)
 

@@ -119,7 +119,7 @@ def settle_base(zoo: Zoo, *, num_threads: int = 0) -> None:
         tasks = zoo.tasks("train", _SETTLING_TASKS)
         returns = [
             evaluate_policies(
-                tasks, base.spec, phi, base.normalizer, episodes=_SETTLING_EPISODES, num_threads=num_threads
+                tasks, base.policies(phi), episodes=_SETTLING_EPISODES, num_threads=num_threads
             ).returns.mean(axis=1)
             for phi in (base.phi, mean)
         ]

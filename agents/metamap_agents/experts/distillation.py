@@ -116,9 +116,7 @@ def distil(
         act = _acting(base, phis[-1])
         tried = evaluate_policies(
             [task],
-            base.spec,
-            phis[-1],
-            base.normalizer,
+            base.policies(phis[-1]),
             episodes=_CHOICE_EPISODES,
             seed=_CHOICE_SEED,
             num_threads=num_threads,
@@ -151,7 +149,7 @@ def _lead(act: Teacher) -> Teacher:
 
 
 def _acting(base: BasePolicy, phi: NDArray[np.float32]) -> Teacher:
-    policy = BatchedPolicy(base.spec, phi[None], base.normalizer)
+    policy = BatchedPolicy(base.policies(phi[None]))
     return lambda observations: policy(observations[None])[0]
 
 

@@ -124,9 +124,7 @@ def search_gains(
         nonlocal steps
         found = evaluate_policies(
             [task] * len(gains),
-            base.spec,
-            with_gains(base.spec, parent, gains),
-            base.normalizer,
+            base.policies(with_gains(base.spec, parent, gains)),
             episodes=episodes,
             seed=first_seed,
             num_threads=num_threads,

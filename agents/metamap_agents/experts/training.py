@@ -288,9 +288,7 @@ def _search(
     """Gains on a parent's policy; it is enough to come near what the policy does on the parent's own task."""
     own = parent.own_task(task)
     least = float(random_returns([own], num_threads=num_threads).mean())
-    good = evaluate_policies(
-        [own], base.spec, phi, base.normalizer, episodes=_EVALUATION_EPISODES, num_threads=num_threads
-    ).returns
+    good = evaluate_policies([own], base.policies(phi), episodes=_EVALUATION_EPISODES, num_threads=num_threads).returns
     enough = least + settings.enough * (float(good.mean()) - least)
     return search_gains(task, phi, base, settings, seed=seed, enough=enough, num_threads=num_threads)
 
@@ -355,9 +353,7 @@ def _evaluated(
     """An expert with its returns beside the base policy's."""
     evaluated = evaluate_policies(
         [task, task],
-        base.spec,
-        np.stack([phi, base.phi]),
-        base.normalizer,
+        base.policies(np.stack([phi, base.phi])),
         episodes=_EVALUATION_EPISODES,
         num_threads=num_threads,
     )

@@ -13,9 +13,8 @@ import numpy as np
 from gymnasium import spaces
 from numpy.typing import ArrayLike, NDArray
 
-from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.policies import Policies, accepts_triple
 from metamap_agents.policy.rowwise import RowwiseNetworks
-from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["BatchedPolicy", "WeightPolicy"]
@@ -25,19 +24,18 @@ class BatchedPolicy:
     """T policies of one family, each for its own task.
 
     Args:
-        phis: [T, P], weights on normalised observations.
-        normalizer: the family's.
+        policies: T policies, with ``phi`` [T, P].
 
     Raises:
-        MetaMapError: the sizes differ.
+        MetaMapError: ``phi`` is not [T, P], or the sizes of spec and normaliser differ.
     """
 
-    def __init__(self, spec: PolicySpec, phis: ArrayLike, normalizer: ObservationNormalizer) -> None:
-        weights = np.asarray(phis)
-        if weights.ndim != 2:
-            raise MetaMapError(f"phis: expected shape (tasks, {spec.size}), got {weights.shape}")
-        self.spec = spec
-        self._networks = _folded(spec, weights, normalizer)
+    @accepts_triple(1)
+    def __init__(self, policies: Policies) -> None:
+        self.spec = policies.spec
+        if policies.phi.ndim != 2:
+            raise MetaMapError(f"phi: expected shape (tasks, {self.spec.size}), got {policies.phi.shape}")
+        self._networks = RowwiseNetworks(self.spec, policies.folded())
 
     def __len__(self) -> int:
         """T, the number of policies."""
@@ -64,8 +62,7 @@ class WeightPolicy:
     """One weight vector behind Stable-Baselines3's ``predict``, for its evaluation and video tools.
 
     Args:
-        phi: [P], weights on normalised observations.
-        normalizer: the family's.
+        policy: one policy, with ``phi`` [P].
         observation_space: Box of shape (O,).
         action_space: Box of shape (A,); actions are clipped to it.
 
@@ -73,21 +70,14 @@ class WeightPolicy:
         MetaMapError: the sizes differ, or a space is not such a Box.
     """
 
-    def __init__(
-        self,
-        spec: PolicySpec,
-        phi: ArrayLike,
-        normalizer: ObservationNormalizer,
-        observation_space: spaces.Space[Any],
-        action_space: spaces.Space[Any],
-    ) -> None:
-        weights = np.asarray(phi)
-        if weights.ndim != 1:
-            raise MetaMapError(f"phi: expected shape ({spec.size},), got {weights.shape}")
-        self.spec = spec
-        self.observation_space = check_box("observation_space", observation_space, spec.observation_size)
-        self.action_space = check_box("action_space", action_space, spec.action_size)
-        self._network = _folded(spec, weights[None], normalizer)
+    @accepts_triple(1)
+    def __init__(self, policy: Policies, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+        self.spec = policy.spec
+        if policy.phi.ndim != 1:
+            raise MetaMapError(f"phi: expected shape ({self.spec.size},), got {policy.phi.shape}")
+        self.observation_space = check_box("observation_space", observation_space, self.spec.observation_size)
+        self.action_space = check_box("action_space", action_space, self.spec.action_size)
+        self._network = RowwiseNetworks(self.spec, policy.folded()[None])
 
     def predict(
         self,
@@ -132,8 +122,3 @@ def check_box(name: str, space: spaces.Space[Any], size: int) -> spaces.Box:
     if not isinstance(space, spaces.Box) or space.shape != (size,):
         raise MetaMapError(f"{name}: expected a Box of shape ({size},), got {space}")
     return space
-
-
-def _folded(spec: PolicySpec, phis: NDArray[Any], normalizer: ObservationNormalizer) -> RowwiseNetworks:
-    """Networks of weights [T, P], on raw observations."""
-    return RowwiseNetworks(spec, normalizer.fold(spec, phis.astype(np.float64)))

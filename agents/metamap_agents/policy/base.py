@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
@@ -46,6 +47,14 @@ class BasePolicy:
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise MetaMapError(f"base policy: {name} holds values that are not finite")
+
+    def policies(self, phi: ArrayLike) -> Policies:
+        """Other weights, [P] or [N, P], with the spec and the normaliser of this base policy.
+
+        Raises:
+            MetaMapError: ``phi`` has another shape.
+        """
+        return Policies(self.spec, self.normalizer, np.asarray(phi))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array by a stable name; :meth:`from_arrays` with :meth:`describe` is the inverse."""

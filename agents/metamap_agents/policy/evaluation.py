@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -12,8 +12,7 @@ from gymnasium.vector import AutoresetMode
 from numpy.typing import ArrayLike, NDArray
 
 from metamap_agents.policy.acting import BatchedPolicy
-from metamap_agents.policy.normalizer import ObservationNormalizer
-from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.policy.policies import Policies, accepts_triple
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
@@ -130,11 +129,10 @@ def run_episodes(
     return Episodes(returns, lengths, np.stack(recorded, axis=2) if record else None)
 
 
+@accepts_triple(1)
 def evaluate_policies(
     tasks: Sequence[Task],
-    spec: PolicySpec,
-    phis: ArrayLike,
-    normalizer: ObservationNormalizer,
+    policies: Policies,
     *,
     episodes: int = 10,
     seed: int = EVALUATION_SEED,
@@ -145,24 +143,22 @@ def evaluate_policies(
 
     Args:
         tasks: T tasks of one family.
-        spec: shape of the policies.
-        phis: [T, P], or [P] for one policy on all tasks.
-        normalizer: the family's.
+        policies: T policies, or one for all tasks.
         episodes: episodes of each task.
         seed: first reset seed.
         num_threads: threads of the simulator; 0 takes all cores.
         record: keep the observations.
 
     Raises:
-        MetaMapError: no tasks, ``episodes`` below 1, or weights of another shape.
+        MetaMapError: no tasks, ``episodes`` below 1, or not one policy for each task.
     """
     seed = read_seed(seed)
-    weights = np.asarray(phis, dtype=np.float32)
-    if weights.ndim == 1:
-        weights = np.tile(weights, (len(tasks), 1))
-    policy = BatchedPolicy(spec, weights, normalizer)
-    if len(policy) != len(tasks):
-        raise MetaMapError(f"phis: expected one policy for each of {len(tasks)} tasks, got {len(policy)}")
+    phi = policies.phi.astype(np.float32)
+    if phi.ndim == 1:
+        phi = np.tile(phi, (len(tasks), 1))
+    if len(phi) != len(tasks):
+        raise MetaMapError(f"policies: expected one policy for each of {len(tasks)} tasks, got {len(phi)}")
+    policy = BatchedPolicy(replace(policies, phi=phi))
     return run_episodes(tasks, policy, episodes, seed, num_threads=num_threads, record=record)
 
 

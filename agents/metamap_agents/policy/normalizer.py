@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["ObservationNormalizer"]
+__all__ = ["Normalizer", "ObservationNormalizer"]
+
+
+class Normalizer(Protocol):
+    """An affine map of raw observations to the inputs of policies."""
+
+    def apply(self, observations: ArrayLike) -> NDArray[Any]:
+        """Normalise observations [..., O]; float32 stays float32, all else becomes float64."""
+
+    def fold(self, spec: PolicySpec, phi: NDArray[Any]) -> NDArray[Any]:
+        """Weights [..., P] that do on raw observations what ``phi`` [..., P] does on normalised ones."""
 
 
 @dataclass(frozen=True, eq=False)

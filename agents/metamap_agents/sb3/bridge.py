@@ -26,7 +26,7 @@ from stable_baselines3.common.torch_layers import FlattenExtractor, MlpExtractor
 from torch import nn
 
 from metamap_agents.policy.acting import check_box
-from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.policies import Policies, accepts_triple
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import check_arrays, write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
@@ -130,11 +130,10 @@ def log_std_into_sb3(policy: ActorCriticPolicy, log_std: ArrayLike) -> None:
     _copy_into({"log_std": policy.log_std}, {"log_std": np.asarray(log_std)})
 
 
+@accepts_triple(1)
 def export_sb3(
     path: str | Path,
-    spec: PolicySpec,
-    phi: ArrayLike,
-    normalizer: ObservationNormalizer,
+    policy: Policies,
     log_std: ArrayLike | None,
     critic: Mapping[str, NDArray[Any]] | None,
     observation_space: spaces.Space[Any],
@@ -148,9 +147,7 @@ def export_sb3(
 
     Args:
         path: must end in ``.zip`` (SB3 would add it).
-        spec: the actor's shape.
-        phi: [P], weights on normalised observations.
-        normalizer: the family's.
+        policy: the actor, with ``phi`` [P].
         log_std: [A]; None for SB3's own start, 0.
         critic: as :func:`critic_from_sb3` gives it, on normalised observations; None or empty for one of the actor's
             hidden sizes that answers 0 everywhere and can be trained from there.
@@ -160,7 +157,7 @@ def export_sb3(
     Raises:
         MetaMapError: sizes or names that do not fit, or a path that cannot be written.
     """
-    path = Path(path)
+    spec, path = policy.spec, Path(path)
     if path.suffix != ".zip":
         raise MetaMapError(f"{path}: expected a name that ends in .zip")
     observation_box = check_box("observation_space", observation_space, spec.observation_size)
@@ -172,14 +169,14 @@ def export_sb3(
         raise MetaMapError(f"critic: expected {spec.observation_size} inputs and 1 output, got {critic_spec}")
 
     model = _new_model(spec, critic_spec.hidden, observation_box, action_box)
-    phi_into_sb3(model.policy, normalizer.fold(spec, np.asarray(phi, dtype=np.float64)))
+    phi_into_sb3(model.policy, policy.folded())
     log_std_into_sb3(model.policy, np.zeros(spec.action_size) if log_std is None else log_std)
     if not critic:  # the hidden layers keep their random start: all zeros could never learn
         nn.init.zeros_(model.policy.value_net.weight)
         nn.init.zeros_(model.policy.value_net.bias)
     else:
         flat = critic_spec.join({name: np.asarray(array, dtype=np.float64) for name, array in critic.items()})
-        critic_into_sb3(model.policy, critic_spec.split(normalizer.fold(critic_spec, flat)))
+        critic_into_sb3(model.policy, critic_spec.split(policy.normalizer.fold(critic_spec, flat)))
     buffer = io.BytesIO()
     model.save(buffer)
     write_bytes(path, buffer.getvalue())

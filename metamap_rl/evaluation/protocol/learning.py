@@ -88,9 +88,7 @@ def take(lesson: Lesson, config: LearningConfig, problem: Problem, seed: int) ->
 def _mean_return(task: Task, base: BasePolicy, phi: NDArray[np.float32], problem: Problem) -> float:
     found = evaluate_policies(
         [task],
-        base.spec,
-        phi,
-        base.normalizer,
+        base.policies(phi),
         episodes=problem.config.episodes,
         seed=EVALUATION_SEED,
         num_threads=1,

@@ -15,6 +15,7 @@ from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
@@ -118,7 +119,7 @@ class Problem:
         seen = pairs.observations.reshape(len(pairs), -1, pairs.observations.shape[-1])
         count = min(pairs.states.shape[1], seen.shape[1])
         chosen = seen[:, np.linspace(0, seen.shape[1] - 1, count).astype(np.int64)]
-        actions = BatchedPolicy(self.base.spec, pairs.phi, self.base.normalizer).means(chosen)
+        actions = BatchedPolicy(self.base.policies(pairs.phi)).means(chosen)
         inputs = self.base.normalizer.apply(chosen).astype(np.float32)
         return pairs.examples(self.base).widened(torch.from_numpy(inputs), torch.from_numpy(actions))
 
@@ -154,9 +155,7 @@ class Problem:
         """Returns of every episode [T, E] of policies [T, P], or of one [P]; ``spec`` where it is not the family's."""
         return evaluate_policies(
             self.tasks(split),
-            spec or self.base.spec,
-            phis,
-            self.base.normalizer,
+            Policies(spec or self.base.spec, self.base.normalizer, phis),
             episodes=self.config.episodes,
             seed=EVALUATION_SEED,
             num_threads=1,

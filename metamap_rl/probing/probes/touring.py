@@ -82,7 +82,7 @@ class _Touring:
         stop = step // self.hold % len(self.phis)
         if self.policy is None or stop != self.stop:
             phis = np.tile(self.phis[stop], (len(observations), 1))  # one for each: see `collect`
-            self.stop, self.policy = stop, BatchedPolicy(self.base.spec, phis, self.base.normalizer)
+            self.stop, self.policy = stop, BatchedPolicy(self.base.policies(phis))
         means = self.policy.means(np.asarray(observations)[:, None])[:, 0]
         return np.zeros(len(observations)), means + self.noise[:, step]
 
