@@ -5,8 +5,8 @@ the page, and beside it a folder of the page's name with the JSON documents (all
 the tables of other pages up to date.
 
     metamap evaluate scripts/protocol/full.yml --zoo runs/zoo --out runs/protocol
-    python scripts/protocol_results.py runs/protocol --out docs/results.md --into README.md
-    python scripts/protocol_results.py --again --out docs/results.md --into README.md
+    python scripts/protocol_results.py runs/protocol --out docs/results.md --into docs/adaptation.md
+    python scripts/protocol_results.py --again --out docs/results.md --into docs/adaptation.md
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ HEAD = """# Results
 
 Made by `python scripts/protocol_results.py RUN ... --out docs/results.md` from runs of `metamap evaluate`; what the
 words mean and how each method is run is in [evaluate.md](evaluate.md). Checkpoints and settings were chosen on
-validation tasks, but test-in tasks of some families had been measured before (README, Numbers).
+validation tasks, but test-in tasks of some families had been measured before ([adaptation.md](adaptation.md#the-numbers)).
 Gap closed is (J - J_phi_0) / (J_expert - J_phi_0), normalised (J - J_random) / (J_expert - J_random).
 IQM are interquartile means over seeds and tasks with 95 % bootstrap intervals over both; the worst decile is the mean
 of the lowest tenth. A task counts in gap closed where its expert is better than phi_0 in a paired t-test over the same

@@ -7,7 +7,7 @@ the same kind; of the training tasks it needs none:
 
     metamap experts train pendulum-swingup --train 1 --validation 1 --test-out 8 --out runs/zoo/pendulum-swingup
     python scripts/recount.py docs/results/pendulum-swingup.json --zoo-root runs/zoo
-    python scripts/results_table.py --into README.md docs/measurements.md
+    python scripts/results_table.py --into README.md docs/adaptation.md
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 python scripts/measure_adaptation.py FAMILY --out docs/results/FAMILY.json
 python scripts/results_table.py
-python scripts/results_table.py --into README.md docs/measurements.md
+python scripts/results_table.py --into README.md docs/adaptation.md docs/measurements.md
 """
 
 from __future__ import annotations

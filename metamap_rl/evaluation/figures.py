@@ -81,7 +81,7 @@ def _panel(axes: Axes, evaluation: Evaluation, score: Score) -> None:
         raise MetaMapError("no task has a gap to close: no expert is better than the base policy in a paired test")
     curves = {name: _curve(evaluation, name, score) for name in ("mapper", "shuffled")}
     lengths = sorted({steps for curve in curves.values() for steps in curve})
-    axes.axhline(iqm(expert), color=_EXPERT, lw=1.6, label="expert, trained on the task")
+    axes.axhline(iqm(expert), color=_EXPERT, lw=1.6, label="expert")
     axes.axhline(iqm(base), color=_BASE, lw=1.6, label="base policy")
     styles: dict[str, tuple[str, str, dict[str, Any]]] = {
         "shuffled": ("generated from another task's D", _SHUFFLED, {"ls": "--", "lw": 1.4, "marker": "."}),
@@ -99,7 +99,7 @@ def _panel(axes: Axes, evaluation: Evaluation, score: Score) -> None:
     _dress(axes, lengths, _visible(curves, [iqm(expert), iqm(base)]))
     count = len(evaluation.tasks) if score == "return" else int(evaluation.counted.sum())
     text = f"{count} unseen {'task' if count == 1 else 'tasks'}, {evaluation.episodes} episodes each"
-    axes.set_xlabel(f"steps of D\n{text}")
+    axes.set_xlabel(f"transitions in D\n{text}")
 
 
 def _dress(axes: Axes, lengths: Sequence[int], limits: tuple[float, float]) -> None:

@@ -1,8 +1,9 @@
-"""Pages say what the documents of results say."""
+"""Tables of pages are those of the documents of results; links and anchors exist; the README is short."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -11,6 +12,8 @@ import pytest
 from metamap_envs.errors import MetaMapError
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+FILLED = [path for path in PAGES if "<!-- /" in path.read_text(encoding="utf-8")]
 
 
 @pytest.fixture(scope="module")
@@ -25,10 +28,9 @@ def script() -> ModuleType:
     return module
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/measurements.md", "docs/experts.md", "docs/reproducibility.md"])
-def test_tables_are_those_of_the_documents(script: ModuleType, page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
-    assert "<!-- /" in text, "the page has places for tables"
+@pytest.mark.parametrize("page", FILLED, ids=lambda path: path.name)
+def test_tables_are_those_of_the_documents(script: ModuleType, page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
     assert script.filled(text, script.tables(ROOT / "docs" / "results")) == text, (
         f"out of date: python scripts/results_table.py --into {page}"
     )
@@ -41,3 +43,32 @@ def test_a_page_keeps_what_is_around_its_tables(script: ModuleType) -> None:
     )
     with pytest.raises(MetaMapError, match="unknown table 'enginee': did you mean 'engine'"):
         script.filled("<!-- enginee --><!-- /enginee -->", {"engine": ""})
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", text, flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_relative_links_and_anchors_exist(page: Path) -> None:
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
+        if link.startswith(("https://", "http://")):
+            continue
+        name, _, anchor = link.partition("#")
+        target = page.parent / name if name else page
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert not broken, f"{page.name}: {broken}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    assert [page.name for page in PAGES[2:] if page.name != "index.md" and f"({page.name})" not in index] == []
+
+
+def test_the_readme_is_short() -> None:
+    assert (ROOT / "README.md").stat().st_size <= 8000

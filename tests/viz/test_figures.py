@@ -19,7 +19,7 @@ from metamap_rl.viz.figures import save_figure
 LENGTHS = (0, 20, 50)
 NAMES = {
     "base policy",
-    "expert, trained on the task",
+    "expert",
     "generated policy, 95 % interval",
     "generated from another task's D",
 }
@@ -50,7 +50,7 @@ def test_a_figure_has_a_panel_per_family_and_every_curve() -> None:
     first, second = figure.axes
     assert [axes.get_title() for axes in figure.axes] == ["reacher-goal", "other"]
     assert [label.get_text() for label in first.get_xticklabels()] == ["0", "20", "50"]
-    assert "steps of D" in first.get_xlabel()
+    assert "transitions in D" in first.get_xlabel()
     assert "4 unseen tasks, 10 episodes" in first.get_xlabel()
     assert "return" in first.get_ylabel()
     assert texts(figure) == NAMES
@@ -73,7 +73,7 @@ def test_gap_closed_runs_from_the_base_policy_to_the_expert() -> None:
     figure = plot_lengths({"reacher-goal": evaluation()}, score="gap closed")
     lines = {line.get_label(): np.asarray(line.get_ydata()) for line in figure.axes[0].get_lines()}
     assert lines["base policy"] == pytest.approx([0.0, 0.0])
-    assert lines["expert, trained on the task"] == pytest.approx([1.0, 1.0])
+    assert lines["expert"] == pytest.approx([1.0, 1.0])
     assert lines["generated policy, 95 % interval"] == pytest.approx([0.0, 1 / 3, 2 / 3])
 
 
