@@ -1,6 +1,7 @@
-"""Everything is a map: a few transitions of a new environment in, the weights of a policy for it out.
+"""Map a few transitions of a new environment to the weights of a policy for it.
 
-Names are imported when used, so that ``import metamap_rl`` stays fast and needs no torch.
+``__all__`` is the public API; everything else may change in any release. Names are imported on first use, so that
+``import metamap_rl`` is fast and does not import torch.
 """
 
 from __future__ import annotations
@@ -11,46 +12,73 @@ from typing import TYPE_CHECKING, Any
 from metamap_rl import _renamed  # noqa: F401  # old names of modules
 
 if TYPE_CHECKING:
-    from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
+    from metamap_agents.experts.zoo import Zoo
+    from metamap_envs.rollout import Rollout
+    from metamap_rl.adaptation.bundled import bundled_families, load_mapper
+    from metamap_rl.adaptation.one_shot import Adaptation, AdaptedPolicy, adapt, measure_in_env
     from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm
     from metamap_rl.data.examples import Examples
     from metamap_rl.data.pairs import Pairs
     from metamap_rl.data.rollouts import load_rollout, save_rollout
+    from metamap_rl.evaluation.evaluate import evaluate_mappers
+    from metamap_rl.evaluation.scores import Evaluation
     from metamap_rl.mapper.config import MapperConfig
     from metamap_rl.mapper.mapper import Mapper
     from metamap_rl.training.config import TrainConfig
+    from metamap_rl.training.loop import train
+    from metamap_rl.training.pipeline import train_mapper
 
 __all__ = [
+    "Adaptation",
     "AdaptedPolicy",
+    "Evaluation",
     "Examples",
     "Interval",
     "Mapper",
     "MapperConfig",
     "Pairs",
+    "Rollout",
     "TrainConfig",
+    "Zoo",
     "__version__",
     "adapt",
     "bootstrap_interval",
+    "bundled_families",
+    "evaluate_mappers",
     "iqm",
+    "load_mapper",
     "load_rollout",
+    "measure_in_env",
     "save_rollout",
+    "train",
+    "train_mapper",
 ]
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "AdaptedPolicy": "adaptation.one_shot",
-    "Examples": "data.examples",
-    "Interval": "common.statistics",
-    "Mapper": "mapper.mapper",
-    "MapperConfig": "mapper.config",
-    "Pairs": "data.pairs",
-    "TrainConfig": "training.config",
-    "adapt": "adaptation.one_shot",
-    "bootstrap_interval": "common.statistics",
-    "iqm": "common.statistics",
-    "load_rollout": "data.rollouts",
-    "save_rollout": "data.rollouts",
+    "Adaptation": "metamap_rl.adaptation.one_shot",
+    "AdaptedPolicy": "metamap_rl.adaptation.one_shot",
+    "Evaluation": "metamap_rl.evaluation.scores",
+    "Examples": "metamap_rl.data.examples",
+    "Interval": "metamap_rl.common.statistics",
+    "Mapper": "metamap_rl.mapper.mapper",
+    "MapperConfig": "metamap_rl.mapper.config",
+    "Pairs": "metamap_rl.data.pairs",
+    "Rollout": "metamap_envs.rollout",
+    "TrainConfig": "metamap_rl.training.config",
+    "Zoo": "metamap_agents.experts.zoo",
+    "adapt": "metamap_rl.adaptation.one_shot",
+    "bootstrap_interval": "metamap_rl.common.statistics",
+    "bundled_families": "metamap_rl.adaptation.bundled",
+    "evaluate_mappers": "metamap_rl.evaluation.evaluate",
+    "iqm": "metamap_rl.common.statistics",
+    "load_mapper": "metamap_rl.adaptation.bundled",
+    "load_rollout": "metamap_rl.data.rollouts",
+    "measure_in_env": "metamap_rl.adaptation.one_shot",
+    "save_rollout": "metamap_rl.data.rollouts",
+    "train": "metamap_rl.training.loop",
+    "train_mapper": "metamap_rl.training.pipeline",
 }
 
 
@@ -58,7 +86,7 @@ def __getattr__(name: str) -> Any:
     """Import a public name on first use (PEP 562)."""
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = getattr(import_module(_HOME[name]), name)
     globals()[name] = value
     return value
 

@@ -27,7 +27,8 @@ HEAD = """# Results
 
 Made by `python scripts/protocol_results.py RUN ... --out docs/results.md` from runs of `metamap evaluate`; what the
 words mean and how each method is run is in [evaluate.md](evaluate.md). Checkpoints and settings were chosen on
-validation tasks, but test-in tasks of some families had been measured before ([adaptation.md](adaptation.md#the-numbers)).
+validation tasks, but test-in tasks of some families had been measured before
+([adaptation.md](adaptation.md#the-numbers)).
 Gap closed is (J - J_phi_0) / (J_expert - J_phi_0), normalised (J - J_random) / (J_expert - J_random).
 IQM are interquartile means over seeds and tasks with 95 % bootstrap intervals over both; the worst decile is the mean
 of the lowest tenth. A task counts in gap closed where its expert is better than phi_0 in a paired t-test over the same

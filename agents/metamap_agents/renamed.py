@@ -24,6 +24,13 @@ def rename_modules(homes: Mapping[str, Sequence[str]]) -> None:
     sys.meta_path.append(_OldNames(homes))
 
 
+class _OldModule(ModuleType):
+    """A module by its old name; callable where a public function of the package has that name now."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self, self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
 class _OldNames(MetaPathFinder, Loader):
     """Finds nothing but the old names, and only after everything that exists."""
 
@@ -32,6 +39,9 @@ class _OldNames(MetaPathFinder, Loader):
 
     def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
         return ModuleSpec(name, self, is_package=True) if self._homes_of(name) else None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        return _OldModule(spec.name)
 
     def exec_module(self, module: ModuleType) -> None:
         vars(module)["__getattr__"] = _finder_in(module.__name__, self._homes_of(module.__name__))

@@ -9,6 +9,9 @@ from types import ModuleType
 
 import pytest
 
+import metamap_agents
+import metamap_envs
+import metamap_rl
 from metamap_envs.errors import MetaMapError
 
 ROOT = Path(__file__).parents[2]
@@ -72,3 +75,13 @@ def test_every_page_is_in_the_index() -> None:
 
 def test_the_readme_is_short() -> None:
     assert (ROOT / "README.md").stat().st_size <= 8000
+
+
+@pytest.mark.parametrize("package", [metamap_rl, metamap_agents, metamap_envs], ids=lambda package: package.__name__)
+def test_the_api_page_lists_the_public_names(package: ModuleType) -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    _, _, section = text.partition(f"\n## {package.__name__}\n")
+    rows = re.findall(r"^\| (`.+?`) \|", section.partition("\n## ")[0], flags=re.MULTILINE)
+    listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
+    assert sorted(listed) == sorted(package.__all__)
+    assert all(hasattr(package, name) for name in listed)

@@ -45,6 +45,15 @@ def test_adaptation_has_its_names() -> None:
     assert {getattr(adaptation, name).__name__ for name in adaptation.__all__} == set(adaptation.__all__)
 
 
+def test_a_public_function_can_be_called_after_an_old_module_of_its_name_was_imported() -> None:
+    module = importlib.import_module("metamap_rl.train")
+    with (
+        pytest.warns(DeprecationWarning, match="metamap_rl.training.loop.train"),
+        pytest.raises(TypeError, match="argument"),
+    ):
+        vars(type(module))["__call__"](module)
+
+
 def test_every_new_home_exists() -> None:
     for module, homes in tables().items():
         assert module.partition(".")[0] in (metamap_envs.__name__, metamap_agents.__name__, metamap_rl.__name__)
