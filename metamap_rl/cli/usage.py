@@ -60,7 +60,7 @@ def parse(kind: type[Parsed], arguments: Sequence[str], *, program: str) -> Pars
         UsageError: an unknown flag, a missing or superfluous argument, a value of the wrong type.
         SystemExit: after the help was printed.
     """
-    fields = list(_fields(kind))
+    fields = list(fields_of(kind))
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if any(word in _HELP for word in arguments[:end]):
         write(_parser(kind, fields, program, with_help=True).format_help())
@@ -96,7 +96,7 @@ class _Field:
         return self.metavar if self.positional else self.flag
 
 
-def _fields(kind: type[Any], prefix: str = "") -> Iterator[_Field]:
+def fields_of(kind: type[Any], prefix: str = "") -> Iterator[_Field]:
     """All that can be given for a dataclass."""
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
@@ -110,7 +110,7 @@ def _fields(kind: type[Any], prefix: str = "") -> Iterator[_Field]:
         if several := get_origin(hint) is tuple:
             hint = get_args(hint)[0]
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            yield from _fields(hint, f"{prefix}{field.name}.")
+            yield from fields_of(hint, f"{prefix}{field.name}.")
             continue
         metavars = [extra.name for extra in extras if isinstance(extra, Metavar)]
         yield _Field(

@@ -93,7 +93,7 @@ def calibrate(
     check = SelfCheck(
         surprise=surprise,
         lengths=config.lengths,
-        least_steps=_least_steps(config, judged),
+        least_steps=least_steps(config, judged),
         noise=_noise(base),
         **familiar,
         returns=weights,
@@ -206,7 +206,7 @@ def _harmless(harm: Harm, config: CalibrationConfig) -> bool:
     return harm.upper < config.harm_limit and harm.worst_decile >= -harm.mean
 
 
-def _least_steps(config: CalibrationConfig, judged: Mapping[int, Harm]) -> int | None:
+def least_steps(config: CalibrationConfig, judged: Mapping[int, Harm]) -> int | None:
     """The smallest length that is harmless with all longer ones; None if the longest is not."""
     least = None
     for length in reversed(config.lengths):
@@ -229,14 +229,14 @@ def _predict_returns(
     for at, returns in enumerate(generated):
         inputs = np.concatenate([z[:, at].numpy().astype(np.float64), np.ones((len(z), 1))], axis=1)
         targets = np.stack([returns, base], axis=1)
-        fits = [_ridge(inputs, targets, strength) for strength in _RIDGES]
+        fits = [ridge(inputs, targets, strength) for strength in _RIDGES]
         best, error = min(fits, key=lambda fit: fit[1])
         weights.append(best)
         errors.append(max(error, 1e-6))
     return np.array(weights, dtype=np.float32), np.array(errors, dtype=np.float32)
 
 
-def _ridge(inputs: NDArray[np.float64], targets: NDArray[np.float64], strength: float) -> tuple[NDArray[Any], float]:
+def ridge(inputs: NDArray[np.float64], targets: NDArray[np.float64], strength: float) -> tuple[NDArray[Any], float]:
     """Weights that map inputs [T, I] to targets [T, 2], the last input free; and the left-out error of their gain."""
     penalty = strength * np.eye(inputs.shape[1])
     penalty[-1, -1] = 1e-9

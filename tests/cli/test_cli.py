@@ -25,7 +25,7 @@ from metamap_rl.cli.commands.evaluate import Evaluate
 from metamap_rl.cli.commands.families import ListFamilies
 from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
 from metamap_rl.cli.standard_output import set_apart
-from metamap_rl.cli.usage import UsageError, _fields, parse
+from metamap_rl.cli.usage import UsageError, fields_of, parse
 
 HEAVY = ("torch", "mujoco", "gymnasium", "stable_baselines3", "matplotlib", "scipy", "pydantic", "metamap_envs")
 
@@ -229,7 +229,7 @@ def test_wrong_flags_are_told_in_a_sentence(words: str, sentence: str) -> None:
 
 
 COMMANDS = [kind for group in groups() for kind in app._load_group(group).values()]
-FLAGS = sorted({field.flag for kind in (*COMMANDS, Sample) for field in _fields(kind) if not field.positional})
+FLAGS = sorted({field.flag for kind in (*COMMANDS, Sample) for field in fields_of(kind) if not field.positional})
 WORDS = st.sampled_from(
     [*FLAGS, "--", "-", "-h", "-1", "-1e5", "--seed=", "--json=1", "1", "a=b", "x", "", "é", "\udce9"]
 )

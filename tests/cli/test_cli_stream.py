@@ -19,7 +19,7 @@ from helpers.tiny_stream import SETTINGS
 from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_rl.cli import main
-from metamap_rl.cli.commands.stream import _config
+from metamap_rl.cli.commands.stream import config_of
 from metamap_rl.stream import run as stream_run
 from metamap_rl.stream.config import list_presets, load_config
 from metamap_rl.stream.events import StreamStarted
@@ -137,19 +137,19 @@ def test_list_names_everything_there_is_with_a_line_on_it(capsys: Output) -> Non
 
 
 def test_without_flags_the_config_is_the_file(folder: Path) -> None:
-    assert _config(str(folder / "tiny.yaml"), (), None, 0) == load_config(SETTINGS)
+    assert config_of(str(folder / "tiny.yaml"), (), None, 0) == load_config(SETTINGS)
 
 
 def test_flags_change_the_config(folder: Path) -> None:
     settings = ("update.updates=7", "boundaries=hidden", "seeds.learner=5", "learner.dark=0.25")
-    config = _config(str(folder / "tiny.yaml"), settings, "replay", 3)
+    config = config_of(str(folder / "tiny.yaml"), settings, "replay", 3)
     assert (config.update.updates, config.boundaries, config.learner) == (7, "hidden", {"name": "replay", "dark": 0.25})
     assert (config.seeds.learner, config.seeds.stream) == (8, 0)
 
 
 def test_another_learner_does_not_inherit_settings(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "dark.yaml").write_text(yaml.safe_dump({**SETTINGS, "learner": {"name": "replay", "dark": 0.25}}))
-    assert _config(str(tmp_path / "dark.yaml"), (), "finetune", 0).learner == {"name": "finetune"}
+    assert config_of(str(tmp_path / "dark.yaml"), (), "finetune", 0).learner == {"name": "finetune"}
 
 
 @pytest.mark.parametrize(

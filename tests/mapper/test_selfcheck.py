@@ -25,7 +25,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
-from metamap_rl.training.calibration import _least_steps, _ridge, calibrate
+from metamap_rl.training.calibration import calibrate, least_steps, ridge
 from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.harm import Harm
 
@@ -199,20 +199,20 @@ def test_the_least_steps_pass_with_all_longer_ones(passed: list[bool], least: in
     config = CalibrationConfig(lengths=(1, 2, 5, 10))
     harm = {True: Harm(64, 0.0, 0.03, 5.0, -4.0), False: Harm(64, 0.1, 0.16, 5.0, -4.0)}
     judged = {length: harm[good] for length, good in zip(config.lengths, passed, strict=True)}
-    assert _least_steps(config, judged) == least
+    assert least_steps(config, judged) == least
     severe = Harm(64, 0.0, 0.03, 5.0, worst_decile=-5.1)
-    assert _least_steps(config, {**judged, 10: severe}) is None, "the worst tenth lose more than all gain"
+    assert least_steps(config, {**judged, 10: severe}) is None, "the worst tenth lose more than all gain"
 
 
 def test_the_error_of_predicted_gains_is_that_of_tasks_left_out() -> None:
     generator = np.random.default_rng(0)
     inputs = np.column_stack([generator.normal(size=(12, 3)), np.ones(12)])
     targets = generator.normal(size=(12, 2))
-    _, error = _ridge(inputs, targets, 2.0)
+    _, error = ridge(inputs, targets, 2.0)
     residuals = []
     for task in range(12):
         kept = np.arange(12) != task
-        weights, _ = _ridge(inputs[kept], targets[kept], 2.0)
+        weights, _ = ridge(inputs[kept], targets[kept], 2.0)
         residuals.append(targets[task] - inputs[task] @ weights)
     gains = np.array(residuals) @ [1.0, -1.0]
     assert error == pytest.approx(np.sqrt(np.square(gains).mean()))

@@ -30,10 +30,6 @@ def test_environments_import_no_renderer(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not loaded & {"OpenGL", "glfw", "imageio", "matplotlib"}
 
 
-def test_agents_do_not_import_the_mapping() -> None:
-    assert "metamap_rl" not in modules_after("import metamap_agents")
-
-
 @pytest.mark.parametrize("module", ["metamap_rl", "metamap_rl.cli"])
 def test_top_level_imports_are_light(module: str) -> None:
     assert not modules_after(f"import {module}") & set(HEAVY)

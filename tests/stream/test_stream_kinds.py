@@ -16,7 +16,7 @@ from metamap_envs import MetaMapError, Task, get_family
 from metamap_rl.stream.config import load_config
 from metamap_rl.stream.kinds import STREAMS, arrivals, revisits
 from metamap_rl.stream.kinds.base import ordered
-from metamap_rl.stream.kinds.drift import _reflect
+from metamap_rl.stream.kinds.drift import reflect
 
 FAMILIES = ["reacher-goal", "cheetah-velocity", "cartpole-swingup"]
 LINE = {"target_velocity": {"from": 0, "to": 2}}
@@ -165,7 +165,7 @@ def test_written_tasks_are_what_to_json_writes() -> None:
 @given(st.lists(st.floats(-50, 50), min_size=1, max_size=20), st.floats(-3, 3), st.floats(0.1, 4))
 def test_reflection_stays_inside_and_leaves_what_is_inside(values: list[float], low: float, width: float) -> None:
     given_values = np.array(values)
-    folded = _reflect(given_values, low, low + width)
+    folded = reflect(given_values, low, low + width)
     assert (folded >= low - 1e-9).all()
     assert (folded <= low + width + 1e-9).all()
     inside = (given_values >= low) & (given_values <= low + width)

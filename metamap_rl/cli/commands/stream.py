@@ -82,7 +82,7 @@ class RunStream(_Running):
         from metamap_rl.cli.commands._stream_results import finish
         from metamap_rl.stream.run import start
 
-        config = _config(self.config, self.set, self.learner, self.seed)
+        config = config_of(self.config, self.set, self.learner, self.seed)
         with _watched(self.json) as (view, stop), self._executor() as executor:
             run = start(
                 config, self.out, zoo=self.zoo, executor=executor, on_event=view, stop_requested=stop.is_requested
@@ -206,7 +206,7 @@ def _watched(silent: bool) -> Iterator[tuple[StreamView, _Stop]]:
 # config ---------------------------------------------------------------------------------------------------------------
 
 
-def _config(reference: str, settings: Sequence[str], learner: str | None, seed: int) -> StreamConfig:
+def config_of(reference: str, settings: Sequence[str], learner: str | None, seed: int) -> StreamConfig:
     """The config that the flags ask for."""
     from metamap_envs.errors import MetaMapError
     from metamap_rl.stream.config import load_config

@@ -64,7 +64,7 @@ class RandomWalk(Path):
                 f"start: expected a value in the training range [{low:g}, {high:g}] {parameter.unit}, got {start:g}"
             )
         walk = start + self.step * np.concatenate([[0.0], np.cumsum(generator.standard_normal(count - 1))])
-        return walk if parameter.periodic else _reflect(walk, low, high)
+        return walk if parameter.periodic else reflect(walk, low, high)
 
 
 class Sinusoid(Path):
@@ -169,7 +169,7 @@ def _training_range(parameter: Parameter) -> tuple[float, float]:
     return min(low for low, _ in parameter.train), max(high for _, high in parameter.train)
 
 
-def _reflect(values: Values, low: float, high: float) -> Values:
+def reflect(values: Values, low: float, high: float) -> Values:
     """Fold values back at both ends of a range."""
     width = high - low
     folded: Values = np.abs((values - low + width) % (2.0 * width) - width)
