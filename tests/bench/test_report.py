@@ -17,7 +17,8 @@ import pytest
 from helpers import made_up_cells
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.report import write_files, write_report
-from metamap_rl.bench.report.figures import as_inline_svg, as_svg, draw_stream
+from metamap_rl.bench.report.drawing import as_inline_svg, as_svg
+from metamap_rl.bench.report.figures import draw_stream
 from metamap_rl.bench.report.page import Video
 from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv
 from metamap_rl.bench.summary import Summary, bands, summarise

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metamap_agents.runtime.storage import write_bytes
-from metamap_rl.bench.report.figures import Drawn, as_png, as_svg, draw_families, draw_stream
+from metamap_rl.bench.report.drawing import Drawn, as_png, as_svg
+from metamap_rl.bench.report.figures import draw_families, draw_stream
 from metamap_rl.bench.report.tables import cells_csv, latex, markdown, summary_csv
 from metamap_rl.bench.summary import Summary
 

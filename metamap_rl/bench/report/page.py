@@ -17,7 +17,8 @@ from markupsafe import Markup
 
 from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.yaml_text import dump_yaml
-from metamap_rl.bench.report.figures import PALETTE, Drawn, as_inline_svg, draw_families, draw_stream
+from metamap_rl.bench.report.drawing import PALETTE, Drawn, as_inline_svg
+from metamap_rl.bench.report.figures import draw_families, draw_stream
 from metamap_rl.bench.report.tables import (
     HEADLINE,
     METRIC_NAMES,
