@@ -1,1 +1,1 @@
-"""Registry, learning-rate schedule and statistics; this package knows nothing of the others."""
+"""Registry, learning-rate schedule and statistics; imports none of the other packages."""

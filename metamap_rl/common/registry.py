@@ -1,4 +1,4 @@
-"""A registry: names to whatever can be chosen by name, filled by a decorator, where a wrong name teaches."""
+"""Registries of choices by name. Unknown names raise an error that lists the closest valid one."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ Registered = TypeVar("Registered")
 class Registry(Generic[Entry]):
     """Choices of one kind ("encoder", "loss"), by name.
 
-    A new choice is one class or function under ``@REGISTRY.register("name")``; nothing else is edited,
-    and the tests that run over ``names()`` cover it.
+    A new choice is one class or function decorated with ``@REGISTRY.register("name")``; tests over ``names()``
+    cover it.
 
     Args:
-        kind: what an entry is, as a singular noun.
-        removed: names that earlier versions had and stored documents may hold, each with the closest choice that is
-            left (docs/negative-results.md).
+        kind: singular noun for an entry, used in messages.
+        removed: names of earlier versions that stored documents may hold, each with the closest remaining
+            choice (docs/negative-results.md).
     """
 
     def __init__(self, kind: str, removed: Mapping[str, str] | None = None) -> None:
@@ -34,10 +34,10 @@ class Registry(Generic[Entry]):
         self._entries: dict[str, Entry] = {}
 
     def register(self, name: str) -> Callable[[Registered], Registered]:
-        """Return the decorator that files a class or function under ``name``.
+        """Return the decorator that registers a class or function under ``name``.
 
         Raises:
-            MetaMapError: the name is taken, since a silent replacement would change what saved artifacts mean.
+            MetaMapError: the name is taken.
         """
         if name in self._entries:
             raise MetaMapError(f"the {self.kind} {name!r} is registered already; choose another name")
@@ -49,10 +49,10 @@ class Registry(Generic[Entry]):
         return file_under_name
 
     def get(self, name: object) -> Entry:
-        """Return the entry called ``name``, which a document may have spoilt.
+        """Return the entry called ``name``, which may come from a stored document.
 
         Raises:
-            MetaMapError: no such name, or not any more; the message lists the choices, the closest first.
+            MetaMapError: unknown or removed name; the message lists the choices, the closest first.
         """
         if isinstance(name, str) and name in self._removed:
             choices = ", ".join(map(repr, self.names()))
@@ -68,6 +68,6 @@ class Registry(Generic[Entry]):
 
 
 def load_modules(package: ModuleType) -> None:
-    """Import every module of a package, each of which files its entries."""
+    """Import every module of a package, which registers its entries."""
     for module in pkgutil.iter_modules(package.__path__):
         importlib.import_module(f"{package.__name__}.{module.name}")

@@ -1,4 +1,4 @@
-"""The course of the learning rate, of a mapper's training and of its updates in a stream."""
+"""Learning-rate schedule of training and of updates in a stream."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["warmup_cosine"]
 
 
 def warmup_cosine(update: int, updates: int, *, warmup: int, highest: float) -> float:
-    """The learning rate of an update, counted from 0: a linear rise over the warm-up, then half a cosine down to 0."""
+    """Learning rate of an update, counted from 0: linear warm-up, then cosine decay to 0."""
     warmup = min(warmup, updates)
     if update < warmup:
         return highest * (update + 1) / (warmup + 1)

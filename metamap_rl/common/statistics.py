@@ -1,4 +1,4 @@
-"""Aggregates with their uncertainty: interquartile mean, ratio of sums, probability of improvement, profile.
+"""Aggregates with intervals: interquartile mean, ratio of sums, probability of improvement, performance profile.
 
 Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice"; written on
 ``scipy.stats`` with an explicit generator, so that a report's intervals can be reproduced to the bit. There a run is of
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 Resampled = Literal["seeds and tasks", "seeds", "tasks"]
-"""What the bootstrap draws anew: see :func:`bootstrap_interval`."""
+"""Axes that the bootstrap resamples: see :func:`bootstrap_interval`."""
 
 CHUNK = 1000
 """Resamples held in memory at a time."""
@@ -51,7 +51,7 @@ class Interval:
     level: float
     """Nominal coverage, 0.95 for a 95 % interval."""
     resampled: Resampled
-    """What was drawn anew, to be printed beside the numbers."""
+    """Resampled axes, for printing beside the numbers."""
     seeds: int
     tasks: int
 
@@ -60,7 +60,7 @@ class Interval:
 
 
 def iqm(values: ArrayLike) -> float:
-    """Return the interquartile mean: the mean of what is left without the lowest and the highest quarter.
+    """Return the interquartile mean: the mean without the lowest and the highest quarter of the values.
 
     With N values sorted, ``floor(N / 4)`` are dropped at each end and the rest is averaged (``scipy.stats.trim_mean``
     with 0.25): N = 1, 2, 3 give the plain mean.
@@ -97,15 +97,14 @@ def bootstrap_interval(
     Args:
         scores: [S, T], one row per seed (a retrained mapper), one column per task; each a mean over episodes.
         generator: source of the draws; the same state gives the same interval to the bit.
-        resampled: what is drawn anew.
+        resampled: the axes to resample.
         level: nominal coverage, in (0, 1).
         resamples: number of bootstrap resamples, at least 1.
-        trimmed: share of the values that is dropped at each end, in [0, 0.5); 0 for the plain mean, as of other
-            people's tables.
+        trimmed: fraction of the values dropped at each end, in [0, 0.5); 0 for the plain mean.
 
     Raises:
         MetaMapError: wrong shape, values that are not finite, a level outside (0, 1), no resamples, a share outside
-            [0, 0.5), or ``"seeds"`` with one seed, whose interval would have width zero and say nothing.
+            [0, 0.5), or ``"seeds"`` with one seed, whose interval would have zero width.
     """
     matrix = _finite(scores)
     if matrix.ndim != 2:
@@ -129,7 +128,7 @@ def bootstrap_interval(
 
 
 def worst_decile(values: ArrayLike) -> float:
-    """Return the mean of the lowest tenth of the values, of ``ceil(N / 10)`` of N: what the IQM leaves out below.
+    """Return the mean of the lowest tenth, ``ceil(N / 10)`` of N values, which the IQM leaves out.
 
     Args:
         values: any shape, finite, not empty; flattened.
@@ -162,7 +161,7 @@ def ratio_of_sums(
     """Return the sum of the gains over the sum of the gaps, with a crossed percentile bootstrap interval.
 
     With gains ``J - J_base`` and gaps ``J_expert - J_base`` it is the share of the gap that is closed on all tasks
-    together. A task weighs as much as there is to gain in it, so that none has to be left out. One resample draws
+    together. Each task is weighted by its gap, so that none has to be left out. One resample draws
     tasks, the same for both sums, and seeds.
 
     Args:
@@ -173,8 +172,8 @@ def ratio_of_sums(
         resamples: number of bootstrap resamples, at least 1.
 
     Returns:
-        None where the gaps sum to 0 or less; without an interval where that of the summed gap includes 0, or where
-        there is but one task, which cannot be drawn anew.
+        None if the gaps sum to 0 or less; without an interval if that of the summed gap includes 0, or if
+        there is only one task to resample.
 
     Raises:
         MetaMapError: other shapes, values that are not finite, a level outside (0, 1), or no resamples.
@@ -207,7 +206,7 @@ def probability_of_improvement(
     level: float = 0.95,
     resamples: int = 2000,
 ) -> Interval:
-    """Return P(a run of ``scores`` is better than a run of ``others`` on the same task), a tie counting one half.
+    """Return P(a run of ``scores`` is better than a run of ``others`` on the same task), counting a tie as one half.
 
     The mean over tasks of the share of pairs of seeds that the first one wins (Agarwal et al. 2021); the interval is
     a crossed percentile bootstrap: tasks are drawn anew, and the seeds of both.

@@ -1,6 +1,6 @@
-"""Examples, the form in which the training loop sees pairs (D, phi*): feature rows in, weights and behaviour out.
+"""Examples: pairs (D, phi*) as tensors for the training loop, feature rows to weights and behaviour.
 
-Nothing here knows of control: function regression builds `Examples` directly.
+Independent of control: function regression builds `Examples` directly.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ EXAMPLES_SHAPES = {"features": "TRnF", "phi": "TP", "inputs": "TSI", "targets": 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What one update sees of B tasks."""
+    """A training batch of B tasks."""
 
     features: Tensor
     """Feature rows of D [B, k, F], not standardised."""
@@ -45,12 +45,12 @@ class Batch:
     targets: Tensor
     """Outputs of the experts there [B, S, A]."""
     coordinates: Tensor | None = None
-    """True coordinates of the tasks [B, K], where they are known."""
+    """True coordinates of the tasks [B, K], if known."""
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Pairs (D, phi*) of T tasks as the training loop sees them: float32 tensors on one device.
+    """Pairs (D, phi*) of T tasks for the training loop: float32 tensors on one device.
 
     Raises:
         MetaMapError: a field has the wrong number of axes or disagrees with another, or is empty.
@@ -61,11 +61,11 @@ class Examples:
     phi: Tensor
     """Weights of the experts, phi* [T, P]."""
     inputs: Tensor
-    """Inputs of the generated network, as it will get them [T, S, I]; for policies normalised observations."""
+    """Inputs of the generated network [T, S, I]; for policies normalised observations."""
     targets: Tensor
     """Outputs of the expert there [T, S, A]."""
     coordinates: Tensor | None = None
-    """True coordinates of the tasks [T, K], where they are known; only a mapper with a bottleneck looks at them."""
+    """True coordinates of the tasks [T, K], if known; only a mapper with a bottleneck uses them."""
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors().items()}
@@ -80,17 +80,17 @@ class Examples:
         return self
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the fields by name; the coordinates only where they are known."""
+        """Return the fields by name; coordinates only if known."""
         return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in EXAMPLES_SHAPES if getattr(self, name) is not None}
 
     def widened(self, inputs: Tensor, targets: Tensor) -> Examples:
-        """Return the same tasks with more inputs [T, S', I] and what the experts answer to them [T, S', A].
+        """Return the same tasks with more inputs [T, S', I] and the experts' outputs for them [T, S', A].
 
         Raises:
-            MetaMapError: they are of other sizes than those that are there.
+            MetaMapError: their sizes differ from the existing ones.
         """
         for name, more in (("inputs", inputs), ("targets", targets)):
             there = getattr(self, name)
@@ -158,15 +158,15 @@ def draw_rows(features: Tensor, tasks: Tensor, generator: torch.Generator, count
 
 
 def usable_lengths(lengths: Sequence[int], steps: int) -> tuple[int, ...]:
-    """Return the lengths of D that rollouts of ``steps`` transitions have, or ``steps`` itself if there is none."""
+    """Return the lengths of D up to ``steps`` transitions, or ``steps`` itself if there is none."""
     return tuple(length for length in lengths if length <= steps) or (steps,)
 
 
 class ExampleSource(Protocol):
-    """Anything that the training loop can learn from: `Pairs` of a family, or `Examples` made by hand."""
+    """A source of training data: `Pairs` of a family, or `Examples`."""
 
     def examples(self, base: BasePolicy) -> Examples:
-        """Return the examples; ``base`` says how the generated network sees its inputs."""
+        """Return the examples; ``base`` normalises the inputs of the generated network."""
         ...
 
 
@@ -176,7 +176,7 @@ def check_shapes(
     letters: Mapping[str, str],
     sizes: Mapping[str, int] | None = None,
 ) -> None:
-    """Check that axes with the same letter have the same size, at least 1; name the first field that does not fit."""
+    """Check that axes with the same letter have the same size, at least 1; name the first that differs."""
     known = dict(sizes or {})
     for name, shape in shapes.items():
         axes = letters[name]

@@ -1,4 +1,4 @@
-"""The layout of a feature row: one transition as the encoder sees it."""
+"""The layout of a feature row: one transition as input of the encoder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def transition_features(
 ) -> NDArray[np.float32]:
     """Return (observation, action, |action|^2, reward, next observation - observation) of each transition.
 
-    The squared norm of the action is there because most rewards hold a control cost, often larger than the part that
-    tells the task; given the norm, a linear layer can take it off the reward.
+    The squared norm of the action is included because most rewards contain a control cost, often larger than the
+    task-dependent part; given the norm, a linear layer can subtract it from the reward.
 
     Args:
         observations: [..., n, O], raw units of the environment.

@@ -25,7 +25,7 @@ __all__ = ["PAIRS_FORMAT", "PAIRS_SHAPES", "Pairs", "_families"]
 PAIRS_FORMAT = "metamap-pairs-1"
 
 
-# Letters of equal name must have equal size: T tasks, R rollouts, n steps, O observations, A actions,
+# Axes of equal letter must have equal size: T tasks, R rollouts, n steps, O observations, A actions,
 # P weights, S states, K parameters, F features, I inputs.
 PAIRS_SHAPES = {
     "observations": "TRnO",
@@ -67,7 +67,7 @@ class Pairs:
     expert_actions: NDArray[np.float32]
     """[T, S, A]: the expert's mean actions there, not clipped."""
     parameters: NDArray[np.float32]
-    """[T, K]: coordinates of the tasks (`ParameterSpace.coordinates`), for the privileged mapper that is given them."""
+    """[T, K]: coordinates of the tasks (`ParameterSpace.coordinates`), for the privileged mapper."""
 
     def __post_init__(self) -> None:
         arrays = self._arrays()
@@ -105,7 +105,7 @@ class Pairs:
         return Pairs(tasks=[self.tasks[index] for index in indices], **chosen)
 
     def examples(self, base: BasePolicy) -> Examples:
-        """Return the pairs as the training loop sees them, states normalised by the base policy's normaliser."""
+        """Return the pairs as examples, with states normalised by the base policy's normaliser."""
         features = transition_features(self.observations, self.actions, self.rewards, self.next_observations)
         inputs = base.normalizer.apply(self.states).astype(np.float32)
         return Examples(

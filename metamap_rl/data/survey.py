@@ -1,8 +1,8 @@
-"""Surveys: rollouts of tasks that have no expert, from which the encoder learns to tell tasks apart.
+"""Surveys: rollouts of tasks without experts, from which the encoder learns to distinguish tasks.
 
-An expert costs minutes, a rollout milliseconds. The pairs (D, phi*) of a few dozen tasks say what to do about a
-task, but hardly how to recognise one; thousands of rollouts with the coordinates of their tasks do. As in RMA
-(Kumar et al. 2021) the coordinates are known in training only: at deployment D is all there is.
+An expert takes minutes, a rollout milliseconds. A few dozen pairs (D, phi*) are too few to learn to identify a task;
+thousands of rollouts with the coordinates of their tasks are enough. As in RMA (Kumar et al. 2021) the coordinates are
+known in training only: at deployment D is the only input.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Survey:
     features: Tensor
     """R rollouts of n feature rows each [U, R, n, F], not standardised."""
     coordinates: Tensor
-    """What distinguishes the tasks, in units of its own [U, K]."""
+    """Coordinates of the tasks, standardised [U, K]."""
     names: tuple[str, ...]
     """Names of the K coordinates."""
 

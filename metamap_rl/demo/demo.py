@@ -1,4 +1,4 @@
-"""What `metamap demo` shows: policies generated for unseen tasks, beside the base policy and experts."""
+"""`metamap demo`: generated policies on unseen tasks, compared with the base policy and experts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SHOWN = (0, 20, 50, 200)
 """Steps of D in the table."""
 
 STAGES = {"base policy": "steps", "experts": "experts", "mapper": "updates"}
-"""Stages of a training from scratch, and what is counted in each."""
+"""Stages of training from scratch, with the unit of progress."""
 
 OnStage = Callable[[str, int, int], None]
 """Called with (stage, done, in all)."""
@@ -70,7 +70,7 @@ _TIMINGS = 15  # how often mapping the longest D is timed
 
 @dataclass(frozen=True)
 class Subject:
-    """A mapper and experts of tasks that it never saw."""
+    """A mapper, and experts of unseen tasks."""
 
     mapper: Mapper
     experts: tuple[Expert, ...]
@@ -83,11 +83,11 @@ class Subject:
 
 @dataclass(frozen=True)
 class Row:
-    """One task's line of the table.
+    """A row of the table: one task.
 
     Attributes:
         task: the task's id.
-        parameters: for people.
+        parameters: the task's parameters as text.
         base: return of the base policy, mean over episodes.
         generated: returns of the generated policies by steps of D.
         expert: return of the expert.
@@ -103,12 +103,12 @@ class Row:
     gap_closed: float | None
     milliseconds: float
     unserved: tuple[int, ...]
-    """Those of the lengths of D at which the mapper's self-check would serve the base policy instead."""
+    """Lengths of D at which the mapper's self-check would serve the base policy instead."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """All of one family's numbers, and what is needed to film it."""
+    """Results of one family, with everything needed to record its video."""
 
     subject: Subject
     evaluation: Evaluation
@@ -116,7 +116,7 @@ class Measured:
     rollouts: tuple[Rollout, ...]
 
     def policy(self, task: int, steps: int) -> AdaptedPolicy:
-        """The policy generated for a task from the first steps of its D: the very one that was measured."""
+        """The measured policy that was generated for a task from the first transitions of its D."""
         return adapt(self.subject.mapper, self.rollouts[task], steps=steps, check=False)
 
 
@@ -124,7 +124,7 @@ def bundled_subjects(families: Sequence[str], tasks: int, seed: int) -> list[Sub
     """The bundled mappers, each with experts of ``tasks`` unseen tasks drawn with ``seed``.
 
     Args:
-        families: names; none at all take three of those with a bundled mapper.
+        families: names; without any, three of those with a bundled mapper.
         tasks: of each family.
         seed: of the draw.
 
@@ -157,15 +157,15 @@ def _bundled(family: str, tasks: int, seed: int) -> Subject:
 
 
 def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None = None) -> Subject:
-    """The whole path: base policy, experts, mapper. What is in the folder already is not made again.
+    """Train base policy, experts and mapper. What the folder already holds is kept.
 
     Args:
         folder: the zoo goes to ``zoo`` in it, the mapper to ``mapper``.
         settings: of one family, from scratch.
-        on_progress: called at the start of each stage and as it goes on.
+        on_progress: called at the start of each stage and during it.
 
     Raises:
-        MetaMapError: a setting is not admitted, the folder holds another zoo, or another process is training in it.
+        MetaMapError: an invalid setting, the folder holds another zoo, or another process is training in it.
     """
     tell = on_progress or (lambda stage, done, total: None)
     counts = TaskCounts(settings.train, settings.validation, settings.test_in)
@@ -181,7 +181,7 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
         mapper = train_mapper(
             zoo,
             config=config,
-            calibration=None,  # the demo shows what the mapper does, whether it helps or not
+            calibration=None,  # generated policies are shown whether they help or not
             checkpoint=checkpoint,
             on_update=lambda done, total, _: tell("mapper", done, total),
         )
@@ -191,12 +191,12 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
 
 
 def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> Zoo:
-    """Make the zoo, or go on with it: first the base policy alone, then the experts."""
+    """Make or resume the zoo: first the base policy, then the experts."""
     family = settings.families[0]
     base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_timesteps, settings.timesteps))
     if settings.timesteps is not None:
         expert["parent_timesteps"] = settings.timesteps
-    load_recipe(family, "expert", **expert)  # fails now, not after the base policy
+    load_recipe(family, "expert", **expert)  # fail before the base policy is trained
     tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
     same: dict[str, Any] = {"seed": settings.seed, "base_overrides": base, "expert_overrides": expert}
     zoo = fill_zoo(
@@ -221,7 +221,7 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
 
 
 def method_count(subject: Subject) -> int:
-    """How many methods `measure` announces."""
+    """Number of methods that `measure` announces."""
     shuffled = sum(length > 0 for length in LENGTHS) if len(subject.experts) > 1 else 0
     return 2 + len(LENGTHS) + shuffled
 
@@ -245,7 +245,7 @@ def measure(subject: Subject, on_method: Callable[[str], None] | None = None) ->
 
 
 def _falls_back(mapper: Mapper, rollout: Rollout) -> bool:
-    """Whether the self-check would not have the policy generated from a rollout; without one it is phi_0 anyway."""
+    """Whether the self-check would serve the base policy for a rollout."""
     verdict = mapper.judge(rollout) if len(rollout) else None
     return verdict is not None and bool(verdict.fallback)
 
@@ -264,7 +264,7 @@ def _rows(
 
 
 def film(measured: Measured, folder: Path, *, renderer: Renderer = "auto", on_frame: OnFrame | None = None) -> Video:
-    """Film base policy and generated policy on the task where an expert gains most, whatever the mapper makes of it.
+    """Record base policy and generated policy on the task with the largest gap.
 
     Args:
         measured: of one family.
@@ -290,10 +290,10 @@ def write_results(
 
     Args:
         folder: the demo's.
-        settings: what it was asked for.
+        settings: its settings.
         results: one per family.
         videos: by family.
-        seconds: how long it took.
+        seconds: duration.
 
     Returns:
         The document in ``results.json``.

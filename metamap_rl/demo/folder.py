@@ -1,4 +1,4 @@
-"""The folder of a demo: what it was asked for, and which files in it a demo may replace."""
+"""The folder of a demo: its settings, and the files in it that a demo may replace."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MARKER = "demo.json"
 
 @dataclass(frozen=True)
 class Settings:
-    """What a demo was asked for; kept in its folder, so that a stopped one goes on only as the same."""
+    """Settings of a demo, stored in its folder; a stopped demo resumes only with the same ones."""
 
     families: tuple[str, ...]
     seed: int
@@ -34,14 +34,14 @@ class Settings:
 
 
 def claim_folder(out: Path | None, settings: Settings) -> Path:
-    """Check that a demo may write to a folder, and mark the folder as a demo's.
+    """Check that a demo may write to a folder, and mark it.
 
     A demo's files replace those of an earlier demo in the default folder, and of one that was stopped in any folder.
     A demo from scratch goes on with the folder of a stopped or finished one with the same settings.
 
     Args:
-        out: as the user said; None for the default, in ``runs``.
-        settings: what the demo is asked for.
+        out: the user's choice; None for the default, in ``runs``.
+        settings: the settings of the demo.
 
     Raises:
         MetaMapError: the folder holds something else, or a demo from scratch with other settings.
@@ -60,7 +60,7 @@ def claim_folder(out: Path | None, settings: Settings) -> Path:
 
 
 def _read_marker(folder: Path) -> dict[str, Any] | None:
-    """Settings of the demo that made the folder, None if none did."""
+    """Settings of the demo that made the folder; None without one."""
     path = folder / _MARKER
     if not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""Encoders, D to z: `base` says what one is, every other module holds one kind."""
+"""Encoders, D to z: the Protocol is in `base`, every other module holds one encoder."""
 
 from __future__ import annotations
 

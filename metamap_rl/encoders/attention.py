@@ -1,4 +1,4 @@
-"""An encoder that weighs transitions before it pools them."""
+"""Pooling of transitions by attention."""
 
 from __future__ import annotations
 

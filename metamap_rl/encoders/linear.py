@@ -1,4 +1,4 @@
-"""The least encoder: the mean of what was seen, read linearly."""
+"""Linear encoder: a linear function of the mean feature row."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = ["LinearEncoder"]
 class LinearEncoder(nn.Module):
     """``z = LayerNorm(V (W mean_t features_t + b) + c)``, of rank H.
 
-    It learns which directions count and nothing else, so it reads tasks far from the training tasks as it reads those:
-    where features hold products of inputs and targets, z is what least squares or class means would start from.
+    It only learns directions, so it treats tasks far from the training tasks like those: with features that hold
+    products of inputs and targets, z contains the statistics of least squares or class means.
     """
 
     ordered: ClassVar[bool] = False

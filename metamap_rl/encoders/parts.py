@@ -1,4 +1,4 @@
-"""What encoders share: the embedding of a transition, the head that bounds z, and zeros for rows that do not count."""
+"""Common parts of encoders: embedding of a transition, bounded head, zeros for masked rows."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["bounded_head", "embedding", "kept_rows"]
 
 
 def embedding(feature_size: int, hidden: int) -> nn.Sequential:
-    """Features [..., F] of one transition to [..., H]; only its first layer depends on F."""
+    """MLP from features [..., F] of one transition to [..., H]; only its first layer depends on F."""
     return nn.Sequential(nn.Linear(feature_size, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
 
 
 def bounded_head(inputs: int, context_size: int, hidden: int) -> nn.Sequential:
-    """``LayerNorm(MLP(.))``. The norm has no learned scale, so every ``|z_i| <= sqrt(Z)`` whatever the input."""
+    """``LayerNorm(MLP(.))``. The norm has no learned scale, so ``|z_i| <= sqrt(Z)`` for any input."""
     return nn.Sequential(
         nn.Linear(inputs, hidden),
         nn.ReLU(),
@@ -24,8 +24,8 @@ def bounded_head(inputs: int, context_size: int, hidden: int) -> nn.Sequential:
 
 
 def kept_rows(features: Tensor, mask: Tensor | None) -> Tensor:
-    """Features with zeros where the mask hides them.
+    """Features with masked rows set to zero.
 
-    Hidden before the first layer, not only after it: 0 * NaN in the backward pass would be NaN.
+    Masked before the first layer, since 0 * NaN in the backward pass would be NaN.
     """
     return features if mask is None else torch.where(mask.unsqueeze(-1), features, 0.0)

@@ -43,20 +43,20 @@ class PoolingEncoder(nn.Module):
 
 
 def _mean_and_std(embedded: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean and standard deviation over the rows that count: [B, n, H] to [B, 2 H]."""
+    """Mean and standard deviation over unmasked rows: [B, n, H] to [B, 2 H]."""
     mean, variance = _of_all(embedded) if mask is None else _of_kept(embedded, mask)
     return torch.cat([mean, (variance + _VARIANCE_FLOOR).sqrt()], dim=-1)
 
 
 def _of_all(embedded: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance [B, H]; training takes this path, which spares the masking."""
+    """Mean and variance [B, H] without masking, the path of training."""
     count = max(1, embedded.shape[1])
     mean = embedded.sum(dim=1) / count
     return mean, (embedded - mean.unsqueeze(1)).square().sum(dim=1) / count
 
 
 def _of_kept(embedded: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance [B, H] of the rows that count."""
+    """Mean and variance [B, H] of the unmasked rows."""
     kept = mask.unsqueeze(-1)
     count = kept.sum(dim=1).clamp(min=1)
     mean = torch.where(kept, embedded, 0.0).sum(dim=1) / count

@@ -1,4 +1,4 @@
-"""An encoder that reads D as a sequence, as RMA's and PEARL's successors read history."""
+"""An encoder of D as a sequence, as in RMA."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RecurrentEncoder"]
 class RecurrentEncoder(nn.Module):
     """``z = LayerNorm(MLP(h_n))`` with ``h`` the state of a GRU over the transitions in their order.
 
-    Hidden rows are left out of the sequence, wherever they stand.
+    Masked rows are removed from the sequence.
     """
 
     ordered: ClassVar[bool] = True
@@ -34,7 +34,7 @@ class RecurrentEncoder(nn.Module):
         return z
 
     def _last(self, embedded: Tensor, mask: Tensor | None) -> Tensor:
-        """State [B, H] after the last row that counts; zeros where there is none."""
+        """State [B, H] after the last unmasked row; zeros without one."""
         if embedded.shape[1] == 0:
             return embedded.new_zeros(embedded.shape[0], self.recurrent.hidden_size)
         if mask is None:

@@ -1,4 +1,4 @@
-"""Few-shot learning of functions by the same mapper: `base` says what a family is, `examples` feeds it to training.
+"""Few-shot learning of functions by the same mapper: the Protocol is in `base`, the training data in `examples`.
 
 Every other module holds one family.
 """

@@ -1,6 +1,6 @@
 """Families of functions: few-shot learning as a source of tasks for the same `training.loop.train` as control.
 
-To add one, write a module in `metamap_rl.functions` with a class that has what :class:`FunctionFamily` says, and
+To add one, write a module in `metamap_rl.functions` with a class that implements :class:`FunctionFamily`, and
 register it with ``@FUNCTIONS.register("name")``. The tests run over the registry.
 """
 
@@ -19,12 +19,12 @@ __all__ = ["FUNCTIONS", "FunctionFamily", "FunctionFamilyFactory"]
 
 
 class FunctionFamily(Protocol):
-    """A distribution over functions from I numbers to A numbers, and the network that stands for one of them."""
+    """A distribution over functions from I numbers to A numbers, and the shape of the network that approximates one."""
 
     # Properties, so that frozen dataclasses fit.
     @property
     def name(self) -> str:
-        """As it is registered."""
+        """Registered name."""
         ...
 
     @property
@@ -34,7 +34,7 @@ class FunctionFamily(Protocol):
 
     @property
     def score_name(self) -> str:
-        """What :meth:`score` is, with its unit."""
+        """Name of :meth:`score`, with its unit."""
         ...
 
     def draw(self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str) -> Episodes:
@@ -44,26 +44,26 @@ class FunctionFamily(Protocol):
             generator: source of every draw.
             tasks: B.
             points: K, the rows of D; for classification as many of each class.
-            queries: S, the points to be judged on; for classification as many of each class.
+            queries: S, evaluation points; for classification as many of each class.
             split: "train", "validation" or "test". Where tasks are a continuum, all splits are one distribution.
         """
         ...
 
     def features(self, episodes: Episodes) -> Tensor:
-        """Return D as a mapper reads it [B, K, F]: `Episodes.rows`, perhaps with products of its columns."""
+        """Return the feature rows of D [B, K, F]: `Episodes.rows`, optionally with products of its columns."""
         ...
 
     def solve(self, episodes: Episodes) -> Tensor | None:
-        """Return phi* [B, P] as a closed form gives it from each D; None for a family without one."""
+        """Return the closed form of phi* [B, P] for each D; None for a family without one."""
         ...
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return what is reported of each task [B], from outputs and targets [B, S, A]."""
+        """Return the score of each task [B], from outputs and targets [B, S, A]."""
         ...
 
 
 class FunctionFamilyFactory(Protocol):
-    """How a family is built: without arguments, in its standard form."""
+    """Constructor of a family in its standard form, without arguments."""
 
     def __call__(self) -> FunctionFamily:
         """Build it."""

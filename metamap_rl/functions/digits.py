@@ -1,4 +1,4 @@
-"""Few-shot classification of handwritten digits that were never seen in training (scikit-learn's, 8x8 pixels)."""
+"""Few-shot classification of handwritten digits not used in training (scikit-learn's, 8x8 pixels)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSES = {"train": (0, 1, 2, 3, 4), "validation": (5, 6), "test": (7, 8, 9)}
 PIXELS = 64
 BRIGHTEST = 16.0
 TURNS = 8
-"""Rotations by quarters, with and without a reflection; in training each makes another class of a digit."""
+"""Rotations by quarters, with and without a reflection; in training each gives a further class."""
 WHOLE, SHUFFLED = 0.25, 0.5
 """Shares of the training tasks whose images are of one class, and whose pixels are shuffled."""
 
@@ -31,30 +31,30 @@ WHOLE, SHUFFLED = 0.25, 0.5
 @FUNCTIONS.register("digits")
 @dataclass(frozen=True)
 class Digits:
-    """Tell ``ways`` digits apart from a few images of each: x are pixels in [0, 1], y is one-hot, outputs are logits.
+    """Classify ``ways`` digits from a few images of each: x are pixels in [0, 1], y is one-hot, outputs are logits.
 
-    Five digits are too few classes to learn from. Training tasks invent more: each digit is turned and reflected in one
-    way for the task (as Omniglot is enlarged by rotations: Santoro et al. 2016), three tasks in four put together an
-    image from parts of two classes, in half of the tasks the pixels are shuffled, and half show negatives.
-    Validation and test tasks show other digits, as they are. Images of D are not judged on.
+    Five digits are too few classes to learn from. Training tasks synthesise more: each digit is rotated and reflected
+    in one way for the task (as for Omniglot: Santoro et al. 2016), three tasks in four combine an image from parts of
+    two classes, in half of the tasks the pixels are shuffled, and half show negatives. Validation and test tasks use
+    other digits, unchanged. Images of D are not used for evaluation.
     """
 
     name: str = "digits"
     spec: PolicySpec = field(default_factory=lambda: PolicySpec(PIXELS, 2, hidden=(32,), activation="relu"))
     score_name: str = "accuracy"
     invent: bool = True
-    """Whether training tasks invent classes beyond turned and reflected digits."""
+    """Whether training tasks synthesise classes beyond rotated and reflected digits."""
 
     @property
     def ways(self) -> int:
-        """N, the classes of a task."""
+        """N, number of classes of a task."""
         return self.spec.action_size
 
     def draw(self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str) -> Episodes:
         """See `metamap_rl.functions.base.FunctionFamily`: rows alternate between the classes.
 
         Raises:
-            MetaMapError: an unknown split, or numbers of points that do not share out among the classes.
+            MetaMapError: an unknown split, or numbers of points that are not multiples of the number of classes.
         """
         if split not in CLASSES:
             raise unknown_name("split", split, CLASSES)
@@ -67,7 +67,7 @@ class Digits:
         return Episodes(x[:, :points], y[:, :points], x[:, points:], y[:, points:])
 
     def _images_of(self, generator: torch.Generator, tasks: int, each: int, split: str) -> tuple[Tensor, Tensor]:
-        """Draw classes and images of them, turned in training: x [B, each * N, 64] and one-hot y."""
+        """Draw classes and images of them, rotated in training: x [B, each * N, 64] and one-hot y."""
         images, members, counts = _images()
         allowed = torch.tensor(CLASSES[split])
         order = torch.rand(tasks, len(allowed), generator=generator).argsort(dim=1)
@@ -93,12 +93,12 @@ class Digits:
         """There is no closed form for the weights."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Return the share of images told right [B]."""
+        """Return the accuracy [B]."""
         return (outputs.argmax(dim=-1) == targets.argmax(dim=-1)).float().mean(dim=-1)
 
 
 def _invented(generator: torch.Generator, x: Tensor, other: Tensor) -> Tensor:
-    """Make images [B, S, 64] of new classes from those of two, alike for all images of a task."""
+    """Make images [B, S, 64] of new classes from those of two, in the same way for all images of a task."""
     tasks = len(x)
     coarse = torch.randn(tasks, 1, 3, 3, generator=generator)
     smooth = interpolate(coarse, size=(8, 8), mode="bicubic", align_corners=True).view(tasks, 1, PIXELS)
@@ -133,7 +133,7 @@ def ridge_classifier(episodes: Episodes, penalty: float = 1.0) -> Tensor:
 
 @cache
 def _images() -> tuple[Tensor, Tensor, Tensor]:
-    """All images in all turns [8, 1797, 64], the images of each digit [10, most of a digit], and their numbers [10]."""
+    """Images in all orientations [8, 1797, 64]; images of each digit [10, most of a digit], and their counts [10]."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Families of functions as examples for the training loop: fixed sets of tasks, and sets that never repeat."""
+"""Families of functions as examples for the training loop: fixed sets of tasks, and fresh tasks for every batch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from metamap_rl.functions.base import FunctionFamily
 __all__ = ["FreshTasks", "as_examples", "common_start", "initial_weights"]
 
 _UNITS_TASKS = 1024
-"""Tasks that the units of features are taken from."""
+"""Number of tasks from which the scales of features are computed."""
 
 
 def initial_weights(spec: PolicySpec, generator: torch.Generator, *, count: int | None = None) -> Tensor:
-    """Draw networks as PyTorch's ``nn.Linear`` starts them: everything of a layer in U[-1, 1] / sqrt(inputs).
+    """Draw networks with the initialisation of PyTorch's ``nn.Linear``: U[-1, 1] / sqrt(inputs).
 
     Returns:
         [P], or [count, P] if a count is given.
@@ -39,7 +39,7 @@ def initial_weights(spec: PolicySpec, generator: torch.Generator, *, count: int 
 
 
 def common_start(family: FunctionFamily, seed: int = 0) -> BasePolicy:
-    """Return phi_0, a network drawn at random: the centre of every generated one. Inputs are not normalised."""
+    """Return phi_0, a random network, the centre of all generated ones. Inputs are not normalised."""
     seed = read_seed(seed)
     spec = family.spec
     phi = initial_weights(spec, torch.Generator().manual_seed(seed)).numpy()
@@ -56,20 +56,20 @@ def as_examples(family: FunctionFamily, episodes: Episodes, base: BasePolicy) ->
 
 
 def _targets(family: FunctionFamily, episodes: Episodes, base: BasePolicy) -> Tensor:
-    """Return phi* [B, P], or phi_0 in its place where the family has no closed form."""
+    """Return phi* [B, P], or phi_0 for a family without a closed form."""
     solved = family.solve(episodes)
     return torch.tensor(base.phi).expand(len(episodes), -1) if solved is None else solved
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Fresh(Examples):
-    """Examples whose every batch is made of new tasks; those that it holds set the units and say the shapes."""
+    """Examples that draw new tasks for every batch; the stored tasks set the scales and shapes."""
 
     family: FunctionFamily
     base: BasePolicy
 
     def sample(self, generator: torch.Generator, *, tasks: int, length: int, states: int, from_start: float) -> Batch:
-        """Draw new tasks with D of ``length`` points; ``from_start`` means nothing here."""
+        """Draw new tasks with D of ``length`` points; ``from_start`` is ignored."""
         episodes = self.family.draw(generator, tasks=tasks, points=length, queries=states, split="train")
         phi = _targets(self.family, episodes, self.base)
         return Batch(self.family.features(episodes), phi, episodes.inputs, episodes.targets)
@@ -77,18 +77,18 @@ class _Fresh(Examples):
 
 @dataclass(frozen=True)
 class FreshTasks:
-    """A source of training tasks (`metamap_rl.data.examples.ExampleSource`) that makes new ones for every batch.
+    """A source of training tasks (`metamap_rl.data.examples.ExampleSource`) that draws new ones for every batch.
 
-    phi* is the family's closed form. A family without one can be learned by behaviour alone: its phi* is phi_0, a
-    placeholder, which the behaviour loss does not look at. "training_tasks" in a mapper's record counts only the tasks
-    that units were taken from.
+    phi* is the family's closed form. A family without one can be learned by the behaviour loss alone: its phi* is
+    phi_0, an unused placeholder. "training_tasks" in a mapper's record counts only the tasks that the scales were
+    computed from.
     """
 
     family: FunctionFamily
     points: int
-    """Most points in a D."""
+    """Largest number of points in a D."""
     seed: int = 0
-    """Of the tasks that units are taken from."""
+    """Seed of the tasks from which the scales are computed."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", read_seed(self.seed))

@@ -1,4 +1,4 @@
-"""Few-shot fits of functions of one number, drawn."""
+"""Figures of few-shot fits of functions of one number."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _TRUE, _POINTS, _FITS = "#6b6b6b", "#111111", ("#c2571a", "#0b6fb8", "#2b8a3e", 
 
 
 def plot_fits(spec: PolicySpec, episodes: Episodes, fits: Mapping[str, Tensor]) -> Figure:
-    """Plot tasks side by side: the function, the points of D, and the networks that were made from them.
+    """Plot tasks side by side: the function, the points of D, and the generated networks.
 
     Args:
         spec: shape of the networks, from one number to one number.
-        episodes: T tasks; the points to be judged on draw the true function.
-        fits: weights [T, P] by the text of the legend, later ones on top.
+        episodes: T tasks; their evaluation points draw the true function.
+        fits: weights [T, P] by legend text, later ones on top.
     """
     if (spec.observation_size, spec.action_size) != (1, 1):
         raise MetaMapError(f"expected functions from one number to one number, got {spec}")

@@ -1,4 +1,4 @@
-"""phi* by training: many networks at once, each fitted to its own function, all from phi_0."""
+"""phi* by training: many networks at once, one for each function, all initialised with phi_0."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ def fit(
 
     Args:
         spec: shape of the networks.
-        start: phi_0 [P], common to all, so that all phi* lie in one basin.
+        start: phi_0 [P], shared by all, so that all phi* lie in one basin.
         inputs: [T, S, I].
         targets: [T, S, A].
         steps: updates.
         rate: first learning rate.
 
     Returns:
-        phi* [T, P]. Adam works on each number alone, so the tasks do not mix.
+        phi* [T, P]. Adam is element-wise, so the tasks are independent.
     """
     phi = start.detach().repeat(len(inputs), 1).requires_grad_()
     optimiser = torch.optim.Adam([phi], lr=rate, fused=True)

@@ -1,4 +1,4 @@
-"""Linear regression, where the best map from D to weights is known: ridge regression."""
+"""Linear regression, for which the best map from D to weights is known: ridge regression."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def ridge(inputs: Tensor, targets: Tensor, penalty: float) -> Tensor:
 class LinearRegression:
     """``y = w.x + b + e`` with x, w and b standard normal and noise e of standard deviation ``noise`` in D.
 
-    Targets to be judged on hold no noise, so an error is the excess over what noise makes unavoidable. The posterior
-    mean of (w, b), ridge regression with penalty noise^2, is the best estimate that there is; it is phi*.
+    Evaluation targets are without noise, so an error is the excess over the irreducible one. phi* is the posterior
+    mean of (w, b), ridge regression with penalty noise^2, the best possible estimate.
     """
 
     name: str = "linear"

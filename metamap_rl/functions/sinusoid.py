@@ -21,7 +21,7 @@ __all__ = ["Sinusoid"]
 class Sinusoid:
     """``y = a sin(x - p)`` with amplitude a in U[.1, 5], phase p in U[0, pi], x in U[-5, 5], without noise.
 
-    Five points at different x tell a and p exactly, since ``y`` is linear in ``a cos p`` and ``a sin p``.
+    Five points at different x determine a and p exactly, since ``y`` is linear in ``a cos p`` and ``a sin p``.
     """
 
     name: str = "sinusoid"
@@ -45,7 +45,7 @@ class Sinusoid:
         return Episodes(x[:, :points], y[:, :points], x[:, points:], y[:, points:])
 
     def prior_mean(self, x: Tensor) -> Tensor:
-        """Return the mean over all tasks at x, the best answer without D: ``-(2 / pi) E[a] cos x``."""
+        """Return the mean over all tasks at x, the best prediction without D: ``-(2 / pi) E[a] cos x``."""
         low, high = self.amplitude
         return -(low + high) / 2 * 2 / math.pi * x.cos()
 

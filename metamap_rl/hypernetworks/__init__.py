@@ -1,4 +1,4 @@
-"""Hypernetworks, z to a change of weights: `base` says what one is, every other module holds one kind."""
+"""Hypernetworks, z to a change of weights: the Protocol is in `base`, every other module holds one hypernetwork."""
 
 from __future__ import annotations
 

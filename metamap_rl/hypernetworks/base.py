@@ -1,8 +1,8 @@
 """Hypernetworks: the context z of a task to a change of the base policy's weights.
 
 To add one, write a module in `metamap_rl.hypernetworks` with a class that has the constructor and the call of
-:class:`Hypernetwork`, and register it with ``@HYPERNETWORKS.register("name")``. It must answer zero before training:
-the untrained mapper *is* phi_0.
+:class:`Hypernetwork`, and register it with ``@HYPERNETWORKS.register("name")``. It must return zero before training:
+the untrained mapper returns phi_0.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["HYPERNETWORKS", "Hypernetwork", "HypernetworkFactory"]
 
 
 class Hypernetwork(Protocol):
-    """What the mapper needs of a hypernetwork; implementations are ``nn.Module`` classes."""
+    """Protocol of hypernetworks; implementations are ``nn.Module`` classes."""
 
     def __call__(self, z: Tensor, phi_0: Tensor) -> Tensor:
         """Map a context to a change of weights, all in units of the mapper's per-weight scale.
@@ -33,19 +33,19 @@ class Hypernetwork(Protocol):
         ...
 
     def share_core(self, other: Any) -> None:
-        """Use ``other``'s own modules, shared and not copied, for everything that does not depend on P.
+        """Share (not copy) ``other``'s modules that do not depend on P.
 
         Args:
-            other: a hypernetwork of the same class, context size and width, perhaps for another policy's shape.
+            other: a hypernetwork of the same class, context size and width; the shape of the policy may differ.
         """
         ...
 
 
 class HypernetworkFactory(Protocol):
-    """How the mapper builds a hypernetwork: the size Z, the generated network's shape, the width of hidden layers."""
+    """Constructor of a hypernetwork, from the size Z, the generated network's shape and the width of hidden layers."""
 
     def __call__(self, context_size: int, spec: PolicySpec, hidden: int) -> Hypernetwork:
-        """Build it; parameters are drawn from torch's current generator, which the mapper seeds."""
+        """Build one. Parameters are drawn from torch's current generator, which the mapper seeds."""
         ...
 
 

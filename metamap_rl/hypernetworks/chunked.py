@@ -1,4 +1,4 @@
-"""One small network that writes the weights piece by piece."""
+"""One small network that generates the weights in chunks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EMBEDDING = 32
 class ChunkedHypernetwork(nn.Module):
     """Piece c of the weights is ``MLP([z, e_c])`` with a learned embedding e_c (von Oswald et al. 2020, chunked).
 
-    The network's size does not grow with P, but for 32 numbers for each 256 weights.
+    The network grows with P only by an embedding of 32 numbers for each 256 weights.
     """
 
     def __init__(self, context_size: int, spec: PolicySpec, hidden: int) -> None:

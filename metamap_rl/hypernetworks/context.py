@@ -1,4 +1,4 @@
-"""The context-concatenating policy, as a hypernetwork: one policy for all tasks that reads z beside its observation."""
+"""The context-conditioned policy as a hypernetwork: one policy for all tasks with the input (observation, z)."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["ContextHypernetwork"]
 
 @HYPERNETWORKS.register("context")
 class ContextHypernetwork(nn.Module):
-    """``delta = c``, the same for all tasks, but for the first bias, which is moved by ``B [MLP(z), z]``.
+    """``delta = c``, the same for all tasks, except the first bias, to which ``B [MLP(z), z]`` is added.
 
-    A policy with the input (observation, z) does no more: z is constant over a task, so that its product with the first
-    layer's columns is a bias. What is generated here is that policy, for the z of one task; contextual policies
+    This is equivalent to a policy with the input (observation, z): z is constant over a task, so that its product with
+    the first layer's columns is a bias. Contextual policies
     (UP-OSI, Yu et al. 2017; RMA, Kumar et al. 2021; PEARL) are of this kind.
     """
 

@@ -1,4 +1,4 @@
-"""Gains on the base policy's units beside additions to its weights."""
+"""Gains on the base policy's units, and additions to its weights."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["ModulationHypernetwork"]
 class ModulationHypernetwork(nn.Module):
     """``W = diag(1 + a(z)) (W_0 + A(z)) diag(1 + b(z))``, a bias changed likewise by ``1 + a(z)``.
 
-    The gains (FiLM, Perez et al. 2018, on the weights) have one number per unit, so the effect of one actuator, "the
-    other way round and weaker", is one row of the output layer times one number, whatever the other actuators do. They
-    read z itself beside the trunk's hidden units: what is linear in z is meant to compose for tasks never seen
-    together. All of a, b and A start at zero.
+    The gains (FiLM, Perez et al. 2018, on the weights) have one number per unit, so the effect of one inverted, weaker
+    actuator is one row of the output layer times one number, independent of the other actuators. Their inputs are z
+    and the trunk's hidden units: effects linear in z should compose in unseen combinations of tasks.
+    All of a, b and A start at zero.
     """
 
     def __init__(self, context_size: int, spec: PolicySpec, hidden: int) -> None:

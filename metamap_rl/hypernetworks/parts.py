@@ -1,4 +1,4 @@
-"""What hypernetworks share."""
+"""Common parts of hypernetworks."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["trunk", "zero_linear"]
 
 
 def trunk(inputs: int, hidden: int) -> nn.Sequential:
-    """Two hidden layers [..., inputs] to [..., H]."""
+    """MLP of two hidden layers, [..., inputs] to [..., H]."""
     return nn.Sequential(nn.Linear(inputs, hidden), nn.SiLU(), nn.Linear(hidden, hidden), nn.SiLU())
 
 
 def zero_linear(inputs: int, outputs: int) -> nn.Linear:
     """A linear layer that starts at zero, weights and biases.
 
-    On live hidden units its own gradient is not zero, so training leaves zero at the first update.
+    Its own gradient is not zero for active hidden units, so the first update moves it.
     """
     layer = nn.Linear(inputs, outputs)
     nn.init.zeros_(layer.weight)

@@ -1,4 +1,4 @@
-"""The plainest hypernetwork: every weight is an output of its own."""
+"""Fully generated weights: one output for each weight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Weights that are linear in z, and a network for what is not."""
+"""Weights linear in z, plus an MLP."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["SkipHypernetwork"]
 class SkipHypernetwork(nn.Module):
     """The residual hypernetwork whose output layer also reads z itself: ``delta = A MLP(z) + B z + c``.
 
-    What is linear in z goes on outside the training tasks, where an MLP's hidden units say little.
+    The linear part extrapolates outside the training tasks, where an MLP's hidden units do not.
     """
 
     def __init__(self, context_size: int, spec: PolicySpec, hidden: int) -> None:

@@ -1,1 +1,1 @@
-"""Probes, and collecting D with them."""
+"""Probes, and the collection of D."""

@@ -58,7 +58,7 @@ class Transitions:
 
 
 def _generator(seed: int, repeat: int, task: Task) -> np.random.Generator:
-    """Randomness of one rollout: the same whatever other tasks and repeats are collected with it."""
+    """Generator of one rollout, independent of the other tasks and repeats."""
     digest = hashlib.sha256(f"{seed}:{repeat}:{task.id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
@@ -97,8 +97,8 @@ def collect(
     )
     generators = [_generator(seed, repeat, task) for task in tasks for repeat in range(repeats)]
     pilot = _Pilot(probe, [generator.spawn(1)[0] for generator in generators], steps, base)
-    # One policy for each environment, though it is the same: one product with all observations would be summed in an
-    # order that depends on their number, and in a chaotic system the last bit soon shows.
+    # One (identical) policy for each environment: a single product with all observations would be summed in an
+    # order that depends on their number, and a chaotic system amplifies the last bit.
     policy = BatchedPolicy(base.policies(np.tile(base.phi, (envs.num_envs, 1))))
     observations, _ = envs.reset(seed=[int(generator.integers(2**31)) for generator in generators])
     rows: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
@@ -119,7 +119,7 @@ def collect(
 
 
 class _Pilot:
-    """Follows the plans of N environments, and lets a steered probe change them on the way."""
+    """Runs the plans of N environments, which a steered probe may change."""
 
     def __init__(self, probe: Probe, generators: Sequence[np.random.Generator], steps: int, base: BasePolicy) -> None:
         self.steering = probe.steering(generators, steps, base) if isinstance(probe, SteeredProbe) else None
@@ -128,7 +128,7 @@ class _Pilot:
         self.offsets = np.stack([plan.offset for plan in plans])
 
     def look(self, step: int, observations: NDArray[Any]) -> None:
-        """Change the plans of this step by the observations [N, O]."""
+        """Update the plans of this step from the observations [N, O]."""
         if self.steering is not None and step > 0:
             self.gains[:, step], self.offsets[:, step] = self.steering(step, observations)
 
@@ -146,7 +146,7 @@ def _stack(values: list[NDArray[Any]], tasks: int, repeats: int) -> NDArray[Any]
 
 
 def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family: str, steps: int, seed: int) -> Rollout:
-    """Run a probe in one Gymnasium environment, the user's own simulator or robot included.
+    """Run a probe in one Gymnasium environment, which may be a user's simulator or robot.
 
     Args:
         probe: the mapper's probe.
@@ -158,14 +158,14 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
         seed: of the first reset and of the excitation.
 
     Raises:
-        MetaMapError: a negative number of steps, observations or actions of another size or range, NaN, or whatever
-            else the environment must not return, by the step.
+        MetaMapError: a negative number of steps, observations or actions of another size or range, or an invalid
+            return value of the environment such as NaN, with the step.
     """
     seed = read_seed(seed)
     if steps < 0:
         raise MetaMapError(f"a probe of an environment takes 0 or more steps, got {steps}")
     view = FamilySpaces(env, family)
-    # A child, since the reset draws from `seed` itself: the same numbers would be both noise and start of the episode.
+    # A child seed, since the reset draws from `seed` itself: noise and start of the episode would be correlated.
     (generator,) = np.random.default_rng(seed).spawn(1)
     pilot = _Pilot(probe, [generator], steps, base)
     policy = BatchedPolicy(base.policies(base.phi[None]))

@@ -1,4 +1,4 @@
-"""Probes as JSON documents, and what they follow as folders beside them."""
+"""Probes as JSON documents, with tours as folders beside them."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def probe_from_json(document: Mapping[str, Any]) -> Probe:
 
 
 def packed_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """A probe as it is kept in a folder: the tour that it follows is copied there and named from there.
+    """A probe's document for a folder, into which its tour is copied, with a relative path.
 
     Raises:
-        MetaMapError: that is not there, or the folder cannot be written to.
+        MetaMapError: the tour does not exist, or the folder is not writable.
     """
     if not _follows_tour(document):
         return dict(document)
@@ -52,14 +52,14 @@ def packed_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def unpacked_probe(document: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Inverse of `packed_probe`, wherever the folder is now; what is not in it is where the document says."""
+    """Inverse of `packed_probe` for the folder's current location; other paths are used as they are."""
     if _follows_tour(document) and (folder / document["tour"]).is_dir():
         return {**document, "tour": str(folder / document["tour"])}
     return dict(document)
 
 
 def probe_identity(document: Mapping[str, Any]) -> dict[str, Any]:
-    """What two probes that do the same have in common: of a tour its content, not its place."""
+    """A key that is equal for probes of equal behaviour: the content of a tour, not its path."""
     if not _follows_tour(document):
         return dict(document)
     content = arrays_to_bytes(Tour.load(document["tour"]).arrays())

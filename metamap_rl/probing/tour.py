@@ -1,4 +1,4 @@
-"""A tour: a few policies of a family, far apart, that a probe follows by turns to see more than the base policy."""
+"""A tour: a few policies of a family with distant tasks, which a probe runs in turn to explore more than phi_0."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Tour:
     phis: NDArray[np.float32]
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """What it consists of, by name."""
+        """Arrays by name."""
         return {"phis": self.phis}
 
     def save(self, directory: str | Path, *, overwrite: bool = False) -> None:

@@ -1,1 +1,1 @@
-"""Figures, drawings and films."""
+"""Figures, drawings and videos."""

@@ -1,4 +1,4 @@
-"""Pictures of a MuJoCo model: by MuJoCo's own renderer, or where no OpenGL works, flat ones in software."""
+"""Pictures of a MuJoCo model: MuJoCo's renderer, or without OpenGL a flat drawing in software."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _ENDLESS = (mujoco.mjtGeom.mjGEOM_PLANE.value, mujoco.mjtGeom.mjGEOM_HFIELD.valu
 
 
 class Drawer(Protocol):
-    """Draws a robot in one of its configurations."""
+    """Protocol: draws a robot in a configuration."""
 
     name: ClassVar[str]
 
@@ -42,19 +42,19 @@ class Drawer(Protocol):
         ...
 
     def close(self) -> None:
-        """Release what the renderer holds."""
+        """Release the renderer's resources."""
         ...
 
 
 @dataclass(frozen=True)
 class View:
-    """From where a robot is seen.
+    """The camera of a drawing.
 
     Attributes:
         above: from above, x to the right and y upwards; else from the side, x to the right and z upwards.
-        centre: what is in the middle, [3], m.
-        half_height: half of what the picture shows, m.
-        root: body that is followed along x; 0, the world, if the robot stays where it is.
+        centre: centre of the picture, [3], m.
+        half_height: half of the visible height, m.
+        root: body that the camera follows along x; 0, the world, for a robot that stays in place.
     """
 
     above: bool
@@ -64,7 +64,7 @@ class View:
 
     @classmethod
     def of(cls, model: mujoco.MjModel) -> View:
-        """A view that suits a model: along the axis that its hinges turn about, following it if it can walk away."""
+        """The view of a model: along the axis of its hinges, following a robot that can walk."""
         data = mujoco.MjData(model)
         mujoco.mj_forward(model, data)
         hinges = model.jnt_type == _HINGE
@@ -83,7 +83,7 @@ class View:
         return cls(above, middle, _ROOM * radius, root if walks else 0)
 
     def centre_of(self, data: mujoco.MjData) -> NDArray[np.float64]:
-        """What is in the middle of the picture now, [3]."""
+        """Current centre of the picture, [3]."""
         centre = self.centre.copy()
         if self.root:
             centre[0] = data.xpos[self.root, 0]
@@ -91,16 +91,16 @@ class View:
 
 
 class MujocoDrawer:
-    """MuJoCo's renderer. One OpenGL context, however many robots of the model are drawn in turn.
+    """MuJoCo's renderer, with one OpenGL context for all drawings of a model.
 
     Args:
-        model: what is drawn; a copy of it is, with shadows and reflections left out, which take most of the time where
-            a processor does the drawing.
+        model: the model; a copy is drawn, without shadows and reflections, which dominate the time of rendering on a
+            CPU.
         width: pixels.
         height: pixels.
 
     Raises:
-        MetaMapError: no OpenGL works here.
+        MetaMapError: no working OpenGL.
     """
 
     name: ClassVar[str] = "mujoco"
@@ -142,7 +142,7 @@ class PlanarDrawer:
     """A flat drawing of a model's capsules, cylinders, spheres, boxes (as their balls) and ground.
 
     Args:
-        model: what is drawn.
+        model: the model.
         width: pixels.
         height: pixels.
     """
@@ -182,7 +182,7 @@ class PlanarDrawer:
         return width / 2.0 + right, height / 2.0 - up
 
     def _ground(self, pen: ImageDraw.ImageDraw, centre: NDArray[np.float64]) -> None:
-        """Tiles under z = 0, in two rows, that move past as the robot runs."""
+        """Ground tiles under z = 0, in two rows, fixed in the world."""
         width, height = (_SAMPLES * pixels for pixels in self._size)
         _, horizon = self._pixel(np.zeros(2), centre)
         reach = width / self._scale / 2.0
@@ -215,16 +215,16 @@ class PlanarDrawer:
 
 
 def make_drawer(model: mujoco.MjModel, width: int, height: int, renderer: Renderer = "auto") -> Drawer:
-    """A drawer of a model.
+    """Make a drawer of a model.
 
     Args:
-        model: what is drawn.
+        model: the model.
         width: pixels.
         height: pixels.
         renderer: see `Renderer`.
 
     Raises:
-        MetaMapError: an unknown renderer, or "mujoco" where no OpenGL works.
+        MetaMapError: an unknown renderer, or "mujoco" without a working OpenGL.
     """
     if renderer not in ("auto", "mujoco", "planar"):
         raise unknown_name("renderer", renderer, ("auto", "mujoco", "planar"))
@@ -241,7 +241,7 @@ def make_drawer(model: mujoco.MjModel, width: int, height: int, renderer: Render
 
 
 def _place(model: mujoco.MjModel, data: mujoco.MjData, qpos: NDArray[np.float64]) -> None:
-    """Put the robot into a configuration."""
+    """Set the robot's configuration."""
     data.qpos[:] = qpos
     mujoco.mj_kinematics(model, data)
     mujoco.mj_camlight(model, data)

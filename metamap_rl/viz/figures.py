@@ -1,4 +1,4 @@
-"""Plots, drawn on matplotlib's objects alone: no window, no global state, files written whole."""
+"""Saving of matplotlib figures: no window, no global state, atomic writes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["FORMATS", "save_figure"]
 
 
 FORMATS = (".png", ".svg")
-"""Kinds of files that a figure can be saved as."""
+"""File formats of figures."""
 
 
 _DPI = 150

@@ -1,4 +1,4 @@
-"""Side-by-side videos: two policies on one task, from the same starts, with captions burnt in."""
+"""Side-by-side videos: two policies on one task, from the same starts, with captions."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Predictor(Protocol):
 
 @dataclass(frozen=True)
 class Side:
-    """One half of a video: a policy, and what it is called."""
+    """One half of a video: a policy and its caption."""
 
     name: str
     policy: Predictor
@@ -54,11 +54,11 @@ class Side:
 
 @dataclass(frozen=True)
 class Film:
-    """One episode, as it can be drawn.
+    """A recorded episode.
 
     Attributes:
         positions: qpos at the start and after each of n steps, float64 [n + 1, nq].
-        returns: return until then, float64 [n + 1].
+        returns: return so far, float64 [n + 1].
     """
 
     positions: NDArray[np.float64]
@@ -67,14 +67,14 @@ class Film:
 
 @dataclass(frozen=True)
 class Video:
-    """What was written.
+    """Description of a written video.
 
     Attributes:
         path: the file.
         frames: number of frames.
         fps: frames per second; the video runs in real time.
         size: width and height, pixels.
-        renderer: which one drew it, "mujoco" or "planar".
+        renderer: the renderer, "mujoco" or "planar".
         returns: of each side's episodes, [2][episodes].
     """
 
@@ -114,14 +114,14 @@ def compare(
     renderer: Renderer = "auto",
     on_frame: OnFrame | None = None,
 ) -> Video:
-    """Film two policies side by side on one task, each episode from the same start, and write an mp4 (H.264).
+    """Record two policies side by side on one task, each episode from the same start, as an mp4 (H.264).
 
     Args:
         path: must end in ``.mp4``; written whole or not at all.
         task: the task.
         left: shown on the left.
         right: shown on the right.
-        episodes: how many, one after another; 0 takes as many as last 4 seconds.
+        episodes: number of episodes in sequence; 0 takes as many as last 4 seconds.
         seed: of the first episode's reset; episode e has ``seed + e``, as in the evaluation.
         renderer: MuJoCo's, a flat drawing in software, or the first that works.
         on_frame: progress.
@@ -153,7 +153,7 @@ def compare(
 
 
 def _places(films: Sequence[Sequence[Film]], stride: int) -> list[tuple[int, int]]:
-    """(episode, step) of each frame. An episode's last step is always shown; a side that ended before waits there."""
+    """(episode, step) of each frame, including each last step; a side that ended earlier holds its last frame."""
     places = []
     for episode, pair in enumerate(zip(*films, strict=True)):
         last = max(len(film.returns) for film in pair) - 1
@@ -177,7 +177,7 @@ def _frames(
 
 
 class _Layout:
-    """Where things are in a frame: captions above, two pictures, the task below."""
+    """Layout of a frame: captions above, two pictures, the task below."""
 
     def __init__(self, task: Task, names: Sequence[str]) -> None:
         width, height = _SIDE
@@ -225,7 +225,7 @@ def _encode(
     fps: float,
     on_frame: OnFrame | None,
 ) -> None:
-    """Hand frames to ffmpeg one by one; the file appears under its name when it is whole."""
+    """Pass frames to ffmpeg one by one; the file gets its name when it is complete."""
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(8)}.tmp.mp4")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -239,7 +239,7 @@ def _encode(
 
 
 def _ffmpeg(path: Path, size: tuple[int, int], fps: float) -> Generator[None, Any, None]:
-    """An encoder that waits for frames."""
+    """Start an encoder."""
     writer: Generator[None, Any, None] = imageio_ffmpeg.write_frames(
         str(path),
         size,

@@ -1,4 +1,4 @@
-"""Probes, how D is collected: `base` says what one is, the other modules hold the kinds."""
+"""Probes, the rules by which D is collected: the Protocol is in `base`, the other modules hold the kinds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a probe is: a plan of actions, drawn before the first step; and, for those that look, who may change it.
+"""Protocol of probes: a plan of actions, drawn before the first step, which a steered probe may change.
 
 To add one, write a module in `metamap_rl.probing.probes` with a frozen dataclass that has the methods of
 :class:`Probe`, whose fields are its settings, all with defaults, and register it with ``@PROBES.register("name")``.
@@ -22,10 +22,10 @@ __all__ = ["PROBES", "Plan", "Probe", "SteeredProbe", "Steering", "check_range",
 
 @dataclass(frozen=True)
 class Plan:
-    """What a probe will do for n steps, drawn before the first: action = clip(gain * phi_0(obs) + offset, -1, 1).
+    """Actions of n steps, drawn before the first: action = clip(gain * phi_0(obs) + offset, -1, 1).
 
     Attributes:
-        gain: [n], 1 where the base policy acts, 0 where only the excitation does.
+        gain: [n], 1 for the base policy, 0 for excitation alone.
         offset: [n, A], noise or excitation.
     """
 
@@ -34,24 +34,24 @@ class Plan:
 
 
 class Probe(Protocol):
-    """A way to collect D."""
+    """A rule by which D is collected."""
 
     name: ClassVar[str]
 
     def plan(self, generator: np.random.Generator, steps: int, action_size: int) -> Plan:
-        """Draw what to do for ``steps`` steps; the first k steps do not depend on ``steps``."""
+        """Draw a plan for ``steps`` steps; the first k steps do not depend on ``steps``."""
         ...
 
 
 class Steering(Protocol):
-    """Changes the plans of N environments while they are followed, by what is observed in each."""
+    """Updates the plans of N environments from their observations."""
 
     def __call__(self, step: int, observations: NDArray[Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Say what to do in a step.
+        """Return the plan of one step.
 
         Args:
             step: number of transitions so far, at least 1.
-            observations: raw, of now [N, O].
+            observations: raw current observations [N, O].
 
         Returns:
             Gain [N] and offset [N, A]; see :class:`Plan`.
@@ -61,10 +61,10 @@ class Steering(Protocol):
 
 @runtime_checkable
 class SteeredProbe(Protocol):
-    """A probe that looks at what it observes."""
+    """A probe whose plan depends on observations."""
 
     def steering(self, generators: Sequence[np.random.Generator], steps: int, base: BasePolicy) -> Steering | None:
-        """Return what steers N environments, given the generators that their plans were drawn with; None if nothing."""
+        """Return the steering of N environments, given the generators of their plans; None without one."""
         ...
 
 
@@ -72,12 +72,12 @@ PROBES: Registry[type[Any]] = Registry("probe", removed={"seeking": "mixed"})
 
 
 def check_whole(name: str, value: object, low: int, high: int) -> None:
-    """Refuse a setting that is no whole number, or is out of range."""
+    """Raise for a setting that is not an integer or out of range."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise MetaMapError(f"probe setting {name!r} expects a whole number in [{low}, {high}], got {value!r}")
 
 
 def check_range(name: str, value: object, low: float, high: float) -> None:
-    """Refuse a setting that is no number, or is out of range."""
+    """Raise for a setting that is not a number or out of range."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
         raise MetaMapError(f"probe setting {name!r} expects a number in [{low}, {high}], got {value!r}")

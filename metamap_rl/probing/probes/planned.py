@@ -1,4 +1,4 @@
-"""Probes that do what they planned: the base policy with noise, excitation of the actuators, and both by turns."""
+"""Probes with a fixed plan: the base policy with noise, excitation of the actuators, and both in turn."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class BasePolicyProbe:
 @PROBES.register("excitation")
 @dataclass(frozen=True)
 class ExcitationProbe:
-    """Open loop: each actuator gets a random telegraph signal, held for a few steps, so that all of them are moved."""
+    """Open loop: a random telegraph signal for each actuator, held for a few steps."""
 
     name: ClassVar[str] = "excitation"
 
@@ -60,7 +60,7 @@ class ExcitationProbe:
 @PROBES.register("sinusoid")
 @dataclass(frozen=True)
 class SinusoidProbe:
-    """Open loop: each actuator swings with a frequency and phase of its own, drawn once for a rollout."""
+    """Open loop: a sinusoid for each actuator, with frequency and phase drawn once for a rollout."""
 
     name: ClassVar[str] = "sinusoid"
 
@@ -87,7 +87,7 @@ class SinusoidProbe:
 @PROBES.register("mixed")
 @dataclass(frozen=True)
 class MixedProbe:
-    """Half and half: blocks of noisy base policy and of open-loop excitation by turns."""
+    """Alternating blocks of noisy base policy and open-loop excitation."""
 
     name: ClassVar[str] = "mixed"
 

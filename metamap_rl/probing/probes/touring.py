@@ -1,4 +1,4 @@
-"""A probe that goes about: policies of other tasks by turns, where the base policy would see too little."""
+"""A probe that runs policies of other tasks in turn, for base policies that explore too little."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ __all__ = ["TourProbe"]
 @PROBES.register("tour")
 @dataclass(frozen=True)
 class TourProbe:
-    """The policies of a tour by turns, always in the same order, with Gaussian noise, after a step of the base policy.
+    """The policies of a tour in turn, in fixed order, with Gaussian noise, after a step of the base policy.
 
-    It is for families whose base policy does not come near what tells tasks apart: a robust ant stays around its start
-    whatever the goal. Without a tour it is the base policy with noise.
+    For families whose base policy stays where tasks look alike: a robust ant stays around its start for any goal.
+    Without a tour it is the base policy with noise.
     """
 
     name: ClassVar[str] = "tour"
 
     tour: str = ""
-    """Folder of a tour (`metamap_rl.probing.tour`), which has to be there where the probe is used; empty for none."""
+    """Folder of a tour (`metamap_rl.probing.tour`), which has to exist when the probe is used; empty for none."""
     hold: int = 12
-    """Steps that each policy acts before the next one does."""
+    """Steps of each policy before the next."""
     noise: float = 0.1
     """Standard deviation of the noise on actions."""
 
@@ -46,14 +46,14 @@ class TourProbe:
         check_range("noise", self.noise, 0.0, 2.0)
 
     def plan(self, generator: np.random.Generator, steps: int, action_size: int) -> Plan:
-        """The base policy throughout: what is followed without a tour."""
+        """The base policy throughout, for use without a tour."""
         return BasePolicyProbe(self.noise).plan(generator, steps, action_size)
 
     def steering(self, generators: Sequence[np.random.Generator], steps: int, base: BasePolicy) -> Steering | None:
         """See `metamap_rl.probing.probes.base.SteeredProbe`.
 
         Raises:
-            MetaMapError: the tour is not there, or is one of networks of another shape.
+            MetaMapError: the tour does not exist, or holds networks of another shape.
         """
         if not self.tour:
             return None
@@ -68,7 +68,7 @@ class TourProbe:
 
 @dataclass
 class _Touring:
-    """Says what the policy whose turn it is does in N environments; noise [N, n, A]."""
+    """Actions of the current policy of the tour in N environments; noise [N, n, A]."""
 
     hold: int
     phis: NDArray[np.float32]
