@@ -22,10 +22,9 @@ from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import list_families
 from metamap_rl.adaptation.bundled import PRETRAINED, bundled_families, save_experts
-from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.calibration import calibrate
-from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.config import MapperRecipe
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
 
 BUNDLED_EXPERTS = 6
@@ -39,9 +38,9 @@ COUNTS = {
     "ant-direction": TaskCounts(train=40, validation=8, test_in=16),  # a full circle: nothing is outside
     "cartpole-swingup": TaskCounts(train=400, validation=48, test_in=16, test_out=8),  # a second or so each
 }
-SHAPES = {"cartpole-swingup": MapperConfig(bottleneck=True)}
-"""Mappers that are not the default, as chosen on validation tasks (docs/mappers.md)."""
-UPDATES = 2000
+RECIPE = MapperRecipe().changed(updates=2000)
+RECIPES = {"cartpole-swingup": RECIPE.changed(bottleneck=True)}
+"""Mappers that are not made as all others, as chosen on validation tasks (docs/mappers.md)."""
 
 
 def report(family: str, text: str) -> None:
@@ -60,9 +59,7 @@ def build(family: str, zoo_root: Path, out: Path, seed: int) -> dict[str, Any]:
     )
     report(family, "training the mapper")
     checkpoint = zoo_root / f"{family}-mapper.safetensors"
-    mapper = train_mapper(
-        zoo, config=TrainConfig(seed=seed, steps=UPDATES), mapper_config=SHAPES.get(family), checkpoint=checkpoint
-    )
+    mapper = train_mapper(zoo, recipe=RECIPES.get(family, RECIPE).changed(seed=seed), checkpoint=checkpoint)
     folder = out / family
     mapper.save(folder, overwrite=True, half=True)
     save_experts(folder, [zoo.get(task) for task in zoo.tasks("test-in", BUNDLED_EXPERTS)])

@@ -39,9 +39,9 @@ from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.documents import probe_identity, probe_to_json
 from metamap_rl.probing.probes import Probe
-from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.config import MapperRecipe, TrainConfig
 from metamap_rl.training.loop import train
-from metamap_rl.training.pipeline import SURVEY_TASKS, TOUR_STOPS, probe_for, survey_of, training_pairs
+from metamap_rl.training.pipeline import TOUR_STOPS, probe_for, survey_of, training_pairs
 
 
 def train_seeds(
@@ -49,7 +49,7 @@ def train_seeds(
 ) -> dict[str, Any]:
     """Mappers and oracles for seeds 0, 1, ..., and the seconds that each mapper took. Oracles need no survey."""
     pairs, held_out = training_pairs(zoo, "train", probe), training_pairs(zoo, "validation", probe)
-    survey = survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None
+    survey = survey_of(zoo, probe, count=survey_tasks)
     mappers: list[Mapper] = []
     oracles: list[Mapper] = []
     seconds = []
@@ -84,7 +84,12 @@ def measure_with(zoo: Zoo, probe: Probe, arguments: argparse.Namespace) -> dict[
     losses = {}
     for loss in arguments.losses:
         trained = train_seeds(
-            zoo, probe, TrainConfig(loss=loss, steps=arguments.updates), shape, arguments.seeds, arguments.survey_tasks
+            zoo,
+            probe,
+            TrainConfig(loss=loss, updates=arguments.updates),
+            shape,
+            arguments.seeds,
+            arguments.survey_tasks,
         )
         splits = {}
         for split in arguments.splits:
@@ -132,8 +137,8 @@ def main() -> None:
     parser.add_argument("--probe", default="base-policy")
     parser.add_argument("--probe-settings", nargs="+", default=[], metavar="NAME=VALUE")
     parser.add_argument("--stops", type=int, default=TOUR_STOPS, help="policies of the probe `tour`")
-    parser.add_argument("--survey-tasks", type=int, default=SURVEY_TASKS, help="tasks without experts; 0: no survey")
-    parser.add_argument("--updates", type=int, default=TrainConfig().steps)
+    parser.add_argument("--survey-tasks", type=int, default=MapperRecipe().survey_tasks, help="0: no survey")
+    parser.add_argument("--updates", type=int, default=TrainConfig().updates)
     parser.add_argument("--encoder", default=MapperConfig().encoder)
     parser.add_argument("--hypernetwork", default=MapperConfig().hypernetwork)
     parser.add_argument("--hidden", type=int, default=MapperConfig().hypernetwork_hidden)

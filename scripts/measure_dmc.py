@@ -31,8 +31,8 @@ from metamap_rl.evaluation.evaluate import evaluate_mappers
 from metamap_rl.evaluation.scores import Evaluation
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.probing.probes import PROBES
-from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.pipeline import PROBE_STEPS, SURVEY_TASKS
+from metamap_rl.training.config import MapperRecipe, TrainConfig
+from metamap_rl.training.pipeline import PROBE_STEPS
 
 _SPLIT = "test-in"  # of a grid: all settings that nothing was trained on
 _PUBLISHED = {"HyperZero": 0.62, "HyPoGen": 0.713}
@@ -69,7 +69,7 @@ def told_parent(zoo: Zoo, evaluation: Evaluation) -> NDArray[np.float64]:
 def measure(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """All methods on the unseen settings of one family."""
     zoo = Zoo.open(arguments.zoo_root / family)
-    config = TrainConfig(loss=arguments.loss, steps=arguments.updates)
+    config = TrainConfig(loss=arguments.loss, updates=arguments.updates)
     shape = MapperConfig(bottleneck=arguments.bottleneck)
     probe = PROBES.get(arguments.probe)()
     trained = train_seeds(zoo, probe, config, shape, arguments.seeds, arguments.survey_tasks)
@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--loss", default="both")
     parser.add_argument("--updates", type=int, default=2000)
     parser.add_argument("--probe", default="base-policy")
-    parser.add_argument("--survey-tasks", type=int, default=SURVEY_TASKS, help="rollouts without experts; 0: no survey")
+    parser.add_argument("--survey-tasks", type=int, default=MapperRecipe().survey_tasks, help="0: no survey")
     parser.add_argument("--bottleneck", action="store_true", help="the hypernetwork sees read coordinates only")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1, help="of torch")

@@ -102,7 +102,7 @@ def sinusoid() -> Benchmark:
         queries=100,
         mapper=TrainConfig(
             loss="behaviour",
-            steps=15_000,
+            updates=15_000,
             batch_tasks=64,
             states_per_task=32,
             lengths=(5, 10),
@@ -138,7 +138,7 @@ def linear() -> Benchmark:
         queries=100,
         mapper=TrainConfig(
             loss="weights",
-            steps=6000,
+            updates=6000,
             batch_tasks=64,
             states_per_task=8,
             lengths=(5, 10, 20),
@@ -172,7 +172,7 @@ def digits() -> Benchmark:
         queries=100,
         mapper=TrainConfig(
             loss="behaviour",
-            steps=5000,
+            updates=5000,
             learning_rate=2e-3,
             batch_tasks=64,
             states_per_task=20,
@@ -414,7 +414,7 @@ def compare_targets(tasks: int = 200, updates: int = 1000) -> dict[str, Any]:
     validation = benchmark.drawn("validation")
     scores: Scores = {}
     for name, (source, loss) in sources.items():
-        config = replace(benchmark.mapper, loss=loss, steps=updates)
+        config = replace(benchmark.mapper, loss=loss, updates=updates)
         mapper = train(source, base, family=family.name, config=config, mapper_config=benchmark.shape)
         for count in benchmark.points:
             with torch.no_grad():

@@ -29,10 +29,10 @@ from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.probes.planned import BasePolicyProbe
-from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.config import MapperRecipe, TrainConfig
 from metamap_rl.training.from_experts import build_pairs, task_coordinates
 from metamap_rl.training.loop import train
-from metamap_rl.training.pipeline import SURVEY_TASKS, survey_of
+from metamap_rl.training.pipeline import survey_of
 
 _SHAPES = {"all of z": MapperConfig(), "bottleneck": MapperConfig(bottleneck=True)}
 
@@ -47,7 +47,8 @@ def without(survey: Survey, expert: Expert) -> Survey:
 def measure(zoo: Zoo, arguments: argparse.Namespace) -> dict[str, Any]:
     """Returns on each setting left out, by shape, of its expert and of the base policy."""
     probe, experts = BasePolicyProbe(), zoo.experts("train")
-    survey = survey_of(zoo, probe, count=SURVEY_TASKS)
+    survey = survey_of(zoo, probe, count=MapperRecipe().survey_tasks)
+    assert survey is not None, "of many tasks"
     found: dict[str, Any] = {"settings": [], "expert": [], "base": [], **{name: [] for name in _SHAPES}}
     for left_out in experts:
         others = [expert for expert in experts if expert is not left_out]
@@ -62,7 +63,7 @@ def measure(zoo: Zoo, arguments: argparse.Namespace) -> dict[str, Any]:
                     probe=probe_to_json(probe),
                     validation=held_out,
                     survey=known,
-                    config=TrainConfig(loss="both", steps=arguments.updates, seed=seed),
+                    config=TrainConfig(loss="both", updates=arguments.updates, seed=seed),
                     mapper_config=shape,
                 )
                 for seed in range(arguments.seeds)

@@ -38,7 +38,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     coordinates = task_coordinates([expert.task for expert in training])
     change = np.stack([expert.phi for expert in training])
     barrier = interpolation_barrier(training, zoo.base, episodes=arguments.episodes)
-    config = TrainConfig(loss=arguments.loss, steps=arguments.updates, batch_tasks=min(16, len(training)))
+    config = TrainConfig(loss=arguments.loss, updates=arguments.updates, batch_tasks=min(16, len(training)))
     shape = MapperConfig(hypernetwork=arguments.hypernetwork)
     told = [
         told_error(training, held_out, zoo.base, config=replace(config, seed=seed), mapper_config=shape)
@@ -69,7 +69,7 @@ def main() -> None:
     parser.add_argument("zoo", type=Path)
     parser.add_argument("--loss", default=TrainConfig().loss, help="of the mapper that is told the parameters")
     parser.add_argument("--hypernetwork", default=MapperConfig().hypernetwork, help="its hypernetwork")
-    parser.add_argument("--updates", type=int, default=TrainConfig().steps, help="its updates")
+    parser.add_argument("--updates", type=int, default=TrainConfig().updates, help="its updates")
     parser.add_argument("--seeds", type=int, default=2, help="such mappers")
     parser.add_argument("--episodes", type=int, default=10)
     parser.add_argument("--out", type=Path, help="also write the document here")

@@ -12,23 +12,27 @@ import dataclasses
 import math
 import re
 import textwrap
-import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_origin, get_type_hints
 
 from metamap_rl.cli.standard_output import width, write
+from metamap_rl.common.config import bare
 
-__all__ = ["Metavar", "Positional", "UsageError", "parse", "unknown"]
+__all__ = ["Inline", "Metavar", "Positional", "UsageError", "parse", "unknown"]
 
 Parsed = TypeVar("Parsed")
 _Value = TypeVar("_Value")
 _HELP = ("-h", "--help")
-_POSITIONAL = "positional"
+_POSITIONAL, _INLINE = "positional", "inline"
+_METAVARS: dict[Any, str] = {int: "N", float: "NUMBER", Path: "PATH"}
 _WIDEST_HELP = 100  # columns
 
 Positional = Annotated[_Value, _POSITIONAL]
 """A field that is a word on the command line, not a flag."""
+
+Inline = Annotated[_Value, _INLINE]
+"""A field that is a dataclass, whose fields are flags without its name in front; the command's own go before."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +64,7 @@ def parse(kind: type[Parsed], arguments: Sequence[str], *, program: str) -> Pars
         UsageError: an unknown flag, a missing or superfluous argument, a value of the wrong type.
         SystemExit: after the help was printed.
     """
-    fields = list(fields_of(kind))
+    fields = fields_of(kind)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if any(word in _HELP for word in arguments[:end]):
         write(_parser(kind, fields, program, with_help=True).format_help())
@@ -75,6 +79,7 @@ class _Field:
     """One flag or positional word: a field of the dataclass, or of a dataclass in it."""
 
     path: str  # "inner.rate" for the field `rate` of the field `inner`
+    word: str  # the same, without the names of inline fields
     kind: Any  # the type of one value
     several: bool
     default: object  # dataclasses.MISSING if it must be given
@@ -88,7 +93,7 @@ class _Field:
 
     @property
     def flag(self) -> str:
-        return f"--{'no-' if self.default is True else ''}{self.path.replace('_', '-')}"
+        return f"--{'no-' if self.default is True else ''}{self.word.replace('_', '-')}"
 
     @property
     def name(self) -> str:
@@ -96,25 +101,31 @@ class _Field:
         return self.metavar if self.positional else self.flag
 
 
-def fields_of(kind: type[Any], prefix: str = "") -> Iterator[_Field]:
-    """All that can be given for a dataclass."""
+def fields_of(kind: type[Any]) -> list[_Field]:
+    """All that can be given for a dataclass; of inline ones nothing that it has itself."""
+    found: dict[str, _Field] = {}
+    for field in _fields(kind):
+        found.setdefault(field.name, field)
+    return list(found.values())
+
+
+def _fields(kind: type[Any], prefix: str = "", shown: str = "") -> Iterator[_Field]:
+    """All that can be given for a dataclass; ``shown`` is of ``prefix`` what flags begin with."""
     hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):
         if not field.init:
             continue
-        hint, extras = hints[field.name], list[Any]()
-        if get_origin(hint) is Annotated:
-            hint, *extras = get_args(hint)
-        if get_origin(hint) in (Union, types.UnionType):
-            (hint,) = (member for member in get_args(hint) if member is not types.NoneType)
+        hint, extras = bare(hints[field.name])
         if several := get_origin(hint) is tuple:
-            hint = get_args(hint)[0]
+            hint, _ = bare(get_args(hint)[0])
         if isinstance(hint, type) and dataclasses.is_dataclass(hint):
-            yield from fields_of(hint, f"{prefix}{field.name}.")
+            inline = _INLINE in extras or bool(prefix and not shown)
+            yield from _fields(hint, f"{prefix}{field.name}.", shown if inline else f"{shown}{field.name}.")
             continue
         metavars = [extra.name for extra in extras if isinstance(extra, Metavar)]
         yield _Field(
             path=prefix + field.name,
+            word=shown + field.name,
             kind=hint,
             several=several,
             default=field.default,
@@ -125,7 +136,11 @@ def fields_of(kind: type[Any], prefix: str = "") -> Iterator[_Field]:
 
 
 def _metavar(kind: Any, name: str) -> str:
-    return "{" + ",".join(map(str, get_args(kind))) + "}" if get_origin(kind) is Literal else name.upper()
+    return (
+        "{" + ",".join(map(str, get_args(kind))) + "}"
+        if get_origin(kind) is Literal
+        else _METAVARS.get(kind, name.upper())
+    )
 
 
 def _in_one_form(fields: Sequence[_Field], arguments: Sequence[str], end: int, program: str) -> list[str]:
@@ -257,12 +272,13 @@ def _converter(field: _Field) -> Any:
 def _made(kind: type[Parsed], given: Mapping[str, Any]) -> Parsed:
     """The dataclass, from values by path."""
     values: dict[str, Any] = {}
+    hints = get_type_hints(kind, include_extras=True)
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]  # only dataclasses are parsed
         inner = {path.partition(".")[2]: value for path, value in given.items() if path.startswith(f"{field.name}.")}
         if field.name in given:
             values[field.name] = given[field.name]
         elif inner:
-            values[field.name] = _made(type(field.default), inner)
+            values[field.name] = _made(bare(hints[field.name])[0], inner)
     return kind(**values)
 
 

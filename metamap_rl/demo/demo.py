@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from metamap_rl.demo.folder import FORMAT, RESULTS, Settings
 from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, evaluate_mappers
 from metamap_rl.evaluation.figures import plot_lengths
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.config import MapperRecipe
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
 from metamap_rl.viz.drawing import Renderer
 from metamap_rl.viz.figures import save_figure
@@ -174,13 +174,13 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
         mapper = Mapper.load(folder / "mapper")
     else:
         checkpoint = folder / "checkpoint.safetensors"
-        config = TrainConfig(seed=settings.seed)
+        recipe = MapperRecipe().changed(seed=settings.seed)
         if settings.updates is not None:
-            config = replace(config, steps=settings.updates)
-        tell("mapper", 0, config.steps)
+            recipe = recipe.changed(updates=settings.updates)
+        tell("mapper", 0, recipe.training.updates)
         mapper = train_mapper(
             zoo,
-            config=config,
+            recipe=recipe,
             calibration=None,  # generated policies are shown whether they help or not
             checkpoint=checkpoint,
             on_update=lambda done, total, _: tell("mapper", done, total),

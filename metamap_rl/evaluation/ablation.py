@@ -10,12 +10,13 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import AliasChoices, Field, field_validator
+from pydantic import Field, field_validator
 
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import Executor
@@ -23,76 +24,55 @@ from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions, read_json, write_json
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.settings import Number, Seed, Settings, Whole, parse, read_document
+from metamap_envs.settings import Settings, Whole, parse, read_document
+from metamap_rl.common.config import Positive
 from metamap_rl.common.statistics import bootstrap_interval
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
 from metamap_rl.evaluation.evaluate import evaluate_mappers
-from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.probes import PROBES
 from metamap_rl.training.checkpoint import digest
-from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.config import MapperRecipe
 from metamap_rl.training.from_experts import on_policy
 from metamap_rl.training.loop import train
-from metamap_rl.training.pipeline import SURVEY_TASKS, survey_of, training_pairs
+from metamap_rl.training.pipeline import survey_of, training_pairs
 
 __all__ = ["FACTORS", "AblationConfig", "Cell", "load_ablation", "run_ablation", "summarise"]
 
 
-class Cell(Settings):
+@dataclass(frozen=True)
+class Cell(MapperRecipe):
     """One training: a choice for each factor."""
 
-    loss: str = "both"
-    hypernetwork: str = "residual"
-    encoder: str = "pooling"
-    tasks: Annotated[Whole, Field(ge=1)] | None = None
+    called: ClassVar[str] = "ablation"
+
+    tasks: Positive | None = None
     """Training tasks, the first so many by their order in the zoo; all of them if left out."""
     probe: str = "base-policy"
-    dagger_rounds: Annotated[Whole, Field(ge=0, validation_alias=AliasChoices("dagger_rounds", "rounds"))] = 0
-    """Times that states of the generated policies are added to the training set; earlier versions say ``rounds``."""
-    auxiliary: str | None = None
-    """What z is to be good for besides: dynamics, or nothing."""
-    aligned: bool = False
-    """Whether the hidden units of each expert are put in the order of the base policy's."""
-    survey_tasks: Annotated[Whole, Field(ge=0)] = SURVEY_TASKS
-    """Tasks without experts; 0 leaves the survey out."""
-    survey_coefficient: Annotated[Number, Field(ge=0)] = TrainConfig().survey_coefficient
-    """Share in the loss of telling the survey's coordinates; 0 learns nothing of them."""
-    context_size: Annotated[Whole, Field(ge=2)] = 32
-    hidden: Annotated[Whole, Field(ge=1)] = 128
-    """Width of the hypernetwork's hidden layers."""
-    bottleneck: bool = False
-    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey."""
-    seed: Seed = 0
+    """How D is collected."""
+
+    def __post_init__(self) -> None:
+        PROBES.get(self.probe)
+        super().__post_init__()
 
     @property
     def name(self) -> str:
-        """What differs from the defaults, and the seed: the name of the cell's file."""
-        changed = self.model_dump(exclude_defaults=True)
-        changed.pop("seed", None)
-        choices = [f"{key}={value}" for key, value in changed.items()] or ["default"]
-        return "+".join([*choices, f"seed={self.seed}"])
+        """What differs from `BASELINE`, and the seed: the name of the cell's file."""
+        return f"{_name(self.choices)}+seed={self.training.seed}"
 
-    def train_config(self, updates: int) -> TrainConfig:
-        """How it trains."""
-        shared = {"loss", "seed", "dagger_rounds", "auxiliary", "survey_coefficient"}
-        return TrainConfig(steps=updates, **self.model_dump(include=shared))
-
-    def mapper_config(self) -> MapperConfig:
-        """The mapper's shape."""
-        return MapperConfig(
-            encoder=self.encoder,
-            hypernetwork=self.hypernetwork,
-            context_size=self.context_size,
-            hypernetwork_hidden=self.hidden,
-            bottleneck=self.bottleneck,
-        )
+    @property
+    def choices(self) -> dict[str, Any]:
+        """Of every factor, as plain JSON values."""
+        return {factor: _plain(value) for factor, value in self.flat().items() if factor in FACTORS}
 
 
-FACTORS = tuple(name for name in Cell.model_fields if name != "seed")
-"""What can be varied."""
-_OLD_FACTORS = {"rounds": "dagger_rounds"}
+BASELINE = Cell().changed(hypernetwork="residual")
+"""What the baseline of a config and the names of cells are changes of, whatever the default of mappers is."""
+
+_FIRST = ("loss", "hypernetwork", "encoder", "tasks", "probe", "dagger_rounds", "auxiliary", "aligned", "survey_tasks")
+FACTORS = (*_FIRST, *(name for name in Cell.names() if name not in (*_FIRST, "updates", "seed")))
+"""What can be varied, in the order of names of files."""
 
 
 class AblationConfig(Settings):
@@ -100,23 +80,31 @@ class AblationConfig(Settings):
 
     family: str
     seeds: Annotated[Whole, Field(ge=1)] = 3
-    updates: Annotated[Whole, Field(ge=1)] = TrainConfig().steps
+    updates: Annotated[Whole, Field(ge=1)] = BASELINE.training.updates
     lengths: tuple[Annotated[Whole, Field(ge=1)], ...] = (5, 50, 200)
     """Steps of D to measure at."""
     episodes: Annotated[Whole, Field(ge=1)] = 10
-    baseline: Cell = Cell()
-    """What the others differ from, in one factor each."""
+    baseline: Cell = BASELINE
+    """What the others differ from, in one factor each: what is not as in `BASELINE`."""
     vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Other choices, by factor."""
     cross: tuple[str, ...] = ()
     """Factors of which all combinations are run besides."""
 
-    @field_validator("vary", "cross", mode="before")
+    @field_validator("baseline", mode="before")
     @classmethod
-    def _renamed(cls, value: object) -> object:
-        if isinstance(value, dict):
-            return {_OLD_FACTORS.get(factor, factor): choices for factor, choices in value.items()}
-        return [_OLD_FACTORS.get(factor, factor) for factor in value] if isinstance(value, list | tuple) else value
+    def _complete(cls, value: object) -> object:
+        return _cell(value) if isinstance(value, Mapping) else value
+
+    @field_validator("vary", mode="before")
+    @classmethod
+    def _with_new_names(cls, value: object) -> object:
+        return Cell.with_new_names(value) if isinstance(value, Mapping) else value
+
+    @field_validator("cross", mode="before")
+    @classmethod
+    def _crossed_with_new_names(cls, value: object) -> object:
+        return list(Cell.with_new_names(dict.fromkeys(value))) if isinstance(value, list | tuple) else value
 
     def cells(self) -> list[Cell]:
         """All cells, those of the baseline first; each once.
@@ -127,7 +115,7 @@ class AblationConfig(Settings):
         for factor in [*self.vary, *self.cross]:
             if factor not in FACTORS:
                 raise unknown_name("factor", factor, FACTORS)
-        base = self.baseline.model_dump()
+        base = self.baseline.flat()
         choices = {factor: [base[factor], *values] for factor, values in self.vary.items()}
         rows: list[dict[str, Any]] = [{}]
         rows += [{factor: value} for factor, values in choices.items() for value in values[1:]]
@@ -136,8 +124,8 @@ class AblationConfig(Settings):
         found: dict[str, Cell] = {}
         for row in rows:
             for seed in range(self.seeds):
-                cell = parse(Cell, {**base, **row, "seed": seed}, "ablation")
-                cell.train_config(self.updates), cell.mapper_config(), PROBES.get(cell.probe)  # all names are known
+                cell = self.baseline.changed(**row, seed=seed)
+                cell.changed(updates=self.updates)  # fits all choices
                 found.setdefault(cell.name, cell)
         return list(found.values())
 
@@ -187,7 +175,7 @@ def run_ablation(
         if path.exists():
             _check_same(read_json(path), path, cell, shared)
     todo = [index for index, path in enumerate(paths) if not path.exists()]
-    jobs = [(str(zoo.root), cells[index].model_dump(), shared) for index in todo]
+    jobs = [(str(zoo.root), cells[index].flat(), shared) for index in todo]
     for index, document in executor.run(run_cell, jobs):
         write_json(paths[todo[index]], document)
         on_cell(cells[todo[index]].name)
@@ -196,15 +184,16 @@ def run_ablation(
 
 def _cell_path(out: Path, cell: Cell) -> Path:
     """The file of a cell; an earlier version may have written it under the old name of a factor."""
-    older = out / f"{cell.name.replace('dagger_rounds=', 'rounds=')}.json"
+    old = cell.name.replace("dagger_rounds=", "rounds=").replace("hypernetwork_hidden=", "hidden=")
+    older = out / f"{old}.json"
     return older if older.exists() else out / f"{cell.name}.json"
 
 
 def _check_same(document: Any, path: Path, cell: Cell, settings: dict[str, Any]) -> None:
     """Refuse a file that is not of this cell, run with these settings on this zoo."""
     try:
-        found, choices = document["settings"], Cell(**document["cell"])
-    except (KeyError, TypeError, ValueError):
+        found, choices = document["settings"], _cell(document["cell"])
+    except (KeyError, TypeError, ValueError, MetaMapError):
         raise MetaMapError(f"{path}: not a cell of an ablation; choose another directory") from None
     if found != settings or choices != cell:
         raise MetaMapError(f"{path} was run with other settings or another zoo; choose another directory")
@@ -212,22 +201,21 @@ def _check_same(document: Any, path: Path, cell: Cell, settings: dict[str, Any])
 
 def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
     """Train and measure one cell; returns its document."""
-    cell, zoo = Cell(**choices), Zoo.open(root)
+    cell, zoo = _cell(choices), Zoo.open(root)
     with torch_threads(1):
         training, held_out = (_pairs(root, split, cell.probe, cell.aligned) for split in ("train", "validation"))
         if cell.tasks is not None:
             training = _first(training, zoo, cell.tasks)
-        survey = _survey(root, cell.probe, cell.survey_tasks) if cell.survey_tasks else None
         started = time.perf_counter()
         mapper = train(
             training,
             zoo.base,
             family=zoo.family.name,
             probe=probe_to_json(PROBES.get(cell.probe)()),
-            config=cell.train_config(settings["updates"]),
-            mapper_config=cell.mapper_config(),
+            config=cell.changed(updates=settings["updates"]).training,
+            mapper_config=cell.shape,
             validation=held_out,
-            survey=survey,
+            survey=_survey(root, cell.probe, cell.survey_tasks),
             visit=on_policy(training, zoo.base, num_threads=1),
         )
         seconds = time.perf_counter() - started
@@ -241,7 +229,7 @@ def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> di
         )
     losses = [entry["validation"] for entry in mapper.record["history"]]
     return {
-        "cell": cell.model_dump(),
+        "cell": cell.flat(),
         "settings": settings,
         "seconds": seconds,
         "theta": sum(parameter.numel() for parameter in mapper.parameters()),
@@ -261,11 +249,12 @@ def summarise(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """One row for each setting: IQM of gap closed over seeds and validation tasks with a 95 % interval, by length."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for document in documents:
-        choices = Cell(**{**document["cell"], "seed": 0}).model_dump()  # older cells lack the newest factors
-        groups.setdefault(json.dumps(choices, sort_keys=True), []).append(document)
+        # Of an earlier version a cell may lack factors, and have choices that have left.
+        choices = {**BASELINE.choices, **Cell.with_new_names(document["cell"])}
+        groups.setdefault(json.dumps({key: choices[key] for key in FACTORS}), []).append(document)
     rows = []
-    for found in groups.values():
-        cell = Cell(**{**found[0]["cell"], "seed": 0})
+    for key, found in groups.items():
+        choices = json.loads(key)
         gap = {}
         for length in found[0]["gap_closed"]:
             values = np.array([document["gap_closed"][length] for document in found])
@@ -274,8 +263,8 @@ def summarise(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 gap[length] = {"iqm": interval.estimate, "low": interval.low, "high": interval.high}
         rows.append(
             {
-                "name": cell.name.removesuffix("+seed=0"),
-                "choices": cell.model_dump(exclude={"seed"}),
+                "name": _name(choices),
+                "choices": choices,
                 "seeds": len(found),
                 "gap_closed": gap,
                 "mean_return": {
@@ -290,6 +279,22 @@ def summarise(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _name(choices: Mapping[str, Any]) -> str:
+    """What differs from `BASELINE`."""
+    default = BASELINE.choices
+    changed = [f"{factor}={choices[factor]}" for factor in FACTORS if choices[factor] != default[factor]]
+    return "+".join(changed) or "default"
+
+
+def _cell(choices: Mapping[str, Any]) -> Cell:
+    """A cell of some choices, also of an earlier version; the others are those of `BASELINE`."""
+    return BASELINE.changed(**choices)
+
+
 @cache
 def _pairs(root: str, split: str, probe: str, aligned: bool) -> Pairs:
     """Training or validation pairs; cells of one process share them."""
@@ -297,7 +302,7 @@ def _pairs(root: str, split: str, probe: str, aligned: bool) -> Pairs:
 
 
 @cache
-def _survey(root: str, probe: str, count: int) -> Survey:
+def _survey(root: str, probe: str, count: int) -> Survey | None:
     return survey_of(Zoo.open(root), PROBES.get(probe)(), count=count)
 
 

@@ -2,57 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import ConfigDict
+from annotated_types import Ge
 
-from metamap_envs.errors import MetaMapError
-from metamap_envs.settings import STRICT, Whole, parse
-from metamap_rl.encoders import ENCODERS
-from metamap_rl.hypernetworks import HYPERNETWORKS
+from metamap_rl.common.config import Config, Positive, renamed
 
 __all__ = ["MapperConfig"]
 
 
+@renamed(hidden="hypernetwork_hidden")
 @dataclass(frozen=True)
-class MapperConfig:
+class MapperConfig(Config):
     """Shape of a mapper.
 
     Raises:
         MetaMapError: an unknown encoder or hypernetwork, or a size that is not a whole number in range.
     """
 
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+    called: ClassVar[str] = "mapper config"
 
     encoder: str = "pooling"
-    """Name of the encoder, D -> z."""
+    """Encoder, the network D -> z: attention, gru, linear or pooling."""
     hypernetwork: str = "modulation"
-    """Name of the hypernetwork, z -> change of the weights."""
-    context_size: Whole = 32
+    """Hypernetwork, z -> change of the weights: chunked, context, modulation, residual or skip."""
+    context_size: Annotated[int, Ge(2)] = 32
     """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""
-    encoder_hidden: Whole = 128
+    encoder_hidden: Positive = 128
     """Width of the encoder's hidden layers."""
-    hypernetwork_hidden: Whole = 128
+    hypernetwork_hidden: Positive = 128
     """Width of the hypernetwork's hidden layers."""
     bottleneck: bool = False
-    """Whether the hypernetwork sees of z only the task's coordinates, as read from it: a smooth function of a few
-    numbers is learned from fewer experts than one of all of z. Needs a survey, which teaches to read."""
+    """The hypernetwork sees of z only the task's coordinates, as read from it: a smooth function of a few numbers is
+    learned from fewer experts than one of all of z. Needs survey tasks, which teach to read."""
 
     def __post_init__(self) -> None:
+        from metamap_rl.encoders import ENCODERS
+        from metamap_rl.hypernetworks import HYPERNETWORKS
+
         ENCODERS.get(self.encoder)
         HYPERNETWORKS.get(self.hypernetwork)
-        for name, least in (("context_size", 2), ("encoder_hidden", 1), ("hypernetwork_hidden", 1)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise MetaMapError(f"{name}: expected a whole number >= {least}, got {value!r}")
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> MapperConfig:
-        """Build it from a mapping of some or all fields.
-
-        Raises:
-            MetaMapError: a key that is no field, with the closest one, or a bad value.
-        """
-        return parse(cls, document, "mapper config")
+        super().__post_init__()

@@ -20,6 +20,7 @@ from metamap_envs.identity import check_family, describe_family, is_family
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
+from metamap_envs.settings import parse
 from metamap_rl.data.layout import transition_features
 from metamap_rl.encoders import ENCODERS, Encoder
 from metamap_rl.encoders.parts import bounded_head
@@ -303,7 +304,7 @@ class Mapper(nn.Module):
         manifest, arrays = artifact.read(directory)
         if "environment" in manifest and is_family(manifest["family"]):
             check_family(manifest["environment"], manifest["family"], f"{directory}: the mapper was")
-        config = MapperConfig.from_json(manifest["config"])
+        config = parse(MapperConfig, manifest["config"], "mapper config")
         check_arrays(arrays, _expected_shapes(config, manifest), artifact.ARRAYS_FILE)
         base, check = _under("base.", arrays), _under("check.", arrays)
         rest = {name: array for name, array in arrays.items() if not name.startswith(("base.", "check."))}

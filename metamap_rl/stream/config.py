@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 
 from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_envs.errors import MetaMapError, unknown_name
@@ -31,7 +31,9 @@ FORMAT = "metamap-stream-1"
 Positive = Annotated[Whole, Field(ge=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
-_HYPERNETWORK = "residual"  # what streams are measured with
+UPDATE = UpdateConfig(updates=300, states_per_task=64, learning_rate=2e-3, warmup=10, lengths=(10, 20, 50, 100, 200))
+SHAPE = MapperConfig(hypernetwork="residual")
+"""What streams are measured with, where it is not the default of mappers."""
 
 
 class ExpertSettings(Settings):
@@ -128,9 +130,9 @@ class StreamConfig(Settings):
     """Rollouts of each arrival; one of them is held out to validate on, and hidden boundaries need two."""
     map_steps: Positive = 50
     """Transitions of D that phi_hat is generated from, at most `probe_steps`."""
-    update: UpdateConfig = UpdateConfig()
-    """How the mapper is updated after a task."""
-    mapper: MapperConfig = MapperConfig(hypernetwork=_HYPERNETWORK)
+    update: UpdateConfig = UPDATE
+    """How the mapper is updated after a task; the work does not depend on how many came before."""
+    mapper: MapperConfig = SHAPE
     """Shape of the mapper."""
     experts: ExpertSettings = ExpertSettings()
     serve: ServeSettings = ServeSettings()
@@ -152,10 +154,12 @@ class StreamConfig(Settings):
             raise MetaMapError(f"expected a mapping with a kind, one of {', '.join(STREAMS.names())}; got {value!r}")
         return parse(STREAMS.get(value["kind"]), value, f"kind {value['kind']!r}")
 
-    @field_validator("mapper", mode="before")
+    @field_validator("update", "mapper", mode="before")
     @classmethod
-    def _complete_mapper(cls, value: object) -> object:
-        return {"hypernetwork": _HYPERNETWORK, **value} if isinstance(value, Mapping) else value
+    def _complete(cls, value: object, info: ValidationInfo) -> object:
+        """What is left out is as streams are measured."""
+        default = cls.model_fields[str(info.field_name)].default
+        return {**default.flat(), **default.with_new_names(value)} if isinstance(value, Mapping) else value
 
     @field_validator("learner")
     @classmethod
@@ -173,6 +177,8 @@ class StreamConfig(Settings):
         """Check what concerns several keys."""
         if self.map_steps > self.probe_steps:
             raise MetaMapError(f"map_steps: expected at most probe_steps = {self.probe_steps}, got {self.map_steps}")
+        if self.update.batch_tasks < 2:
+            raise MetaMapError("update.batch_tasks: expected at least 2, a new rollout and a replayed one, got 1")
         _check_experts(self.experts, self.stream.family_names)
         if self.boundaries == "hidden" and self.probe_repeats < 2:
             raise MetaMapError("boundaries: hidden: the shift detector needs probe_repeats of at least 2, got 1")

@@ -101,7 +101,7 @@ def _rows(
         if float(torch.rand((), generator=generator)) < config.from_start:
             offset = 0
         cut.append(item.features[offset : offset + length])
-        states.append(torch.randint(len(item.inputs), (config.states,), generator=generator))
+        states.append(torch.randint(len(item.inputs), (config.states_per_task,), generator=generator))
     pairs = list(zip(items, states, strict=True))
     return Rows(
         embodiment=embodiment,

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from metamap_agents.runtime.storage import check_arrays, load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.training.config import TrainConfig
 
 __all__ = ["TrainState", "allocate_moments", "digest", "restore", "save"]
 
@@ -85,9 +86,7 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
         began_with, update, history = dict(document["identity"]), document["update"], document["history"]
     except (KeyError, TypeError, ValueError):
         raise MetaMapError(f"{path}: its description is damaged; remove the file to start again") from None
-    if "rounds" in began_with:  # its name in earlier versions
-        began_with["dagger_rounds"] = began_with.pop("rounds")
-    _compare(began_with, json.loads(json.dumps(identity)), path)
+    _compare(TrainConfig.with_new_names(began_with), json.loads(json.dumps(identity)), path)
     best = state.mapper.state_dict() if history else {}
     expected = _arrays(replace(state, best=best, visited={}))
     visited = {name: array for name, array in arrays.items() if name.startswith("visited.")}

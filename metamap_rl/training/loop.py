@@ -129,7 +129,7 @@ def train(
         _validate(state, held_out, config, {})
 
     loss_function = LOSSES.get(config.loss)
-    while state.update < config.steps:
+    while state.update < config.updates:
         # Step 3: forward. Each D of a batch of tasks goes in, weights phi_hat come out. Through a bottleneck the true
         # coordinates go in instead: reading them from D is learned from the survey alone (step 4).
         batch = _next_batch(state, examples, config)
@@ -159,26 +159,26 @@ def train(
         # that the generated networks come to, save, report.
         metrics = {"loss": loss.item(), "gradient_norm": gradient_norm.item(), "learning_rate": rate}
         _check_finite(metrics, state.update)
-        if held_out is not None and _due(state.update, config.validation_every, config.steps):
+        if held_out is not None and _due(state.update, config.validation_every, config.updates):
             _validate(state, held_out, config, metrics)
         if visit is not None and state.update in round_updates(config):
             examples = examples.widened(*_visit(state, visit, config))
-        if checkpoint is not None and _due(state.update, config.checkpoint_every, config.steps):
+        if checkpoint is not None and _due(state.update, config.checkpoint_every, config.updates):
             checkpoints.save(checkpoint, state, identity)
         if on_update is not None:
-            on_update(state.update, config.steps, metrics)
+            on_update(state.update, config.updates, metrics)
 
     return _finished(state, config, len(examples), len(survey) if survey is not None else 0)
 
 
 def round_updates(config: TrainConfig) -> tuple[int, ...]:
     """Return the updates after which a round is due: they cut a run into equal parts."""
-    return tuple(config.steps * part // (config.dagger_rounds + 1) for part in range(1, config.dagger_rounds + 1))
+    return tuple(config.updates * part // (config.dagger_rounds + 1) for part in range(1, config.dagger_rounds + 1))
 
 
 def learning_rate(update: int, config: TrainConfig) -> float:
     """Return the learning rate of an update, counted from 0; see `metamap_rl.common.schedule.warmup_cosine`."""
-    return warmup_cosine(update, config.steps, warmup=config.warmup, highest=config.learning_rate)
+    return warmup_cosine(update, config.updates, warmup=config.warmup, highest=config.learning_rate)
 
 
 @torch.no_grad()

@@ -19,7 +19,6 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
-from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.documents import probe_from_json, probe_to_json
 from metamap_rl.probing.probes import Probe
@@ -27,7 +26,7 @@ from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.probing.probes.touring import TourProbe
 from metamap_rl.probing.tour import tour_of
 from metamap_rl.training.calibration import calibrate
-from metamap_rl.training.config import CalibrationConfig, TrainConfig
+from metamap_rl.training.config import CalibrationConfig, MapperRecipe
 from metamap_rl.training.from_experts import build_pairs, build_survey, on_policy
 from metamap_rl.training.loop import train
 
@@ -46,9 +45,6 @@ OnUpdate = Callable[[int, int, Mapping[str, float]], None]
 
 PROBE_STEPS = 200
 """Transitions of the rollouts that a mapper is trained on, and the longest D that it is measured with."""
-
-SURVEY_TASKS = 2048
-"""Tasks without experts that the encoder learns to tell apart."""
 
 TOUR_STOPS = 4
 """Policies of a tour that is made of a zoo's experts."""
@@ -198,9 +194,9 @@ def training_pairs(
     return build_pairs(zoo, experts, probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split], aligned=aligned)
 
 
-def survey_of(zoo: Zoo, probe: Probe, *, count: int = SURVEY_TASKS, steps: int = PROBE_STEPS) -> Survey:
-    """Probe rollouts of many training-split tasks without experts."""
-    return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed)
+def survey_of(zoo: Zoo, probe: Probe, *, count: int, steps: int = PROBE_STEPS) -> Survey | None:
+    """Probe rollouts of so many training-split tasks without experts; None of no task."""
+    return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed) if count else None
 
 
 @contextmanager
@@ -229,11 +225,8 @@ def probe_for(zoo: Zoo, document: Mapping[str, Any], stops: int = TOUR_STOPS) ->
 def train_mapper(
     zoo: Zoo,
     *,
+    recipe: MapperRecipe | None = None,
     probe: Probe | None = None,
-    config: TrainConfig | None = None,
-    mapper_config: MapperConfig | None = None,
-    survey_tasks: int = SURVEY_TASKS,
-    aligned: bool = False,
     calibration: CalibrationConfig | None = CALIBRATION,
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
@@ -243,34 +236,28 @@ def train_mapper(
 
     Args:
         zoo: with experts of both splits.
+        recipe: its shape, training and survey.
         probe: how D is collected; default the base policy with noise.
-        config: how to train.
-        mapper_config: shape of the mapper.
-        survey_tasks: tasks without experts that the encoder learns to tell apart; 0 leaves that out.
-        aligned: put the hidden units of each expert in the order of the base policy's.
         calibration: how to calibrate its self-check; None leaves it without one.
         checkpoint: file to go on from, and to keep up to date.
         on_update: called after every update.
         on_stage: called with each stage of the calibration before it begins.
 
     Raises:
-        MetaMapError: the zoo has no training or no validation experts, a negative number of survey tasks, or training
-            diverged.
+        MetaMapError: the zoo has no training or no validation experts, or training diverged.
     """
-    if survey_tasks < 0:
-        raise MetaMapError(f"the number of survey tasks must be 0 (no survey) or more, got {survey_tasks}")
-    probe = probe or BasePolicyProbe()
+    recipe, probe = recipe or MapperRecipe(), probe or BasePolicyProbe()
     with torch_threads(1):  # the networks are small; and it is the same mapper on any number of cores
-        pairs = training_pairs(zoo, "train", probe, aligned=aligned)
+        pairs = training_pairs(zoo, "train", probe, aligned=recipe.aligned)
         mapper = train(
             pairs,
             zoo.base,
             family=zoo.family.name,
             probe=probe_to_json(probe),
-            config=config,
-            mapper_config=mapper_config,
-            validation=training_pairs(zoo, "validation", probe, aligned=aligned),
-            survey=survey_of(zoo, probe, count=survey_tasks) if survey_tasks else None,
+            config=recipe.training,
+            mapper_config=recipe.shape,
+            validation=training_pairs(zoo, "validation", probe, aligned=recipe.aligned),
+            survey=survey_of(zoo, probe, count=recipe.survey_tasks),
             visit=on_policy(pairs, zoo.base),
             checkpoint=checkpoint,
             on_update=on_update,

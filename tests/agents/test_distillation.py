@@ -26,7 +26,7 @@ from metamap_rl.training.loop import round_updates, train
 from metamap_rl.training.pipeline import training_pairs
 
 CONFIG = TrainConfig(
-    steps=40, warmup=5, batch_tasks=4, states_per_task=16, validation_every=15, checkpoint_every=10, dagger_rounds=3
+    updates=40, warmup=5, batch_tasks=4, states_per_task=16, validation_every=15, checkpoint_every=10, dagger_rounds=3
 )
 FAR = 5.0
 
@@ -47,8 +47,8 @@ def same(first: Mapper, second: Mapper) -> bool:
 
 
 def test_rounds_cut_a_run_into_equal_parts() -> None:
-    assert round_updates(TrainConfig(steps=400, dagger_rounds=3)) == (100, 200, 300)
-    assert round_updates(TrainConfig(steps=3, dagger_rounds=2)) == (1, 2)
+    assert round_updates(TrainConfig(updates=400, dagger_rounds=3)) == (100, 200, 300)
+    assert round_updates(TrainConfig(updates=3, dagger_rounds=2)) == (1, 2)
     assert round_updates(TrainConfig(dagger_rounds=0)) == ()
 
 
@@ -115,7 +115,7 @@ def test_rounds_that_cannot_be_are_told() -> None:
     with pytest.raises(MetaMapError, match=r"dagger_rounds: 3 need a way to use the networks \(visit\)"):
         run()
     with pytest.raises(MetaMapError, match="dagger_rounds: expected fewer than the 3 steps, got 3"):
-        TrainConfig(steps=3, dagger_rounds=3)
+        TrainConfig(updates=3, dagger_rounds=3)
     with pytest.raises(MetaMapError, match=r"more inputs: expected \(6, 'S', 8\), got \(5, 30, 8\)"):
         run(visit=lambda mapper, number: (far_inputs()[0][:5], far_inputs()[1]))
     assert same(

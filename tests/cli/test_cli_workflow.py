@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -24,12 +23,10 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_envs import Rollout, get_family
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
 from metamap_rl.cli import app
-from metamap_rl.cli.commands.mapper import EvaluateMapper, TrainMapper
+from metamap_rl.cli.commands.mapper import EvaluateMapper
 from metamap_rl.data.rollouts import load_rollout, save_rollout
 from metamap_rl.evaluation.evaluate import LENGTHS
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.pipeline import CALIBRATION, SURVEY_TASKS
 
 COUNTS = ("--train", "2", "--validation", "1", "--test-in", "2")
 STEPS = ("--base-timesteps", "4096", "--timesteps", "1024")
@@ -175,16 +172,6 @@ def test_an_expert_of_a_task_given_by_hand_is_listed(
     zoo.put(replace(tiny_zoo.experts()[0], task=zoo.family.task({"goal_radius": 0.1})))
     assert app.main(["experts", "list", str(zoo.root)]) == 0
     assert "custom" in capsys.readouterr().out
-
-
-def test_the_defaults_of_mapper_train_are_those_of_the_library() -> None:
-    command = {item.name: item.default for item in dataclasses.fields(TrainMapper)}
-    library = {item.name: item.default for item in dataclasses.fields(TrainConfig)}
-    shared = (command.keys() & library.keys()) - {"seed"}
-    assert {"loss", "batch_tasks", "learning_rate"} <= shared
-    assert {name: command[name] for name in shared} == {name: library[name] for name in shared}
-    assert (command["updates"], command["survey_tasks"]) == (library["steps"], SURVEY_TASKS)
-    assert command["calibration_tasks"] == CALIBRATION.usual_tasks
 
 
 def test_mapper_show(tiny_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:

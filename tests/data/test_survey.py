@@ -73,7 +73,7 @@ def test_a_survey_of_other_shapes_is_refused() -> None:
 
 @pytest.fixture(scope="module")
 def surveyed() -> Mapper:
-    config = TrainConfig(steps=500, batch_tasks=8, states_per_task=32, lengths=(10, 40))
+    config = TrainConfig(updates=500, batch_tasks=8, states_per_task=32, lengths=(10, 40))
     return train(
         pairs(8, 0), base_policy(), family=FAMILY, config=config, mapper_config=SMALL, survey=survey_of_pairs(256, 1)
     )
@@ -100,7 +100,7 @@ def test_the_artifact_keeps_what_is_read(surveyed: Mapper, tmp_path: Path) -> No
 
 
 def test_another_survey_is_another_run(tmp_path: Path) -> None:
-    config = TrainConfig(steps=4, batch_tasks=2, states_per_task=4, checkpoint_every=2)
+    config = TrainConfig(updates=4, batch_tasks=2, states_per_task=4, checkpoint_every=2)
     path = tmp_path / "checkpoint.safetensors"
     for survey in (survey_of_pairs(8, 0), survey_of_pairs(8, 1)):
         run = {"config": config, "mapper_config": SMALL, "survey": survey, "checkpoint": path}
@@ -116,7 +116,7 @@ class StoppedError(Exception):
 
 
 def test_a_start_that_reads_goes_on_without_a_survey(surveyed: Mapper, tmp_path: Path) -> None:
-    config = TrainConfig(steps=6, batch_tasks=4, states_per_task=8, checkpoint_every=2)
+    config = TrainConfig(updates=6, batch_tasks=4, states_per_task=8, checkpoint_every=2)
     about = {"family": FAMILY, "config": config, "start": surveyed, "checkpoint": tmp_path / "run.safetensors"}
 
     def stop(update: int, total: int, metrics: object) -> None:
@@ -150,7 +150,7 @@ NARROW = dataclasses.replace(SMALL, bottleneck=True)
 
 @pytest.fixture(scope="module")
 def narrow() -> Mapper:
-    config = TrainConfig(steps=300, batch_tasks=8, states_per_task=32, lengths=(10, 40))
+    config = TrainConfig(updates=300, batch_tasks=8, states_per_task=32, lengths=(10, 40))
     survey = survey_of_pairs(256, 1)
     return train(pairs(8, 0), base_policy(), family=FAMILY, config=config, mapper_config=NARROW, survey=survey)
 
@@ -184,7 +184,7 @@ def test_the_artifact_keeps_the_bottleneck(narrow: Mapper, tmp_path: Path) -> No
 
 def test_a_bottleneck_of_nothing_is_refused() -> None:
     with pytest.raises(MetaMapError, match="bottleneck: expected a survey"):
-        train(pairs(4, 0), base_policy(), family=FAMILY, config=TrainConfig(steps=1), mapper_config=NARROW)
+        train(pairs(4, 0), base_policy(), family=FAMILY, config=TrainConfig(updates=1), mapper_config=NARROW)
 
 
 def test_a_bottleneck_needs_to_be_told(narrow: Mapper) -> None:
@@ -194,7 +194,7 @@ def test_a_bottleneck_needs_to_be_told(narrow: Mapper) -> None:
             untold,
             base_policy(),
             family=FAMILY,
-            config=TrainConfig(steps=1),
+            config=TrainConfig(updates=1),
             mapper_config=NARROW,
             survey=survey_of_pairs(8, 0),
         )

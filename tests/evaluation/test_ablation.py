@@ -17,7 +17,15 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import make_executor
 from metamap_agents.runtime.storage import write_json
 from metamap_envs import MetaMapError
-from metamap_rl.evaluation.ablation import AblationConfig, Cell, _first, load_ablation, run_ablation, summarise
+from metamap_rl.evaluation.ablation import (
+    BASELINE,
+    AblationConfig,
+    Cell,
+    _first,
+    load_ablation,
+    run_ablation,
+    summarise,
+)
 from metamap_rl.evaluation.ablation_plot import plot_ablation
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.pipeline import training_pairs
@@ -51,9 +59,9 @@ def test_one_factor_at_a_time() -> None:
     [("loss", "weights"), ("seed", 3), ("dagger_rounds", 2), ("auxiliary", "dynamics"), ("survey_coefficient", 0.0)],
 )
 def test_a_factor_of_training_arrives_there(factor: str, value: object) -> None:
-    config = Cell(**{factor: value}).train_config(100)
+    config = Cell().changed(**{factor: value}, updates=100).training
     assert getattr(config, factor) == value
-    assert config.steps == 100
+    assert config.updates == 100
 
 
 def test_crossed_factors_run_in_all_combinations_and_each_cell_once() -> None:
@@ -153,7 +161,7 @@ def test_what_the_zoo_has_not_is_told(tiny_zoo: Zoo, tmp_path: Path) -> None:
 
 def document(seed: int, gap: list[float], **choices: Any) -> dict[str, Any]:
     return {
-        "cell": Cell(seed=seed, **choices).model_dump(),
+        "cell": BASELINE.changed(seed=seed, **choices).flat(),
         "gap_closed": {"50": gap},
         "mean_return": {"50": -1.0},
         "validation_loss": {"first": 1.0, "least": 0.5, "last": 0.6},
@@ -186,16 +194,16 @@ def test_cells_from_before_a_factor_was_there_are_the_default_of_it() -> None:
 
 def test_the_old_name_of_a_factor_is_read(tiny_zoo: Zoo, tmp_path: Path) -> None:
     old = {"tasks": 2, **SMALL["baseline"], "rounds": 2}
-    assert Cell(**old) == Cell(**{"dagger_rounds": 2, **SMALL["baseline"], "tasks": 2})
+    assert Cell().changed(**old) == Cell().changed(**{"dagger_rounds": 2, **SMALL["baseline"], "tasks": 2})
     settings = {**SMALL, "seeds": 1, "vary": {"rounds": [2]}, "cross": ["rounds"]}
     config = AblationConfig(**settings)
-    assert [cell.dagger_rounds for cell in config.cells()] == [0, 2]
+    assert [cell.training.dagger_rounds for cell in config.cells()] == [0, 2]
     with make_executor("local", 1, None) as executor:
         found = run_ablation(config, tiny_zoo, tmp_path, executor)
         (path,) = tmp_path.glob("*dagger_rounds*")
         cell = dict(found[1]["cell"])
         write_json(path, {**found[1], "cell": {"rounds": cell.pop("dagger_rounds"), **cell}})
-        path.rename(path.with_name(path.name.replace("dagger_", "")))
+        path.rename(path.with_name(path.name.replace("dagger_", "").replace("hypernetwork_", "")))
         done: list[str] = []
         again = run_ablation(config, tiny_zoo, tmp_path, executor, done.append)
     assert not done
@@ -205,7 +213,8 @@ def test_the_old_name_of_a_factor_is_read(tiny_zoo: Zoo, tmp_path: Path) -> None
 def test_a_removed_choice_is_told() -> None:
     with pytest.raises(MetaMapError, match="the hypernetwork 'low-rank' was removed: 'modulation' is closest"):
         names(vary={"hypernetwork": ["low-rank"]})
-    assert Cell(encoder="pooling-gru").name == "encoder=pooling-gru+seed=0", "a stored cell is still read"
+    (row,) = summarise([{**document(0, [0.5]), "cell": {"encoder": "pooling-gru", "hidden": 64}}])
+    assert row["name"] == "encoder=pooling-gru+hypernetwork_hidden=64", "a stored cell is still read"
 
 
 def test_the_script_from_config_to_plot(tiny_zoo: Zoo, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_experts_of_opposite_weights_have_one(tiny_zoo: Zoo) -> None:
 
 def test_a_mapper_that_is_told_the_task(tiny_zoo: Zoo) -> None:
     experts = tiny_zoo.experts("train")
-    config = TrainConfig(steps=300, warmup=10, batch_tasks=3, states_per_task=32, learning_rate=3e-3)
+    config = TrainConfig(updates=300, warmup=10, batch_tasks=3, states_per_task=32, learning_rate=3e-3)
     shape = MapperConfig(context_size=8, encoder_hidden=16, hypernetwork_hidden=16)
     held_out = tiny_zoo.experts("validation")
     found, control = (

@@ -22,7 +22,7 @@ from metamap_rl.training.loop import train
 
 SMALL = MapperConfig(context_size=16, encoder_hidden=32, hypernetwork_hidden=32)
 QUICK = TrainConfig(
-    loss="behaviour", steps=300, warmup=20, batch_tasks=32, states_per_task=16, lengths=(10,), learning_rate=3e-3
+    loss="behaviour", updates=300, warmup=20, batch_tasks=32, states_per_task=16, lengths=(10,), learning_rate=3e-3
 )
 
 

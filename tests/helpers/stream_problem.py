@@ -28,7 +28,7 @@ from metamap_rl.training.config import UpdateConfig
 from metamap_rl.training.losses import Outcome, weights
 
 SHAPE = MapperConfig(hypernetwork="residual", context_size=8, encoder_hidden=24, hypernetwork_hidden=24)
-UPDATE = UpdateConfig(updates=60, batch=8, states=16, learning_rate=5e-3, warmup=5, lengths=(10, 20, 40))
+UPDATE = UpdateConfig(updates=60, batch_tasks=8, states_per_task=16, learning_rate=5e-3, warmup=5, lengths=(10, 20, 40))
 BRIEF = replace(UPDATE, updates=2)
 """For tests in which nothing need be learnt."""
 STEPS, STATES, ROLLOUTS = 40, 32, 4

@@ -7,6 +7,7 @@ Treat what they give as read-only; a test that writes makes its own with these f
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_rl.adaptation.bundled import save_experts
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.training.config import CalibrationConfig, TrainConfig
+from metamap_rl.training.config import CalibrationConfig, MapperRecipe, TrainConfig
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
 
 FAMILY = "reacher-goal"
@@ -30,7 +31,7 @@ SETTINGS: dict[str, Any] = {
 }
 COUNTS = TaskCounts(train=3, validation=2, test_in=3, test_out=1)
 SEED = 5
-CONFIG = TrainConfig(steps=20, warmup=2, batch_tasks=3, states_per_task=16, validation_every=10)
+CONFIG = TrainConfig(updates=20, warmup=2, batch_tasks=3, states_per_task=16, validation_every=10)
 SHAPE = MapperConfig(context_size=8, encoder_hidden=16, hypernetwork_hidden=16)
 
 
@@ -43,8 +44,8 @@ def make_zoo(root: Path, counts: TaskCounts = COUNTS, *, seed: int = SEED, worke
 
 def make_mapper(zoo: Zoo, *, seed: int = 0, calibration: CalibrationConfig | None = None) -> Mapper:
     """A mapper trained for 20 updates, with no self-check unless asked for."""
-    config = TrainConfig(**{**vars(CONFIG), "seed": seed})
-    return train_mapper(zoo, config=config, mapper_config=SHAPE, survey_tasks=16, calibration=calibration)
+    recipe = MapperRecipe(replace(CONFIG, seed=seed), SHAPE, survey_tasks=16)
+    return train_mapper(zoo, recipe=recipe, calibration=calibration)
 
 
 def moved(mapper: Mapper) -> Mapper:

@@ -11,8 +11,7 @@ import yaml
 
 from metamap_envs import MetaMapError, get_family
 from metamap_rl.mapper.config import MapperConfig
-from metamap_rl.stream.config import StreamConfig, list_presets, load_config, to_yaml
-from metamap_rl.training.config import UpdateConfig
+from metamap_rl.stream.config import UPDATE, StreamConfig, list_presets, load_config, to_yaml
 
 SMALLEST: dict[str, Any] = {"name": "x", "stream": {"kind": "sequential", "family": "reacher-goal", "tasks": 2}}
 
@@ -38,7 +37,7 @@ def test_a_config_survives_yaml(tmp_path: Path) -> None:
 
 def test_defaults_are_those_of_what_they_configure() -> None:
     config = load_config(SMALLEST)
-    assert config.update == UpdateConfig()
+    assert config.update == UPDATE
     assert config.mapper == MapperConfig(hypernetwork="residual")
     assert load_config(SMALLEST, {"mapper.context_size": 7}).mapper == MapperConfig("pooling", "residual", 7)
     assert config.learner == {"name": "replay"}
@@ -69,7 +68,7 @@ def test_overrides_go_by_dotted_key_and_text_is_read_as_yaml() -> None:
         ({"probe": {"name": "base-polcy"}}, "did you mean 'base-policy'"),
         ({"probe": {"name": "base-policy", "noise": -1}}, "'noise' expects a number"),
         ({"update.loss": "behavior"}, "did you mean 'behaviour'"),
-        ({"update.batch": 1}, "batch: expected >= 2"),
+        ({"update.batch": 1}, "batch_tasks: expected at least 2"),
         ({"mapper.encoder": "poling"}, "did you mean 'pooling'"),
         ({"boundaries": "hiden"}, "did you mean 'hidden'"),
         ({"memory_bytes": 0}, "memory_bytes"),

@@ -324,7 +324,7 @@ def test_agem_projects_the_gradient_of_the_mapper() -> None:
 
     def inner() -> float:
         step.generator.manual_seed(7)
-        loss = step.pair_loss(step.draw(step.old, step.config.batch))
+        loss = step.pair_loss(step.draw(step.old, step.config.batch_tasks))
         references = torch.autograd.grad(loss, parameters, allow_unused=True)
         pairs = zip(parameters, references, strict=True)
         return sum(float((p.grad * r).sum()) for p, r in pairs if p.grad is not None and r is not None)

@@ -207,8 +207,8 @@ def test_unknown_learners_and_settings_are_refused_with_the_closest() -> None:
     [
         {"loss": "behavior"},
         {"updates": -1},
-        {"batch": 1},
-        {"states": 0},
+        {"batch_tasks": 0},
+        {"states_per_task": 0},
         {"learning_rate": 0.0},
         {"learning_rate": math.nan},
         {"gradient_clip": -1.0},

@@ -19,7 +19,7 @@ from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.loop import train
 
 every_auxiliary = pytest.mark.parametrize("name", AUXILIARIES.names())
-CONFIG = TrainConfig(steps=20, warmup=2, batch_tasks=4, states_per_task=16)
+CONFIG = TrainConfig(updates=20, warmup=2, batch_tasks=4, states_per_task=16)
 
 
 def built(name: str) -> torch.nn.Module:

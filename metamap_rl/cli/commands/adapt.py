@@ -50,10 +50,10 @@ class Adapt(Command):
     rollout: Annotated[Path | None, Metavar("FILE")] = None
     """Rollout (.safetensors) to adapt to."""
 
-    steps: Annotated[int | None, Metavar("N")] = None
+    steps: int | None = None
     """Transitions to use: 50 of a task or an environment, all of a rollout, unless told otherwise."""
 
-    episodes: Annotated[int, Metavar("N")] = 10
+    episodes: int = 10
     """Episodes to measure base and generated policy on, where there is a simulator; 0 leaves it out."""
 
     check: bool = True

@@ -52,7 +52,7 @@ class RunBench(Command):
     ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
     """Address of a Ray cluster that is there; without it Ray starts here."""
 
-    workers: Annotated[int, Metavar("N")] = 0
+    workers: int = 0
     """Cells at a time; 0 takes all cores."""
 
     seed: int = 0

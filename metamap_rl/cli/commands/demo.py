@@ -44,7 +44,7 @@ class Demo(Command):
     family: Annotated[tuple[str, ...], Metavar("NAME ...")] = ()
     """Which families with a bundled mapper; three of them, if left out."""
 
-    tasks: Annotated[int, Metavar("N")] = 3
+    tasks: int = 3
     """Unseen tasks of each family, drawn with --seed. With --from-scratch it is --test-in that counts."""
 
     out: OutPath = None
@@ -56,22 +56,22 @@ class Demo(Command):
     from_scratch: bool = False
     """Train everything here instead of using a bundled mapper; one family, reacher-goal if left out."""
 
-    train: Annotated[int, Metavar("N")] = 24
+    train: int = 24
     """From scratch: experts that the mapper learns from."""
 
-    validation: Annotated[int, Metavar("N")] = 4
+    validation: int = 4
     """From scratch: experts that the mapper's checkpoint is chosen on."""
 
-    test_in: Annotated[int, Metavar("N")] = 4
+    test_in: int = 4
     """From scratch: experts of unseen tasks, shown in the table."""
 
-    base_timesteps: Annotated[int | None, Metavar("N")] = None
+    base_timesteps: int | None = None
     """From scratch: environment steps that train the base policy; the recipe's, if left out."""
 
-    timesteps: Annotated[int | None, Metavar("N")] = None
+    timesteps: int | None = None
     """From scratch: environment steps that train each expert; the recipe's, if left out."""
 
-    updates: Annotated[int | None, Metavar("N")] = None
+    updates: int | None = None
     """From scratch: updates that train the mapper; the usual number, if left out."""
 
     def run(self) -> int:

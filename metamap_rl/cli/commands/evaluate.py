@@ -44,14 +44,14 @@ class Evaluate(Command):
     methods: Annotated[tuple[str, ...], Metavar("NAME")] = ()
     """Methods, in place of the config's."""
 
-    seeds: Annotated[int | None, Metavar("N")] = None
+    seeds: int | None = None
     """Times that methods are trained again, with another D and the same base policy, experts, survey, in place of the
     config's."""
 
     seed: int = 0
     """First of these seeds."""
 
-    workers: Annotated[int, Metavar("N")] = 0
+    workers: int = 0
     """Cells at a time; 0 takes all cores."""
 
     executor: Literal["local", "ray"] = "local"

@@ -42,19 +42,19 @@ class TrainExperts(Command):
     out: Annotated[Path, Metavar("ZOO")]
     """Folder of the zoo."""
 
-    train: Annotated[int, Metavar("N")] = 40
+    train: int = 40
     """Tasks that a mapper will learn from."""
 
-    validation: Annotated[int, Metavar("N")] = 8
+    validation: int = 8
     """Tasks that its checkpoint will be chosen on."""
 
-    test_in: Annotated[int, Metavar("N")] = 16
+    test_in: int = 16
     """Tasks inside the training range that it will be measured on."""
 
-    test_out: Annotated[int, Metavar("N")] = 0
+    test_out: int = 0
     """Tasks outside the training range that it will be measured on."""
 
-    workers: Annotated[int, Metavar("N")] = 0
+    workers: int = 0
     """Experts that are trained at a time; 0 takes all cores."""
 
     executor: Literal["local", "ray"] = "local"
@@ -63,10 +63,10 @@ class TrainExperts(Command):
     ray_address: Annotated[str | None, Metavar("HOST:PORT")] = None
     """Ray cluster to use ("auto" finds one on this machine); without it a Ray of this machine's own is started."""
 
-    base_timesteps: Annotated[int | None, Metavar("N")] = None
+    base_timesteps: int | None = None
     """Environment steps for the base policy, and for a parent policy, instead of the recipe's."""
 
-    timesteps: Annotated[int | None, Metavar("N")] = None
+    timesteps: int | None = None
     """Environment steps of PPO for each expert, instead of the recipe's."""
 
     start: Literal["base", "parent"] | None = None

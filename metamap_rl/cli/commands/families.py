@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command, FamilyName
 from metamap_rl.cli.console import say
-from metamap_rl.cli.usage import Metavar
 
 if TYPE_CHECKING:
     from metamap_envs.family import Family
@@ -60,7 +59,7 @@ class ShowFamily(Command):
     family: FamilyName
     """Name of the family, as in `metamap families list`."""
 
-    sample: Annotated[int, Metavar("N")] = 0
+    sample: int = 0
     """Also draw this many tasks of `--split` with `--seed`."""
 
     split: Literal["train", "validation", "test-in", "test-out"] = "train"

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command, OutPath
 from metamap_rl.cli.console import say
-from metamap_rl.cli.usage import Metavar, Positional
+from metamap_rl.cli.usage import Inline, Metavar, Positional
+from metamap_rl.training.config import MapperRecipe
 
 if TYPE_CHECKING:
     from metamap_agents.experts.zoo import Zoo
     from metamap_rl.evaluation.evaluate import Evaluation
-    from metamap_rl.mapper.config import MapperConfig
     from metamap_rl.mapper.mapper import Mapper
-    from metamap_rl.training.config import CalibrationConfig, TrainConfig
+    from metamap_rl.training.config import CalibrationConfig
 
 __all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
@@ -39,20 +39,8 @@ class TrainMapper(Command):
     out: Annotated[Path, Metavar("DIR")]
     """Folder for the mapper."""
 
-    loss: str = "both"
-    """What is minimised: behaviour, weights or both."""
-
-    updates: Annotated[int, Metavar("N")] = 4000
-    """Updates of the mapper."""
-
-    batch_tasks: Annotated[int, Metavar("N")] = 16
-    """Tasks in a batch."""
-
-    learning_rate: Annotated[float, Metavar("RATE")] = 1e-3
-    """Highest learning rate."""
-
-    checkpoint_every: Annotated[int, Metavar("N")] = 500
-    """Updates between checkpoints."""
+    recipe: Inline[MapperRecipe] = field(default_factory=MapperRecipe)
+    """How the mapper is made."""
 
     probe: str = "base-policy"
     """How D is collected: base-policy, excitation, sinusoid, mixed or tour."""
@@ -63,60 +51,24 @@ class TrainMapper(Command):
     tour: str = ""
     """Folder of the tour that the probe `tour` follows; without it, one of the zoo's experts."""
 
-    encoder: str = "pooling"
-    """Network that reads D."""
-
-    hypernetwork: str = "modulation"
-    """Network that writes the weights."""
-
-    survey_tasks: Annotated[int, Metavar("N")] = 2048
-    """Tasks without experts that the encoder learns to tell apart; 0 leaves that out."""
-
-    survey_coefficient: Annotated[float, Metavar("SHARE")] = 1.0
-    """Share in the loss of telling their parameters; with 0 only an auxiliary loss learns from them."""
-
-    context_size: Annotated[int, Metavar("N")] = 32
-    """Size of what lies between the two."""
-
-    bottleneck: bool = False
-    """Let the second see nothing but the parameters that the first reads: for a few experts. Needs survey tasks."""
-
-    dagger_rounds: Annotated[int, Metavar("N")] = 0
-    """How often states of the generated policies are added to what the mapper learns from (DAgger)."""
-
-    auxiliary: str | None = None
-    """What z is to be good for besides: dynamics, to predict transitions."""
-
-    auxiliary_coefficient: Annotated[float, Metavar("SHARE")] = 0.3
-    """Share of that in the loss."""
-
-    aligned: bool = False
-    """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
-    calibration_tasks: Annotated[int, Metavar("N")] = 256
+    calibration_tasks: int = 256
     """Tasks, without experts, that the self-check is calibrated on; 0 leaves the mapper without one. Fewer than 44
     cannot show that generated policies are harmless, so that the base policy is always served."""
 
     def run(self) -> int:
         """Train, save, remove the checkpoint, print what came out."""
         from metamap_agents.experts.zoo import Zoo
-        from metamap_envs.errors import MetaMapError
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
         from metamap_rl.cli.output import whole_folder
         from metamap_rl.training.pipeline import probe_for
 
-        config, shape, document = self._settings()
-        if self.survey_tasks < 0:
-            raise MetaMapError(f"--survey-tasks expects 0 or more, got {self.survey_tasks}")
-        if self.bottleneck and not self.survey_tasks:
-            raise MetaMapError("--bottleneck expects --survey-tasks above 0: they teach to read the parameters")
+        document = self._probe()
         calibration = _calibration(self.calibration_tasks, self.seed)
         checkpoint = _checkpoint_beside(self.out)
         zoo = Zoo.open(self.zoo)
-        options: dict[str, Any] = {"survey_tasks": self.survey_tasks, "aligned": self.aligned}
-        options |= {"config": config, "mapper_config": shape, "calibration": calibration}
         with probe_for(zoo, document) as probe:
-            mapper = _train(zoo, checkpoint, probe=probe, **options)
+            mapper = _train(zoo, checkpoint, self.recipe.changed(seed=self.seed), probe=probe, calibration=calibration)
             with whole_folder(self.out) as folder:
                 mapper.save(folder)
         checkpoint.unlink(missing_ok=True)
@@ -126,34 +78,14 @@ class TrainMapper(Command):
             print_mapper(mapper, self.out)
         return 0
 
-    def _settings(self) -> tuple[TrainConfig, MapperConfig, dict[str, Any]]:
+    def _probe(self) -> dict[str, Any]:
         from metamap_rl.cli.inputs import read_numbers, whole_or_float
-        from metamap_rl.mapper.config import MapperConfig
         from metamap_rl.probing.documents import probe_from_json, probe_to_json
-        from metamap_rl.training.config import TrainConfig
 
-        config = TrainConfig(
-            loss=self.loss,
-            steps=self.updates,
-            batch_tasks=self.batch_tasks,
-            learning_rate=self.learning_rate,
-            checkpoint_every=self.checkpoint_every,
-            dagger_rounds=self.dagger_rounds,
-            survey_coefficient=self.survey_coefficient,
-            auxiliary=self.auxiliary,
-            auxiliary_coefficient=self.auxiliary_coefficient,
-            seed=self.seed,
-        )
-        shape = MapperConfig(
-            encoder=self.encoder,
-            hypernetwork=self.hypernetwork,
-            context_size=self.context_size,
-            bottleneck=self.bottleneck,
-        )
         settings = read_numbers(self.probe_settings, "--probe-settings", whole_or_float)
         document: dict[str, Any] = {"name": self.probe, **settings}
         document |= {"tour": self.tour} if self.tour else {}
-        return config, shape, probe_to_json(probe_from_json(document))  # refused now, if it is wrong
+        return probe_to_json(probe_from_json(document))  # refused now, if it is wrong
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,10 +108,10 @@ class EvaluateMapper(Command):
     split: Literal["train", "validation", "test-in", "test-out"] = "test-in"
     """Tasks to measure on."""
 
-    episodes: Annotated[int, Metavar("N")] = 10
+    episodes: int = 10
     """Episodes for each task and method."""
 
-    steps: Annotated[tuple[int, ...], Metavar("N")] = (0, 5, 10, 20, 50, 100, 200)
+    steps: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200)
     """Transitions of D to measure at."""
 
     controls: bool = True
@@ -302,12 +234,12 @@ def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
     return CalibrationConfig(usual_tasks=tasks, seed=seed, **fewer)
 
 
-def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -> Mapper:
+def _train(zoo: Zoo, checkpoint: Path, recipe: MapperRecipe, **options: Any) -> Mapper:
     """Train under a bar; the options are those of `metamap_rl.training.pipeline.train_mapper`."""
     from metamap_rl.cli.console import progress
     from metamap_rl.training.pipeline import train_mapper
 
-    with progress("collecting rollouts", config.steps, unit="updates") as bar:
+    with progress("collecting rollouts", recipe.training.updates, unit="updates") as bar:
         seen, validation = 0, ""
 
         def on_update(done: int, total: int, metrics: Mapping[str, float]) -> None:
@@ -320,7 +252,7 @@ def _train(zoo: Zoo, checkpoint: Path, *, config: TrainConfig, **options: Any) -
 
         return train_mapper(
             zoo,
-            config=config,
+            recipe=recipe,
             checkpoint=checkpoint,
             on_update=on_update,
             on_stage=lambda stage: bar.describe(f"self-check: {stage}"),

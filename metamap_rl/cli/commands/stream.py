@@ -40,7 +40,7 @@ class _Running(Command):
     ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
     """Address of a Ray cluster that is there, such as `auto` or ray://host:10001; without it Ray starts here."""
 
-    workers: Annotated[int, Metavar("N")] = 0
+    workers: int = 0
     """Processes that train experts; 0 takes all cores."""
 
     def _executor(self) -> LocalExecutor | RayExecutor:

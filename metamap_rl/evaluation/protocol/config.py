@@ -80,7 +80,6 @@ class ProtocolConfig(SharedSettings):
             self.method(name)
         if "rl2" in self.methods and find_spec("sb3_contrib") is None:
             raise MetaMapError("method rl2 needs sb3-contrib: pip install 'metamap-rl[contrib]', or leave it out")
-        self.mapper.shape(), self.mapper.training(0)
         if self.learning is not None:
             self._check_learning(self.learning)
 

@@ -102,12 +102,12 @@ class Problem:
     @cached_property
     def training_pairs(self) -> Pairs:
         """Pairs of the training experts."""
-        return training_pairs(self.zoo, "train", self.probe)
+        return training_pairs(self.zoo, "train", self.probe, aligned=self.config.mapper.aligned)
 
     @cached_property
     def validation_pairs(self) -> Pairs:
         """Pairs of the validation experts."""
-        return training_pairs(self.zoo, "validation", self.probe)
+        return training_pairs(self.zoo, "validation", self.probe, aligned=self.config.mapper.aligned)
 
     def examples(self, split: str) -> Examples:
         """What cloning an expert of "train" or "validation" has to go by.
@@ -126,8 +126,7 @@ class Problem:
     @cached_property
     def survey(self) -> Survey | None:
         """Rollouts of tasks without experts."""
-        count = self.config.mapper.survey_tasks
-        return survey_of(self.zoo, self.probe, count=count) if count else None
+        return survey_of(self.zoo, self.probe, count=self.config.mapper.survey_tasks)
 
     def mapper(self, seed: int) -> Mapper:
         """The mapper of a seed, which was trained before.

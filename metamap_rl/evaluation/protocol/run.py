@@ -31,7 +31,7 @@ from metamap_rl.evaluation.protocol.learning import Lesson, lessons, take
 from metamap_rl.evaluation.protocol.methods.mapped import train_protocol_mapper
 from metamap_rl.evaluation.protocol.problem import Problem, fingerprint
 from metamap_rl.evaluation.protocol.record import FORMAT, MANIFEST, evaluation_of, open_run
-from metamap_rl.evaluation.protocol.settings import SHARED
+from metamap_rl.evaluation.protocol.settings import SHARED, SharedSettings
 
 __all__ = ["open_run", "run_protocol"]
 
@@ -311,6 +311,8 @@ def _is_done(cell: _Cell) -> bool:
     if not cell.path.exists():
         return False
     before = read_json(cell.path)["settings"]
+    if "mapper" in before:
+        before |= SharedSettings(mapper=before["mapper"]).model_dump(mode="json", include={"mapper"})
     for key in sorted({*before, *cell.settings}):
         if before.get(key) != cell.settings.get(key):
             raise MetaMapError(

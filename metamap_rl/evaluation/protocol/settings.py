@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Mapping
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
-from metamap_envs.settings import Settings, Whole
+from metamap_envs.settings import Settings, Whole, parse
 from metamap_rl.evaluation.evaluate import LENGTHS
-from metamap_rl.mapper.config import MapperConfig
-from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.pipeline import PROBE_STEPS, SURVEY_TASKS
+from metamap_rl.training.config import MapperRecipe
+from metamap_rl.training.pipeline import PROBE_STEPS
 
-__all__ = ["SHARED", "MapperSettings", "SharedSettings"]
+__all__ = ["MAPPER", "SHARED", "SharedSettings"]
 
-
-class MapperSettings(Settings):
-    """How mappers are trained, and the contextual policies and privileged mappers beside them."""
-
-    loss: str = "both"
-    updates: Annotated[Whole, Field(ge=1)] = 2000
-    survey_tasks: Annotated[Whole, Field(ge=0)] = SURVEY_TASKS
-    """Tasks without experts; 0 for none."""
-    encoder: str = MapperConfig().encoder
-    hypernetwork: str = MapperConfig().hypernetwork
-    context_size: Annotated[Whole, Field(ge=2)] = MapperConfig().context_size
-    hidden: Annotated[Whole, Field(ge=1)] = MapperConfig().hypernetwork_hidden
-    """Width of the hypernetwork."""
-    bottleneck: bool = False
-    """Whether the hypernetwork sees of z only the task's coordinates; needs a survey. Privileged mappers have none."""
-
-    def shape(self, **changes: Any) -> MapperConfig:
-        """The mapper's shape."""
-        shared: dict[str, Any] = {
-            "encoder": self.encoder,
-            "hypernetwork": self.hypernetwork,
-            "context_size": self.context_size,
-            "hypernetwork_hidden": self.hidden,
-            "bottleneck": self.bottleneck,
-        }
-        return MapperConfig(**{**shared, **changes})
-
-    def training(self, seed: int, **changes: Any) -> TrainConfig:
-        """How one is trained."""
-        shared: dict[str, Any] = {"loss": self.loss, "steps": self.updates, "seed": seed}
-        return TrainConfig(**{**shared, **changes})
+MAPPER = MapperRecipe().changed(updates=2000)
+"""How the protocol trains mappers, and the contextual policies and privileged mappers beside them."""
 
 
 class SharedSettings(Settings):
@@ -59,8 +31,28 @@ class SharedSettings(Settings):
     """Tasks to measure on; a split of which a zoo has no expert is left out for its family."""
     probe: str = "base-policy"
     """How D is collected."""
-    mapper: MapperSettings = MapperSettings()
+    mapper: MapperRecipe = MAPPER
+    """How mappers are trained: settings by their names that are not as in `MAPPER`."""
+
+    @field_validator("mapper", mode="before")
+    @classmethod
+    def _read_mapper(cls, value: object) -> object:
+        return value if isinstance(value, MapperRecipe) else _complete(value)
 
 
 SHARED = tuple(SharedSettings.model_fields)
 """Their names."""
+
+
+def _complete(mapper: object) -> MapperRecipe:
+    """Read the settings of mappers; what is left out is as in `MAPPER`.
+
+    Raises:
+        MetaMapError: an unknown name, a bad value, or a seed: those of a run are its own.
+    """
+    if not isinstance(mapper, Mapping):
+        raise MetaMapError(f"expected a mapping of settings, got {mapper!r}")
+    recipe = parse(MapperRecipe, {**MAPPER.flat(), **MapperRecipe.flattened(mapper)}, "mapper")
+    if recipe.training.seed != MAPPER.training.seed:
+        raise MetaMapError("mapper: seed: expected none, the seeds of a run are first_seed and seeds")
+    return recipe

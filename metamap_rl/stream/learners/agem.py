@@ -34,7 +34,7 @@ class AveragedGEM(GradientLearner):
         if not step.old:
             return
         parameters = list(step.mapper.parameters())
-        loss = step.pair_loss(step.draw(step.old, step.config.batch))
+        loss = step.pair_loss(step.draw(step.old, step.config.batch_tasks))
         references = torch.autograd.grad(loss, parameters, allow_unused=True)
         projected = project([parameter.grad for parameter in parameters], references)
         for parameter, gradient in zip(parameters, projected, strict=True):

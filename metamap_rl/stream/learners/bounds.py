@@ -78,7 +78,7 @@ class JointRetraining(GradientLearner):
 
     def loss(self, step: Step) -> Tensor:
         """All tasks alike."""
-        return step.pair_loss(step.draw(step.old, step.config.batch, by_slot=True))
+        return step.pair_loss(step.draw(step.old, step.config.batch_tasks, by_slot=True))
 
 
 @LEARNERS.register("nearest")

@@ -163,7 +163,7 @@ class GradientLearner(KeepsNothing):
 
     def loss(self, step: Step) -> Tensor:
         """What one gradient step minimises, a scalar; the new task's loss by default."""
-        return step.pair_loss(step.new(step.config.batch))
+        return step.pair_loss(step.new(step.config.batch_tasks))
 
     def adjust_gradient(self, step: Step) -> None:
         """Between the backward pass and the clipping: may change the gradients in place."""

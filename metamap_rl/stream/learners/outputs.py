@@ -53,7 +53,7 @@ class _HoldingAnswers(GradientLearner, ABC):
 
     def loss(self, step: Step) -> Tensor:
         """The new task's, and how far the answers to old D have gone."""
-        new, old = step.new(step.config.batch), self.old(step)
+        new, old = step.new(step.config.batch_tasks), self.old(step)
         step.generate([*new, *old])
         loss = step.pair_loss(new)
         return loss + self.strength * step.weights_loss([self._answered(part) for part in old]) if old else loss

@@ -32,8 +32,8 @@ class _Replaying(GradientLearner):
 
     def loss(self, step: Step) -> Tensor:
         """``L(new and old, phi*) + dark |a - a_stored|^2 (old)``."""
-        count = max(1, round(self.new_share * step.config.batch)) if step.old else step.config.batch
-        old = step.draw(step.old, step.config.batch - count, by_slot=self.by_slot)
+        count = max(1, round(self.new_share * step.config.batch_tasks)) if step.old else step.config.batch_tasks
+        old = step.draw(step.old, step.config.batch_tasks - count, by_slot=self.by_slot)
         loss = step.pair_loss([*step.new(count), *old])
         return loss + self.dark * step.dark_loss(old) if old and self.dark else loss
 

@@ -21,6 +21,7 @@ from metamap_rl.evaluation.privileged import told_phis, train_oracle
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.training.from_experts import on_policy
 from metamap_rl.training.loop import train
 
 __all__ = ["ContextPolicy", "MapperMethod", "Oracle", "Shuffled", "WideContextPolicy", "train_protocol_mapper"]
@@ -28,14 +29,15 @@ __all__ = ["ContextPolicy", "MapperMethod", "Oracle", "Shuffled", "WideContextPo
 
 def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
     """The mapper of one seed, its checkpoint chosen on validation tasks."""
-    settings = problem.config.mapper
+    recipe = problem.config.mapper
     return train(
         problem.training_pairs,
         problem.base,
         validation=problem.validation_pairs,
         survey=problem.survey,
-        config=settings.training(seed),
-        mapper_config=settings.shape(),
+        config=replace(recipe.training, seed=seed),
+        mapper_config=recipe.shape,
+        visit=on_policy(problem.training_pairs, problem.base, num_threads=1),
         **problem.about,
     )
 
@@ -109,13 +111,13 @@ class Oracle(Method):
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
-        settings = problem.config.mapper
+        recipe = problem.config.mapper
         oracle = train_oracle(
             problem.training_pairs,
             problem.base,
             validation=problem.validation_pairs,
-            config=settings.training(seed),
-            mapper_config=settings.shape(),
+            config=replace(recipe.training, seed=seed, dagger_rounds=0),
+            mapper_config=recipe.shape,
             **problem.about,
         )
         scores = [
@@ -168,13 +170,13 @@ def _train_contextual(
     problem: Problem, seed: int, examples: Examples, validation: Examples, base: BasePolicy | None = None
 ) -> Mapper:
     """Behaviour cloning with the mapper's own loop: batches, lengths, survey and choice are the same."""
-    settings = problem.config.mapper
+    recipe = problem.config.mapper
     shared: dict[str, Any] = {"validation": validation, "survey": problem.survey, **problem.about}
     return train(
         examples,
         base or problem.base,
-        config=settings.training(seed, loss="behaviour"),
-        mapper_config=settings.shape(hypernetwork="context"),
+        config=replace(recipe.training, seed=seed, loss="behaviour", dagger_rounds=0),
+        mapper_config=replace(recipe.shape, hypernetwork="context"),
         **shared,
     )
 
