@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from metamap_rl.evaluation.scores import Evaluation
     from metamap_rl.mapper.config import MapperConfig
     from metamap_rl.mapper.mapper import Mapper
-    from metamap_rl.training.config import TrainConfig
+    from metamap_rl.training.config import MapperRecipe, TrainConfig
     from metamap_rl.training.loop import train
     from metamap_rl.training.pipeline import train_mapper
 
@@ -36,6 +36,7 @@ __all__ = [
     "Interval",
     "Mapper",
     "MapperConfig",
+    "MapperRecipe",
     "Pairs",
     "Rollout",
     "TrainConfig",
@@ -66,6 +67,7 @@ _HOME = {
     "MapperConfig": "metamap_rl.mapper.config",
     "Pairs": "metamap_rl.data.pairs",
     "Rollout": "metamap_envs.rollout",
+    "MapperRecipe": "metamap_rl.training.config",
     "TrainConfig": "metamap_rl.training.config",
     "Zoo": "metamap_agents.experts.zoo",
     "adapt": "metamap_rl.adaptation.one_shot",

@@ -17,7 +17,7 @@ from metamap_rl.training.config import MapperRecipe, TrainConfig, UpdateConfig
 
 def test_earlier_names_of_arguments_work_with_a_warning_that_names_the_new_one() -> None:
     with pytest.warns(DeprecationWarning, match=r"steps.*updates") as caught:
-        assert TrainConfig(**{"steps": 7}).updates == 7
+        assert TrainConfig(steps=7).updates == 7
     assert caught[0].filename == __file__
 
 
@@ -28,7 +28,9 @@ def test_documents_are_read_flat_or_nested_and_with_earlier_names() -> None:
     ]
     for document in told:
         assert parse(MapperRecipe, document, "a file") == MapperRecipe().changed(updates=7, hypernetwork_hidden=9)
-    assert parse(UpdateConfig, {"batch": 3, "states": "4"}, "a stream") == UpdateConfig(batch_tasks=3, states_per_task=4)
+    assert parse(UpdateConfig, {"batch": 3, "states": "4"}, "a stream") == UpdateConfig(
+        batch_tasks=3, states_per_task=4
+    )
     assert SharedSettings(mapper={"hidden": 9}).mapper == MAPPER.changed(hypernetwork_hidden=9)  # type: ignore[arg-type]
 
 
