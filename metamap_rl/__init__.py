@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm
     from metamap_rl.data.examples import Examples
     from metamap_rl.data.pairs import Pairs
-    from metamap_rl.data.rollouts import load_rollout, save_rollout
+    from metamap_rl.data.rollout_files import load_rollout, save_rollout
     from metamap_rl.evaluation.evaluate import evaluate_mappers
     from metamap_rl.evaluation.scores import Evaluation
     from metamap_rl.mapper.config import MapperConfig
@@ -76,9 +76,9 @@ _HOME = {
     "evaluate_mappers": "metamap_rl.evaluation.evaluate",
     "iqm": "metamap_rl.common.statistics",
     "load_mapper": "metamap_rl.adaptation.bundled",
-    "load_rollout": "metamap_rl.data.rollouts",
+    "load_rollout": "metamap_rl.data.rollout_files",
     "measure_in_env": "metamap_rl.adaptation.one_shot",
-    "save_rollout": "metamap_rl.data.rollouts",
+    "save_rollout": "metamap_rl.data.rollout_files",
     "train": "metamap_rl.training.loop",
     "train_mapper": "metamap_rl.training.pipeline",
 }

@@ -37,7 +37,7 @@ rename_modules(
         "metamap_rl.probes": ("metamap_rl.probing.probes",),
         "metamap_rl.protocol": ("metamap_rl.evaluation.protocol",),
         "metamap_rl.registry": ("metamap_rl.common.registry",),
-        "metamap_rl.rollouts": ("metamap_rl.data.rollouts",),
+        "metamap_rl.rollouts": ("metamap_rl.data.rollout_files",),
         "metamap_rl.scales": ("metamap_rl.mapper.scales",),
         "metamap_rl.schedule": ("metamap_rl.common.schedule",),
         "metamap_rl.score_text": ("metamap_rl.evaluation.score_text",),

@@ -156,16 +156,9 @@ def shares(mapper: Mapper, rollouts: list[Rollout], lengths: list[int]) -> dict[
 
 
 def novelties(mapper: Mapper, rollouts: list[Rollout]) -> NDArray[np.float64]:
-    """How unusual each D is [T]; all have the same number of transitions. As `Mapper.judge` would say, at once."""
-    assert mapper.check is not None, "bundled mappers have a self-check"
-    names = ("observations", "actions", "rewards", "next_observations")
-    rows = mapper.standardised(mapper.features(*(np.stack([getattr(one, name) for one in rollouts]) for name in names)))
-    count = len(rollouts[0])
-    with torch.no_grad():
-        z, *contexts = (
-            mapper.encoder(rows[:, :length], None).numpy() for length in (count, *mapper.check.looked_at(count))
-        )
-    return mapper.check.novelty(rows.numpy(), z, contexts)
+    """How unusual each D is [T]; bundled mappers have a self-check."""
+    verdicts = [mapper.judge(rollout) for rollout in rollouts]
+    return np.array([verdict.novelty for verdict in verdicts if verdict is not None])
 
 
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:

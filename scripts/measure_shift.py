@@ -24,7 +24,8 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions
 from metamap_envs.task import Task
-from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.data.rollouts import Rollouts
+from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.stream.shift import THRESHOLD, ShiftDetector
 from metamap_rl.training.from_experts import task_coordinates
@@ -32,13 +33,13 @@ from metamap_rl.training.from_experts import task_coordinates
 _SEED = 7_000_000
 
 
-def arrays(rollouts: Transitions, task: int) -> tuple[NDArray[Any], ...]:
+def arrays(rollouts: Rollouts, task: int) -> tuple[NDArray[Any], ...]:
     """Observations, actions, rewards and next observations of one task."""
     fields = (rollouts.observations, rollouts.actions, rollouts.rewards, rollouts.next_observations)
     return tuple(field[task] for field in fields)
 
 
-def collections(zoo: Zoo, tasks: Sequence[Task], arguments: argparse.Namespace) -> list[Transitions]:
+def collections(zoo: Zoo, tasks: Sequence[Task], arguments: argparse.Namespace) -> list[Rollouts]:
     """Rollouts of the tasks, once for each seed."""
     return [
         collect(
@@ -48,7 +49,7 @@ def collections(zoo: Zoo, tasks: Sequence[Task], arguments: argparse.Namespace) 
     ]
 
 
-def statistic(last: Transitions, i: int, new: Transitions, j: int) -> float:
+def statistic(last: Rollouts, i: int, new: Rollouts, j: int) -> float:
     """The detector's statistic for task j after task i."""
     detector = ShiftDetector()
     detector.reset(*arrays(last, i))

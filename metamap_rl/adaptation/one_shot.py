@@ -299,14 +299,15 @@ def _whole(name: str, value: object) -> int:
 def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
     """Map D, and serve the base policy where the self-check says so."""
     started = time.perf_counter()
-    phi = mapper.generate(rollout)
+    reading = mapper.read(rollout)
+    phi = mapper.generate(reading)
     milliseconds = 1000.0 * (time.perf_counter() - started)
-    verdict = mapper.judge(rollout) if check else None
+    verdict = mapper.judge(reading) if check else None
     if verdict is not None and verdict.fallback:
         phi = mapper.base.phi.copy()
     change = (phi - mapper.base.phi) / mapper.weight_scale.numpy()
     distance = float(np.sqrt(np.mean(np.square(change))))
-    about = Adaptation(mapper.family, len(rollout), milliseconds, distance, mapper.read_parameters(rollout))
+    about = Adaptation(mapper.family, len(rollout), milliseconds, distance, mapper.read_parameters(reading))
     if verdict is not None:
         about = replace(
             about,

@@ -29,7 +29,14 @@ __all__ = [
 ]
 
 
-EXAMPLES_SHAPES = {"features": "TRnF", "phi": "TP", "inputs": "TSI", "targets": "TSA", "coordinates": "TK"}
+EXAMPLES_SHAPES = {
+    "features": "TRnF",
+    "phi": "TP",
+    "inputs": "TSI",
+    "targets": "TSA",
+    "coordinates": "TK",
+    "ends": "TRn",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +53,8 @@ class Batch:
     """Outputs of the experts there [B, S, A]."""
     coordinates: Tensor | None = None
     """True coordinates of the tasks [B, K], if known."""
+    ends: Tensor | None = None
+    """Whether an episode ended with the transition, bool [B, k], if known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,9 +75,13 @@ class Examples:
     """Outputs of the expert there [T, S, A]."""
     coordinates: Tensor | None = None
     """True coordinates of the tasks [T, K], if known; only a mapper with a bottleneck uses them."""
+    ends: Tensor | None = None
+    """Whether an episode ended with the transition, bool [T, R, n], if known; no mapper uses it."""
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors().items()}
+        if self.ends is not None:
+            shapes["ends"] = tuple(self.ends.shape)
         check_shapes("examples", shapes, EXAMPLES_SHAPES)
 
     def __len__(self) -> int:
@@ -80,11 +93,12 @@ class Examples:
         return self
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the fields by name; coordinates only if known."""
+        """Return the arrays that training uses by name; coordinates only if known."""
         return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in EXAMPLES_SHAPES if getattr(self, name) is not None}
+        names = ("features", "phi", "inputs", "targets", "coordinates")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def widened(self, inputs: Tensor, targets: Tensor) -> Examples:
         """Return the same tasks with more inputs [T, S', I] and the experts' outputs for them [T, S', A].
@@ -115,21 +129,22 @@ class Examples:
         """
         chosen = torch.randperm(len(self), generator=generator)[:tasks]
         count = len(chosen)
-        windows = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
+        window = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
         state = torch.randint(self.inputs.shape[1], (count, states), generator=generator)
         row = chosen[:, None]
         return Batch(
-            features=windows,
+            features=self.features[window],
             phi=self.phi[chosen],
             inputs=self.inputs[row, state],
             targets=self.targets[row, state],
             coordinates=None if self.coordinates is None else self.coordinates[chosen],
+            ends=None if self.ends is None else self.ends[window],
         )
 
 
 def draw_windows(
     features: Tensor, tasks: Tensor, generator: torch.Generator, *, length: int, from_start: float
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Tensor]:
     """Draw one D of each task: ``length`` consecutive rows of one of its rollouts.
 
     Args:
@@ -140,14 +155,14 @@ def draw_windows(
         from_start: probability that a window starts at the rollout's first row.
 
     Returns:
-        [B, k, F].
+        Indices of T, R and n, [B, 1], [B, 1] and [B, k]: ``features[...]`` of them is [B, k, F].
     """
     count = len(tasks)
     rollouts, steps = features.shape[1:3]
     rollout = torch.randint(rollouts, (count, 1), generator=generator)
     offset = torch.randint(steps - length + 1, (count, 1), generator=generator)
     offset[torch.rand(count, 1, generator=generator) < from_start] = 0
-    return features[tasks[:, None], rollout, offset + torch.arange(length)]
+    return tasks[:, None], rollout, offset + torch.arange(length)
 
 
 def draw_rows(features: Tensor, tasks: Tensor, generator: torch.Generator, count: int) -> Tensor:

@@ -1,10 +1,10 @@
-"""Training pairs (D, phi*) of one family as arrays: tasks, rollouts, experts."""
+"""Training pairs (D, phi*) of one family as arrays: rollouts and experts of its tasks."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +17,14 @@ from metamap_agents.runtime.storage import load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
 from metamap_rl.data.examples import Examples, check_shapes
-from metamap_rl.data.layout import transition_features
+from metamap_rl.data.rollouts import ROLLOUTS_SHAPES, Rollouts, check_types
 
-__all__ = ["PAIRS_FORMAT", "PAIRS_SHAPES", "Pairs", "_families"]
+__all__ = ["PAIRS_FORMAT", "Pairs"]
 
 
 PAIRS_FORMAT = "metamap-pairs-1"
 
-
-# Axes of equal letter must have equal size: T tasks, R rollouts, n steps, O observations, A actions,
-# P weights, S states, K parameters, F features, I inputs.
-PAIRS_SHAPES = {
-    "observations": "TRnO",
-    "actions": "TRnA",
-    "rewards": "TRn",
-    "next_observations": "TRnO",
-    "terminated": "TRn",
-    "phi": "TP",
-    "states": "TSO",
-    "expert_actions": "TSA",
-    "parameters": "TK",
-}
+_EXPERT_SHAPES = {"phi": "TP", "states": "TSO", "expert_actions": "TSA", "parameters": "TK"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,20 +33,11 @@ class Pairs:
 
     Raises:
         MetaMapError: a field has the wrong dtype or number of axes, disagrees with another field, is empty or
-            holds a value that is not finite; or tasks of more than one family.
+            holds a value that is not finite.
     """
 
-    tasks: list[Task]
-    observations: NDArray[np.float32]
-    """[T, R, n, O]: R independent probe rollouts of n transitions per task, in raw units."""
-    actions: NDArray[np.float32]
-    """[T, R, n, A], as the probe applied them, in [-1, 1]."""
-    rewards: NDArray[np.float32]
-    """[T, R, n]."""
-    next_observations: NDArray[np.float32]
-    """[T, R, n, O], never the first observation after a reset."""
-    terminated: NDArray[np.bool_]
-    """[T, R, n]."""
+    rollouts: Rollouts
+    """R probe rollouts of n transitions of each task."""
     phi: NDArray[np.float32]
     """phi* [T, P]."""
     states: NDArray[np.float32]
@@ -70,27 +48,24 @@ class Pairs:
     """[T, K]: coordinates of the tasks (`ParameterSpace.coordinates`), for the privileged mapper."""
 
     def __post_init__(self) -> None:
-        arrays = self._arrays()
-        for name, array in arrays.items():
-            wanted = np.bool_ if name == "terminated" else np.float32
-            if array.dtype != wanted:
-                raise MetaMapError(f"pairs: {name}: expected {np.dtype(wanted)}, got {array.dtype}")
-        shapes = {name: array.shape for name, array in arrays.items()}
-        check_shapes("pairs", shapes, PAIRS_SHAPES, sizes={"T": len(self.tasks)})
-        for name, array in arrays.items():
-            if not np.isfinite(array).all():
-                raise MetaMapError(f"pairs: {name}: holds values that are not finite")
-        if len({task.family for task in self.tasks}) > 1:
-            raise MetaMapError(f"pairs: tasks of one family expected, got {_families(self.tasks)}")
+        experts = self._experts()
+        check_types("pairs", experts)
+        sizes = {"T": len(self), "O": self.rollouts.observations.shape[-1], "A": self.rollouts.actions.shape[-1]}
+        check_shapes("pairs", {name: array.shape for name, array in experts.items()}, _EXPERT_SHAPES, sizes=sizes)
 
     def __len__(self) -> int:
         """Number of tasks T."""
-        return len(self.tasks)
+        return len(self.rollouts)
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks."""
+        return self.rollouts.tasks
 
     @property
     def family(self) -> str:
         """Name of the family."""
-        return self.tasks[0].family
+        return self.rollouts.family
 
     def select(self, indices: Sequence[int]) -> Pairs:
         """Return the tasks at ``indices``, in that order, with all their arrays (copied).
@@ -101,25 +76,25 @@ class Pairs:
         outside = [index for index in indices if not 0 <= index < len(self)]
         if outside or not len(indices):
             raise MetaMapError(f"pairs: expected indices in [0, {len(self)}), got {outside or 'none'}")
-        chosen = {name: array[list(indices)] for name, array in self._arrays().items()}
-        return Pairs(tasks=[self.tasks[index] for index in indices], **chosen)
+        chosen = {name: array[list(indices)] for name, array in self._experts().items()}
+        return replace(self, rollouts=self.rollouts.select(indices), **chosen)
 
     def examples(self, base: BasePolicy) -> Examples:
         """Return the pairs as examples, with states normalised by the base policy's normaliser."""
-        features = transition_features(self.observations, self.actions, self.rewards, self.next_observations)
         inputs = base.normalizer.apply(self.states).astype(np.float32)
         return Examples(
-            features=torch.from_numpy(features),
+            features=torch.from_numpy(self.rollouts.features()),
             phi=torch.tensor(self.phi),
             inputs=torch.from_numpy(inputs),
             targets=torch.tensor(self.expert_actions),
             coordinates=torch.tensor(self.parameters),
+            ends=torch.from_numpy(self.rollouts.ends),
         )
 
     def save(self, path: Path) -> None:
         """Write one .safetensors file, with the tasks as JSON in its metadata."""
         tasks = json.dumps([task.to_json() for task in self.tasks])
-        save_arrays(path, self._arrays(), {"format": PAIRS_FORMAT, "tasks": tasks})
+        save_arrays(path, {**self.rollouts.arrays(), **self._experts()}, {"format": PAIRS_FORMAT, "tasks": tasks})
 
     @classmethod
     def load(cls, path: Path) -> Pairs:
@@ -129,15 +104,23 @@ class Pairs:
             MetaMapError: not a file of pairs, or one whose content does not fit together.
         """
         arrays, metadata = load_arrays(path)
-        found = metadata.get("format")
-        if found != PAIRS_FORMAT or set(arrays) != set(PAIRS_SHAPES):
+        found, names = metadata.get("format"), {*ROLLOUTS_SHAPES, *_EXPERT_SHAPES}
+        if found != PAIRS_FORMAT or set(arrays) | {"truncated"} != names:
             raise MetaMapError(f"{path}: expected a file of pairs ({PAIRS_FORMAT}), got {found or 'another file'}")
-        return cls(tasks=[Task.from_json(task) for task in json.loads(metadata["tasks"])], **arrays)
+        if "truncated" not in arrays:
+            arrays["truncated"] = _truncated(arrays)
+        tasks = tuple(Task.from_json(task) for task in json.loads(metadata["tasks"]))
+        rollouts = Rollouts(tasks, **{name: arrays[name] for name in ROLLOUTS_SHAPES})
+        return cls(rollouts, **{name: arrays[name] for name in _EXPERT_SHAPES})
 
-    def _arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every field but the tasks, by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tasks"}
+    def _experts(self) -> dict[str, NDArray[Any]]:
+        """The experts' arrays by name."""
+        return {name: getattr(self, name) for name in _EXPERT_SHAPES}
 
 
-def _families(tasks: Sequence[Task]) -> str:
-    return ", ".join(sorted({task.family for task in tasks}))
+def _truncated(arrays: dict[str, NDArray[Any]]) -> NDArray[np.bool_]:
+    """The flags that files of 0.1 lack: the next transition starts elsewhere, though nothing terminated."""
+    truncated = np.zeros_like(arrays["terminated"])
+    jumps = (arrays["next_observations"][:, :, :-1] != arrays["observations"][:, :, 1:]).any(axis=-1)
+    truncated[:, :, :-1] = jumps & ~arrays["terminated"][:, :, :-1]
+    return truncated

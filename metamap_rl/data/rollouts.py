@@ -1,61 +1,103 @@
-"""Rollouts on disk: one ``.safetensors`` file, read without running any code from it."""
+"""Rollouts of many tasks as arrays, the D of mappers; `metamap_envs.rollout.Rollout` is the view of one of them."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
-from metamap_agents.runtime.storage import load_arrays, save_arrays
+import numpy as np
+from numpy.typing import NDArray
+
 from metamap_envs.errors import MetaMapError
-from metamap_envs.identity import check_family, describe_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
+from metamap_rl.data.examples import check_shapes
+from metamap_rl.data.layout import TransitionLayout
 
-__all__ = ["FORMAT", "load_rollout", "save_rollout"]
+__all__ = ["ROLLOUTS_SHAPES", "Rollouts", "check_types"]
 
-FORMAT = "metamap-rollout-1"
-"""Tag of the file; any change of its content is a new one."""
-
-
-def save_rollout(path: str | Path, rollout: Rollout) -> None:
-    """Write a rollout: its six arrays, and family and task as JSON in the metadata.
-
-    Raises:
-        MetaMapError: the name does not end in .safetensors, or it cannot be written.
-    """
-    task = None if rollout.task is None else rollout.task.to_json()
-    about = json.dumps(
-        {"family": rollout.family, "task": task, "environment": describe_family(rollout.family)}, sort_keys=True
-    )
-    save_arrays(path, rollout.arrays(), {"format": FORMAT, "about": about})
+ROLLOUTS_SHAPES = {
+    "observations": "TRnO",
+    "actions": "TRnA",
+    "rewards": "TRn",
+    "next_observations": "TRnO",
+    "terminated": "TRn",
+    "truncated": "TRn",
+}
+"""Letters of equal name have equal size: T tasks, R rollouts, n transitions, O observations, A actions."""
 
 
-def load_rollout(path: str | Path) -> Rollout:
-    """Read what `save_rollout` wrote.
+@dataclass(frozen=True, eq=False)
+class Rollouts:
+    """R independent rollouts of n transitions on each of T tasks of one family; episodes follow one another in them.
 
     Raises:
-        MetaMapError: no such file, a truncated one, another kind of file, or arrays that do not fit the family,
-            or it was made with another version or declaration of its family.
+        MetaMapError: an array has the wrong dtype or number of axes, disagrees with another one, is empty or holds a
+            value that is not finite; or tasks of more than one family.
     """
-    if Path(path).suffix != ".safetensors":
-        raise MetaMapError(
-            f"{path}: expected a name that ends in .safetensors, as save_rollout writes it; for arrays of .npz, .csv "
-            "or .hdf5: save_rollout('d.safetensors', Rollout(family, observations, actions, rewards, "
-            "next_observations, terminated, truncated))"
-        )
-    arrays, metadata = load_arrays(path)
-    if metadata.get("format") != FORMAT:
-        raise MetaMapError(f"{path}: expected a rollout ({FORMAT}), got {metadata.get('format', 'another file')!r}")
-    try:
-        about = json.loads(metadata["about"])
-        family, task, environment = about["family"], about["task"], about.get("environment")
-    except (KeyError, TypeError, ValueError):
-        raise MetaMapError(f"{path}: its description is damaged; collect the rollout again") from None
-    try:
-        check_family(environment, family, "the rollout was")
-        empty = Rollout.from_rows(family, [])
-        if set(arrays) != set(empty.arrays()):
-            raise MetaMapError(f"expected the arrays {', '.join(empty.arrays())}, got {', '.join(sorted(arrays))}")
-        return Rollout(family, **arrays, task=None if task is None else Task.from_json(task))
-    except MetaMapError as error:
-        raise MetaMapError(f"{path}: {error}") from None
+
+    tasks: tuple[Task, ...]
+    observations: NDArray[np.float32]
+    """[T, R, n, O], in raw units."""
+    actions: NDArray[np.float32]
+    """[T, R, n, A], as the probe applied them, in [-1, 1]."""
+    rewards: NDArray[np.float32]
+    """[T, R, n]."""
+    next_observations: NDArray[np.float32]
+    """[T, R, n, O], never the first observation after a reset."""
+    terminated: NDArray[np.bool_]
+    """[T, R, n]."""
+    truncated: NDArray[np.bool_]
+    """[T, R, n]."""
+
+    def __post_init__(self) -> None:
+        check_types("rollouts", self.arrays())
+        shapes = {name: array.shape for name, array in self.arrays().items()}
+        check_shapes("rollouts", shapes, ROLLOUTS_SHAPES, sizes={"T": len(self.tasks)})
+        families = sorted({task.family for task in self.tasks})
+        if len(families) > 1:
+            raise MetaMapError(f"rollouts: tasks of one family expected, got {', '.join(families)}")
+
+    def __len__(self) -> int:
+        """Number of tasks T."""
+        return len(self.tasks)
+
+    @property
+    def family(self) -> str:
+        """Name of the family."""
+        return self.tasks[0].family
+
+    @property
+    def ends(self) -> NDArray[np.bool_]:
+        """Whether an episode ended with the transition [T, R, n]."""
+        return self.terminated | self.truncated
+
+    def features(self) -> NDArray[np.float32]:
+        """Feature rows of all transitions [T, R, n, F]; see `metamap_rl.data.layout.TransitionLayout`."""
+        layout = TransitionLayout(self.observations.shape[-1], self.actions.shape[-1])
+        return layout.pack(self.observations, self.actions, self.rewards, self.next_observations)
+
+    def rollout(self, task: int, repeat: int = 0) -> Rollout:
+        """One of the rollouts."""
+        arrays = {name: array[task, repeat] for name, array in self.arrays().items()}
+        return Rollout(self.family, **arrays, task=self.tasks[task])
+
+    def select(self, indices: Sequence[int]) -> Rollouts:
+        """The tasks at ``indices``, in that order, with all their arrays (copied)."""
+        chosen = {name: array[list(indices)] for name, array in self.arrays().items()}
+        return Rollouts(tuple(self.tasks[index] for index in indices), **chosen)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """The six arrays by name."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tasks"}
+
+
+def check_types(what: str, arrays: dict[str, NDArray[Any]]) -> None:
+    """Refuse flags that are not bool, numbers that are not float32, and values that are not finite."""
+    for name, array in arrays.items():
+        wanted = np.bool_ if name in ("terminated", "truncated") else np.float32
+        if array.dtype != wanted:
+            raise MetaMapError(f"{what}: {name}: expected {np.dtype(wanted)}, got {array.dtype}")
+        if not np.isfinite(array).all():
+            raise MetaMapError(f"{what}: {name}: holds values that are not finite")

@@ -52,8 +52,8 @@ class Survey:
     ) -> tuple[Tensor, Tensor]:
         """Draw D [B, k, F] and coordinates [B, K] of B tasks, with replacement; else as `Examples.sample`."""
         chosen = torch.randint(len(self), (min(tasks, len(self)),), generator=generator)
-        windows = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
-        return windows, self.coordinates[chosen]
+        window = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
+        return self.features[window], self.coordinates[chosen]
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Features and coordinates by name."""

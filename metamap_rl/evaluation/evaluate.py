@@ -13,10 +13,11 @@ from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies,
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
+from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.privileged import told_phis
 from metamap_rl.evaluation.scores import Evaluation, MethodScores, References
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json, probe_identity
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
@@ -129,7 +130,7 @@ class _Run:
         self.on_method = on_method or (lambda name: None)
         self.rollouts = self._probe(self.tasks) if self.longest else None
 
-    def _probe(self, tasks: Sequence[Task]) -> Transitions:
+    def _probe(self, tasks: Sequence[Task]) -> Rollouts:
         self.on_method("probe")
         return collect(
             probe_from_json(self.mappers[0].probe),
@@ -210,26 +211,15 @@ class _Run:
         return MethodScores.of("oracle", None, np.stack(rows))
 
 
-def _features(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> torch.Tensor:
-    """Feature rows [T, k, F] of the first ``steps`` transitions of each task's rollout ``repeat``."""
-    return mapper.features(
-        rollouts.observations[:, repeat, :steps],
-        rollouts.actions[:, repeat, :steps],
-        rollouts.rewards[:, repeat, :steps],
-        rollouts.next_observations[:, repeat, :steps],
-    )
-
-
-def generate(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> NDArray[np.float32]:
+def generate(mapper: Mapper, rollouts: Rollouts, repeat: int, steps: int) -> NDArray[np.float32]:
     """phi_hat [T, P] from the first ``steps`` transitions of each task's rollout ``repeat``.
 
     Each is mapped by itself, as `metamap_rl.adapt` does: in one batch the last bits would depend on the other tasks.
     """
-    found = [rollouts.rollout(task, repeat).head(steps) for task in range(len(rollouts.tasks))]
+    found = [rollouts.rollout(task, repeat).head(steps) for task in range(len(rollouts))]
     return np.stack([mapper.generate(rollout) for rollout in found])
 
 
-@torch.no_grad()
 def mean_phi(experts: Sequence[Expert]) -> NDArray[np.float32]:
     """The mean phi* [P] of experts."""
     mean: NDArray[np.float64] = np.stack([expert.phi for expert in experts]).mean(axis=0, dtype=np.float64)
@@ -243,7 +233,7 @@ def nearest(here: torch.Tensor, there: torch.Tensor, experts: Sequence[Expert]) 
     return found
 
 
-def contexts(mapper: Mapper, rollouts: Transitions, repeat: int, steps: int) -> torch.Tensor:
+def contexts(mapper: Mapper, rollouts: Rollouts, repeat: int, steps: int) -> torch.Tensor:
     """Contexts z [T, Z] of the same transitions, each read by itself."""
-    rows = _features(mapper, rollouts, repeat, steps)
-    return torch.cat([mapper.encode(row[None].clone()) for row in rows])
+    found = [rollouts.rollout(task, repeat).head(steps) for task in range(len(rollouts))]
+    return torch.cat([mapper.read(rollout).z for rollout in found])

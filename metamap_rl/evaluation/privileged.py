@@ -71,4 +71,4 @@ def told_phis(oracle: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32]:
 
 
 def _told(pairs: Pairs, base: BasePolicy) -> Examples:
-    return replace(pairs.examples(base), features=torch.from_numpy(pairs.parameters)[:, None, None, :])
+    return replace(pairs.examples(base), features=torch.from_numpy(pairs.parameters)[:, None, None, :], ends=None)

@@ -13,7 +13,7 @@ from metamap_agents.policy.evaluation import ROUNDING, clearly_better_each
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.common.statistics import bootstrap_interval, ratio_of_sums, worst_decile
-from metamap_rl.probing.collecting import Transitions
+from metamap_rl.data.rollouts import Rollouts
 
 __all__ = ["CountedBy", "Evaluation", "MethodScores", "References", "old_rule", "rounded", "shares"]
 
@@ -101,11 +101,11 @@ class Evaluation:
     base: NDArray[np.float64]
     expert: NDArray[np.float64]
     methods: list[MethodScores] = field(default_factory=list)
-    rollouts: Transitions | None = None
+    rollouts: Rollouts | None = None
     references: References | None = None
 
     @classmethod
-    def of(cls, tasks: tuple[Task, ...], references: References, rollouts: Transitions | None = None) -> Evaluation:
+    def of(cls, tasks: tuple[Task, ...], references: References, rollouts: Rollouts | None = None) -> Evaluation:
         """An evaluation without methods yet, from the returns of every episode."""
         random, base, expert = references.random, references.base, references.expert
         means = random.mean(axis=1), base.mean(axis=1), expert.mean(axis=1)

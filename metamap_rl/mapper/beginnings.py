@@ -36,12 +36,12 @@ def usual_contexts(contexts: Floats) -> tuple[Floats, Floats]:
     return wide.mean(axis=0).astype(np.float32), np.linalg.inv(covariance).astype(np.float32)
 
 
-def views(surprise: Floats, told: int, context: Floats, mean: Floats, precision: Floats) -> dict[str, Floats]:
+def views(surprise: Floats, outcome_size: int, context: Floats, mean: Floats, precision: Floats) -> dict[str, Floats]:
     """Numbers of a beginning, by view.
 
     Args:
         surprise: of its transitions [..., k, S]; of the S numbers the last T are reward and change.
-        told: T.
+        outcome_size: T.
         context: z of them [..., Z].
         mean: of usual contexts [Z].
         precision: inverse covariance of them [Z, Z].
@@ -50,7 +50,7 @@ def views(surprise: Floats, told: int, context: Floats, mean: Floats, precision:
         "halves" [..., 2 T]: mean surprise of reward and change in the first and the second half; "fifths" [..., 5]:
         that of the reward in each fifth; "context" [..., 1]: logarithm of the Mahalanobis distance of z.
     """
-    own = surprise[..., -told:]
+    own = surprise[..., -outcome_size:]
     halves = [half.mean(axis=-2) for half in np.array_split(own, 2, axis=-2)]
     fifths = [fifth.mean(axis=-2) for fifth in np.array_split(own[..., :1], 5, axis=-2)]
     away = (context - mean).astype(np.float64)
@@ -122,9 +122,9 @@ class Beginnings:
         return {"mean": self.mean, "precision": self.precision, "limit": self.limit, "joint": self.joint, **views}
 
     @staticmethod
-    def shapes(lengths: int, told: int, context_size: int) -> dict[str, tuple[int, ...]]:
+    def shapes(lengths: int, outcome_size: int, context_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shape that each array of :meth:`arrays` must have."""
-        sizes = {"halves": 2 * told, "fifths": 5, "context": 1}
+        sizes = {"halves": 2 * outcome_size, "fifths": 5, "context": 1}
         return {
             "mean": (lengths, context_size),
             "precision": (lengths, context_size, context_size),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import parse
-from metamap_rl.data.layout import transition_features
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.encoders import ENCODERS, Encoder
 from metamap_rl.encoders.parts import bounded_head
 from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
@@ -31,7 +31,21 @@ from metamap_rl.mapper.scales import Scales
 from metamap_rl.mapper.selfcheck import SelfCheck, Verdict
 from metamap_rl.probing.documents import packed_probe, unpacked_probe
 
-__all__ = ["Mapper"]
+__all__ = ["Mapper", "Reading"]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """A rollout of n transitions as a mapper has read it."""
+
+    rows: Tensor
+    """Standardised feature rows [1, n, F]."""
+    z: Tensor
+    """Context of all of them [1, Z]."""
+
+    def __len__(self) -> int:
+        """Number of transitions n."""
+        return self.rows.shape[1]
 
 
 class Mapper(nn.Module):
@@ -167,91 +181,85 @@ class Mapper(nn.Module):
     def _of_context(self, z: Tensor) -> Tensor:
         return self.weight_scale * self.hypernetwork(z, self.phi_0 / self.weight_scale)
 
-    def read(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+    def read_coordinates(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return what z says of the task, its coordinates [B, K] in their own units, from feature rows [B, n, F].
 
         A by-product of training the encoder: good for telling people and checks what D was taken for. Without a
         bottleneck the policy does not depend on it. K is 0 for a mapper trained without a survey.
         """
-        read: Tensor = self.coordinate_mean + self.coordinate_std * self.reader(self.encode(features, mask))
+        return self._coordinates(self.encode(features, mask))
+
+    def _coordinates(self, z: Tensor) -> Tensor:
+        read: Tensor = self.coordinate_mean + self.coordinate_std * self.reader(z)
         return read
 
-    def features(
-        self,
-        observations: NDArray[np.float32],
-        actions: NDArray[np.float32],
-        rewards: NDArray[np.float32],
-        next_observations: NDArray[np.float32],
-    ) -> Tensor:
-        """Return transitions [..., n, *] as the feature rows [..., n, F] that :meth:`forward` takes.
-
-        Raises:
-            MetaMapError: they do not have the size that this mapper was trained on, or are not all finite.
-        """
-        rows = torch.from_numpy(transition_features(observations, actions, rewards, next_observations))
-        if rows.shape[-1] != self.feature_size:
-            raise MetaMapError(
-                f"the mapper reads {self.feature_size} numbers per transition, these have {rows.shape[-1]}"
-            )
-        if not rows.isfinite().all():
-            raise MetaMapError("the transitions hold values that are not finite, so they tell nothing of the task")
-        return rows.to(self.phi_0.device)
-
-    def generate(self, rollout: Rollout) -> NDArray[np.float32]:
-        """Return the weights of a policy for the task that a rollout comes from, in one forward pass.
+    @torch.no_grad()
+    def read(self, rollout: Rollout) -> Reading:
+        """Encode a rollout once, for weights, self-check and parameters: each of the methods below takes either.
 
         Args:
             rollout: D, collected by the mapper's probe; any number of transitions.
+
+        Raises:
+            MetaMapError: the rollout is of another family, its observations or actions have another size, or its
+                feature rows are not all finite.
+        """
+        if rollout.family != self.family:
+            raise MetaMapError(
+                f"the mapper was trained on family {self.family!r}, the rollout is of {rollout.family!r}"
+            )
+        packed = TransitionLayout.of(self.base.spec).pack(
+            rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations
+        )
+        features = torch.from_numpy(packed)[None].to(self.phi_0.device)
+        if not features.isfinite().all():
+            raise MetaMapError("the transitions hold values that are not finite, so they tell nothing of the task")
+        rows = self.standardised(features)
+        return Reading(rows, self.encoder(rows, None))
+
+    @torch.no_grad()
+    def generate(self, source: Rollout | Reading) -> NDArray[np.float32]:
+        """Return the weights of a policy for the task that a rollout comes from, in one forward pass.
+
+        Args:
+            source: D, or what :meth:`read` made of it.
 
         Returns:
             phi_hat [P] float32, for observations normalised by ``base.normalizer``; exactly phi_0 for an empty
             rollout.
 
         Raises:
-            MetaMapError: the rollout is of another family, its observations or actions have another size, or a
-                value in it or in the answer is not finite.
+            MetaMapError: as :meth:`read`, or a generated weight is not finite.
         """
-        if rollout.family != self.family:
-            raise MetaMapError(
-                f"the mapper was trained on family {self.family!r}, the rollout is of {rollout.family!r}"
-            )
-        spec = self.base.spec
-        found = (rollout.observations.shape[-1], rollout.actions.shape[-1])
-        if found != (spec.observation_size, spec.action_size):
-            raise MetaMapError(
-                f"the mapper expects observations and actions of size {spec.observation_size} and "
-                f"{spec.action_size}, the rollout has {found[0]} and {found[1]}"
-            )
-        with torch.no_grad():
-            phi: NDArray[np.float32] = self(self._rows(rollout))[0].cpu().numpy()
+        reading = self._reading(source)
+        delta = self.change(reading.z)[0] if len(reading) else torch.zeros_like(self.phi_0)
+        phi: NDArray[np.float32] = (self.phi_0 + delta).cpu().numpy()
         if not np.isfinite(phi).all():
             raise MetaMapError("the generated weights are not finite: the rollout lies far outside all training data")
         return phi
 
-    def judge(self, rollout: Rollout) -> Verdict | None:
+    @torch.no_grad()
+    def judge(self, source: Rollout | Reading) -> Verdict | None:
         """Return what the self-check says of a rollout that :meth:`generate` takes; None without a self-check."""
         if self.check is None:
             return None
-        rows = self.standardised(self._rows(rollout))
-        with torch.no_grad():
-            z, *beginnings = (
-                self.encoder(rows[:, :length], None)[0].cpu().numpy()
-                for length in (len(rollout), *self.check.looked_at(len(rollout)))
-            )
-        return self.check.judge(rows[0].cpu().numpy(), z, beginnings)
+        reading = self._reading(source)
+        beginnings = [
+            self.encoder(reading.rows[:, :length], None)[0].cpu().numpy()
+            for length in self.check.looked_at(len(reading))
+        ]
+        return self.check.judge(reading.rows[0].cpu().numpy(), reading.z[0].cpu().numpy(), beginnings)
 
-    def read_parameters(self, rollout: Rollout) -> dict[str, float]:
+    @torch.no_grad()
+    def read_parameters(self, source: Rollout | Reading) -> dict[str, float]:
         """Return the family's parameters by name as D tells them; none for an empty rollout or without coordinates."""
-        if not self.coordinates or not len(rollout):
+        reading = self._reading(source)
+        if not self.coordinates or not len(reading):
             return {}
-        with torch.no_grad():
-            coordinates = self.read(self._rows(rollout))[0].cpu().numpy()
-        return get_family(self.family).space.from_coordinates(coordinates)
+        return get_family(self.family).space.from_coordinates(self._coordinates(reading.z)[0].cpu().numpy())
 
-    def _rows(self, rollout: Rollout) -> Tensor:
-        """Return the feature rows [1, n, F] of a rollout."""
-        rows = self.features(rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations)
-        return rows[None]
+    def _reading(self, source: Rollout | Reading) -> Reading:
+        return source if isinstance(source, Reading) else self.read(source)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """Return every array of the artifact by name: theta, units, ``base.*`` and ``check.*``."""

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.beginnings import SHORTEST, Beginnings
 
 __all__ = [
@@ -69,7 +70,7 @@ class Surprise:
     """Of the network [out]."""
 
     @property
-    def told(self) -> int:
+    def outcome_size(self) -> int:
         """How many numbers the network predicts, reward and change: O + 1."""
         return len(self.biases[-1]) // 2
 
@@ -80,8 +81,9 @@ class Surprise:
             rows: standardised feature rows [..., n, F].
             z: contexts [..., Z].
         """
-        size = len(self.mean)
-        seen, told = rows[..., :size], rows[..., size + 1 :]  # |action|^2, between them, follows from the action
+        observations = self.outcome_size - 1
+        layout = TransitionLayout(observations, len(self.mean) - observations)
+        seen, outcome = rows[..., layout.state_action], rows[..., layout.outcome]
         known = np.broadcast_to(z[..., None, :], (*seen.shape[:-1], z.shape[-1]))
         value = np.concatenate([seen, known], axis=-1)
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
@@ -89,7 +91,7 @@ class Surprise:
         value = value @ self.weights[-1].T + self.biases[-1]
         expected, spread = np.split(value, 2, axis=-1)
         spread = np.exp(np.clip(spread, math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR)))
-        errors = np.concatenate([(seen - self.mean) @ self.whiten, (told - expected) / spread], axis=-1)
+        errors = np.concatenate([(seen - self.mean) @ self.whiten, (outcome - expected) / spread], axis=-1)
         surprise: Floats = np.log1p(np.square(np.clip(errors, -LARGEST_ERROR, LARGEST_ERROR))).astype(np.float32)
         return surprise
 
@@ -283,17 +285,17 @@ class SelfCheck:
         for key in ("lengths", "beginnings"):
             if not all(type(length) is int for length in description.get(key, [])):
                 raise MetaMapError(f"self-check: {key}: expected whole numbers, got {description[key]}")
-        seen, told, hidden = spec.observation_size + spec.action_size, spec.observation_size + 1, description["hidden"]
-        sizes = layer_sizes(seen, told, context_size, hidden)
+        seen, outcome = spec.observation_size + spec.action_size, spec.observation_size + 1
+        sizes = layer_sizes(seen, outcome, context_size, description["hidden"])
         lengths, beginnings = len(description["lengths"]), description.get("beginnings")
-        more = {} if beginnings is None else _prefixed(Beginnings.shapes(len(beginnings), told, context_size))
+        more = {} if beginnings is None else _prefixed(Beginnings.shapes(len(beginnings), outcome, context_size))
         return {
             "mean": (seen,),
             "whiten": (seen, seen),
             **{f"layers.{index}.weight": (out, into) for index, (into, out) in enumerate(sizes)},
             **{f"layers.{index}.bias": (out,) for index, (_, out) in enumerate(sizes)},
-            "typical": (lengths, seen + told),
-            "spread": (lengths, seen + told),
+            "typical": (lengths, seen + outcome),
+            "spread": (lengths, seen + outcome),
             "limit": (lengths,),
             "returns": (lengths, context_size + 1, 2),
             "error": (lengths,),
@@ -361,6 +363,6 @@ def check_lengths(lengths: Sequence[int]) -> None:
         raise MetaMapError(f"self-check: lengths: expected 1 and larger ones, ascending, got {list(lengths)}")
 
 
-def layer_sizes(seen: int, told: int, context_size: int, hidden: int) -> Sequence[tuple[int, int]]:
+def layer_sizes(seen: int, outcome: int, context_size: int, hidden: int) -> Sequence[tuple[int, int]]:
     """Inputs and outputs of each layer of the network that predicts reward and change."""
-    return [(seen + context_size, hidden), (hidden, hidden), (hidden, 2 * told)]
+    return [(seen + context_size, hidden), (hidden, hidden), (hidden, 2 * outcome)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Any
 
 import gymnasium as gym
@@ -20,41 +19,13 @@ from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
-from metamap_rl.data.layout import transition_features
+from metamap_rl.data.rollouts import ROLLOUTS_SHAPES, Rollouts
 from metamap_rl.probing.probes import Probe, SteeredProbe
 
-__all__ = ["Floats", "Transitions", "collect", "probe_env"]
+__all__ = ["Floats", "collect", "probe_env"]
 
 
 Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Transitions:
-    """R rollouts of n transitions on each of T tasks, float32 and bool arrays."""
-
-    tasks: tuple[Task, ...]
-    observations: Floats
-    """[T, R, n, O]."""
-    actions: Floats
-    """[T, R, n, A]."""
-    rewards: Floats
-    """[T, R, n]."""
-    next_observations: Floats
-    """[T, R, n, O]."""
-    terminated: NDArray[np.bool_]
-    """[T, R, n]."""
-    truncated: NDArray[np.bool_]
-    """[T, R, n]."""
-
-    def features(self) -> Floats:
-        """Feature rows of all transitions [T, R, n, F]; see `metamap_rl.data.layout.transition_features`."""
-        return transition_features(self.observations, self.actions, self.rewards, self.next_observations)
-
-    def rollout(self, task: int, repeat: int = 0) -> Rollout:
-        """One of the rollouts."""
-        arrays = {item.name: getattr(self, item.name)[task, repeat] for item in fields(self) if item.name != "tasks"}
-        return Rollout(self.tasks[task].family, **arrays, task=self.tasks[task])
 
 
 def _generator(seed: int, repeat: int, task: Task) -> np.random.Generator:
@@ -72,7 +43,7 @@ def collect(
     repeats: int = 1,
     seed: int,
     num_threads: int = 0,
-) -> Transitions:
+) -> Rollouts:
     """Run a probe on many tasks at once in the fast simulator.
 
     Args:
@@ -101,7 +72,7 @@ def collect(
     # order that depends on their number, and a chaotic system amplifies the last bit.
     policy = BatchedPolicy(base.policies(np.tile(base.phi, (envs.num_envs, 1))))
     observations, _ = envs.reset(seed=[int(generator.integers(2**31)) for generator in generators])
-    rows: dict[str, list[NDArray[Any]]] = {item.name: [] for item in fields(Transitions) if item.name != "tasks"}
+    rows: dict[str, list[NDArray[Any]]] = {name: [] for name in ROLLOUTS_SHAPES}
     for step in range(steps):
         pilot.look(step, observations)
         actions = pilot.act(step, policy.means(observations[:, None])[:, 0])
@@ -115,7 +86,7 @@ def collect(
         observations = following
     envs.close()
     arrays = {name: _stack(values, len(tasks), repeats) for name, values in rows.items()}
-    return Transitions(tuple(tasks), **arrays)
+    return Rollouts(tuple(tasks), **arrays)
 
 
 class _Pilot:

@@ -20,7 +20,8 @@ from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
-from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.data.rollouts import Rollouts
+from metamap_rl.probing.collecting import collect
 from metamap_rl.stream.acceptance import Update, update_mapper
 from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
 from metamap_rl.stream.judgement import Judgement, judge
@@ -164,7 +165,7 @@ def _finish(session: Session, row: StageRow, watch: Watch) -> StageRow:
 # steps ----------------------------------------------------------------------------------------------------------------
 
 
-def _probe(session: Session, stage: int, task: Task) -> tuple[Transitions, Tensor]:
+def _probe(session: Session, stage: int, task: Task) -> tuple[Rollouts, Tensor]:
     """Collect R rollouts; returns them, and their feature rows [R, n, F]."""
     config = session.config
     rollouts = collect(
@@ -179,7 +180,7 @@ def _probe(session: Session, stage: int, task: Task) -> tuple[Transitions, Tenso
     return rollouts, torch.from_numpy(rollouts.features()[0])
 
 
-def _shifted(session: Session, rollouts: Transitions) -> bool:
+def _shifted(session: Session, rollouts: Rollouts) -> bool:
     """Whether D is of another task than the last D; the detector goes on with this one."""
     arrays = (rollouts.observations[0], rollouts.actions[0], rollouts.rewards[0], rollouts.next_observations[0])
     shifted = session.detector.is_shift(*arrays).shifted

@@ -20,8 +20,9 @@ from metamap_agents.policy.evaluation import EVALUATION_SEED, clearly_better_eac
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
+from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.scores import old_rule
-from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.probes import Probe
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
@@ -103,7 +104,7 @@ class Scoreboard:
         """The same, of the longest of `lengths`; a shorter D is its head."""
         return _features(self._collect(max(self.lengths)))
 
-    def _collect(self, steps: int) -> dict[str, Transitions]:
+    def _collect(self, steps: int) -> dict[str, Rollouts]:
         seed, found = _PROBE_SEED + _SEED_STRIDE * self.seed, {}
         for family, tasks in self._distinct.items():
             base = self.cache.base(get_family(family).embodiment)
@@ -114,9 +115,9 @@ class Scoreboard:
     def rollouts(self, steps: int) -> dict[Task, Rollout]:
         """D of each task, of so many transitions; whose task it is is not told."""
         found = {}
-        for transitions in self._collect(steps).values():
-            for index, task in enumerate(transitions.tasks):
-                found[task] = replace(transitions.rollout(index), task=None)
+        for seen in self._collect(steps).values():
+            for index, task in enumerate(seen.tasks):
+                found[task] = replace(seen.rollout(index), task=None)
         return found
 
     @cached_property
@@ -241,6 +242,6 @@ class Scoreboard:
         )
 
 
-def _features(seen: Mapping[str, Transitions]) -> dict[str, Tensor]:
+def _features(seen: Mapping[str, Rollouts]) -> dict[str, Tensor]:
     """Feature rows [B, k, F] of the first rollout of each task, by family."""
-    return {family: torch.from_numpy(transitions.features()[:, 0]) for family, transitions in seen.items()}
+    return {family: torch.from_numpy(rollouts.features()[:, 0]) for family, rollouts in seen.items()}

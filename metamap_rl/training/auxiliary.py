@@ -16,6 +16,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_envs.seeds import read_seed
 from metamap_rl.common.registry import Registry
+from metamap_rl.data.layout import TransitionLayout
 
 __all__ = ["AUXILIARIES", "Auxiliary", "AuxiliaryFactory", "Dynamics", "new_auxiliary"]
 
@@ -52,16 +53,16 @@ class Dynamics(nn.Module):
     that tells how the task answers to actions tells what a policy needs to know of it (VariBAD, Zintgraf et al. 2020).
 
     Raises:
-        MetaMapError: the feature rows are not those of `metamap_rl.data.layout.transition_features`.
+        MetaMapError: the feature rows are not those of `metamap_rl.data.layout.TransitionLayout`.
     """
 
     def __init__(self, feature_size: int, context_size: int, spec: PolicySpec, hidden: int) -> None:
         super().__init__()
-        self.given = spec.observation_size + spec.action_size + 1  # observation, action, |action|^2
-        told = 1 + spec.observation_size  # reward, change of the observation
-        if feature_size != self.given + told:
+        layout = TransitionLayout.of(spec)
+        self.given = layout.outcome.start  # columns of observation, action and |action|^2 come first
+        if feature_size != layout.size:
             raise MetaMapError(
-                f"the auxiliary loss 'dynamics' reads rows of transitions, of {self.given + told} numbers; "
+                f"the auxiliary loss 'dynamics' reads rows of transitions, of {layout.size} numbers; "
                 f"these have {feature_size}"
             )
         self.network = nn.Sequential(
@@ -69,14 +70,14 @@ class Dynamics(nn.Module):
             nn.ReLU(),
             nn.Linear(hidden, hidden),
             nn.ReLU(),
-            nn.Linear(hidden, told),
+            nn.Linear(hidden, layout.size - self.given),
         )
 
     def predict(self, z: Tensor, given: Tensor) -> Tensor:
         """Reward and change [..., Q, 1 + O] after observations and actions [..., Q, O + A + 1], standardised."""
         context = z.unsqueeze(-2).expand(*given.shape[:-1], -1)
-        told: Tensor = self.network(torch.cat([context, given], dim=-1))
-        return told
+        outcome: Tensor = self.network(torch.cat([context, given], dim=-1))
+        return outcome
 
     def forward(self, z: Tensor, rows: Tensor) -> Tensor:
         """See :class:`Auxiliary`."""

@@ -20,9 +20,10 @@ from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_envs.family import Family
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
+from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
-from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.harm import CONFIDENCE, LEVEL, Harm, measure_harm
@@ -118,7 +119,7 @@ def _tasks(family: Family, split: str, count: int, config: CalibrationConfig) ->
 def _probed(mapper: Mapper, tasks: Sequence[Task], config: CalibrationConfig, num_threads: int) -> Tensor:
     """Standardised feature rows [T, n, F] of one probe rollout of each task."""
     probe = probe_from_json(mapper.probe)
-    parts: list[Transitions] = [
+    parts: list[Rollouts] = [
         collect(
             probe,
             tasks[start : start + _BATCH],

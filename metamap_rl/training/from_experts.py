@@ -69,7 +69,7 @@ def build_pairs(
         raise MetaMapError(f"{zoo.root} has no experts of the split asked for; `metamap experts train` makes them")
     base, tasks = zoo.base, [expert.task for expert in experts]
     phi = np.stack([align(base.spec, expert.phi, base.phi) if aligned else expert.phi for expert in experts])
-    transitions = collect(probe, tasks, base, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
+    rollouts = collect(probe, tasks, base, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
     visited, actions = expert_behaviour(
         tasks,
         base,
@@ -80,12 +80,7 @@ def build_pairs(
         num_threads=num_threads,
     )
     return Pairs(
-        tasks=tasks,
-        observations=transitions.observations,
-        actions=transitions.actions,
-        rewards=transitions.rewards,
-        next_observations=transitions.next_observations,
-        terminated=transitions.terminated,
+        rollouts,
         phi=phi,
         states=visited,
         expert_actions=actions,

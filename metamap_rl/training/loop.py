@@ -306,7 +306,7 @@ def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length:
     features, coordinates = survey.sample(
         state.generator, tasks=config.survey_batch, length=length, from_start=config.from_start
     )
-    return mse_loss(mapper.read(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
+    return mse_loss(mapper.read_coordinates(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
 
 
 def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) -> Tensor:
@@ -315,10 +315,10 @@ def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) ->
     lengths = usable_lengths(config.lengths, rollouts.shape[2])
     length = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
     tasks = torch.randint(len(rollouts), (min(config.survey_batch, len(rollouts)),), generator=generator)
-    windows = draw_windows(rollouts, tasks, generator, length=length, from_start=config.from_start)
+    window = draw_windows(rollouts, tasks, generator, length=length, from_start=config.from_start)
     rows = draw_rows(rollouts, tasks, generator, AUXILIARY_ROWS)
     assert state.auxiliary is not None, "asked for by name in the config"
-    loss: Tensor = state.auxiliary(mapper.encode(windows), mapper.standardised(rows))
+    loss: Tensor = state.auxiliary(mapper.encode(rollouts[window]), mapper.standardised(rows))
     return loss
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from metamap_rl.common.schedule import warmup_cosine
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.beginnings import VIEWS, Beginnings, usual_contexts, views
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import (
@@ -37,15 +38,13 @@ _SHRINK = 0.01  # added to the variance of observations and actions, in their ow
 
 def learn_surprise(mapper: Mapper, rows: Tensor, contexts: Tensor, config: CalibrationConfig) -> Surprise:
     """Gaussian of observation and action, and the network that predicts reward and change from them and z."""
-    seen_size = mapper.base.spec.observation_size + mapper.base.spec.action_size
-    told_size = mapper.base.spec.observation_size + 1
-    seen, told = rows[..., :seen_size], rows[..., seen_size + 1 :]
-    network = _fit(seen, told.clamp(-LARGEST_ERROR, LARGEST_ERROR), contexts, config)
+    layout = TransitionLayout.of(mapper.base.spec)
+    seen, outcome = rows[..., layout.state_action], rows[..., layout.outcome]
+    network = _fit(seen, outcome.clamp(-LARGEST_ERROR, LARGEST_ERROR), contexts, config)
     layers = [module for module in network if isinstance(module, nn.Linear)]
-    assert layers[-1].out_features == 2 * told_size
     flat = seen.flatten(0, 1).double()
     mean = flat.mean(dim=0)
-    covariance = (flat - mean).T @ (flat - mean) / len(flat) + _SHRINK * torch.eye(seen_size, dtype=torch.float64)
+    covariance = (flat - mean).T @ (flat - mean) / len(flat) + _SHRINK * torch.eye(seen.shape[-1], dtype=torch.float64)
     values, vectors = torch.linalg.eigh(covariance)
     whiten = vectors * values.rsqrt() @ vectors.T
     return Surprise(
@@ -56,9 +55,9 @@ def learn_surprise(mapper: Mapper, rows: Tensor, contexts: Tensor, config: Calib
     )
 
 
-def _fit(seen: Tensor, told: Tensor, contexts: Tensor, config: CalibrationConfig) -> nn.Sequential:
+def _fit(seen: Tensor, outcome: Tensor, contexts: Tensor, config: CalibrationConfig) -> nn.Sequential:
     """Maximise the likelihood of reward and change under a Gaussian, z from as many transitions as D may have."""
-    sizes = layer_sizes(seen.shape[-1], told.shape[-1], contexts.shape[-1], config.hidden)
+    sizes = layer_sizes(seen.shape[-1], outcome.shape[-1], contexts.shape[-1], config.hidden)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         linear = [nn.Linear(into, out) for into, out in sizes]
@@ -74,7 +73,7 @@ def _fit(seen: Tensor, told: Tensor, contexts: Tensor, config: CalibrationConfig
         row = (torch.rand(1024, generator=generator) * lengths[at]).long()  # one of those that z was read from
         expected, spread = network(torch.cat([seen[task, row], contexts[task, at]], dim=-1)).chunk(2, dim=-1)
         spread = spread.clamp(math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR))
-        loss = functional.gaussian_nll_loss(expected, told[task, row], (2.0 * spread).exp())
+        loss = functional.gaussian_nll_loss(expected, outcome[task, row], (2.0 * spread).exp())
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -130,11 +129,11 @@ def usual_beginnings(
     lengths = beginning_lengths(config.lengths)
     if not lengths:
         return None
-    told, places = surprise.told, [config.lengths.index(length) for length in lengths]
+    size, places = surprise.outcome_size, [config.lengths.index(length) for length in lengths]
     usual_z = [usual_contexts(learned[:, place].numpy()) for place in places]
     found = [
         [
-            views(surprise(rows[:, :length].numpy(), z[:, place].numpy()), told, z[:, place].numpy(), *usual_z[at])
+            views(surprise(rows[:, :length].numpy(), z[:, place].numpy()), size, z[:, place].numpy(), *usual_z[at])
             for rows, z in zip(probes, contexts, strict=True)
         ]
         for at, (place, length) in enumerate(zip(places, lengths, strict=True))

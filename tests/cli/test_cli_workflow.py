@@ -24,7 +24,7 @@ from metamap_envs import Rollout, get_family
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
 from metamap_rl.cli import app
 from metamap_rl.cli.commands.mapper import EvaluateMapper
-from metamap_rl.data.rollouts import load_rollout, save_rollout
+from metamap_rl.data.rollout_files import load_rollout, save_rollout
 from metamap_rl.evaluation.evaluate import LENGTHS
 from metamap_rl.mapper.mapper import Mapper
 

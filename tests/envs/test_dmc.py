@@ -134,7 +134,7 @@ def test_a_zoo_of_a_grid_validates_on_other_rollouts_of_its_training_settings(tm
     pairs, held_out = (training_pairs(zoo, split, BasePolicyProbe(), repeats=1) for split in ("train", "validation"))
     np.testing.assert_array_equal(pairs.parameters, held_out.parameters)
     np.testing.assert_array_equal(pairs.phi, held_out.phi)
-    assert (pairs.observations != held_out.observations).any()
+    assert (pairs.rollouts.observations != held_out.rollouts.observations).any()
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_envs import Family, MetaMapError, Rollout, get_family, load_family, registry
 from metamap_envs.identity import check_environments, environment_id
-from metamap_rl.data.rollouts import load_rollout, save_rollout
+from metamap_rl.data.rollout_files import load_rollout, save_rollout
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.scales import Scales

@@ -43,7 +43,7 @@ from metamap_envs.from_gymnasium.actions import ActionMap
 from metamap_envs.from_gymnasium.declaration import read_file
 from metamap_envs.from_gymnasium.fields import FIELDS
 from metamap_rl.cli import main
-from metamap_rl.data.rollouts import load_rollout
+from metamap_rl.data.rollout_files import load_rollout
 from metamap_rl.training.pipeline import TaskCounts, fill_zoo
 
 FOLDER = Path(registry.__file__).parent / "from_gymnasium" / "examples"

@@ -11,7 +11,7 @@ import pytest
 
 from metamap_agents.runtime.storage import save_arrays
 from metamap_envs import MetaMapError, Rollout, Task, get_family, list_families
-from metamap_rl.data.rollouts import FORMAT, load_rollout, save_rollout
+from metamap_rl.data.rollout_files import FORMAT, load_rollout, save_rollout
 
 TASK = get_family("reacher-goal").task()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,9 +13,9 @@ from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_rl.data.examples import Examples
-from metamap_rl.data.layout import transition_features
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.evaluation.baselines import PolicyMAMLConfig, train_policy_maml
-from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, Steps, policy_gradient_loss, returns_to_go
+from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, policy_gradient_loss, returns_to_go
 
 SPEC = PolicySpec(2, 1, hidden=(8,))
 NORMALIZER = ObservationNormalizer(np.array([1.0, -2.0]), np.array([2.0, 0.5]))
@@ -35,22 +37,6 @@ def test_the_surrogates_gradient_is_that_of_the_log_probability() -> None:
     torch.testing.assert_close(torch.autograd.grad(loss.sum(), outputs), expected)
 
 
-def test_steps_are_read_back_out_of_features() -> None:
-    generator = np.random.default_rng(0)
-    path = generator.normal(size=(1, 5, 2)).astype(np.float32)
-    observations, following = path[:, :-1].copy(), path[:, 1:].copy()
-    observations[:, 2] = 7.0  # an episode begins here
-    actions = generator.uniform(-1, 1, (1, 4, 1)).astype(np.float32)
-    rewards = generator.normal(size=(1, 4)).astype(np.float32)
-    features = torch.from_numpy(transition_features(observations, actions, rewards, following))
-    steps = Steps.of(features, SPEC, NORMALIZER)
-    np.testing.assert_allclose(steps.inputs, NORMALIZER.apply(observations), atol=1e-6)
-    np.testing.assert_allclose(steps.actions, actions)
-    np.testing.assert_allclose(steps.rewards, rewards)
-    assert steps.ends.tolist() == [[False, True, False, True]]
-    assert Steps.of(features[:, :1], SPEC, NORMALIZER).ends.tolist() == [[True]]
-
-
 def told_by_reward(tasks: int, seed: int) -> Examples:
     """Tasks whose reward says which way the expert goes: noise around action 0, reward = sign x action."""
     generator = np.random.default_rng(seed)
@@ -61,10 +47,11 @@ def told_by_reward(tasks: int, seed: int) -> Examples:
     inputs = generator.normal(size=(tasks, 40, 2)).astype(np.float32)
     targets = np.broadcast_to(sign[:, None, None], (tasks, 40, 1)).astype(np.float32)
     return Examples(
-        features=torch.from_numpy(transition_features(observations, actions, rewards, observations)),
+        features=torch.from_numpy(TransitionLayout.of(SPEC).pack(observations, actions, rewards, observations)),
         phi=torch.zeros(tasks, SPEC.size),
         inputs=torch.from_numpy(inputs),
         targets=torch.from_numpy(targets.copy()),
+        ends=torch.ones(tasks, 2, 30, dtype=torch.bool),
     )
 
 
@@ -88,7 +75,7 @@ def test_meta_learning_makes_the_policy_gradient_find_the_task(advantage: str) -
     )
     adapter = train_policy_maml(SPEC, NORMALIZER, start(), told_by_reward(16, 0), told_by_reward(8, 1), config)
     fresh = told_by_reward(10, 2)
-    adapted = adapter(fresh.features[:, 0])
+    adapted = adapter(fresh.features[:, 0], fresh.ends[:, 0])
     after = (forward(SPEC, adapted, fresh.inputs) - fresh.targets).square().mean().item()
     before = (forward(SPEC, adapter.phi.expand(10, -1), fresh.inputs) - fresh.targets).square().mean().item()
     assert before > 0.8, "no one policy suits both kinds of tasks"
@@ -112,3 +99,9 @@ def test_divergence_is_told() -> None:
     config = PolicyMAMLConfig(iterations=5, inner_rate=1e25, inner_steps=4)
     with pytest.raises(MetaMapError, match="MAML diverged"):
         train_policy_maml(SPEC, NORMALIZER, start(), told_by_reward(6, 0), told_by_reward(4, 1), config)
+
+
+def test_examples_that_do_not_say_where_episodes_end_are_refused() -> None:
+    blind = replace(told_by_reward(6, 0), ends=None)
+    with pytest.raises(MetaMapError, match="where episodes end"):
+        train_policy_maml(SPEC, NORMALIZER, start(), blind, blind, PolicyMAMLConfig(iterations=1))

@@ -17,7 +17,7 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
-from metamap_rl.data.layout import transition_features
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.stream.embodied import EmbodiedMapper
@@ -75,7 +75,8 @@ def rollouts(lesson: Lesson, slot: int, *, seed: int, count: int = ROLLOUTS, ste
 
     states = normal(count, steps, observations)
     after = (states + hidden @ drift + normal(*states.shape)).astype(np.float32)
-    features = transition_features(states, normal(count, steps, actions), normal(count, steps), after)
+    layout = TransitionLayout(observations, actions)
+    features = layout.pack(states, normal(count, steps, actions), normal(count, steps), after)
     phi = torch.from_numpy((base.phi + hidden @ turn).astype(np.float32))
     inputs = torch.from_numpy(normal(STATES, observations))
     targets = forward(base.spec, phi, inputs)

@@ -16,8 +16,9 @@ from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
-from metamap_rl.data.layout import transition_features
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.data.pairs import Pairs
+from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.scales import Scales
@@ -27,7 +28,7 @@ FAMILY = "reacher-goal"
 SPEC = PolicySpec(get_family(FAMILY).observation_size, get_family(FAMILY).action_size, hidden=())
 SMALL = MapperConfig(hypernetwork="residual", context_size=8, encoder_hidden=32, hypernetwork_hidden=32)
 STEPS = 40
-FEATURES = 2 * SPEC.observation_size + SPEC.action_size + 2  # observation, action, its energy, reward, change
+FEATURES = TransitionLayout.of(SPEC).size
 
 
 @cache
@@ -64,13 +65,17 @@ def pairs(count: int, seed: int) -> Pairs:
     phi = (base.phi + 0.5 * hidden @ turn).astype(np.float32)
     states = normal(count, 200, SPEC.observation_size)
     inputs = torch.from_numpy(base.normalizer.apply(states).astype(np.float32))
-    return Pairs(
-        tasks=tasks,
+    rollouts = Rollouts(
+        tasks=tuple(tasks),
         observations=observations,
         actions=generator.uniform(-1, 1, size=(count, 3, STEPS, SPEC.action_size)).astype(np.float32),
         rewards=normal(count, 3, STEPS),
         next_observations=(observations + change).astype(np.float32),
         terminated=np.zeros((count, 3, STEPS), dtype=bool),
+        truncated=np.zeros((count, 3, STEPS), dtype=bool),
+    )
+    return Pairs(
+        rollouts,
         phi=phi,
         states=states,
         expert_actions=forward(SPEC, torch.from_numpy(phi), inputs).numpy(),
@@ -80,23 +85,12 @@ def pairs(count: int, seed: int) -> Pairs:
 
 def rollout_of(source: Pairs, task: int, length: int = STEPS) -> Rollout:
     """The first rollout of a task, as the mapper gets it when it is used."""
-    return Rollout(
-        family=FAMILY,
-        observations=source.observations[task, 0],
-        actions=source.actions[task, 0],
-        rewards=source.rewards[task, 0],
-        next_observations=source.next_observations[task, 0],
-        terminated=source.terminated[task, 0],
-        truncated=np.zeros(STEPS, dtype=bool),
-        task=source.tasks[task],
-    ).head(length)
+    return source.rollouts.rollout(task).head(length)
 
 
 def features_of(source: Pairs) -> torch.Tensor:
     """Feature rows [T, n, F] of each task's first rollout."""
-    return torch.from_numpy(
-        transition_features(source.observations, source.actions, source.rewards, source.next_observations)
-    )[:, 0]
+    return torch.from_numpy(source.rollouts.features()[:, 0])
 
 
 def new_mapper(seed: int = 0, config: MapperConfig = SMALL) -> Mapper:

@@ -126,7 +126,7 @@ def test_a_rollout_of_another_size_is_refused(name: str, size: int) -> None:
     rollout = rollout_of(pairs(6, 3), 0)
     # The constructor of Rollout checks this too; a mapper must not rely on who made the object.
     object.__setattr__(rollout, name, np.zeros((STEPS, size), dtype=np.float32))
-    with pytest.raises(MetaMapError, match=f"observations and actions of size 8 and 2, the rollout has .*{size}"):
+    with pytest.raises(MetaMapError, match=f"observations and actions of size 8 and 2, got .*{size}"):
         new_mapper().generate(rollout)
 
 
@@ -194,8 +194,7 @@ def test_half_precision_is_half_the_size_and_nearly_the_same(tmp_path: Path) -> 
 def test_another_process_reads_the_same_weights(tmp_path: Path) -> None:
     mapper, rollout = moved_mapper(), rollout_of(pairs(6, 3), 0)
     mapper.save(tmp_path / "mapper")
-    rows = mapper.features(rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations)
-    np.save(tmp_path / "rows.npy", rows.numpy())
+    np.save(tmp_path / "rows.npy", features_of(pairs(6, 3))[0].numpy())
     code = (
         "import numpy as np, torch; torch.set_num_threads(1); from metamap_rl import Mapper; "
         f"rows = torch.from_numpy(np.load({str(tmp_path / 'rows.npy')!r})); "

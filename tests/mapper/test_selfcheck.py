@@ -19,7 +19,7 @@ from metamap_agents.runtime.storage import load_arrays, read_json, save_arrays, 
 from metamap_envs import MetaMapError, Rollout, get_family
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
 from metamap_rl.cli import app
-from metamap_rl.data.rollouts import save_rollout
+from metamap_rl.data.rollout_files import save_rollout
 from metamap_rl.evaluation.evaluate import evaluate_mappers
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck

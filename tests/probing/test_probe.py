@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from helpers.policies import base_of
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_envs import FamilyEnv, MetaMapError, get_family, list_families
-from metamap_rl.probing.collecting import Transitions, collect, probe_env
+from metamap_rl.data.rollouts import Rollouts
+from metamap_rl.probing.collecting import collect, probe_env
 from metamap_rl.probing.documents import probe_from_json, probe_to_json
 from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.probing.probes.planned import BasePolicyProbe, ExcitationProbe, MixedProbe
@@ -26,7 +27,7 @@ def probe_named(name: str) -> Probe:
     return probe_from_json({"name": name})
 
 
-def arrays(transitions: Transitions, repeats: slice | int = slice(None)) -> dict[str, Any]:
+def arrays(transitions: Rollouts, repeats: slice | int = slice(None)) -> dict[str, Any]:
     names = ("observations", "actions", "rewards", "next_observations", "terminated", "truncated")
     return {name: getattr(transitions, name)[:, repeats] for name in names}
 

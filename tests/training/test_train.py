@@ -15,7 +15,7 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
-from metamap_agents.runtime.storage import save_arrays
+from metamap_agents.runtime.storage import load_arrays, save_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_rl.data.examples import Examples
@@ -98,7 +98,11 @@ def test_the_same_loop_learns_function_regression() -> None:
 @pytest.mark.parametrize("bottleneck", some_slow([False, True], [False]))
 def test_the_oracle_is_told_the_task_and_needs_no_rollout(bottleneck: bool) -> None:
     source, others = pairs(40, 10), pairs(16, 11)
-    blind = dataclasses.replace(source, rewards=np.zeros_like(source.rewards), observations=source.next_observations)
+    rollouts = source.rollouts
+    blank = dataclasses.replace(
+        rollouts, rewards=np.zeros_like(rollouts.rewards), observations=rollouts.next_observations
+    )
+    blind = dataclasses.replace(source, rollouts=blank)
     oracle = train_oracle(
         blind,
         base_policy(),
@@ -325,12 +329,28 @@ def test_pairs_are_stored_and_selected(tmp_path: Path) -> None:
     assert loaded.tasks == source.tasks
     assert loaded.family == FAMILY
     chosen = loaded.select([4, 0])
-    assert chosen.tasks == [source.tasks[4], source.tasks[0]]
-    assert np.array_equal(chosen.observations, source.observations[[4, 0]])
-    assert np.array_equal(chosen.terminated, source.terminated[[4, 0]])
+    assert chosen.tasks == (source.tasks[4], source.tasks[0])
+    for name, array in chosen.rollouts.arrays().items():
+        assert np.array_equal(array, source.rollouts.arrays()[name][[4, 0]])
     for bad in ([], [6], [-1]):
         with pytest.raises(MetaMapError, match=r"expected indices in \[0, 6\)"):
             source.select(bad)
+
+
+def test_pairs_stored_without_the_flag_get_it_back_from_the_jumps(tmp_path: Path) -> None:
+    """Files of 0.1 hold no "truncated"."""
+    rollouts = pairs(4, 3).rollouts
+    following = rollouts.next_observations
+    joined = np.concatenate([rollouts.observations[:, :, :1], following[:, :, :-1]], axis=2)
+    joined[:, :, 10], joined[:, :, 20] = 7.0, 8.0  # episodes begin here
+    terminated, truncated = (np.zeros((4, 3, STEPS), dtype=bool) for _ in range(2))
+    terminated[:, :, 9], truncated[:, :, 19] = True, True
+    stored = dataclasses.replace(rollouts, observations=joined, terminated=terminated, truncated=truncated)
+    dataclasses.replace(pairs(4, 3), rollouts=stored).save(tmp_path / "x.safetensors")
+    arrays, metadata = load_arrays(tmp_path / "x.safetensors")
+    del arrays["truncated"]
+    save_arrays(tmp_path / "old.safetensors", arrays, metadata)
+    assert np.array_equal(Pairs.load(tmp_path / "old.safetensors").rollouts.truncated, truncated)
 
 
 def test_another_file_is_no_pairs(tmp_path: Path) -> None:
@@ -344,21 +364,23 @@ def test_another_file_is_no_pairs(tmp_path: Path) -> None:
     [
         (
             {"actions": np.zeros((6, 3, STEPS), np.float32)},
-            r"pairs: actions: expected \[T, R, n, A\] = \(6, 3, 40, 'A'\)",
+            r"rollouts: actions: expected \[T, R, n, A\] = \(6, 3, 40, 'A'\)",
         ),
-        ({"rewards": np.zeros((6, 3, 7), np.float32)}, r"pairs: rewards: .* got \(6, 3, 7\)"),
+        ({"rewards": np.zeros((6, 3, 7), np.float32)}, r"rollouts: rewards: .* got \(6, 3, 7\)"),
         ({"phi": np.zeros((5, 18), np.float32)}, r"pairs: phi: expected \[T, P\] = \(6, 18\)"),
         ({"states": np.zeros((6, 0, 8), np.float32)}, r"pairs: states: .*none of them 0"),
         ({"phi": np.zeros((6, 18))}, "pairs: phi: expected float32, got float64"),
-        ({"terminated": np.zeros((6, 3, STEPS), np.float32)}, "pairs: terminated: expected bool"),
+        ({"terminated": np.zeros((6, 3, STEPS), np.float32)}, "rollouts: terminated: expected bool"),
         ({"parameters": np.full((6, 2), np.nan, np.float32)}, "pairs: parameters: holds values that are not finite"),
-        ({"tasks": [*pairs(5, 3).tasks, get_family("cheetah-velocity").task()]}, "tasks of one family expected"),
-        ({"tasks": []}, r"pairs: observations: expected \[T, R, n, O\] = \(0,"),
+        ({"tasks": (*pairs(5, 3).tasks, get_family("cheetah-velocity").task())}, "tasks of one family expected"),
+        ({"tasks": ()}, r"rollouts: observations: expected \[T, R, n, O\] = \(0,"),
     ],
 )
 def test_pairs_that_do_not_fit_together_are_refused(change: dict[str, Any], message: str) -> None:
+    source: Any = pairs(6, 3)
+    changed = source if change.keys() <= vars(source).keys() else source.rollouts
     with pytest.raises(MetaMapError, match=message):
-        dataclasses.replace(pairs(6, 3), **change)
+        dataclasses.replace(changed, **change)
 
 
 def test_the_default_mapper_has_the_size_that_was_meant() -> None:

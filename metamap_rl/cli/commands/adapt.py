@@ -68,7 +68,7 @@ class Adapt(Command):
         from metamap_rl.adaptation.bundled import find_mapper
         from metamap_rl.adaptation.one_shot import adapt
         from metamap_rl.cli.console import print_json
-        from metamap_rl.data.rollouts import load_rollout
+        from metamap_rl.data.rollout_files import load_rollout
 
         self._check()
         if self.out is not None:
@@ -160,7 +160,7 @@ def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str,
     """Write all files, or none."""
     from metamap_agents.runtime.storage import write_json
     from metamap_rl.cli.output import whole_folder
-    from metamap_rl.data.rollouts import save_rollout
+    from metamap_rl.data.rollout_files import save_rollout
 
     with whole_folder(out) as folder:
         policy.save(folder / "policy.safetensors")

@@ -24,6 +24,7 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
 from metamap_rl.common.schedule import warmup_cosine
 from metamap_rl.data.examples import Batch, Examples, usable_lengths
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.evaluation.baselines.adaptation import descend
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.training.losses import LOSSES, Outcome
@@ -32,7 +33,6 @@ __all__ = [
     "ADVANTAGES",
     "Adapter",
     "PolicyMAMLConfig",
-    "Steps",
     "policy_gradient_loss",
     "returns_to_go",
     "train_policy_maml",
@@ -40,7 +40,6 @@ __all__ = [
 
 ADVANTAGES = ("returns", "learned")
 
-_JUMP = 1e-3  # of a standard deviation: more than rounding, less than any reset
 _RIDGE = 1e-3
 _SMALLEST = 1e-6
 
@@ -95,43 +94,6 @@ class PolicyMAMLConfig:
             raise unknown_name("kind of advantage", self.advantage, ADVANTAGES)
 
 
-@dataclass(frozen=True, eq=False)
-class Steps:
-    """D as a policy gradient sees it, for B tasks."""
-
-    inputs: Tensor
-    """Normalised observations [B, K, O]."""
-    actions: Tensor
-    """As they were taken [B, K, A]."""
-    rewards: Tensor
-    """[B, K]."""
-    ends: Tensor
-    """Whether an episode ended with the step, bool [B, K]."""
-    features: Tensor
-    """The rows that they come from [B, K, F]."""
-
-    @classmethod
-    def of(cls, features: Tensor, spec: PolicySpec, normalizer: ObservationNormalizer) -> Steps:
-        """Take it out of feature rows [B, K, F] (`metamap_rl.data.layout.transition_features`).
-
-        An episode ended where the next row does not begin with the state that the step led to.
-        """
-        size, action = spec.observation_size, spec.action_size
-        observations, actions = features[..., :size], features[..., size : size + action]
-        following = observations + features[..., size + action + 2 :]
-        mean, std = (torch.tensor(part, dtype=torch.float32) for part in (normalizer.mean, normalizer.std))
-        jump = ((following[:, :-1] - observations[:, 1:]).abs() / std).amax(dim=-1) > _JUMP
-        return cls(
-            features=features,
-            inputs=(observations - mean) / std,
-            actions=actions,
-            rewards=features[..., size + action + 1],
-            ends=torch.cat([jump, torch.ones_like(jump[:, :1], dtype=torch.bool)], dim=1)
-            if features.shape[1] > 1
-            else torch.ones(features.shape[:2], dtype=torch.bool),
-        )
-
-
 def returns_to_go(rewards: Tensor, ends: Tensor, discount: float) -> Tensor:
     """Discounted sums of what follows within the episode, [B, K] to [B, K]; what comes after D counts nothing."""
     found = torch.zeros_like(rewards)
@@ -172,28 +134,45 @@ class Adapter:
     network: nn.Module | None = None
     """Feature rows [B, K, F] to advantages [B, K, 1], where they are learned."""
 
-    def targets(self, given: Steps) -> Tensor:
-        """Actions and advantages [B, K, A + 1]; the advantage is not centred in D, so that it tells good from bad D."""
-        if self.network is not None:
-            return torch.cat([given.actions, self.network(given.features)], dim=-1)
-        found = returns_to_go(given.rewards, given.ends, self.discount)
-        advantages = (found - _baseline_features(given.inputs) @ self.baseline) / self.scale
-        return torch.cat([given.actions, advantages[..., None]], dim=-1)
+    def __call__(self, features: Tensor, ends: Tensor | None, *, create_graph: bool = False) -> Tensor:
+        """Weights [B, P] after the policy gradient steps on D.
 
-    def __call__(self, features: Tensor, *, create_graph: bool = False) -> Tensor:
-        """Weights [B, P] after the policy gradient steps on D, feature rows [B, K, F]."""
-        given = Steps.of(features, self.spec, self.normalizer)
-        targets = self.targets(given) if create_graph else self.targets(given).detach()
+        Args:
+            features: feature rows [B, K, F].
+            ends: whether an episode ended with the transition, bool [B, K]; needed where advantages are returns.
+            create_graph: whether the outcome is a function of start, step sizes and advantages.
+        """
+        observations, actions, rewards, _ = TransitionLayout.of(self.spec).unpack(features)
+        inputs = _inputs(observations, self.normalizer)
+        if self.network is not None:
+            advantages = self.network(features)
+        else:
+            # Not centred in D, so that it tells good from bad D.
+            found = returns_to_go(rewards, _known(ends), self.discount)
+            advantages = ((found - _baseline_features(inputs) @ self.baseline) / self.scale)[..., None]
+        targets = torch.cat([actions, advantages], dim=-1)
         return descend(
             self.spec,
             self.phi.expand(len(features), -1),
-            given.inputs,
-            targets,
+            inputs,
+            targets if create_graph else targets.detach(),
             loss=policy_gradient_loss,
             rate=self.rates,
             steps=self.steps,
             create_graph=create_graph,
         )
+
+
+def _inputs(observations: Tensor, normalizer: ObservationNormalizer) -> Tensor:
+    """Normalised observations."""
+    mean, std = (torch.tensor(part, dtype=torch.float32) for part in (normalizer.mean, normalizer.std))
+    return (observations - mean) / std
+
+
+def _known(ends: Tensor | None) -> Tensor:
+    if ends is None:
+        raise MetaMapError("policy gradient: expected transitions with flags of where episodes end, got none")
+    return ends
 
 
 def _baseline_features(inputs: Tensor) -> Tensor:
@@ -205,9 +184,9 @@ def _new_adapter(
     spec: PolicySpec, normalizer: ObservationNormalizer, phi: Tensor, examples: Examples, config: PolicyMAMLConfig
 ) -> Adapter:
     """An adapter before training; its baseline is fitted to all training tasks."""
-    given = Steps.of(examples.features.flatten(0, 1), spec, normalizer)
-    rows = _baseline_features(given.inputs).flatten(0, 1).double()
-    found = returns_to_go(given.rewards, given.ends, config.discount).flatten().double()
+    observations, _, rewards, _ = TransitionLayout.of(spec).unpack(examples.features.flatten(0, 1))
+    rows = _baseline_features(_inputs(observations, normalizer)).flatten(0, 1).double()
+    found = returns_to_go(rewards, _known(examples.ends).flatten(0, 1), config.discount).flatten().double()
     gram = rows.T @ rows / len(rows) + _RIDGE * torch.eye(rows.shape[1], dtype=torch.float64)
     baseline = torch.linalg.solve(gram, rows.T @ found / len(rows))
     scale = float((found - rows @ baseline).square().mean().sqrt().clamp(min=_SMALLEST))
@@ -261,7 +240,7 @@ def train_policy_maml(
         on_iteration: called after every meta-update with their number and the loss.
 
     Raises:
-        MetaMapError: the loss stopped being finite.
+        MetaMapError: the loss stopped being finite, or the examples do not say where episodes end.
     """
     generator = torch.Generator().manual_seed(config.seed)
     phi = start.detach().clone().requires_grad_()
@@ -311,7 +290,7 @@ def _with(adapter: Adapter, phi: Tensor, rates: Tensor, baseline: Tensor) -> Ada
 
 def _outcome(adapter: Adapter, batch: Batch, scale: Tensor, weights_coefficient: float) -> Outcome:
     """The adapted policies beside the experts, as the mapper's losses take them."""
-    adapted = adapter(batch.features, create_graph=True)
+    adapted = adapter(batch.features, batch.ends, create_graph=True)
     return Outcome(adapter.spec, adapted, batch.phi, scale, batch.inputs, batch.targets, weights_coefficient)
 
 
@@ -320,7 +299,8 @@ def _validation_loss(adapter: Adapter, examples: Examples, config: PolicyMAMLCon
     losses = []
     for length in usable_lengths(config.validation_lengths, examples.features.shape[2]):
         for rollout in range(examples.features.shape[1]):
-            adapted = adapter(examples.features[:, rollout, :length])
+            ends = None if examples.ends is None else examples.ends[:, rollout, :length]
+            adapted = adapter(examples.features[:, rollout, :length], ends)
             with torch.no_grad():
                 outputs = forward(adapter.spec, adapted, examples.inputs)
             losses.append(float((outputs - examples.targets).square().mean()))

@@ -22,10 +22,11 @@ from metamap_envs.parameters import Split
 from metamap_envs.task import Task
 from metamap_rl.data.examples import Examples
 from metamap_rl.data.pairs import Pairs
+from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.data.survey import Survey
 from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.collecting import Transitions, collect
+from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.training.checkpoint import digest
@@ -84,7 +85,7 @@ class Problem:
 
     # D ----------------------------------------------------------------------------------------------------------
 
-    def rollouts(self, split: str, seed: int) -> Transitions:
+    def rollouts(self, split: str, seed: int) -> Rollouts:
         """D of every task of a split, of the longest length, [T, 1, n]; every seed has its own.
 
         Raises:
@@ -92,7 +93,7 @@ class Problem:
         """
         return self._rollouts(split, seed)
 
-    def _collect(self, split: str, seed: int) -> Transitions:
+    def _collect(self, split: str, seed: int) -> Rollouts:
         if not self.positive_lengths:
             raise MetaMapError("the protocol has no length of D above 0")
         return collect(
@@ -116,7 +117,7 @@ class Problem:
         there: on its own states alone an expert's actions often tell nothing of the task, since where it is tells it.
         """
         pairs = self.training_pairs if split == "train" else self.validation_pairs
-        seen = pairs.observations.reshape(len(pairs), -1, pairs.observations.shape[-1])
+        seen = pairs.rollouts.observations.reshape(len(pairs), -1, self.base.spec.observation_size)
         count = min(pairs.states.shape[1], seen.shape[1])
         chosen = seen[:, np.linspace(0, seen.shape[1] - 1, count).astype(np.int64)]
         actions = BatchedPolicy(self.base.policies(pairs.phi)).means(chosen)
@@ -194,7 +195,7 @@ class Problem:
     def pair_steps(self) -> int:
         """What the rollouts D of training and validation tasks, and the experts' states, took."""
         return sum(
-            int(pairs.rewards.size) + 10 * len(pairs) * self.zoo.family.horizon
+            pairs.rollouts.rewards.size + 10 * len(pairs) * self.zoo.family.horizon
             for pairs in (self.training_pairs, self.validation_pairs)
         )
 

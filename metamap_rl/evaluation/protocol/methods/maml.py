@@ -14,7 +14,6 @@ from metamap_rl.evaluation.baselines import PolicyMAMLConfig, train_policy_maml
 from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, Adapter
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
-from metamap_rl.probing.collecting import Transitions
 
 __all__ = ["MAML"]
 
@@ -74,10 +73,7 @@ class MAML(Method):
         """Adapted weights [T, P]; the start itself from no D."""
         if not length:
             return np.tile(adapter.phi.numpy(), (len(problem.tasks(split)), 1))
-        phis: NDArray[np.float32] = adapter(_features(problem.rollouts(split, seed), length)).numpy()
+        rollouts = problem.rollouts(split, seed)
+        features, ends = (torch.from_numpy(part[:, 0, :length]) for part in (rollouts.features(), rollouts.ends))
+        phis: NDArray[np.float32] = adapter(features, ends).numpy()
         return phis
-
-
-def _features(rollouts: Transitions, length: int) -> torch.Tensor:
-    """Feature rows [T, k, F] of the first steps of D."""
-    return torch.from_numpy(rollouts.features()[:, 0, :length])

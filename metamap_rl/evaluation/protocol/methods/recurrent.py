@@ -44,7 +44,7 @@ class RL2(Method):
         trained = train_recurrent(
             problem.zoo.family.name,
             problem.base.normalizer,
-            problem.training_pairs.rewards,
+            problem.training_pairs.rollouts.rewards,
             config,
             seed=seed,
             num_threads=1,

@@ -1,0 +1,61 @@
+"""Rollouts on disk: one ``.safetensors`` file, read without running any code from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from metamap_agents.runtime.storage import load_arrays, save_arrays
+from metamap_envs.errors import MetaMapError
+from metamap_envs.identity import check_family, describe_family
+from metamap_envs.rollout import Rollout
+from metamap_envs.task import Task
+
+__all__ = ["FORMAT", "load_rollout", "save_rollout"]
+
+FORMAT = "metamap-rollout-1"
+"""Tag of the file; any change of its content is a new one."""
+
+
+def save_rollout(path: str | Path, rollout: Rollout) -> None:
+    """Write a rollout: its six arrays, and family and task as JSON in the metadata.
+
+    Raises:
+        MetaMapError: the name does not end in .safetensors, or it cannot be written.
+    """
+    task = None if rollout.task is None else rollout.task.to_json()
+    about = json.dumps(
+        {"family": rollout.family, "task": task, "environment": describe_family(rollout.family)}, sort_keys=True
+    )
+    save_arrays(path, rollout.arrays(), {"format": FORMAT, "about": about})
+
+
+def load_rollout(path: str | Path) -> Rollout:
+    """Read what `save_rollout` wrote.
+
+    Raises:
+        MetaMapError: no such file, a truncated one, another kind of file, or arrays that do not fit the family,
+            or it was made with another version or declaration of its family.
+    """
+    if Path(path).suffix != ".safetensors":
+        raise MetaMapError(
+            f"{path}: expected a name that ends in .safetensors, as save_rollout writes it; for arrays of .npz, .csv "
+            "or .hdf5: save_rollout('d.safetensors', Rollout(family, observations, actions, rewards, "
+            "next_observations, terminated, truncated))"
+        )
+    arrays, metadata = load_arrays(path)
+    if metadata.get("format") != FORMAT:
+        raise MetaMapError(f"{path}: expected a rollout ({FORMAT}), got {metadata.get('format', 'another file')!r}")
+    try:
+        about = json.loads(metadata["about"])
+        family, task, environment = about["family"], about["task"], about.get("environment")
+    except (KeyError, TypeError, ValueError):
+        raise MetaMapError(f"{path}: its description is damaged; collect the rollout again") from None
+    try:
+        check_family(environment, family, "the rollout was")
+        empty = Rollout.from_rows(family, [])
+        if set(arrays) != set(empty.arrays()):
+            raise MetaMapError(f"expected the arrays {', '.join(empty.arrays())}, got {', '.join(sorted(arrays))}")
+        return Rollout(family, **arrays, task=None if task is None else Task.from_json(task))
+    except MetaMapError as error:
+        raise MetaMapError(f"{path}: {error}") from None
