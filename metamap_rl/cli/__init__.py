@@ -1,7 +1,7 @@
 """The command line `metamap`.
 
-`app` finds the commands and turns errors into sentences, `command` is what a command is, `console` is how one talks,
-and each module of `commands` is one group of commands. Nothing heavy is imported until a command's body runs.
+`app` finds and runs commands and reports errors, `command` holds their base class, `console` their output, and each
+module of `commands` one group of commands. Heavy modules are imported only when a command runs.
 """
 
 from metamap_rl.cli.app import main

@@ -1,7 +1,7 @@
-"""Entry point of the command line: finds the command, runs it, turns errors into sentences and exit codes.
+"""Entry point of the command line: finds and runs a command; errors become one sentence and an exit code.
 
-Exit codes: 0 success; 1 the command's own "no"; 2 bad input, or stopped by Ctrl-C; 141 the reader of a pipe left. Any
-other exception is a bug and stays a traceback.
+Exit codes: 0 success; 1 negative answer of the command; 2 invalid input, or stopped by Ctrl-C; 141 closed pipe. Any
+other exception is a bug and shows a traceback.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _REFUSED = (
         errno.EBUSY,
     ),
 )
-"""Ways in which a file system refuses, which are no bugs."""
-_LARGEST_SEED = 2**31 - 1  # what every library that is seeded takes
+"""Errors of the file system that are not bugs."""
+_LARGEST_SEED = 2**31 - 1  # accepted by every seeded library
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run `metamap`.
 
     Args:
-        arguments: the command line without the program's name; by default the process's own.
+        arguments: the command line without the program's name; default `sys.argv[1:]`.
 
     Returns:
         The exit code.
@@ -99,7 +99,7 @@ def _run(arguments: list[str], running: list[type[Command]]) -> int:
 
 
 def _find(arguments: list[str]) -> tuple[type[Command] | None, int]:
-    """Find the command's class and how many words name it; no class if only the group's help was asked for."""
+    """Find the command's class and the number of words that name it; no class for a group's help."""
     names = _group_names()
     if arguments[0] not in names:
         if arguments[0].startswith("-"):
@@ -132,7 +132,7 @@ def _load_group(name: str) -> dict[str, type[Command]]:
 
 
 def _outline(name: str) -> Outline:
-    """What the help says of one group, without importing it."""
+    """Help of one group, without importing it."""
     return outline(Path(commands.__path__[0], f"{name}.py"))
 
 
@@ -180,7 +180,7 @@ def _is_bad_input(error: Exception) -> bool:
 
 
 def _refusal(error: OSError) -> str:
-    """What the file system says, with the file that it says it of."""
+    """Message of a file system error, with its file."""
     try:
         os.getcwd()
     except OSError:
@@ -190,6 +190,6 @@ def _refusal(error: OSError) -> str:
 
 
 def _complain(sentence: str, code: int) -> int:
-    """Tell the user one sentence on standard error."""
+    """Print one sentence on standard error."""
     note(" ".join(sentence.split()))
     return code

@@ -1,4 +1,4 @@
-"""What a command is: a frozen dataclass whose fields are the flags and whose `run` does the work."""
+"""Base class of commands: a frozen dataclass whose fields are the flags and whose `run` does the work."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ FamilyName = Annotated[Positional[str], Metavar("FAMILY")]
 """A family's name as a positional argument."""
 
 OutPath = Annotated[Path | None, Metavar("PATH")]
-"""Where results are written; None is the command's own default place."""
+"""Where results are written; None is the command's default."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Command(ABC):
     """Base of all commands. The subclass's docstring and those of its fields are its help.
 
-    Bodies import what they need; the modules of commands import nothing but the standard library and this package, so
-    that each command's help and errors come at once.
+    Modules of commands import only the standard library and this package, and `run` imports the rest, so that help and
+    errors are immediate.
 
     Attributes:
-        name: what the user types, after the group's name if the group has several commands.
-        if_stopped: ends the sentence "stopped; ..." that Ctrl-C prints: what remains, and how to go on.
+        name: word on the command line, after the group's name if the group has several commands.
+        if_stopped: end of the sentence "stopped; ..." after Ctrl-C: what remains, and how to resume.
     """
 
     name: ClassVar[str]
     if_stopped: ClassVar[str] = "nothing was written"
 
     seed: int = 0
-    """Seed of everything that is drawn at random."""
+    """Random seed."""
 
     json: bool = False
     """Print one JSON document to standard output, and nothing else."""
@@ -44,8 +44,8 @@ class Command(ABC):
         """Do the work.
 
         Returns:
-            The exit code: 0 for success, 1 if the answer is "no" (as for a doctor who finds an illness).
+            The exit code: 0 for success, 1 for a negative answer (as of `doctor`).
 
         Raises:
-            MetaMapError: bad input; the user sees the sentence, and exit code 2.
+            MetaMapError: invalid input; printed as one sentence, exit code 2.
         """

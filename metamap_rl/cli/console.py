@@ -1,7 +1,7 @@
-"""How commands talk: results on standard output as tables or JSON, progress on standard error.
+"""Output of commands: results on standard output as tables or JSON, progress on standard error.
 
-Progress is drawn when standard error is a terminal; otherwise a line a minute tells a log that something goes on, and
-short commands stay silent. rich is imported when something is drawn.
+Progress is drawn if standard error is a terminal; otherwise long commands log one line a minute. rich is imported when
+something is drawn.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ _NARROWEST_TEXT = 32  # columns of text below which a table is harder to read th
 
 
 class Progress(Protocol):
-    """A running bar."""
+    """A progress bar."""
 
     def advance(self, amount: float = 1.0) -> None:
-        """Count ``amount`` more units as done."""
+        """Add ``amount`` finished units."""
 
     def describe(self, description: str) -> None:
-        """Change the words in front of the bar."""
+        """Change the text in front of the bar."""
 
 
 @contextmanager
 def progress(description: str, total: float | None, *, unit: str = "") -> Iterator[Progress]:
-    """Show a bar with the share done, the speed and the time left, on standard error, while the block runs.
+    """Show a progress bar with speed and remaining time on standard error during the block.
 
     Args:
-        description: what is going on.
-        total: number of units of work; None if it is not known, then only speed and time passed are shown.
-        unit: what is counted ("steps"), shown in the speed.
+        description: text in front of the bar.
+        total: number of units of work; None if unknown, to show only speed and elapsed time.
+        unit: name of a unit ("steps"), shown in the speed.
     """
     if not sys.stderr.isatty():
         yield _Logged(description, total, unit)
@@ -65,7 +65,7 @@ def progress(description: str, total: float | None, *, unit: str = "") -> Iterat
 
 
 class _Logged:
-    """Progress that nobody watches: a line each minute for who reads the log."""
+    """Progress without a terminal: a line a minute."""
 
     def __init__(self, description: str, total: float | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
@@ -73,12 +73,12 @@ class _Logged:
         self._said = time.monotonic()
 
     def advance(self, amount: float = 1.0) -> None:
-        """Count ``amount`` more units as done."""
+        """Add ``amount`` finished units."""
         self._done += amount
         self._say()
 
     def describe(self, description: str) -> None:
-        """Change the words in front of the numbers."""
+        """Change the text in front of the numbers."""
         self._description = description
         self._say()
 
@@ -98,16 +98,16 @@ class _Drawn:
         self._row = bar.add_task(description, total=total)
 
     def advance(self, amount: float = 1.0) -> None:
-        """Count ``amount`` more units as done."""
+        """Add ``amount`` finished units."""
         self._bar.advance(self._row, amount)
 
     def describe(self, description: str) -> None:
-        """Change the words in front of the bar."""
+        """Change the text in front of the bar."""
         self._bar.update(self._row, description=description)
 
 
 def _bar(unit: str) -> RichProgress:
-    """Make an empty display: words, bar, share, time left; where there is room, speed and time passed too."""
+    """Make an empty display: text, bar, percentage, remaining time; with enough room also speed and elapsed time."""
     from rich.progress import (
         BarColumn,
         Progress,
@@ -137,7 +137,7 @@ def _bar(unit: str) -> RichProgress:
 
 
 def speed(units_per_second: float | None, unit: str) -> str:
-    """A speed for people: "12,345 steps/s", "0.25 tasks/s", or "" while it is not known."""
+    """A formatted speed: "12,345 steps/s", "0.25 tasks/s", or "" if unknown."""
     if units_per_second is None:
         return ""
     number = f"{units_per_second:,.0f}" if units_per_second >= 10 else f"{units_per_second:.2g}"
@@ -145,19 +145,19 @@ def speed(units_per_second: float | None, unit: str) -> str:
 
 
 def note(sentence: str) -> None:
-    """Tell the user something besides the result, on standard error; if nobody reads that, work goes on."""
+    """Print a message on standard error; a closed standard error is ignored."""
     with contextlib.suppress(OSError):
         sys.stderr.write(f"metamap: {sentence}\n")
         sys.stderr.flush()
 
 
 def say(*parts: object, end: str = "\n") -> None:
-    """Print a part of the result on standard output. As `print`, which prints on standard error while a command runs.
+    """Print a part of the result on standard output; `print` itself goes to standard error while a command runs.
 
-    On a terminal, lines that are too long are broken between words, and go on below what follows their label.
+    On a terminal, long lines are wrapped between words and indented to their label.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: standard output cannot be written.
     """
     text = " ".join(map(str, parts))
     if result_stream().isatty():
@@ -167,7 +167,7 @@ def say(*parts: object, end: str = "\n") -> None:
 
 
 def _fitted(line: str, width: int) -> list[str]:
-    """A line in pieces of at most ``width`` columns."""
+    """A line wrapped to ``width`` columns."""
     if len(line) <= width:
         return [line]
     label = re.match(r"\s*\S+\s\s+|\s*", line)
@@ -186,15 +186,15 @@ def print_table(
 ) -> None:
     """Print a table on standard output.
 
-    No name and no number is ever broken. On a terminal that is too narrow, the widest column of text is wrapped between
-    words; then columns are left out, which is said; where that is not enough, each row becomes a block of lines.
+    Names and numbers are never broken. On a narrow terminal the widest text column is wrapped between words, then
+    columns are left out with a note; if that is not enough, each row becomes a block of lines.
 
     Args:
         columns: headings.
-        rows: cells; numbers should be formatted by the caller, who knows how many digits mean something.
+        rows: cells; the caller formats numbers.
         title: a line above the table.
         right: headings of the columns that are aligned to the right.
-        least: headings of the columns that may be left out, the least important first.
+        least: headings of optional columns, the least important first.
     """
     from rich.text import Text
 
@@ -215,11 +215,11 @@ def print_table(
             console.print(table, width=_width(table), crop=False, no_wrap=True)
     write(text.get() if table is not None else text.get() + _records(columns, cells, limit))
     if table is not None and left_out:
-        say(f"left out for want of room: {', '.join(least[:left_out])}; a wider terminal or a pipe shows all")
+        say(f"left out for lack of room: {', '.join(least[:left_out])}; a wider terminal or a pipe shows all")
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> Table:
-    """A table as wide as its cells are."""
+    """A table of its natural width."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
@@ -233,7 +233,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequenc
 
 
 def _width(table: Table) -> int:
-    """Columns that a table takes when nothing is cut."""
+    """Natural width of a table."""
     from rich.console import Console
     from rich.measure import Measurement
 
@@ -280,12 +280,12 @@ def _records(columns: Sequence[str], rows: Sequence[Sequence[str]], width: int) 
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on standard output; see `plain` for what it may hold."""
+    """Print one JSON document on standard output; `plain` converts its values."""
     write(json.dumps(plain(document), indent=2, allow_nan=False) + "\n")
 
 
 def plain(value: Any) -> Any:
-    """Turn paths, dataclasses and numpy values into what JSON knows; numbers that are not finite become null."""
+    """Convert paths, dataclasses and NumPy values to JSON values; non-finite numbers become null."""
     if is_dataclass(value) and not isinstance(value, type):
         value = asdict(value)
     if isinstance(value, dict):
@@ -302,7 +302,7 @@ def plain(value: Any) -> Any:
 
 
 def _console(*, stderr: bool = False) -> Console:
-    """A console for one of the two streams, as they are at this moment; for results, one that cuts nothing."""
+    """A rich console for standard output or standard error; the one for results does not truncate."""
     from rich.console import Console
 
     if stderr:

@@ -1,4 +1,4 @@
-"""What `metamap doctor` looks at. Whatever could crash or hang runs in a process of its own."""
+"""Checks of `metamap doctor`. Checks that could crash or hang run in their own processes."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ _ONLY_FOR_PICTURES = frozenset({"matplotlib", "imageio", "imageio-ffmpeg", "pill
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        name: what.
-        status: "ok"; "absent": not there, and not needed; "warning": something will not work, the rest will; "error":
-            nothing much will.
-        detail: what was found.
-        advice: what to do about it; empty if there is nothing to do.
+        name: of the check.
+        status: "ok"; "absent": missing and not needed; "warning": some features will not work; "error": an essential
+            part is broken.
+        detail: the finding.
+        advice: remedy; empty if none is needed.
     """
 
     name: str
@@ -68,7 +68,7 @@ def check_python() -> Iterator[Finding]:
 
 
 def check_libraries() -> Iterator[Finding]:
-    """Every library's version against the declared range, and whether it can be imported at all."""
+    """Versions of libraries against the declared ranges, and whether they can be imported."""
     allowed = _declared_ranges()
     broken = _broken_imports(list(_MODULES.values()))
     for name, module in _MODULES.items():
@@ -88,7 +88,7 @@ def check_libraries() -> Iterator[Finding]:
 
 
 def check_processor() -> Iterator[Finding]:
-    """Cores that this process may use, and what torch makes of them."""
+    """Cores available to this process, and torch's threads."""
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     yield Finding("cores", "ok", f"{usable} usable of {os.cpu_count()}")
     answer = _ask("import torch; answer = [torch.get_num_threads(), torch.cuda.is_available()]")
@@ -118,7 +118,7 @@ def check_simulator() -> Iterator[Finding]:
 
 
 def check_rendering() -> Iterator[Finding]:
-    """Which OpenGL back ends draw a picture, and whether the one that would be used does."""
+    """Which OpenGL back ends work, and whether the selected one does."""
     works = []
     for back_end in _BACK_ENDS:
         answer = _ask(_DRAW, MUJOCO_GL=back_end)
@@ -140,7 +140,7 @@ def check_rendering() -> Iterator[Finding]:
 
 
 def check_video() -> Iterator[Finding]:
-    """Whether there is an ffmpeg that runs."""
+    """Whether ffmpeg runs."""
     answer = _ask(
         "import imageio_ffmpeg, subprocess\n"
         "program = imageio_ffmpeg.get_ffmpeg_exe()\n"
@@ -165,7 +165,7 @@ def check_working_directory() -> Iterator[Finding]:
 
 
 def check_pretrained() -> Iterator[Finding]:
-    """Which mappers came with the installation."""
+    """The bundled mappers."""
     folder = Path(__file__).parent.parent / "pretrained"
     found = sorted({path.relative_to(folder).parts[0] for path in folder.glob("**/mapper.safetensors")})
     if found:
@@ -185,12 +185,12 @@ CHECKS: tuple[Callable[[], Iterator[Finding]], ...] = (
     check_working_directory,
     check_pretrained,
 )
-"""In the order in which they are told."""
+"""All checks, in order of printing."""
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """A process that gave no answer."""
+    """A process without an answer."""
 
     reason: str
 
@@ -222,7 +222,7 @@ def _ask(code: str, **environment: str) -> Any:
     """Run ``code`` in a fresh interpreter in an empty folder and return the value of its variable ``answer``.
 
     Returns:
-        The value, or a `_Failure` with the last line of what went wrong.
+        The value, or a `_Failure` with the last line of the error.
     """
     # The answer follows a mark on its own line: libraries may print as well.
     code = f"{code}\nimport json\nprint('\\nANSWER ' + json.dumps(answer))"
@@ -249,7 +249,7 @@ def _ask(code: str, **environment: str) -> Any:
 
 
 def _broken_imports(modules: list[str]) -> dict[str, str]:
-    """Import modules in one other process, and one by one if that process dies; returns reasons by module."""
+    """Import modules in one subprocess, or in one each if it dies; returns reasons of failures by module."""
     code = (
         "import importlib\nanswer = {}\n"
         f"for module in {modules!r}:\n"
@@ -264,7 +264,7 @@ def _broken_imports(modules: list[str]) -> dict[str, str]:
 
 
 def _declared_ranges() -> dict[str, str]:
-    """Version ranges that this installation asks for, by distribution; empty if it is not installed."""
+    """Declared version ranges by distribution; empty if the package is not installed."""
     from packaging.requirements import Requirement
 
     try:

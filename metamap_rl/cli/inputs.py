@@ -1,4 +1,4 @@
-"""What several commands read from their arguments."""
+"""Parsing of arguments that several commands share."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["read_arguments", "read_family", "read_numbers", "whole_or_float"]
 
 
 def read_family(text: str) -> Family:
-    """The family that a word of the command line means: its name, or the YAML file that declares it.
+    """The family of a command-line word: a name, or the YAML file that declares it.
 
     Raises:
-        MetaMapError: there is none, or the file is wrong.
+        MetaMapError: unknown family, or an invalid file.
     """
     from metamap_envs.registry import get_family, is_family_file, load_family
 
@@ -28,12 +28,12 @@ def read_numbers(pairs: Sequence[str], flag: str, number: Callable[[str], float]
     """Read ``NAME=VALUE`` words.
 
     Args:
-        pairs: the words.
-        flag: the flag they follow, for the messages.
-        number: reads a value.
+        pairs: words.
+        flag: their flag, for messages.
+        number: parser of a value.
 
     Raises:
-        MetaMapError: another form, no number, or a name given twice.
+        MetaMapError: another form, not a number, or a repeated name.
     """
     read: dict[str, float] = {}
     for pair in pairs:
@@ -53,11 +53,11 @@ def read_arguments(pairs: Sequence[str], flag: str) -> dict[str, Any]:
     """Read ``NAME=VALUE`` words whose values are YAML: numbers, true, false, null, text, ``[1, 2]``.
 
     Args:
-        pairs: the words.
-        flag: the flag they follow, for the messages.
+        pairs: words.
+        flag: their flag, for messages.
 
     Raises:
-        MetaMapError: another form, no YAML, or a name given twice.
+        MetaMapError: another form, invalid YAML, or a repeated name.
     """
     from metamap_envs.yaml_text import parse_yaml
 
@@ -73,5 +73,5 @@ def read_arguments(pairs: Sequence[str], flag: str) -> dict[str, Any]:
 
 
 def whole_or_float(text: str) -> float:
-    """A whole number where the text is one: `hold=3` must not become 3.0."""
+    """An integer if the text is one, else a float: `hold=3` stays an integer."""
     return int(text) if text.lstrip("+-").isdecimal() else float(text)

@@ -1,4 +1,4 @@
-"""Results on disk: a folder that appears whole or not at all."""
+"""Atomic writing of result folders."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["whole_folder"]
 
 @contextmanager
 def whole_folder(out: Path) -> Iterator[Path]:
-    """Give a new folder to write into; it becomes ``out`` when the block ends, and is removed if the block fails.
+    """Yield a new folder, which becomes ``out`` when the block ends and is removed if it fails.
 
-    A folder that something is mounted on cannot be replaced: what is in the new one is moved there, piece by piece.
+    A mount point cannot be replaced: the content of the new folder is moved there piece by piece.
 
     Raises:
-        MetaMapError: ``out`` holds something already, or cannot be made.
+        MetaMapError: ``out`` is not empty, or cannot be made.
     """
     out = Path(os.path.realpath(claim_output(out)))  # a link stays, and the folder appears where it points
     name = f".{out.name}.{secrets.token_hex(8)}.tmp"

@@ -1,7 +1,7 @@
-"""Standard output is for the result alone: whatever else is printed goes to standard error.
+"""Standard output holds the result only; all other output goes to standard error.
 
-Environments of users print when they are imported, made, stepped and taken down, from Python, from C and from child
-processes. So file descriptor 1 is pointed at standard error while a command runs; only `write` reaches the real one.
+User environments print at import, construction, steps and exit, from Python, C and child processes. Therefore file
+descriptor 1 is redirected to standard error while a command runs; only `write` uses the original one.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _result: TextIO | None = None  # where results go while standard output is set a
 
 
 class OutputError(Exception):
-    """The result cannot be printed. The command line prints the sentence and exits with code 2."""
+    """The result cannot be printed; exit code 2."""
 
 
 class PipeClosedError(Exception):
-    """The reader of the pipe has left, as in `metamap ... | head`: no error, and nothing more to do."""
+    """The reader of the pipe has closed it, as in `metamap ... | head`; not an error."""
 
 
 def result_stream() -> TextIO:
-    """The stream that results go to.
+    """The stream of results.
 
     Raises:
-        OutputError: standard output was closed before the program began.
+        OutputError: standard output is closed.
     """
     stream = _result if _result is not None else sys.stdout
     if stream is None:
@@ -41,7 +41,7 @@ def result_stream() -> TextIO:
 
 
 def width() -> int:
-    """Columns of the terminal that results go to: what COLUMNS says, else what the terminal says, else 80."""
+    """Width of the terminal: COLUMNS, else the terminal's, else 80."""
     given = os.environ.get("COLUMNS", "")
     if given.isascii() and given.isdigit() and int(given) > 0:
         return int(given)
@@ -52,11 +52,11 @@ def width() -> int:
 
 
 def write(text: str) -> None:
-    """Print text on the real standard output.
+    """Print text on the original standard output.
 
     Raises:
-        PipeClosedError: the pipe's reader has left.
-        OutputError: it cannot be written.
+        PipeClosedError: the pipe is closed.
+        OutputError: standard output cannot be written.
     """
     stream = result_stream()
     try:
@@ -72,13 +72,13 @@ def write(text: str) -> None:
 
 @contextlib.contextmanager
 def set_apart(*, for_good: bool) -> Iterator[None]:
-    """Point standard output at standard error while the block runs, except for what `write` prints.
+    """Redirect standard output to standard error during the block, except for `write`.
 
     Args:
-        for_good: the process ends after the block, and what is printed then (`atexit`) is not to follow the result.
+        for_good: the process ends after the block; output at exit (`atexit`) is redirected too.
 
     Raises:
-        OutputError: standard output was closed before the program began.
+        OutputError: standard output is closed.
     """
     global _result
     _open_the_missing()
@@ -102,7 +102,7 @@ def set_apart(*, for_good: bool) -> Iterator[None]:
 
 
 def _open_the_missing() -> None:
-    """Open standard streams that the parent process has closed: the next file would take their numbers, and their text.
+    """Open standard streams that the parent closed, since the next opened file would get their descriptors.
 
     Raises:
         OutputError: standard output is among them.
@@ -125,7 +125,7 @@ def _is_descriptor_1(stream: TextIO) -> bool:
 
 
 def _give_up(stream: TextIO) -> None:
-    """Let what the stream still holds go nowhere: Python would try once more at exit, and complain."""
+    """Discard the stream's buffer, which Python would otherwise flush again at exit."""
     with contextlib.suppress(OSError, ValueError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, stream.fileno())
@@ -133,7 +133,7 @@ def _give_up(stream: TextIO) -> None:
 
 
 def _replace(error: UnicodeError) -> tuple[bytes | str, int]:
-    """Bytes of file names as they were; "?" for other characters that the terminal's encoding does not have."""
+    """Keep bytes of file names; "?" for other characters outside the terminal's encoding."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     wrong = error.object[error.start : error.end]

@@ -161,7 +161,7 @@ def test_experts_list(tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixtu
     assert [row["better"] for row in rows] == [experts[row["id"]].better for row in rows]
     Zoo.create(tmp_path / "empty", "reacher-goal", 0)
     assert app.main(["experts", "list", str(tmp_path / "empty")]) == 0
-    assert "its base policy is not trained yet" in capsys.readouterr().out
+    assert "base policy is not trained" in capsys.readouterr().out
 
 
 def test_an_expert_of_a_task_given_by_hand_is_listed(

@@ -1,4 +1,4 @@
-"""What the commands about mappers print: a mapper, and how well mappers do."""
+"""Output of the mapper commands: a mapper, and its evaluation."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["mapper_document", "print_evaluation", "print_mapper"]
 
 _HIDDEN = ("mean", "worst_decile")
-"""What an interquartile mean hides."""
+"""Columns beside the interquartile mean."""
 
 
 def mapper_document(mapper: Mapper, folder: Path) -> dict[str, Any]:
-    """A mapper for JSON: its manifest, and the sizes that follow from it."""
+    """A mapper as JSON: its manifest and derived sizes."""
     from metamap_agents.runtime.storage import read_json
     from metamap_rl.mapper import artifact
 
@@ -41,7 +41,7 @@ def mapper_document(mapper: Mapper, folder: Path) -> dict[str, Any]:
 
 
 def _least_validation(history: Any, path: Path) -> float | None:
-    """The least validation loss of a training; None if nothing was validated."""
+    """The lowest validation loss of a training; None without validation."""
     from metamap_envs.errors import MetaMapError
 
     try:
@@ -51,7 +51,7 @@ def _least_validation(history: Any, path: Path) -> float | None:
 
 
 def print_mapper(mapper: Mapper, folder: Path) -> None:
-    """Print a mapper for people."""
+    """Print a mapper."""
     document = mapper_document(mapper, folder)
     record, spec = document["record"], mapper.base.spec
     training = record.get("config")
@@ -85,7 +85,7 @@ def _check_text(mapper: Mapper) -> str:
 
 
 def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
-    """Print the protocol's tables: the scores, then what their interquartile means hide."""
+    """Print the tables of scores: interquartile means, then mean, worst decile and harm."""
     _print_heading(evaluation, document)
     say()
     _print_scores(evaluation, document)
@@ -98,7 +98,7 @@ def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
 
 
 def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
-    """What was measured, and which tasks have a gap."""
+    """Tasks and episodes, and the tasks with a gap."""
     from metamap_rl.evaluation.score_text import rule_text, uncounted_text
 
     count = len(evaluation.tasks)
@@ -108,7 +108,7 @@ def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
         f"{document['counted_tasks']} of {count} tasks have a gap to close: {rule_text(document)}"
     )
     if evaluation.episodes == 1:
-        say("one episode shows nothing in a paired test: give --episodes 10")
+        say("a paired test needs more than one episode: use --episodes 10")
     if document["counted_tasks"] < count:
         say(f"not in gap closed (base policy -> expert): {uncounted_text(document)}")
 

@@ -1,4 +1,4 @@
-"""What `metamap stream` prints of a run, while it goes on and when it has ended."""
+"""Output of `metamap stream` about a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LEAST = ("seconds", "update", "expert steps", "old")  # columns of a stage, the
 
 
 def finish(run: StreamRun, *, as_json: bool) -> int:
-    """Print how a run ended; returns the exit code."""
+    """Print the result of a run and return the exit code."""
     finished, done, total, root = run.finished, run.record.last_stage, run.total, run.root
     print_run(run, as_json=as_json, with_stages=False)
     if finished:
@@ -28,7 +28,7 @@ def finish(run: StreamRun, *, as_json: bool) -> int:
 
 
 def print_run(run: StreamRun, *, as_json: bool, with_stages: bool) -> None:
-    """Print how a run stands, and close it."""
+    """Print the state of a run and close it."""
     with run.record as record:
         status = read_status(record, run.total)
         if as_json:
@@ -44,13 +44,13 @@ def print_run(run: StreamRun, *, as_json: bool, with_stages: bool) -> None:
         if run.config.evaluation.reference:
             _print_scores(status)
         else:
-            say("no scores: evaluation.reference is false, so no experts were measured to score against")
+            say("no scores: evaluation.reference is false, so no reference returns of experts were measured")
         _print_costs(status, run.config.memory_bytes)
         _print_ends(status)
 
 
 def _document(run: StreamRun, status: Status) -> dict[str, Any]:
-    """How a run stands, for JSON."""
+    """State of a run as JSON."""
     return {
         "directory": run.root,
         "name": run.config.name,
@@ -96,7 +96,7 @@ def _print_costs(status: Status, budget: int) -> None:
 
 
 def _print_ends(status: Status) -> None:
-    """The last sentences of notes and log."""
+    """The last notes and log entries."""
     for stage, text in status.notes[-3:]:
         say(f"note on stage {stage}: {text}")
     for when, text in status.log[-3:]:
@@ -104,7 +104,7 @@ def _print_ends(status: Status) -> None:
 
 
 def _spread(last: int, most: int = 8) -> list[int]:
-    """At most so many stages from 0 to the last, evenly."""
+    """At most so many evenly spaced stages from 0 to the last."""
     count = min(most, last + 1)
     return sorted({round(index * last / max(1, count - 1)) for index in range(count)})
 

@@ -28,7 +28,7 @@ class Adapt(Command):
 
     The environment is one of: a task of the mapper's family (`--parameters`), a Gymnasium environment with the family's
     observations and actions or, of a family declared in YAML, with those of its own environment (`--env`), or a rollout
-    that the mapper's probe has collected somewhere else (`--rollout`).
+    collected elsewhere (`--rollout`).
     With `--out` the folder holds policy.safetensors, policy.zip (for `PPO.load` of Stable-Baselines3),
     rollout.safetensors and result.json.
     """
@@ -39,7 +39,7 @@ class Adapt(Command):
     """Folder of the mapper, or the name of a bundled one."""
 
     parameters: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
-    """Task to adapt to; parameters that are left out are at their defaults."""
+    """Task to adapt to; other parameters have their defaults."""
 
     env: Annotated[str | None, Metavar("GYM_ID")] = None
     """Gymnasium environment to adapt to; `module:Id` imports the module first, also from the working directory."""
@@ -51,16 +51,16 @@ class Adapt(Command):
     """Rollout (.safetensors) to adapt to."""
 
     steps: int | None = None
-    """Transitions to use: 50 of a task or an environment, all of a rollout, unless told otherwise."""
+    """Number of transitions to use; default 50 for a task or an environment, all of a rollout."""
 
     episodes: int = 10
-    """Episodes to measure base and generated policy on, where there is a simulator; 0 leaves it out."""
+    """Episodes for measuring base and served policy in a simulator; 0 skips it."""
 
     check: bool = True
-    """Serve the generated policy even where the mapper's self-check does not trust it; else it is the base policy."""
+    """Serve the generated policy even if the self-check rejects it; default: serve the base policy then."""
 
     out: OutPath = None
-    """Folder for the results; without it nothing is written."""
+    """Folder for the results; nothing is written without it."""
 
     def run(self) -> int:
         """Probe, map, measure, write, print."""
@@ -92,7 +92,7 @@ class Adapt(Command):
         return 0
 
     def _check(self) -> None:
-        """Refuse what can be refused before anything is loaded."""
+        """Check the flags before anything is loaded."""
         from metamap_envs.errors import MetaMapError
 
         given = {"--parameters": self.parameters, "--env": self.env, "--rollout": self.rollout}
@@ -106,7 +106,7 @@ class Adapt(Command):
             raise MetaMapError(f"--episodes expects 0 or more, got {self.episodes}")
 
     def _environment(self, mapper: Mapper) -> gym.Env[Any, Any] | None:
-        """The environment to probe; None if there is a rollout already."""
+        """The environment to probe; None with a given rollout."""
         import gymnasium as gym
 
         from metamap_envs.from_gymnasium.user_modules import make_by_id
@@ -124,7 +124,7 @@ class Adapt(Command):
     def _returns(
         self, policy: AdaptedPolicy, rollout: Rollout, env: gym.Env[Any, Any] | None
     ) -> dict[str, list[float]] | None:
-        """Returns of base and generated policy; None where there is no simulator or nobody wants them."""
+        """Returns of base and generated policy; None without a simulator or with --episodes 0."""
         from metamap_rl.adaptation.one_shot import measure_in_env, measure_on_task
 
         if not self.episodes:
@@ -137,7 +137,7 @@ class Adapt(Command):
 def _result(
     policy: AdaptedPolicy, rollout: Rollout, returns: dict[str, list[float]] | None, mapper: Path, seed: int
 ) -> dict[str, Any]:
-    """What result.json holds."""
+    """Content of result.json."""
     from metamap_agents.runtime.storage import library_versions
 
     served = policy.adaptation.served
@@ -157,7 +157,7 @@ def _result(
 
 
 def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str, Any]) -> None:
-    """Write all files, or none."""
+    """Write all files or none."""
     from metamap_agents.runtime.storage import write_json
     from metamap_rl.cli.output import whole_folder
     from metamap_rl.data.rollout_files import save_rollout
@@ -170,7 +170,7 @@ def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str,
 
 
 def _print_result(result: dict[str, Any], out: Path | None) -> None:
-    """Say what was done, for people."""
+    """Print the result."""
     say(f"mapper     {result['mapper']} ({result['family']})")
     if result["task"] is not None:
         parameters = ", ".join(f"{name}={value:.4g}" for name, value in result["task"]["parameters"].items())

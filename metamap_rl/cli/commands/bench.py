@@ -1,4 +1,4 @@
-"""Benchmarks: learners on streams, ours and yours, cell by cell."""
+"""Benchmarks of learners on streams."""
 
 from __future__ import annotations
 
@@ -27,39 +27,39 @@ ORDER = 50
 class RunBench(Command):
     """Run a benchmark: every learner on every stream, in every order, with every seed.
 
-    A finished cell is never run again, and a mapper's cell that was stopped goes on after its last stage: the same
-    command goes on after Ctrl-C or a crash. `metamap report DIR` makes a page of the results.
+    Finished cells are never run again, and a stopped mapper's cell resumes after its last stage: run the same command
+    again after Ctrl-C or a crash. `metamap report DIR` makes a page of the results.
     """
 
     name: ClassVar[str] = "run"
     if_stopped: ClassVar[str] = "finished cells and experts are kept: the same command goes on from there"
 
     config: Annotated[Positional[str], Metavar("BENCH")]
-    """A preset as in `metamap bench list`, a YAML file, or the folder of a benchmark, to run what is missing in it."""
+    """A preset (`metamap bench list`), a YAML file, or the folder of a benchmark to resume."""
 
     out: Annotated[Path | None, Metavar("DIR")] = None
     """Folder of the benchmark; by default that of BENCH, or runs/bench-NAME for a preset or file."""
 
     set: Annotated[tuple[str, ...], Metavar("KEY=VALUE")] = ()
-    """Other values than the benchmark's, such as seeds=2 'settings={update.updates: 100}'."""
+    """Override settings of the benchmark, such as seeds=2 'settings={update.updates: 100}'."""
 
     zoo: Annotated[Path | None, Metavar("DIR")] = None
-    """Another expert cache than the folder's own."""
+    """Expert cache; default: in the folder."""
 
     executor: Literal["local", "ray"] = "local"
-    """Where cells and experts run: processes on this machine, or Ray."""
+    """Executor of cells and experts: local processes or Ray."""
 
     ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
-    """Address of a Ray cluster that is there; without it Ray starts here."""
+    """Address of a running Ray cluster; default: start a local Ray."""
 
     workers: int = 0
-    """Cells at a time; 0 takes all cores."""
+    """Number of cells to run in parallel; 0 uses all cores."""
 
     seed: int = 0
-    """Not used: the benchmark's seeds are 0, 1, ... seeds - 1."""
+    """Unused: the benchmark's seeds are 0, 1, ... seeds - 1."""
 
     def run(self) -> int:
-        """Run what is missing, print the headline."""
+        """Run missing cells, print the headline."""
         from metamap_agents.runtime.executors import make_executor
         from metamap_rl.bench.config import load_bench
         from metamap_rl.bench.run import run_bench
@@ -86,9 +86,9 @@ class RunBench(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class AddLearner(Command):
-    """Add your own learner to a benchmark: a folder with learner.yaml and a class of three methods.
+    """Add a learner to a benchmark: a folder with learner.yaml and a class of three methods.
 
-    The class is tried on a small robot for a few steps first. Then the folder is copied into the benchmark, and
+    The class is tested on a small robot for a few steps, then the folder is copied into the benchmark.
     `metamap bench run DIR` runs the cells of the new learner. docs/bench.md has an example.
     """
 
@@ -101,7 +101,7 @@ class AddLearner(Command):
     """Folder of the benchmark."""
 
     def run(self) -> int:
-        """Check and copy it."""
+        """Check and copy the learner."""
         from metamap_rl.bench.adding import add_learner
         from metamap_rl.cli.console import print_json
 
@@ -115,9 +115,9 @@ class AddLearner(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class FilmBench(Command):
-    """Film what a learner has learnt: for each family the base policy beside the generated one, on a held-out task.
+    """Record videos of a learner: for each family base policy and generated policy on a held-out task.
 
-    The films go to DIR/videos, where `metamap report` finds them. Only cells of the mapper can be filmed.
+    The videos are written to DIR/videos, where `metamap report` finds them. Only cells of mappers can be recorded.
     """
 
     name: ClassVar[str] = "film"
@@ -126,10 +126,10 @@ class FilmBench(Command):
     """Folder of the benchmark."""
 
     learner: Annotated[str, Metavar("NAME")] = "replay"
-    """Which learner, as the benchmark calls it; its first finished cell is taken."""
+    """Name of the learner in the benchmark; its first finished cell is used."""
 
     def run(self) -> int:
-        """Make the films."""
+        """Record the videos."""
         from metamap_envs.opengl import choose_opengl, opengl_failure
         from metamap_rl.bench.films import film
         from metamap_rl.cli.console import note, print_json, progress
@@ -138,7 +138,7 @@ class FilmBench(Command):
             choose_opengl()
             made = film(self.directory, self.learner, on_film=bar.describe)
         if made and (failure := opengl_failure()):
-            note(f"the films are flat drawings: {failure}")
+            note(f"the videos are flat drawings: {failure}")
         if self.json:
             print_json(made)
         else:
@@ -149,7 +149,7 @@ class FilmBench(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ListBenches(Command):
-    """List the benchmarks that come along."""
+    """List the bundled benchmarks."""
 
     name: ClassVar[str] = "list"
 
@@ -168,7 +168,7 @@ class ListBenches(Command):
 
 
 class _Teller:
-    """Says how a benchmark comes on: on the bar, or as lines where there is none."""
+    """Progress of a benchmark, as a bar or as lines."""
 
     def __init__(self, bar: Progress) -> None:
         self._bar = bar
@@ -184,7 +184,7 @@ class _Teller:
             note(f"cell {done} of {total} finished: {cell.name}")
 
     def event(self, event: StreamEvent) -> None:
-        """Something goes on before the first cell."""
+        """Progress before the first cell."""
         from metamap_rl.cli.console import note
         from metamap_rl.stream.events import Doing
 
@@ -197,7 +197,7 @@ class _Teller:
 
 
 def typed() -> str:
-    """The command line, as it may be typed again."""
+    """The command line as text."""
     return shlex.join(["metamap", *sys.argv[1:]])
 
 

@@ -1,4 +1,4 @@
-"""Show the whole idea at work on unseen tasks."""
+"""Demonstration on unseen tasks."""
 
 from __future__ import annotations
 
@@ -42,37 +42,37 @@ class Demo(Command):
     if_stopped: ClassVar[str] = "what was trained is kept, and the same command goes on from there"
 
     family: Annotated[tuple[str, ...], Metavar("NAME ...")] = ()
-    """Which families with a bundled mapper; three of them, if left out."""
+    """Families with a bundled mapper; default: three of them."""
 
     tasks: int = 3
-    """Unseen tasks of each family, drawn with --seed. With --from-scratch it is --test-in that counts."""
+    """Unseen tasks of each family, drawn with --seed; with --from-scratch use --test-in."""
 
     out: OutPath = None
-    """Folder for the results, runs/demo if left out."""
+    """Folder for the results; default runs/demo."""
 
     video: bool = True
-    """Leave out the videos."""
+    """Skip the videos."""
 
     from_scratch: bool = False
-    """Train everything here instead of using a bundled mapper; one family, reacher-goal if left out."""
+    """Train everything instead of using a bundled mapper; one family, default reacher-goal."""
 
     train: int = 24
-    """From scratch: experts that the mapper learns from."""
+    """From scratch: number of training experts."""
 
     validation: int = 4
-    """From scratch: experts that the mapper's checkpoint is chosen on."""
+    """From scratch: number of validation experts, for choosing the checkpoint."""
 
     test_in: int = 4
-    """From scratch: experts of unseen tasks, shown in the table."""
+    """From scratch: number of experts of unseen tasks, shown in the table."""
 
     base_timesteps: int | None = None
-    """From scratch: environment steps that train the base policy; the recipe's, if left out."""
+    """From scratch: environment steps of the base policy; default: the recipe's."""
 
     timesteps: int | None = None
-    """From scratch: environment steps that train each expert; the recipe's, if left out."""
+    """From scratch: environment steps of each expert; default: the recipe's."""
 
     updates: int | None = None
-    """From scratch: updates that train the mapper; the usual number, if left out."""
+    """From scratch: updates of the mapper."""
 
     def run(self) -> int:
         """Measure, film, plot, write, print."""
@@ -99,7 +99,7 @@ class Demo(Command):
         return 0
 
     def _check(self) -> None:
-        """Refuse flags that would have no effect."""
+        """Raise for flags without effect."""
         defaults = {field.name: field.default for field in fields(self)}
         for name in _ONLY_FROM_SCRATCH:
             if not self.from_scratch and getattr(self, name) != defaults[name]:
@@ -129,7 +129,7 @@ class Demo(Command):
 
 
 class _Bars:
-    """One progress bar after the other, for the stages of a training."""
+    """Progress bars of the stages of a training, one after another."""
 
     def __init__(self, family: str) -> None:
         self._family, self._stack = family, ExitStack()
@@ -172,7 +172,7 @@ def _measure(subject: Subject) -> Measured:
 
 
 def _film(results: Sequence[Measured], folder: Path) -> dict[str, Video]:
-    """Film every family; one that cannot be filmed is told of, and does not spoil the rest."""
+    """Record every family; a failure is reported and does not affect the others."""
     from metamap_envs.errors import MetaMapError
     from metamap_envs.opengl import opengl_failure
     from metamap_rl.cli.console import note, progress
@@ -212,9 +212,9 @@ def _print_results(results: Sequence[Measured]) -> None:
         print_table(("task", *numbers), rows, title=measured.subject.family, right=numbers, least=least)
         say()
     if any(row.unserved for measured in results for row in measured.rows):
-        say("*: `adapt` serves the base policy there unless told not to check: the self-check is not convinced\n")
+        say("*: the self-check rejects the generated policy; `adapt` serves the base policy unless checks are off\n")
     if any(row.gap_closed is None for measured in results for row in measured.rows):
-        say("-: the expert is not better than the base policy there in a paired test, so that there is no gap\n")
+        say("-: no gap: the expert is not better than the base policy in a paired test\n")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -225,14 +225,14 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _task_name(row: Row) -> str:
-    """The task's parameters, or where there are too many for a table, their number and the end of the task's id."""
+    """The task's parameters; if too many for a table, their number and the end of the task's id."""
     if len(row.parameters) <= _LONGEST_TASK:
         return row.parameters
     return f"{row.parameters.count('=')} parameters, {row.task.rpartition('-')[2]}"
 
 
 def _print_files(folder: Path, files: Sequence[str], seconds: float) -> None:
-    """Say where everything is."""
+    """Print the paths of the results."""
     say(f"{seconds:.0f} s; in {folder}: {', '.join(files)}")
 
 

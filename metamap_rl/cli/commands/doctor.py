@@ -1,4 +1,4 @@
-"""Look over this installation."""
+"""Check the installation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ORDER = 90
 
 @dataclass(frozen=True, kw_only=True)
 class Doctor(Command):
-    """Look over this installation: libraries, simulator, rendering, ffmpeg, bundled mappers.
+    """Check the installation: libraries, simulator, rendering, ffmpeg, bundled mappers.
 
-    Exit code 0 if all that is essential works, even with warnings; 1 if something essential is broken.
+    Exit code 0 if everything essential works, even with warnings; 1 otherwise.
     """
 
     name: ClassVar[str] = "doctor"

@@ -1,4 +1,4 @@
-"""The whole protocol: families, methods, seeds and steps of D in one resumable run."""
+"""The protocol: families, methods, seeds and lengths of D in one resumable run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ ORDER = 35
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate(Command):
-    """Run the whole protocol: families, methods, seeds, steps of D, beside PPO on single tasks.
+    """Run the protocol: methods on the same tasks, with several seeds and lengths of D, and PPO on single tasks.
 
-    Every finished cell is a file in the run's directory, so the same command goes on where a run was stopped, and one
-    with more families, methods or seeds adds to it. Tables and figures of all that is finished are written beside them.
+    Every finished cell is a file in the run's directory, so the same command resumes a stopped run, and more families,
+    methods or seeds extend it. Tables and figures of all finished cells are written beside them.
     """
 
     name: ClassVar[str] = "evaluate"
     if_stopped: ClassVar[str] = "finished cells are kept, the same command goes on from there"
 
     config: Annotated[Positional[Path | None], Metavar("CONFIG")] = None
-    """A YAML file, as in scripts/protocol; without one everything is at its default and --families says of what."""
+    """A YAML file, as in scripts/protocol; without one, defaults with the families of --families."""
 
     zoo: Annotated[Path, Metavar("ROOT")]
-    """Folder with a zoo for each family, by its name; or one zoo."""
+    """Folder with a zoo for each family, named like it; or one zoo."""
 
     out: Annotated[Path, Metavar("RUN")]
     """The run's directory."""
@@ -45,20 +45,20 @@ class Evaluate(Command):
     """Methods, in place of the config's."""
 
     seeds: int | None = None
-    """Times that methods are trained again, with another D and the same base policy, experts, survey, in place of the
-    config's."""
+    """Number of seeds, in place of the config's: methods trained again with another D and the same base policy, experts
+    and survey."""
 
     seed: int = 0
-    """First of these seeds."""
+    """First seed."""
 
     workers: int = 0
-    """Cells at a time; 0 takes all cores."""
+    """Number of cells to run in parallel; 0 uses all cores."""
 
     executor: Literal["local", "ray"] = "local"
-    """Where cells run: processes on this machine, or Ray."""
+    """Executor of cells: local processes or Ray."""
 
     ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
-    """Address of a Ray cluster that is there; without it Ray starts here."""
+    """Address of a running Ray cluster; default: start a local Ray."""
 
     def run(self) -> int:
         """Run what is missing, write and print the results."""
@@ -99,7 +99,7 @@ class Evaluate(Command):
         if self.config is not None:
             return load_protocol(self.config, **changes)
         if not self.families:
-            raise MetaMapError("evaluate needs a config, or --families")
+            raise MetaMapError("evaluate needs a config or --families")
         config = parse(ProtocolConfig, changes, "metamap evaluate")
         config.check()
         return config

@@ -26,11 +26,11 @@ ORDER = 20
 
 @dataclass(frozen=True, kw_only=True)
 class TrainExperts(Command):
-    """Train a family's base policy and its experts, or go on where that was stopped.
+    """Train a family's base policy and experts; resumable.
 
-    The base policy is trained over the whole range of the family first. Experts are made from a universal policy that
-    is given the task, unless --start says otherwise. What is finished is kept: the same command goes on, and larger
-    numbers add tasks. Several processes may work on one zoo.
+    The base policy is trained first, over the whole range of the family. Experts are made from a universal policy given
+    the task, unless --start says otherwise. Finished ones are kept: the same command resumes, and larger numbers add
+    tasks. Several processes may work on one zoo.
     """
 
     name: ClassVar[str] = "train"
@@ -43,38 +43,38 @@ class TrainExperts(Command):
     """Folder of the zoo."""
 
     train: int = 40
-    """Tasks that a mapper will learn from."""
+    """Number of training tasks."""
 
     validation: int = 8
-    """Tasks that its checkpoint will be chosen on."""
+    """Number of validation tasks, for choosing a mapper's checkpoint."""
 
     test_in: int = 16
-    """Tasks inside the training range that it will be measured on."""
+    """Number of test tasks inside the training range."""
 
     test_out: int = 0
-    """Tasks outside the training range that it will be measured on."""
+    """Number of test tasks outside the training range."""
 
     workers: int = 0
-    """Experts that are trained at a time; 0 takes all cores."""
+    """Number of experts to train in parallel; 0 uses all cores."""
 
     executor: Literal["local", "ray"] = "local"
-    """Where experts are trained: processes of this machine, or Ray."""
+    """Executor of expert training: local processes or Ray."""
 
     ray_address: Annotated[str | None, Metavar("HOST:PORT")] = None
-    """Ray cluster to use ("auto" finds one on this machine); without it a Ray of this machine's own is started."""
+    """Address of a running Ray cluster ("auto": on this machine); default: start a local Ray."""
 
     base_timesteps: int | None = None
-    """Environment steps for the base policy, and for a parent policy, instead of the recipe's."""
+    """Environment steps of base policy and universal policy, in place of the recipe's."""
 
     timesteps: int | None = None
-    """Environment steps of PPO for each expert, instead of the recipe's."""
+    """Environment steps of PPO for each expert, in place of the recipe's."""
 
     start: Literal["base", "parent"] | None = None
-    """What experts are made from, instead of the recipe's: phi_0, or a parent policy that is told the task."""
+    """Origin of experts, in place of the recipe's: `base` for phi_0, `parent` for the universal policy."""
 
     algorithm: Literal["ppo", "sac", "tqc"] | None = None
-    """What trains experts, instead of the recipe's. SAC and TQC (extra `contrib`) train a teacher of another shape, and
-    the expert is its student; they go with `--start base`."""
+    """Algorithm for experts, in place of the recipe's. SAC and TQC (extra `contrib`) train a teacher of another
+    architecture, which is distilled into the expert; they need `--start base`."""
 
     def run(self) -> int:
         """Train what is missing, print a summary."""
@@ -122,7 +122,7 @@ class ListExperts(Command):
     """Folder of the zoo."""
 
     split: Literal["train", "validation", "test-in", "test-out"] | None = None
-    """Only the experts of this split."""
+    """Show only the experts of this split."""
 
     def run(self) -> int:
         """Print one row per expert."""
@@ -141,7 +141,7 @@ class ListExperts(Command):
             return 0
         say(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}, experts: {len(experts)}")
         if not zoo.has_base:
-            say("its base policy is not trained yet")
+            say("the base policy is not trained yet")
         rows = [
             (
                 expert.task.id,
@@ -169,7 +169,7 @@ def _timesteps(count: int | None) -> dict[str, Any]:
 def _check(
     family: str, counts: TaskCounts, seed: int, workers: int, base: dict[str, Any], expert: dict[str, Any]
 ) -> None:
-    """Refuse whatever can be refused before a folder is made."""
+    """Check the flags before a folder is made."""
     from metamap_agents.experts.recipes import load_recipe
     from metamap_envs.errors import MetaMapError
     from metamap_envs.registry import get_family
@@ -186,7 +186,7 @@ def _check(
 
 
 def _under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:
-    """Train what comes before experts under a bar."""
+    """Train base policy and universal policy with a progress bar."""
     from metamap_agents.experts.recipes import load_recipe
     from metamap_rl.cli.console import progress
 
@@ -206,7 +206,7 @@ def _under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Calla
 
 
 def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], executor: Executor) -> None:
-    """Train the experts that are missing under a bar."""
+    """Train missing experts with a progress bar."""
     from metamap_agents.experts.building import build_experts
     from metamap_rl.cli.console import progress
 
@@ -223,7 +223,7 @@ def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], execu
 
 
 def _row(expert: Expert) -> dict[str, Any]:
-    """One expert, for JSON."""
+    """One expert as JSON."""
     return {
         "id": expert.task.id,
         **expert.task.to_json(),
@@ -237,7 +237,7 @@ def _row(expert: Expert) -> dict[str, Any]:
 
 
 def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
-    """Print how many experts of each split there are, how good they are, and how many are better than phi_0."""
+    """Print number and returns of experts for each split, and how many are better than phi_0."""
     from metamap_envs.parameters import Split
     from metamap_rl.cli.console import print_json, print_table
 

@@ -1,4 +1,4 @@
-"""The families of environments: which there are, and what can vary in each."""
+"""Families of environments and their parameters."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ListFamilies(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowFamily(Command):
-    """Show a family: its parameters, their ranges in each split, its sizes."""
+    """Show a family: parameters, their ranges in each split, sizes."""
 
     name: ClassVar[str] = "show"
 
@@ -60,10 +60,10 @@ class ShowFamily(Command):
     """Name of the family, as in `metamap families list`."""
 
     sample: int = 0
-    """Also draw this many tasks of `--split` with `--seed`."""
+    """Number of tasks of `--split` to draw with `--seed`."""
 
     split: Literal["train", "validation", "test-in", "test-out"] = "train"
-    """Which split to draw tasks of."""
+    """Split of the drawn tasks."""
 
     def run(self) -> int:
         """Print the family, then the drawn tasks."""
@@ -85,7 +85,7 @@ class ShowFamily(Command):
 
 
 def _summary(family: Family) -> dict[str, Any]:
-    """The family in numbers, for JSON."""
+    """Sizes of the family as JSON."""
     return {
         "name": family.name,
         "description": family.description,
@@ -100,7 +100,7 @@ def _summary(family: Family) -> dict[str, Any]:
 
 
 def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
-    """Everything that `show` knows, for JSON."""
+    """Everything that `show` prints, as JSON."""
     parameters = [
         {
             "name": parameter.name,
@@ -123,7 +123,7 @@ def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
 
 
 def _print_family(family: Family, tasks: list[Task], found_by: str) -> None:
-    """Print sizes, parameters and tasks for people; ``found_by`` is what makes the family known elsewhere."""
+    """Print sizes, parameters and tasks; ``found_by`` says how other processes find the family."""
     from metamap_rl.cli.console import print_table
 
     say(f"{family.name}: {family.description}\n")
@@ -147,7 +147,7 @@ def _print_family(family: Family, tasks: list[Task], found_by: str) -> None:
 
 
 def _combinations(family: Family) -> str:
-    """How the combinations of the discrete parameters are dealt out to the splits."""
+    """Assignment of the combinations of discrete parameters to the splits."""
     if not any(parameter.choices for parameter in family.space.parameters):
         return "no discrete parameters"
     dealt = {str(split): set(rows) for split, rows in family.space.combinations.items()}

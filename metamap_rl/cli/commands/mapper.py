@@ -1,4 +1,4 @@
-"""The mapper: a few transitions of a new environment in, the weights of a policy for it out."""
+"""Mappers: from a few transitions of an environment to the weights of a policy."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ ORDER = 30
 
 @dataclass(frozen=True, kw_only=True)
 class TrainMapper(Command):
-    """Train a mapper from the experts of a zoo, or go on where that was stopped.
+    """Train a mapper from the experts of a zoo; resumable.
 
-    Checkpoints go into a file beside the output, named like it with `.checkpoint.safetensors`, until it is done.
+    Checkpoints are written to a file beside the output with the suffix `.checkpoint.safetensors`, removed at the end.
     """
 
     name: ClassVar[str] = "train"
@@ -43,20 +43,20 @@ class TrainMapper(Command):
     """How the mapper is made."""
 
     probe: str = "base-policy"
-    """How D is collected: base-policy, excitation, sinusoid, mixed or tour."""
+    """Probe that collects D: base-policy, excitation, sinusoid, mixed or tour."""
 
     probe_settings: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
     """Settings of the probe, such as noise=0.2."""
 
     tour: str = ""
-    """Folder of the tour that the probe `tour` follows; without it, one of the zoo's experts."""
+    """Folder of a tour for the probe `tour`; default: a tour of the zoo's experts."""
 
     calibration_tasks: int = 256
-    """Tasks, without experts, that the self-check is calibrated on; 0 leaves the mapper without one. Fewer than 44
-    cannot show that generated policies are harmless, so that the base policy is always served."""
+    """Number of tasks (without experts) for calibrating the self-check; 0 for no self-check. With fewer than 44 harm
+    cannot be bounded, so the base policy is always served."""
 
     def run(self) -> int:
-        """Train, save, remove the checkpoint, print what came out."""
+        """Train, save, remove the checkpoint, print the mapper."""
         from metamap_agents.experts.zoo import Zoo
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
@@ -90,7 +90,7 @@ class TrainMapper(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateMapper(Command):
-    """Measure mappers on tasks that they never saw, beside the base policy, the experts and controls.
+    """Measure mappers on unseen tasks, with base policy, experts and controls.
 
     Mappers of one family, retrained with different seeds, are measured together. "gap closed" is 0 for the base policy
     and 1 for the expert, "normalised" is 0 for random actions; both are interquartile means over mappers and tasks,
@@ -103,22 +103,22 @@ class EvaluateMapper(Command):
     """Folders of mappers, or names of bundled ones."""
 
     zoo: Annotated[Path, Metavar("ZOO")]
-    """Zoo with experts of the tasks to measure on; its training experts are among the controls."""
+    """Zoo with experts of the test tasks; its training experts are used for controls."""
 
     split: Literal["train", "validation", "test-in", "test-out"] = "test-in"
-    """Tasks to measure on."""
+    """Split of the test tasks."""
 
     episodes: int = 10
     """Episodes for each task and method."""
 
     steps: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200)
-    """Transitions of D to measure at."""
+    """Lengths of D, in transitions."""
 
     controls: bool = True
-    """Leave out the controls: D of another task, the mean of the training experts and the nearest one."""
+    """Skip the controls: D of another task, mean expert and nearest expert."""
 
     out: OutPath = None
-    """File for the JSON document, with all returns."""
+    """File for the JSON document with all returns."""
 
     def run(self) -> int:
         """Measure, print the table."""
@@ -188,7 +188,7 @@ class EvaluateMapper(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowMapper(Command):
-    """Show a mapper: family, sizes, probe, how it was trained, with which versions."""
+    """Show a mapper: family, sizes, probe, training record, versions."""
 
     name: ClassVar[str] = "show"
 
@@ -210,7 +210,7 @@ class ShowMapper(Command):
 
 
 def _checkpoint_beside(out: Path) -> Path:
-    """The checkpoint file of a mapper that will be written to a folder, which must be free."""
+    """The checkpoint file of a mapper; its output folder must not exist."""
     from metamap_agents.runtime.storage import claim_output
     from metamap_envs.errors import MetaMapError
 
@@ -221,7 +221,7 @@ def _checkpoint_beside(out: Path) -> Path:
 
 
 def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
-    """How a self-check is calibrated on so many tasks; None for 0."""
+    """Calibration config for a number of tasks; None for 0."""
     from metamap_envs.errors import MetaMapError
     from metamap_rl.training.config import CalibrationConfig
 
@@ -235,7 +235,7 @@ def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
 
 
 def _train(zoo: Zoo, checkpoint: Path, recipe: MapperRecipe, **options: Any) -> Mapper:
-    """Train under a bar; the options are those of `metamap_rl.training.pipeline.train_mapper`."""
+    """Train with a progress bar; options as of `metamap_rl.training.pipeline.train_mapper`."""
     from metamap_rl.cli.console import progress
     from metamap_rl.training.pipeline import train_mapper
 

@@ -17,12 +17,12 @@ ORDER = 51
 
 @dataclass(frozen=True, kw_only=True)
 class MakeReport(Command):
-    """Make one HTML page of all finished cells and runs in some folders; it needs nothing else, and no network."""
+    """Make a self-contained HTML page of all finished cells and runs in some folders."""
 
     name: ClassVar[str] = "report"
 
     directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")]
-    """Folders of benchmarks, of cells or of streams' runs."""
+    """Folders of benchmarks, cells or runs of streams."""
 
     out: Annotated[Path, Metavar("FILE")] = Path("report.html")
     """The page."""
@@ -34,7 +34,7 @@ class MakeReport(Command):
     """Heading of the page; by default the names of the folders."""
 
     across_versions: bool = False
-    """Report results of different versions of environments together, with a warning on the page."""
+    """Include results of different versions of environments, with a warning on the page."""
 
     def run(self) -> int:
         """Write it."""
@@ -60,7 +60,7 @@ class MakeReport(Command):
         differences = check_versions(cells)
         if differences and not self.across_versions:
             raise MetaMapError(
-                f"results of different versions do not compare ({differences[0]}); --across-versions does"
+                f"results of different versions are not comparable ({differences[0]}); --across-versions includes them"
             )
         summary = summarise(cells)
         manifests = {folder: folder / "manifest.json" for folder in self.directories}

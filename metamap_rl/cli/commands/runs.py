@@ -1,4 +1,4 @@
-"""Runs on disk: what there is, what one says, and how they compare."""
+"""Stored runs: list, show, compare."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class ListRuns(Command):
     name: ClassVar[str] = "list"
 
     directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")] = (Path("runs"),)
-    """Where to look."""
+    """Folders to search."""
 
     def run(self) -> int:
         """Print them."""
@@ -61,12 +61,12 @@ class ListRuns(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowRun(Command):
-    """Show one finished run: every metric with its formula, versions, environments, config."""
+    """Show a finished run: metrics with formulas, versions, environments, config."""
 
     name: ClassVar[str] = "show"
 
     directory: Annotated[Positional[Path], Metavar("DIR")]
-    """Folder of a cell or of a stream's run."""
+    """Folder of a cell or of a run of a stream."""
 
     def run(self) -> int:
         """Print it."""
@@ -104,10 +104,10 @@ class CompareRuns(Command):
     name: ClassVar[str] = "compare"
 
     directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")]
-    """Two or more folders of cells, of streams' runs, or of several of them."""
+    """Two or more folders of cells or runs."""
 
     across_versions: bool = False
-    """Compare results of different versions of environments all the same."""
+    """Compare results of different versions of environments."""
 
     def run(self) -> int:
         """Print the table."""

@@ -1,4 +1,4 @@
-"""Streams: a mapper that learns task after task; what it forgets is measured."""
+"""Streams: continual learning of a mapper, task after task."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RESUMABLE = (
 
 @dataclass(frozen=True, kw_only=True)
 class _Running(Command):
-    """What the commands that run a stream have in common."""
+    """Common flags of commands that run a stream."""
 
     if_stopped: ClassVar[str] = _RESUMABLE
 
@@ -38,10 +38,10 @@ class _Running(Command):
     """Where experts are trained: processes on this machine, or Ray."""
 
     ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
-    """Address of a Ray cluster that is there, such as `auto` or ray://host:10001; without it Ray starts here."""
+    """Address of a running Ray cluster, such as `auto` or ray://host:10001; default: start a local Ray."""
 
     workers: int = 0
-    """Processes that train experts; 0 takes all cores."""
+    """Number of processes that train experts; 0 uses all cores."""
 
     def _executor(self) -> LocalExecutor | RayExecutor:
         from metamap_agents.runtime.executors import make_executor
@@ -53,8 +53,8 @@ class _Running(Command):
 class RunStream(_Running):
     """Run a stream from a YAML file or a preset, in a new directory.
 
-    After each task: probe, map, check, an expert if the answer is not good enough, update, evaluate, save. Ctrl-C
-    finishes the running stage and saves, a second one stops at once; `metamap stream resume` goes on in both cases.
+    Each stage: probe, map, check, train an expert if the generated policy is not good enough, update, evaluate, save.
+    Ctrl-C finishes the running stage and saves, a second one stops at once; `metamap stream resume` continues either.
     """
 
     name: ClassVar[str] = "run"
@@ -63,22 +63,22 @@ class RunStream(_Running):
     """A YAML file, or the name of a preset as in `metamap stream list`."""
 
     out: Annotated[Path, Metavar("DIR")]
-    """Directory of the run, which must not hold anything yet."""
+    """Directory of the run; must be empty or new."""
 
     learner: Annotated[str | None, Metavar("NAME")] = None
-    """Another learner than the config's, with its own settings at their defaults."""
+    """Learner in place of the config's, with default settings."""
 
     set: Annotated[tuple[str, ...], Metavar("KEY=VALUE")] = ()
-    """Other values than the config's, such as update.updates=100 boundaries=hidden."""
+    """Override settings of the config, such as update.updates=100 boundaries=hidden."""
 
     zoo: Annotated[Path | None, Metavar("DIR")] = None
-    """Expert cache, shared by all runs that name it; by default a folder in the run's directory."""
+    """Expert cache, which runs may share; default: in the run's directory."""
 
     seed: int = 0
-    """Added to the config's seeds.learner: other learners on the same stream of the same tasks."""
+    """Offset to the config's seeds.learner: another learner on the same stream of the same tasks."""
 
     def run(self) -> int:
-        """Run the stream, print how it ended."""
+        """Run the stream, print the result."""
         from metamap_rl.cli.commands._stream_results import finish
         from metamap_rl.stream.run import start
 
@@ -92,7 +92,7 @@ class RunStream(_Running):
 
 @dataclass(frozen=True, kw_only=True)
 class ShowStatus(Command):
-    """Show how a stream stands, while it runs or after.
+    """Show the state of a running or finished stream.
 
     Scores are (J - J_random) / (J_expert - J_random): 0 is random actions, 1 the task's expert. In the table, return
     is that of the generated policy, then the expert's; score that of the stage's task before and after the stage; old
@@ -115,7 +115,7 @@ class ShowStatus(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeStream(_Running):
-    """Go on with a stream that was stopped or killed, from its last finished stage.
+    """Resume a stopped or killed stream from its last finished stage.
 
     The final record equals that of a run that was never stopped, to the bit, timings excepted.
     """
@@ -126,10 +126,10 @@ class ResumeStream(_Running):
     """Directory of the run."""
 
     seed: int = 0
-    """Not used: seeds are in the run's config."""
+    """Unused: seeds are in the run's config."""
 
     def run(self) -> int:
-        """Run what is left, print how it ended."""
+        """Run the remaining stages, print the result."""
         from metamap_rl.cli.commands._stream_results import finish
         from metamap_rl.stream.run import resume
 
@@ -140,7 +140,7 @@ class ResumeStream(_Running):
 
 @dataclass(frozen=True, kw_only=True)
 class ListStreams(Command):
-    """List presets, kinds of streams, and learners, each with a line of what it is."""
+    """List presets, kinds of streams and learners."""
 
     name: ClassVar[str] = "list"
 
@@ -162,14 +162,14 @@ class ListStreams(Command):
 
 
 class _Stop:
-    """Whether the user wants the run to end, after Ctrl-C."""
+    """Whether the user has requested the end of the run by Ctrl-C."""
 
     def __init__(self, view: StreamView) -> None:
         self._view = view
         self._requested = False
 
     def is_requested(self) -> bool:
-        """Asked by the loop between stages."""
+        """Whether an end was requested; queried between stages."""
         return self._requested
 
     def handle(self, number: int, frame: object) -> None:
@@ -182,7 +182,7 @@ class _Stop:
 
 @contextmanager
 def _watched(silent: bool) -> Iterator[tuple[StreamView, _Stop]]:
-    """Show a run while the block lasts, and take Ctrl-C as a request to end it."""
+    """Show a run during the block; Ctrl-C requests its end."""
     from metamap_envs.errors import MetaMapError
     from metamap_rl.cli.console import note
     from metamap_rl.stream.view import StreamView
@@ -190,7 +190,7 @@ def _watched(silent: bool) -> Iterator[tuple[StreamView, _Stop]]:
     view = StreamView(silent=silent)
     stop = _Stop(view)
     before = signal.getsignal(signal.SIGINT)
-    if before is not signal.SIG_IGN:  # started in the background by a script: Ctrl-C is not meant for it
+    if before is not signal.SIG_IGN:  # a background job of a script ignores Ctrl-C
         signal.signal(signal.SIGINT, stop.handle)
     try:
         with view:
@@ -207,7 +207,7 @@ def _watched(silent: bool) -> Iterator[tuple[StreamView, _Stop]]:
 
 
 def config_of(reference: str, settings: Sequence[str], learner: str | None, seed: int) -> StreamConfig:
-    """The config that the flags ask for."""
+    """The config from the flags."""
     from metamap_envs.errors import MetaMapError
     from metamap_rl.stream.config import load_config
 
@@ -224,7 +224,7 @@ def config_of(reference: str, settings: Sequence[str], learner: str | None, seed
 
 
 def _choices() -> dict[str, dict[str, str]]:
-    """First lines of what there is to choose from, by kind and name."""
+    """First docstring lines of the choices, by kind and name."""
     from metamap_rl.cli.outline import first_line
     from metamap_rl.stream.config import list_presets, load_config
     from metamap_rl.stream.kinds import STREAMS
