@@ -28,14 +28,14 @@ class MapperConfig(Config):
     hypernetwork: str = "modulation"
     """Hypernetwork, z -> change of the weights: chunked, context, modulation, residual or skip."""
     context_size: Annotated[int, Ge(2)] = 32
-    """Size of the context z, at least 2 (a normalised z of size 1 says nothing)."""
+    """Size of the context z, at least 2 (a normalised z of size 1 is constant)."""
     encoder_hidden: Positive = 128
     """Width of the encoder's hidden layers."""
     hypernetwork_hidden: Positive = 128
     """Width of the hypernetwork's hidden layers."""
     bottleneck: bool = False
-    """The hypernetwork sees of z only the task's coordinates, as read from it: a smooth function of a few numbers is
-    learned from fewer experts than one of all of z. Needs survey tasks, which teach to read."""
+    """Use only the coordinates estimated from z as input of the hypernetwork: a function of a few numbers needs fewer
+    experts than one of all of z. Needs survey tasks."""
 
     def __post_init__(self) -> None:
         from metamap_rl.encoders import ENCODERS

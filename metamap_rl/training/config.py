@@ -27,28 +27,28 @@ class UpdateConfig(Config):
     called: ClassVar[str] = "update config"
 
     loss: str = "both"
-    """What is minimised: behaviour (outputs on the expert's states), weights, or both."""
+    """Loss: behaviour (error of the outputs on the expert's states), weights, or both."""
     weights_coefficient: Amount = 1.0
-    """Share of the weight loss in "both"."""
+    """Weight of the weights loss in "both"."""
     updates: Count = 4000
     """Number of updates."""
     batch_tasks: Positive = 16
     """Tasks in a batch, each with one rollout; in a stream new and replayed rollouts together."""
     states_per_task: Positive = 128
-    """The expert's states per task in a batch, for the behaviour loss."""
+    """States of the expert per task in a batch, for the behaviour loss."""
     learning_rate: PositiveNumber = 1e-3
-    """Highest learning rate of AdamW; it rises over the warm-up and then falls to 0 along a cosine."""
+    """Peak learning rate of AdamW: linear warm-up, then cosine decay to 0."""
     warmup: Count = 100
-    """Updates over which the learning rate rises."""
+    """Updates of the warm-up."""
     weight_decay: Amount = 1e-4
     """Decoupled weight decay, per unit of learning rate."""
     gradient_clip: PositiveNumber = 1.0
-    """Largest norm of the gradient; longer ones are scaled down to it."""
+    """Maximum norm of the gradient."""
     lengths: tuple[Positive, ...] = (5, 10, 20, 50, 100, 200)
-    """Lengths of D, one drawn per update. Those longer than the rollouts are left out; if all are, whole rollouts
-    are used."""
+    """Lengths of D in transitions, one drawn per update. Lengths above the rollouts' are skipped; if all are, whole
+    rollouts are used."""
     from_start: Share = 0.5
-    """Share of the D that begin at a rollout's first step, as they do at deployment; the others begin anywhere."""
+    """Fraction of D that start at a rollout's first transition, as at deployment; the others start anywhere."""
 
     def __post_init__(self) -> None:
         from metamap_rl.training.losses import LOSSES
@@ -71,24 +71,24 @@ class TrainConfig(UpdateConfig):
     called: ClassVar[str] = "train config"
 
     survey_batch: Positive = 32
-    """Tasks of the survey in a batch, where there is a survey."""
+    """Survey tasks in a batch."""
     survey_coefficient: Amount = 1.0
-    """Share in the loss of telling a task's coordinates from z, where there is a survey; with 0 only an auxiliary loss
-    learns from it."""
+    """Weight of the error of the coordinates estimated from z on the survey; with 0 only an auxiliary loss uses the
+    survey."""
     auxiliary: str | None = None
-    """What z is to be good for besides: dynamics, or nothing. It is learned on the survey's rollouts where there is a
-    survey, with batches of as many tasks, else on those of the training tasks."""
+    """Auxiliary loss on z: dynamics (prediction of transitions), or none. Computed on the survey's rollouts if there
+    is a survey, with batches of as many tasks, else on those of the training tasks."""
     auxiliary_coefficient: Amount = 0.3
-    """Share of the auxiliary loss."""
+    """Weight of the auxiliary loss."""
     dagger_rounds: Count = 0
-    """How often the inputs that generated networks come to are added to the training set, at even distances (DAgger);
-    fewer than there are updates."""
+    """Number of DAgger rounds, evenly spaced: inputs visited by generated networks are added to the training set. Less
+    than the number of updates."""
     validation_every: Positive = 200
-    """Updates between validations; the mapper with the least validation loss is the one returned."""
+    """Updates between validations; the mapper with the lowest validation loss is returned."""
     validation_lengths: tuple[Positive, ...] = (5, 20, 100)
-    """Lengths of D that validation averages over, all from a rollout's first step; limited as the lengths are."""
+    """Lengths of D for validation, all from a rollout's first transition; limited like `lengths`."""
     checkpoint_every: Positive = 500
-    """Updates between checkpoints, where a checkpoint file is asked for."""
+    """Updates between checkpoints, with a checkpoint file."""
     seed: int = 0
     """Seed of the initial mapper and of every batch."""
 
@@ -117,9 +117,9 @@ class MapperRecipe(Config):
     shape: MapperConfig = field(default_factory=MapperConfig)
     """Its networks."""
     survey_tasks: Count = 2048
-    """Tasks without experts that the encoder learns to tell apart; 0 leaves that out."""
+    """Number of survey tasks (without experts); 0 for no survey."""
     aligned: bool = False
-    """Put the hidden units of each expert in the order of the base policy's, for experts that did not start from it."""
+    """Align the hidden units of each expert with the base policy's, for experts that did not start from it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

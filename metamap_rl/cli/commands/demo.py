@@ -31,11 +31,11 @@ _ONLY_FROM_SCRATCH = ("train", "validation", "test_in", "base_timesteps", "times
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Command):
-    """See policies appear from a few steps in unseen tasks: table, plot and side-by-side videos.
+    """Generate policies for unseen tasks from a few transitions: table, plot and side-by-side videos.
 
-    With the bundled mappers: draws unseen tasks, probes each for 200 steps, maps the first 0, 20, 50 and 200 of them to
-    weights and evaluates all on the same 10 starts. With --from-scratch: trains base policy, experts and mapper first,
-    in some minutes; the same command goes on where it was stopped.
+    With the bundled mappers: draws unseen tasks, probes each for 200 steps, maps the first 0, 20, 50 and 200
+    transitions to weights and evaluates all policies on the same 10 starts. With --from-scratch: first trains base
+    policy, experts and mapper, in a few minutes; resumable.
     """
 
     name: ClassVar[str] = "demo"

@@ -35,7 +35,7 @@ class _Running(Command):
     if_stopped: ClassVar[str] = _RESUMABLE
 
     executor: Literal["local", "ray"] = "local"
-    """Where experts are trained: processes on this machine, or Ray."""
+    """Executor of expert training: local processes or Ray."""
 
     ray_address: Annotated[str | None, Metavar("ADDRESS")] = None
     """Address of a running Ray cluster, such as `auto` or ray://host:10001; default: start a local Ray."""
