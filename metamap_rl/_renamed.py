@@ -51,7 +51,7 @@ rename_modules(
         "metamap_rl.train": ("metamap_rl.training.loop", "metamap_rl.training.config"),
         "metamap_rl.usual": ("metamap_rl.training.usual",),
         "metamap_rl.video": ("metamap_rl.viz.video",),
-        "metamap_rl.workflow": ("metamap_rl.training.pipeline",),
+        "metamap_rl.workflow": ("metamap_rl.training.pipeline", "metamap_agents.experts.filling"),
         "metamap_rl.wrappers": ("metamap_rl.adaptation.wrappers",),
     }
 )

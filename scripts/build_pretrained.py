@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from metamap_agents.experts.filling import TaskCounts, fill_zoo
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import list_families
@@ -25,7 +26,7 @@ from metamap_rl.adaptation.bundled import PRETRAINED, bundled_families, save_exp
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.calibration import calibrate
 from metamap_rl.training.config import MapperRecipe
-from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
+from metamap_rl.training.pipeline import train_mapper
 
 BUNDLED_EXPERTS = 6
 """Experts of unseen tasks in a bundle."""

@@ -58,9 +58,9 @@ def share_of_expert(evaluation: Evaluation, returns: NDArray[np.float64]) -> dic
     return entry | {"normalised": float(evaluation.normalised(returns).mean())}
 
 
-def told_parent(zoo: Zoo, evaluation: Evaluation) -> NDArray[np.float64]:
-    """Returns [1, T] of the policy that the training experts come from, told each test task's parameters."""
-    phis = np.stack([zoo.parent.phi_for(task) for task in evaluation.tasks])
+def universal_returns(zoo: Zoo, evaluation: Evaluation) -> NDArray[np.float64]:
+    """Returns [1, T] of the universal policy with each test task's parameters as inputs."""
+    phis = np.stack([zoo.universal.phi_for(task) for task in evaluation.tasks])
     episodes = evaluate_policies(evaluation.tasks, zoo.base.policies(phis), episodes=evaluation.episodes)
     means: NDArray[np.float64] = episodes.returns.mean(axis=1)
     return means[None]
@@ -83,8 +83,8 @@ def measure(family: str, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     returns = {scores.method: scores.returns for scores in evaluation.methods}
     returns |= {"base": evaluation.base[None], "random": evaluation.random[None], "expert": evaluation.expert[None]}
-    if zoo.has_parent:
-        returns["parent, told"] = told_parent(zoo, evaluation)
+    if zoo.has_universal:
+        returns["parent, told"] = universal_returns(zoo, evaluation)
     return {
         "training_settings": len(zoo.experts("train")),
         "test_settings": [dict(task.parameters) for task in evaluation.tasks],

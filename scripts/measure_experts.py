@@ -1,7 +1,7 @@
-"""Compare experts that come from a parent policy, told the task, with experts that PPO trains one by one.
+"""Compare experts that come from a universal (parameter-conditioned) policy with experts that PPO trains one by one.
 
-On the first validation tasks of finished zoos: returns of phi_0, of what the parent policy is on each task, and of the
-recipe's PPO from phi_0 and from the parent. Prints one JSON document.
+On the first validation tasks of finished zoos: returns of phi_0, of the universal policy on each task, and of the
+recipe's PPO from phi_0 and from the universal policy. Prints one JSON document.
 
     python scripts/measure_experts.py runs/zoo/cheetah-dynamics runs/zoo/cheetah-velocity --tasks 4
 """
@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.experts.building import parent_for
+from metamap_agents.experts.building import universal_for
 from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.recipes import load_recipe
 from metamap_agents.experts.training import train_expert
@@ -28,7 +28,7 @@ from metamap_envs.task import Task
 
 def _train(zoo: Zoo, task: Task, overrides: dict[str, Any]) -> Expert:
     recipe = load_recipe(zoo.family.name, "expert", **overrides)
-    return train_expert(task, zoo.base, recipe, seed=zoo.expert_seed(task), parent=parent_for(zoo, recipe))
+    return train_expert(task, zoo.base, recipe, seed=zoo.expert_seed(task), start=universal_for(zoo, recipe))
 
 
 def compare(zoo: Zoo, count: int, workers: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def compare(zoo: Zoo, count: int, workers: int) -> dict[str, Any]:
             "steps": [expert.record["steps"] for expert in experts],
         }
     base = [float(found[index].base_returns.mean()) for index in range(len(tasks))]
-    parent_steps = zoo.parent.record["steps"]
+    parent_steps = zoo.universal.record["steps"]
     return {
         "family": zoo.family.name,
         "tasks": [task.to_json() for task in tasks],
@@ -67,7 +67,7 @@ def compare(zoo: Zoo, count: int, workers: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("zoos", nargs="+", type=Path, help="zoos with a parent policy")
+    parser.add_argument("zoos", nargs="+", type=Path, help="zoos with a universal policy")
     parser.add_argument("--tasks", type=int, default=4, help="validation tasks of each")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--out", type=Path, help="also write the document here")
@@ -76,8 +76,8 @@ def main() -> None:
         claim_output(arguments.out, overwrite=True)
     zoos = [Zoo.open(path) for path in arguments.zoos]
     for zoo in zoos:
-        if not zoo.has_parent:
-            raise MetaMapError(f"{zoo.root} has no parent policy; `metamap experts train --start parent` makes it")
+        if not zoo.has_universal:
+            raise MetaMapError(f"{zoo.root} has no universal policy; `metamap experts train --start parent` trains it")
     document = {
         "families": [compare(zoo, arguments.tasks, arguments.workers) for zoo in zoos],
         "machine": describe_machine(torch_threads=1),

@@ -57,14 +57,12 @@ settings.load_profile("tests")
 def _one_torch_thread() -> Iterator[None]:
     """Several test processes share the cores: more torch threads than one each only wait for one another."""
     try:
-        import torch
+        from metamap_agents.runtime.torch_state import torch_threads
     except ImportError:
         yield
         return
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+    with torch_threads(1):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,8 @@
-"""Old names of modules, which keep working for one release with a warning that names the new one."""
+"""Old names of modules and keywords, which work for one release with a warning that names the new one."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
 import warnings
@@ -9,9 +10,31 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["rename_modules"]
+__all__ = ["rename_modules", "renamed_keyword"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def renamed_keyword(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function be called with the old name of a keyword; a value under the new name has precedence."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            if old in kwargs:
+                message = f"{function.__name__}: the argument {old!r} is now {new!r}"
+                warnings.warn(message, DeprecationWarning, stacklevel=2)
+                value = kwargs.pop(old)
+                if kwargs.get(new) is None:
+                    kwargs[new] = value
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    return decorate
 
 
 def rename_modules(homes: Mapping[str, Sequence[str]]) -> None:

@@ -205,7 +205,7 @@ class Family(ABC):
 
         Discrete parameters are dealt out so that splits share no combination. Numbers are rounded to six decimals: of
         one parameter alone, two splits rarely draw the same value; a zoo keeps such a task in the first split
-        (`metamap_rl.training.pipeline.TaskCounts`).
+        (`metamap_agents.experts.filling.TaskCounts`).
 
         Args:
             split: "train", "validation", "test-in" or "test-out".

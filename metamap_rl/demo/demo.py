@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
 from metamap_agents.experts.recipes import load_recipe
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.storage import write_json
@@ -26,7 +27,7 @@ from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, evaluate_mappers
 from metamap_rl.evaluation.figures import plot_lengths
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import MapperRecipe
-from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
+from metamap_rl.training.pipeline import train_mapper
 from metamap_rl.viz.drawing import Renderer
 from metamap_rl.viz.figures import save_figure
 from metamap_rl.viz.video import OnFrame, Side, Video, compare
@@ -198,7 +199,7 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
         expert["parent_timesteps"] = settings.timesteps
     load_recipe(family, "expert", **expert)  # fail before the base policy is trained
     tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
-    same: dict[str, Any] = {"seed": settings.seed, "base_overrides": base, "expert_overrides": expert}
+    same: dict[str, Any] = {"seed": settings.seed, "overrides": RecipeOverrides(base, expert)}
     zoo = fill_zoo(
         root,
         family,

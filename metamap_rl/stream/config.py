@@ -45,8 +45,8 @@ class ExpertSettings(Settings):
     budget: Annotated[Number, Field(gt=0)] = 1.0
     """Share of the expert recipe's steps that training from phi-hat may take."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Settings that replace the expert recipe's, whose ``start`` is base here: a parent policy is trained over a whole
-    family, which a stream does not know beforehand."""
+    """Settings that replace the expert recipe's, whose ``start`` is base here: a universal policy is trained over
+    a whole family, which a stream does not know beforehand."""
     base_overrides: dict[str, Any] = Field(default_factory=dict)
     """Settings that replace the base recipe's."""
     bases: dict[str, str] = Field(default_factory=dict)

@@ -15,8 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.experts.building import OnExpert, build_base, build_experts, build_parent, lacks_parent, parent_for
+from metamap_agents.experts.building import (
+    OnExpert,
+    build_base,
+    build_experts,
+    build_universal,
+    lacks_universal,
+    universal_for,
+)
 from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.filling import check_recipes
 from metamap_agents.experts.ppo import OnProgress
 from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.training import train_expert
@@ -27,7 +35,6 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
-from metamap_rl.training.pipeline import check_recipes
 
 __all__ = ["ExpertCache", "bases_of"]
 
@@ -112,8 +119,8 @@ class ExpertCache:
                 if ours and not zoo.has(task):
                     seed = zoo.expert_seed(task)
                     recipe = self.recipe(task.family)
-                    parent = parent_for(zoo, recipe)
-                    zoo.put(train_expert(task, zoo.base, recipe, seed=seed, parent=parent, on_progress=on_progress))
+                    start = universal_for(zoo, recipe)
+                    zoo.put(train_expert(task, zoo.base, recipe, seed=seed, start=start, on_progress=on_progress))
             if not ours:
                 time.sleep(_POLL_SECONDS)
         return zoo.get(task)
@@ -157,11 +164,11 @@ class ExpertCache:
             check_recipes(
                 zoo,
                 base=load_recipe(owner, "base", **self.base_overrides),
-                parent=load_recipe(family, "parent", **self.base_overrides),
+                universal=load_recipe(family, "parent", **self.base_overrides),
                 expert=load_recipe(family, "expert", **self.overrides),
             )
-            if lacks_parent(zoo, self.recipe(family)):
-                build_parent(zoo, overrides=self.base_overrides, num_threads=self.num_threads)
+            if lacks_universal(zoo, self.recipe(family)):
+                build_universal(zoo, overrides=self.base_overrides, num_threads=self.num_threads)
             self._checked.add(family)
         return zoo
 

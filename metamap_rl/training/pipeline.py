@@ -1,22 +1,17 @@
-"""The whole path in a few calls: a zoo of experts, then a mapper. The command line and the scripts build on these."""
+"""From a zoo of experts to a mapper in a few calls, on which the command line and the scripts build."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from metamap_agents.experts.building import OnExpert, build_experts, train_first
-from metamap_agents.experts.ppo import OnProgress
-from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.seeds import read_seed
-from metamap_envs.task import Task
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.mapper import Mapper
@@ -31,10 +26,6 @@ from metamap_rl.training.from_experts import build_pairs, build_survey, on_polic
 from metamap_rl.training.loop import train
 
 __all__ = [
-    "TaskCounts",
-    "check_recipes",
-    "check_settings",
-    "fill_zoo",
     "probe_for",
     "survey_of",
     "train_mapper",
@@ -53,127 +44,6 @@ CALIBRATION = CalibrationConfig()
 """How the self-check of a mapper is calibrated, unless told otherwise."""
 
 _PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validation tasks are drawn apart
-
-
-@dataclass(frozen=True)
-class TaskCounts:
-    """How many experts of each split a zoo is to have."""
-
-    train: int = 40
-    """Tasks that the mapper learns from."""
-    validation: int = 8
-    """Tasks that its checkpoint is chosen on."""
-    test_in: int = 16
-    """Tasks inside the training range that it is measured on."""
-    test_out: int = 0
-    """Tasks outside the training range that it is measured on."""
-
-    def by_split(self) -> dict[str, int]:
-        """The counts by the splits' own names."""
-        return {
-            "train": self.train,
-            "validation": self.validation,
-            "test-in": self.test_in,
-            "test-out": self.test_out,
-        }
-
-    def tasks(self, zoo: Zoo) -> list[Task]:
-        """All tasks, each once, under the zoo's seed; of a grid, validation tasks are training tasks.
-
-        Raises:
-            MetaMapError: a negative count.
-        """
-        for split, count in self.by_split().items():
-            if count < 0:
-                raise MetaMapError(f"the number of {split} tasks must be 0 or more, got {count}")
-        unique: dict[str, Task] = {}
-        for split, count in self.by_split().items():
-            for task in zoo.tasks(split, count) if count else []:
-                unique.setdefault(task.id, task)
-        return list(unique.values())
-
-
-def fill_zoo(
-    root: str | Path,
-    family: str,
-    counts: TaskCounts,
-    *,
-    seed: int = 0,
-    workers: int = 0,
-    base_overrides: Mapping[str, Any] | None = None,
-    expert_overrides: Mapping[str, Any] | None = None,
-    on_base: OnProgress | None = None,
-    on_expert: OnExpert | None = None,
-) -> Zoo:
-    """Make a zoo, or go on with one: the base policy first, then the experts that are missing.
-
-    Args:
-        root: its folder.
-        family: name of the family.
-        counts: experts of each split.
-        seed: of the zoo; a zoo of another seed in the folder is an error.
-        workers: processes that train experts; 0 takes all cores.
-        base_overrides: settings that replace those of the recipes of base policy and parent policy.
-        expert_overrides: settings that replace the expert recipe's.
-        on_base: progress of the base policy.
-        on_expert: called after each expert.
-
-    Raises:
-        MetaMapError: unknown family or setting, a folder that holds something else, or experts in it that were trained
-            with other settings.
-    """
-    seed = read_seed(seed)
-    zoo = Zoo.create(root, family, seed)
-    check_settings(zoo, base_overrides=base_overrides, expert_overrides=expert_overrides)
-    recipe = load_recipe(zoo.family.name, "expert", **(expert_overrides or {}))
-    train_first(zoo, recipe, lambda _, build: build(zoo, overrides=base_overrides, on_progress=on_base))
-    build_experts(zoo, counts.tasks(zoo), overrides=expert_overrides, workers=workers, on_expert=on_expert)
-    return zoo
-
-
-def check_settings(
-    zoo: Zoo,
-    *,
-    base_overrides: Mapping[str, Any] | None = None,
-    expert_overrides: Mapping[str, Any] | None = None,
-) -> None:
-    """Refuse to go on with a zoo whose base policy or experts were trained with other settings.
-
-    Raises:
-        MetaMapError: a setting that differs, by name, or one that is not admitted.
-    """
-    check_recipes(
-        zoo,
-        base=load_recipe(zoo.family.name, "base", **(base_overrides or {})),
-        parent=load_recipe(zoo.family.name, "parent", **(base_overrides or {})),
-        expert=load_recipe(zoo.family.name, "expert", **(expert_overrides or {})),
-    )
-
-
-def check_recipes(zoo: Zoo, *, base: Recipe, parent: Recipe, expert: Recipe) -> None:
-    """Refuse a zoo whose base policy, parent policy or experts were trained with other recipes than these.
-
-    Raises:
-        MetaMapError: a setting that differs, by name.
-    """
-    if zoo.has_base:
-        _compare(zoo, "base policy", zoo.base.record, base)
-        if zoo.has_parent:
-            _compare(zoo, "parent policy", zoo.parent.record, parent)
-        for found in zoo.experts():
-            _compare(zoo, f"expert of {found.task.id}", found.record, expert)
-
-
-def _compare(zoo: Zoo, what: str, record: Mapping[str, Any], recipe: Recipe) -> None:
-    before, now = record.get("recipe", {}), recipe.model_dump(mode="json")
-    if not isinstance(before, Mapping):
-        raise MetaMapError(f"{zoo.root}: its {what} has a damaged record: recipe: expected an object, got {before!r}")
-    for name in sorted({*before, *now}):
-        if before.get(name) != now.get(name):
-            raise MetaMapError(
-                f"{zoo.root}: its {what} was trained with {name} {before.get(name)!r}, asked for is {now.get(name)!r}: "
-                "go on with the same settings, or choose another directory"
-            )
 
 
 def training_pairs(

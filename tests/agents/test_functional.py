@@ -157,7 +157,7 @@ def test_wrong_statistics_are_refused(mean: list[float], std: list[float], messa
 def test_a_normaliser_of_another_size_is_refused() -> None:
     normalizer = ObservationNormalizer.identity(4)
     spec = PolicySpec(3, 2)
-    with pytest.raises(MetaMapError, match="expected observations of size 3, it has 4"):
+    with pytest.raises(MetaMapError, match=r"normalizer: .*3.* 4"):
         normalizer.fold(spec, np.zeros(spec.size))
     with pytest.raises(MetaMapError, match=r"expected shape \(\.\.\., 4\)"):
         normalizer.apply(np.zeros((2, 3)))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from helpers import tiny
 from metamap_agents.experts.building import build_experts
+from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
 from metamap_agents.experts.gains import GainSearch, search_gains, with_gains
 from metamap_agents.experts.recipes import load_recipe
 from metamap_agents.experts.training import train_expert
@@ -22,7 +23,6 @@ from metamap_agents.policy.functional import forward
 from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs import MetaMapError
-from metamap_rl.training.pipeline import TaskCounts, fill_zoo
 
 SPEC = PolicySpec(3, 2, (4,), "tanh")
 PHI = np.random.default_rng(0).normal(size=SPEC.size).astype(np.float32)
@@ -92,23 +92,22 @@ def searched(root: Path, **overrides: Any) -> Zoo:
         COUNTS,
         seed=3,
         workers=1,
-        base_overrides={**tiny.SETTINGS, "told": []},
-        expert_overrides=expert,
+        overrides=RecipeOverrides({**tiny.SETTINGS, "told": []}, expert),
     )
 
 
 def test_a_zoo_of_searched_experts(tmp_path: Path) -> None:
     zoo = searched(tmp_path / "zoo")
-    parent = zoo.parent
-    assert parent.told == ()
+    parent = zoo.universal
+    assert parent.parameters == ()
     assert len(zoo.experts()) == 4, "the parent is none of them"
     for expert in zoo.experts():
         expected = with_gains(zoo.base.spec, parent.phi, expert.record["gains"])
         assert np.array_equal(expert.phi, expected)
         assert expert.record["steps"] == expert.record["search_steps"] > 0
     again = searched(tmp_path / "zoo")
-    assert np.array_equal(again.parent.phi, parent.phi)
-    with pytest.raises(MetaMapError, match="trained with parent_timesteps 0, asked for is 400"):
+    assert np.array_equal(again.universal.phi, parent.phi)
+    with pytest.raises(MetaMapError, match=r"parent_timesteps.* 0.* 400"):
         searched(tmp_path / "zoo", parent_timesteps=400)
 
 
@@ -116,18 +115,18 @@ def test_ppo_goes_on_from_what_was_found(tmp_path: Path) -> None:
     zoo = searched(tmp_path / "zoo", parent_timesteps=400)
     expert = zoo.experts("train")[0]
     assert expert.record["steps"] == 400 + expert.record["search_steps"]
-    start = with_gains(zoo.base.spec, zoo.parent.phi, expert.record["gains"])
+    start = with_gains(zoo.base.spec, zoo.universal.phi, expert.record["gains"])
     assert (expert.phi != start).any()
     still = {"start": "parent", "gain_search": SEARCH, "parent_timesteps": 400, "learning_rate": 1e-30}
     recipe = load_recipe(tiny.FAMILY, "expert", **{**tiny.SETTINGS, **still})
     seed = zoo.expert_seed(expert.task)
-    frozen = train_expert(expert.task, zoo.base, recipe, seed=seed, parent=zoo.parent)
+    frozen = train_expert(expert.task, zoo.base, recipe, seed=seed, start=zoo.universal)
     np.testing.assert_allclose(frozen.phi, start, rtol=1e-5, atol=1e-6)
 
 
 def test_a_zoo_without_a_parent_is_told(tiny_zoo: Zoo) -> None:
     overrides = {**tiny.SETTINGS, "start": "parent", "gain_search": SEARCH}
-    with pytest.raises(MetaMapError, match="has no parent policy"):
+    with pytest.raises(MetaMapError, match="has no universal policy"):
         build_experts(tiny_zoo, tiny_zoo.tasks("train", 9), overrides=overrides, workers=1)
 
 

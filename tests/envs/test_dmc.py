@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
 from metamap_agents.experts.recipes import load_recipe
 from metamap_envs import FamilyEnv, State, get_family, list_families
 from metamap_envs.families._dmc import at_least, choice_grid, close_to_at_least
 from metamap_rl.evaluation.evaluate import Evaluation
 from metamap_rl.probing.probes.planned import BasePolicyProbe
-from metamap_rl.training.pipeline import TaskCounts, fill_zoo, training_pairs
+from metamap_rl.training.pipeline import training_pairs
 
 NAMES = tuple(name for name in list_families() if name.startswith("dmc-"))
 SPEEDS = np.linspace(-12.0, 12.0, 97)
@@ -114,8 +115,8 @@ def test_derived_quantities_are_of_the_state_after_the_step() -> None:
 
 def test_experts_of_settings_that_were_not_trained_on_get_a_training_of_their_own() -> None:
     recipe, family = load_recipe("dmc-cheetah-speed", "expert"), get_family("dmc-cheetah-speed")
-    assert recipe.after_parent(family.sample("train", 1, 0)[0]) is None
-    assert recipe.after_parent(family.sample("test-in", 1, 0)[0]) == recipe
+    assert recipe.after_universal(family.sample("train", 1, 0)[0]) is None
+    assert recipe.after_universal(family.sample("test-in", 1, 0)[0]) == recipe
 
 
 def test_a_zoo_of_a_grid_validates_on_other_rollouts_of_its_training_settings(tmp_path: Path) -> None:
@@ -125,8 +126,7 @@ def test_a_zoo_of_a_grid_validates_on_other_rollouts_of_its_training_settings(tm
         "dmc-finger-length",
         TaskCounts(train=5, validation=3, test_in=1),
         workers=1,
-        base_overrides=base,
-        expert_overrides={**base, "start": "parent"},
+        overrides=RecipeOverrides(base, {**base, "start": "parent"}),
     )
     training, unseen = zoo.experts("train"), zoo.experts("test-in")
     assert (len(training), len(zoo.experts("validation")), len(unseen)) == (2, 0, 1)

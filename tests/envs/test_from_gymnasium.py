@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from test_family_physics import assert_equal_models, explicit_bodies
 
 from helpers import tiny
+from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
 from metamap_agents.experts.recipes import load_recipe
 from metamap_agents.experts.training import train_base
 from metamap_agents.experts.zoo import Zoo
@@ -44,7 +45,6 @@ from metamap_envs.from_gymnasium.declaration import read_file
 from metamap_envs.from_gymnasium.fields import FIELDS
 from metamap_rl.cli import main
 from metamap_rl.data.rollout_files import load_rollout
-from metamap_rl.training.pipeline import TaskCounts, fill_zoo
 
 FOLDER = Path(registry.__file__).parent / "from_gymnasium" / "examples"
 EXAMPLES = sorted(path.stem for path in FOLDER.glob("*.yml"))
@@ -335,8 +335,7 @@ def test_a_zoo_by_workers_a_mapper_and_its_evaluation(tmp_path: Path, capsys: py
         counts,
         seed=0,
         workers=2,
-        base_overrides=settings,
-        expert_overrides=settings,
+        overrides=RecipeOverrides(settings, settings),
     )
     assert zoo.family is get_family("test-swing")
     tiny.make_mapper(zoo).save(tmp_path / "mapper")

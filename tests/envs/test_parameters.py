@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from metamap_agents.experts.filling import TaskCounts
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs import MetaMapError, Parameter, ParameterSpace, Split, get_family, list_families
 from metamap_envs.parameters import parse_split
-from metamap_rl.training.pipeline import TaskCounts
 
 FAMILIES = list_families()
 families = st.sampled_from(FAMILIES)

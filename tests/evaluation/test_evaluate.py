@@ -248,7 +248,7 @@ def test_episodes_start_alike_for_every_policy(tiny_zoo: Zoo) -> None:
     assert (found.lengths == 50).all()
     states = found.states(200, np.random.default_rng(0))
     assert len(np.unique(states[1], axis=0)) == 200, "all of them, each once"
-    with pytest.raises(MetaMapError, match="asked for 201 states of each task, task 0 has 200"):
+    with pytest.raises(MetaMapError, match=r"201 .*task 0 has 200"):
         found.states(201, np.random.default_rng(0))
     other = evaluate_policies(TASKS[:2], base.policies(base.phi), episodes=4, seed=EVALUATION_SEED + 1)
     np.testing.assert_array_equal(other.returns[0, :3], found.returns[0, 1:])
@@ -263,5 +263,5 @@ def test_bad_episodes_are_refused(tiny_zoo: Zoo) -> None:
     with pytest.raises(MetaMapError, match="at least one task"):
         random_returns([])
     found = run_episodes(TASKS[:1], lambda seen: np.zeros((1, 2, 2)), 2, 0)
-    with pytest.raises(MetaMapError, match="without record=True"):
+    with pytest.raises(MetaMapError, match="record"):
         found.states(1, np.random.default_rng(0))

@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
+from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
 from metamap_agents.experts.zoo import Zoo
 from metamap_rl.adaptation.bundled import save_experts
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import CalibrationConfig, MapperRecipe, TrainConfig
-from metamap_rl.training.pipeline import TaskCounts, fill_zoo, train_mapper
+from metamap_rl.training.pipeline import train_mapper
 
 FAMILY = "reacher-goal"
 SETTINGS: dict[str, Any] = {
@@ -37,9 +38,7 @@ SHAPE = MapperConfig(context_size=8, encoder_hidden=16, hypernetwork_hidden=16)
 
 def make_zoo(root: Path, counts: TaskCounts = COUNTS, *, seed: int = SEED, workers: int = 1) -> Zoo:
     """A zoo of reacher-goal: about half a second for the base policy and for each expert."""
-    return fill_zoo(
-        root, FAMILY, counts, seed=seed, workers=workers, base_overrides=SETTINGS, expert_overrides=SETTINGS
-    )
+    return fill_zoo(root, FAMILY, counts, seed=seed, workers=workers, overrides=RecipeOverrides(SETTINGS, SETTINGS))
 
 
 def make_mapper(zoo: Zoo, *, seed: int = 0, calibration: CalibrationConfig | None = None) -> Mapper:

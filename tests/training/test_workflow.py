@@ -7,13 +7,14 @@ from pathlib import Path
 import pytest
 
 from helpers import tiny
+from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, check_settings
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs import MetaMapError
 from metamap_rl.adaptation.bundled import bundled_families, load_experts, load_mapper, pretrained_folder, save_experts
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.probes.planned import BasePolicyProbe
-from metamap_rl.training.pipeline import TaskCounts, check_settings, training_pairs
+from metamap_rl.training.pipeline import training_pairs
 
 
 def test_a_zoo_has_the_experts_that_were_asked_for(tiny_zoo: Zoo) -> None:
@@ -37,13 +38,13 @@ def test_pairs_of_test_tasks_are_refused(tiny_zoo: Zoo) -> None:
 
 def test_going_on_with_other_settings_is_refused_by_name(tiny_zoo: Zoo) -> None:
     same = tiny.SETTINGS
-    check_settings(tiny_zoo, base_overrides=same, expert_overrides=same)
-    with pytest.raises(MetaMapError, match="its base policy was trained with n_epochs 2, asked for is 3"):
-        check_settings(tiny_zoo, base_overrides=same | {"n_epochs": 3}, expert_overrides=same)
-    with pytest.raises(MetaMapError, match=r"expert of reacher-goal-.* was trained with gamma 0.98, asked for is 0.9"):
-        check_settings(tiny_zoo, base_overrides=same, expert_overrides=same | {"gamma": 0.9})
+    check_settings(tiny_zoo, RecipeOverrides(same, same))
+    with pytest.raises(MetaMapError, match=r"base policy .* n_epochs 2.* 3"):
+        check_settings(tiny_zoo, RecipeOverrides(same | {"n_epochs": 3}, same))
+    with pytest.raises(MetaMapError, match=r"expert of reacher-goal-.* gamma 0.98.* 0.9"):
+        check_settings(tiny_zoo, RecipeOverrides(same, same | {"gamma": 0.9}))
     with pytest.raises(MetaMapError, match="did you mean 'gamma'"):
-        check_settings(tiny_zoo, base_overrides=same, expert_overrides={"gama": 0.9})
+        check_settings(tiny_zoo, RecipeOverrides(same, {"gama": 0.9}))
 
 
 def test_a_bundle_comes_back(tiny_bundle: Path, tiny_zoo: Zoo, tiny_mapper: Mapper) -> None:

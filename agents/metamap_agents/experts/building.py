@@ -1,4 +1,4 @@
-"""Filling a zoo: the base policy first, then experts, several at a time."""
+"""Train the policies of a zoo: base policy, universal policy, and experts in parallel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.ppo import OnProgress
 from metamap_agents.experts.recipes import Recipe, Stage, load_recipe
-from metamap_agents.experts.training import train_base, train_expert, train_parent
-from metamap_agents.experts.universal import Parent
+from metamap_agents.experts.training import train_base, train_expert, train_universal
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import clearly_better, evaluate_policies
@@ -20,9 +20,19 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 
-__all__ = ["build_base", "build_experts", "build_parent", "lacks_parent", "parent_for", "settle_base", "train_first"]
+__all__ = [
+    "build_base",
+    "build_experts",
+    "build_universal",
+    "lacks_universal",
+    "settle_base",
+    "train_first",
+    "universal_for",
+]
 
 _SETTLED = "mean_parent"
+_NAMES = {"base": "base policy", "parent": "universal policy"}
+"""By the name of the lock."""
 _SETTLING_TASKS = 64
 _SETTLING_EPISODES = 2
 
@@ -33,16 +43,16 @@ OnExpert = Callable[[int, int, Expert], None]
 def build_base(
     zoo: Zoo, *, overrides: Mapping[str, Any] | None = None, num_threads: int = 0, on_progress: OnProgress | None = None
 ) -> None:
-    """Train the zoo's base policy if it is not there.
+    """Train the base policy of a zoo if it is missing.
 
     Args:
-        zoo: where to put it.
+        zoo: the zoo that stores it.
         overrides: settings that replace the recipe's.
         num_threads: 0 takes all cores.
         on_progress: see `OnProgress`.
 
     Raises:
-        MetaMapError: another process is training it, or a setting is not admitted.
+        MetaMapError: another process is training it, or a setting is not allowed.
     """
     recipe = load_recipe(zoo.family.name, "base", **(overrides or {}))
     with _sole(zoo, "base"):
@@ -52,14 +62,14 @@ def build_base(
             )
 
 
-def build_parent(
+def build_universal(
     zoo: Zoo, *, overrides: Mapping[str, Any] | None = None, num_threads: int = 0, on_progress: OnProgress | None = None
 ) -> None:
-    """Train the zoo's parent policy if it is not there.
+    """Train the universal policy of a zoo if it is missing.
 
     Args:
-        zoo: with a base policy, whose normaliser it uses.
-        overrides: settings that replace the parent recipe's.
+        zoo: a zoo with a base policy, whose normaliser is used.
+        overrides: settings that replace those of the recipe ``parent``.
         num_threads: 0 takes all cores.
         on_progress: see `OnProgress`.
 
@@ -68,9 +78,9 @@ def build_parent(
     """
     recipe = load_recipe(zoo.family.name, "parent", **(overrides or {}))
     with _sole(zoo, "parent"):
-        if not zoo.has_parent:
-            zoo.put_parent(
-                train_parent(
+        if not zoo.has_universal:
+            zoo.put_universal(
+                train_universal(
                     zoo.family.name,
                     zoo.base,
                     recipe,
@@ -82,40 +92,40 @@ def build_parent(
 
 
 def train_first(zoo: Zoo, recipe: Recipe, train: Callable[[Stage, Callable[..., None]], None]) -> None:
-    """Make what experts of a recipe need and the zoo has not: base policy, parent policy, the choice between them.
+    """Train what the experts of a recipe need and the zoo lacks: base policy, universal policy, choice of phi_0.
 
     Args:
         zoo: the zoo.
-        recipe: of the experts.
-        train: called with "base" and `build_base`, then with "parent" and `build_parent`, where that one is missing.
+        recipe: the recipe of the experts.
+        train: called with "base" and `build_base`, then with "parent" and `build_universal`, for each one missing.
     """
     if not zoo.has_base:
         train("base", build_base)
-    if lacks_parent(zoo, recipe):
-        train("parent", build_parent)
+    if lacks_universal(zoo, recipe):
+        train("parent", build_universal)
     if recipe.start == "parent":
         settle_base(zoo)
 
 
 def settle_base(zoo: Zoo, *, num_threads: int = 0) -> None:
-    """Let phi_0 be the parent's policy told the mean of the training tasks, if that is clearly better on such tasks.
+    """Replace phi_0 by the universal policy at the mean training task, if that is clearly better on training tasks.
 
-    A parent is trained longer, and knows more. Where its policy for the mean task is the better robust policy, what
-    an expert gains over the old phi_0 would be mere training, not adaptation. Done once, before the first expert;
-    then the record of the base policy has ``mean_parent``: the mean returns of both, and which was taken.
+    The universal policy is trained longer. Where it is the better robust policy at the mean task, the gain of an expert
+    over the old phi_0 would come from more training, not from adaptation. Done once, before the first expert; the
+    record of the base policy then has ``mean_parent``: the mean returns of both, and whether phi_0 was replaced.
 
     Args:
-        zoo: with a base policy and a parent policy.
-        num_threads: of the simulator; 0 takes all cores.
+        zoo: a zoo with a base policy and a universal policy.
+        num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
-        MetaMapError: no base or parent policy, or another process is at it.
+        MetaMapError: no base policy or no universal policy, or another process is training one of them.
     """
     if _SETTLED in zoo.base.record or zoo.experts():
         return
     with _sole(zoo, "base"):
-        base, parent = zoo.base, zoo.parent
-        mean = parent.mean_phi()
+        base, universal = zoo.base, zoo.universal
+        mean = universal.mean_phi()
         tasks = zoo.tasks("train", _SETTLING_TASKS)
         returns = [
             evaluate_policies(
@@ -128,31 +138,31 @@ def settle_base(zoo: Zoo, *, num_threads: int = 0) -> None:
         found = {**means, "tasks": len(tasks), "taken": taken}
         record = {**base.record, _SETTLED: found}
         if taken:
-            base = replace(base, phi=mean, critic=parent.mean_critic())
+            base = replace(base, phi=mean, critic=universal.mean_critic())
         zoo.put_base(replace(base, record=record))
 
 
 @contextmanager
 def _sole(zoo: Zoo, what: str) -> Iterator[None]:
-    """Be the one process that trains a zoo's base or parent policy."""
+    """Be the only process that trains the base policy or the universal policy of a zoo."""
     with zoo.claim(what) as ours:
         if not ours:
-            raise MetaMapError(f"another process is training the {what} policy of {zoo.root}; wait for it to finish")
+            raise MetaMapError(f"another process is training the {_NAMES[what]} of {zoo.root}; wait for it to finish")
         yield
 
 
-def lacks_parent(zoo: Zoo, recipe: Recipe) -> bool:
-    """Whether experts of this recipe need a parent policy that the zoo has not yet."""
-    return recipe.start == "parent" and not zoo.has_parent
+def lacks_universal(zoo: Zoo, recipe: Recipe) -> bool:
+    """Return whether experts of this recipe need a universal policy that the zoo lacks."""
+    return recipe.start == "parent" and not zoo.has_universal
 
 
-def parent_for(zoo: Zoo, recipe: Recipe) -> Parent | None:
-    """The parent policy that experts of this recipe start from; None if they start from phi_0.
+def universal_for(zoo: Zoo, recipe: Recipe) -> UniversalPolicy | None:
+    """Return the universal policy that experts of this recipe start from; None if they start from phi_0.
 
     Raises:
-        MetaMapError: the zoo has none yet.
+        MetaMapError: the zoo has no universal policy.
     """
-    return zoo.parent if recipe.start == "parent" else None
+    return zoo.universal if recipe.start == "parent" else None
 
 
 def build_experts(
@@ -164,28 +174,27 @@ def build_experts(
     executor: Executor | None = None,
     on_expert: OnExpert | None = None,
 ) -> None:
-    """Train the experts that a zoo does not have yet; those that other processes are training are left to them.
+    """Train the missing experts of a zoo, except those that other processes are training.
 
     Each expert takes one core; its result depends on the zoo's seed and the task alone, not on where it is trained.
-    Only this process touches the zoo: it writes each expert as soon as it arrives, so that a build which is stopped
-    goes on where it was.
+    Only this process writes to the zoo: each expert as soon as it is finished, so that a stopped build can be resumed.
 
     Args:
-        zoo: with a base policy.
-        tasks: which experts.
+        zoo: a zoo with a base policy.
+        tasks: tasks of the experts.
         overrides: settings that replace the recipe's.
-        workers: processes on this machine, if no executor is given; 0 takes all cores, 1 stays in this process.
-        executor: where to train.
+        workers: processes on this machine, without ``executor``; 0 takes all cores, 1 trains in this process.
+        executor: runs the trainings.
         on_expert: called after each expert.
 
     Raises:
-        MetaMapError: no base policy or, where experts start from it, no parent policy, a setting is not admitted, a
-            negative number of workers, a training that diverged, or one whose process was killed again and again.
+        MetaMapError: no base policy or, where experts start from it, no universal policy, a setting that is not
+            allowed, a negative number of workers, a training that diverged, or one whose process was killed twice.
     """
     if workers < 0:
         raise MetaMapError(f"the number of workers must be 0 (all cores) or more, got {workers}")
     recipe = load_recipe(zoo.family.name, "expert", **(overrides or {}))
-    share = zoo.base, recipe, parent_for(zoo, recipe)
+    share = zoo.base, recipe, universal_for(zoo, recipe)
     todo = zoo.missing(tasks)
     with ExitStack() as stack:
         if executor is None:
@@ -197,19 +206,19 @@ def build_experts(
         except LostJobError as error:
             task = handout.task(error.index)
             raise MetaMapError(
-                f"{zoo.root}: a process that trained the expert of {task.id} ({task.describe()}) was killed, and again "
-                "when it was tried anew, perhaps for want of memory; what is finished is kept: start again, with fewer "
-                "workers if memory is short"
+                f"{zoo.root}: a process that trained the expert of {task.id} ({task.describe()}) was killed "
+                "twice, possibly for lack of memory; finished experts are kept: start again, with fewer workers if "
+                "memory is short"
             ) from error
 
 
-def _train(base: BasePolicy, recipe: Recipe, parent: Parent | None, task: Task, seed: int) -> Expert:
-    """Train one expert, wherever this runs."""
-    return train_expert(task, base, recipe, seed=seed, parent=parent)
+def _train(base: BasePolicy, recipe: Recipe, universal: UniversalPolicy | None, task: Task, seed: int) -> Expert:
+    """Train one expert in a worker."""
+    return train_expert(task, base, recipe, seed=seed, start=universal)
 
 
 class _Handout(ExitStack):
-    """Hands tasks out one by one; each is claimed in the zoo from then until its expert is there, or until the end."""
+    """Hands out tasks one by one; each is claimed in the zoo until its expert is stored, or until the end."""
 
     def __init__(self, zoo: Zoo, total: int, on_expert: OnExpert | None) -> None:
         super().__init__()
@@ -220,7 +229,7 @@ class _Handout(ExitStack):
         self._finished = 0
 
     def jobs(self, tasks: Sequence[Task]) -> Iterator[tuple[Task, int]]:
-        """Those tasks that nobody else has or is at, with their seeds."""
+        """Yield the tasks that no other process has finished or is training, with their seeds."""
         for task in tasks:
             claim = self.enter_context(ExitStack())
             if claim.enter_context(self._zoo.claim(task.id)) and not self._zoo.has(task):

@@ -1,8 +1,8 @@
-"""From any policy to weights of the family's own shape: a student learns to act as a teacher does.
+"""Policy distillation: a student of the family's own network shape imitates a teacher of any shape.
 
-First it learns from the states that the teacher comes to (behaviour cloning), then from those that it comes to itself,
-with the teacher's answers there (DAgger, Ross et al. 2011). It starts from given weights, phi_0 as a rule, so that
-students of different teachers stay in one basin and a mapper can learn them.
+First it learns from states visited by the teacher (behaviour cloning), then from states visited by itself, with the
+teacher's actions as labels (DAgger, Ross et al. 2011). It starts from given weights, usually phi_0, so that students of
+different teachers stay in one basin and a mapper can learn them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
-__all__ = ["Distillation", "Distilled", "Teacher", "distil"]
+__all__ = ["Distillation", "DistillationResult", "Teacher", "distil"]
 
 Teacher = Callable[[NDArray[Any]], NDArray[Any]]
 """Actions [N, A] in [-1, 1] for raw observations [N, O]."""
@@ -44,33 +44,33 @@ class Distillation(BaseModel):
     model_config = STRICT
 
     rounds: int = Field(default=4, ge=0)
-    """Of DAgger, after the cloning; each adds states that the student comes to."""
+    """Rounds of DAgger after the cloning; each adds states visited by the student."""
     states: int = Field(default=10_000, ge=1)
-    """That each round adds, and that the cloning begins with."""
+    """Number of states of the cloning, and number added by each round."""
     steps: int = Field(default=3_000, ge=1)
     """Updates in each round, over all states so far."""
     batch_size: int = Field(default=256, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    """Of Adam; it falls to zero in each round."""
+    """Learning rate of Adam; it decays linearly to zero in each round."""
 
 
 @dataclass(frozen=True)
-class Distilled:
-    """A student, the best of all rounds.
+class DistillationResult:
+    """Result of a distillation: the best student of all rounds.
 
     Attributes:
         phi: float32 [P], on normalised observations.
-        losses: mean squared error of actions over all states so far, after the cloning and each round.
-        returns: mean return after the cloning and each round, on episodes that choose the best.
-        chosen: the round that ``phi`` is of; 0 is the cloning.
-        steps: environment steps that all of it took.
+        losses: mean squared error of actions over all collected states, after the cloning and each round.
+        returns: mean return after the cloning and each round, by which the best student is chosen.
+        chosen: round of ``phi``; 0 is the cloning.
+        environment_steps: number of environment steps taken.
     """
 
     phi: NDArray[np.float32]
     losses: tuple[float, ...]
     returns: tuple[float, ...]
     chosen: int
-    steps: int
+    environment_steps: int
 
 
 def distil(
@@ -82,17 +82,17 @@ def distil(
     seed: int,
     start: NDArray[np.float32] | None = None,
     num_threads: int = 1,
-) -> Distilled:
-    """Teach a student of the base policy's shape to do on a task what a teacher does.
+) -> DistillationResult:
+    """Distil a teacher into a student of the base policy's network shape, on one task.
 
     Args:
         task: the task.
-        base: gives shape, normaliser and, unless ``start`` is given, the first weights.
-        teacher: whom to follow.
+        base: provides network shape, normaliser and, without ``start``, the initial weights.
+        teacher: the policy to imitate.
         settings: see `Distillation`.
-        seed: of batches and of the choice of states; the episodes start from the same states whatever it is.
-        start: other weights to start from, float32 [P].
-        num_threads: of the simulator; 0 takes all cores.
+        seed: of batches and of the choice of states; the initial states of episodes do not depend on it.
+        start: other initial weights, float32 [P].
+        num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
         MetaMapError: actions of another shape or that are not finite, or a student that diverged.
@@ -124,13 +124,13 @@ def distil(
         returns.append(float(tried.returns.mean()))
         steps += taken + int(tried.lengths.sum())
     chosen = int(np.argmax(returns))
-    return Distilled(phis[chosen], tuple(losses), tuple(returns), chosen, steps)
+    return DistillationResult(phis[chosen], tuple(losses), tuple(returns), chosen, steps)
 
 
 def _visited(
     task: Task, act: Teacher, count: int, round_: int, generator: np.random.Generator, num_threads: int
 ) -> tuple[NDArray[np.float32], int]:
-    """Raw observations [count, O] that a policy comes to, and the environment steps that it took."""
+    """Raw observations [count, O] visited by a policy, and the number of environment steps taken."""
     episodes = math.ceil(count / get_family(task.family).horizon)
     found: list[NDArray[np.float32]] = []
     while sum(map(len, found)) < count:  # episodes that end early make more of them necessary
@@ -144,7 +144,7 @@ def _visited(
 
 
 def _lead(act: Teacher) -> Teacher:
-    """The same for [1, E, O], as episodes on one task ask."""
+    """The same for observations [1, E, O], as `run_episodes` passes them."""
     return lambda observations: act(observations[0])[None]
 
 
@@ -154,14 +154,14 @@ def _acting(base: BasePolicy, phi: NDArray[np.float32]) -> Teacher:
 
 
 def _checked(teacher: Teacher, size: int) -> Teacher:
-    """A teacher whose answers have been looked at."""
+    """A teacher whose actions are checked."""
 
     def act(observations: NDArray[Any]) -> NDArray[np.float32]:
         actions = np.asarray(teacher(observations), dtype=np.float32)
         if actions.shape != (len(observations), size):
             raise MetaMapError(f"teacher: expected actions of shape ({len(observations)}, {size}), got {actions.shape}")
         if not np.isfinite(actions).all():
-            raise MetaMapError("teacher: its actions are not finite")
+            raise MetaMapError("teacher: expected finite actions, got NaN or infinity")
         return actions
 
     return act
@@ -176,7 +176,7 @@ def _fit(
     settings: Distillation,
     generator: np.random.Generator,
 ) -> float:
-    """Update the weights in place; the mean squared error over all states at the end."""
+    """Update the weights in place; return the mean squared error over all states at the end."""
     for step in range(settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * (1 - step / settings.steps)
@@ -188,5 +188,5 @@ def _fit(
     with torch.no_grad():
         error = float((forward(base.spec, weights, inputs) - targets).square().mean())
     if not math.isfinite(error):
-        raise MetaMapError("the distillation diverged, its weights are not finite: lower distillation.learning_rate")
+        raise MetaMapError("distillation diverged, the weights are not finite: lower distillation.learning_rate")
     return error

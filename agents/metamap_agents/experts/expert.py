@@ -1,4 +1,4 @@
-"""An expert: a policy trained on one task, and how much better it is than phi_0."""
+"""An expert: a policy trained on one task, with its returns and those of phi_0."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Expert:
     Attributes:
         task: the task.
         phi: phi*, float32 [P], on normalised observations.
-        returns: of phi*, float64 [E], on the evaluation seeds.
-        base_returns: of phi_0 on the same seeds, float64 [E].
+        returns: returns of phi*, float64 [E], on the evaluation seeds.
+        base_returns: returns of phi_0 on the same seeds, float64 [E].
         record: how it was trained, as plain JSON values.
     """
 

@@ -1,10 +1,9 @@
-"""Experts as gains on the actions of one parent policy, found by search.
+"""Experts as gains on the actions of one universal policy, found by search.
 
 Experts that are trained one by one end in different gaits, and then phi* is no function of the task that a mapper could
-learn from a few dozen examples. Where tasks differ in what the actuators do, one good policy, its *parent*, is an
-expert of every task once each of its actions is turned round or scaled: one number per action, a search space so small
-that a few hundred episodes are enough. All such experts share one gait.
-PPO may go on from what the search finds.
+learn from a few dozen examples. Where tasks differ in their actuators, one good policy becomes an expert of every task
+once each of its actions is scaled or inverted: one number per action, a search space so small that a few hundred
+episodes are enough. All such experts share one gait. PPO may continue from the result.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
-__all__ = ["Found", "GainSearch", "search_gains", "with_gains"]
+__all__ = ["GainSearch", "GainSearchResult", "search_gains", "with_gains"]
 
 _SEARCH_SEED = 5_000_000  # of reset seeds: far from those of training and evaluation
 _FINAL_SEED = 6_000_000
@@ -43,12 +42,14 @@ class GainSearch(BaseModel):
     """The best of them, to which the next iteration's normal distribution is fitted."""
     iterations: int = Field(default=12, ge=1)
     restarts: int = Field(default=8, ge=1)
-    """Most searches from the start; the best result counts, as one may settle on the wrong sign of an action."""
+    """Largest number of searches; the best result is used, as one may end at the wrong sign of an action."""
     enough: float = Field(default=0.95, gt=0, le=1)
-    """No search follows one that ends at this share of the way from random actions to the parent on its own task."""
+    """No search follows one that closes this fraction of the gap between random actions and the universal policy on its
+    own task."""
     spread: float = Field(default=1.0, gt=0)
-    """Standard deviation at first, around 0."""
+    """Initial standard deviation of the gains, around 0."""
     least_spread: float = Field(default=0.05, gt=0)
+    """Lower limit of the standard deviation."""
     largest: float = Field(default=2.5, gt=0)
     """Gains stay within plus and minus this."""
     final_episodes: int = Field(default=4, ge=1)
@@ -62,18 +63,18 @@ class GainSearch(BaseModel):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What a search found.
+class GainSearchResult:
+    """Result of a search.
 
     Attributes:
         gains: one for each action, float64 [A].
-        phi: the parent's weights with them, float32 [P].
-        steps: environment steps that it took.
+        phi: weights with the gains applied, float32 [P].
+        environment_steps: number of environment steps taken.
     """
 
     gains: NDArray[np.float64]
     phi: NDArray[np.float32]
-    steps: int
+    environment_steps: int
 
 
 def with_gains(spec: PolicySpec, phi: NDArray[np.float32], gains: ArrayLike) -> NDArray[np.float32]:
@@ -97,23 +98,23 @@ def with_gains(spec: PolicySpec, phi: NDArray[np.float32], gains: ArrayLike) -> 
 
 def search_gains(
     task: Task,
-    parent: NDArray[np.float32],
+    phi: NDArray[np.float32],
     base: BasePolicy,
     settings: GainSearch,
     *,
     seed: int,
     enough: float = np.inf,
     num_threads: int = 1,
-) -> Found:
-    """Search the gains with which a parent policy does best on a task.
+) -> GainSearchResult:
+    """Search the gains with which a policy has the highest return on a task.
 
     Args:
         task: the task.
-        parent: weights that the gains act on [P].
-        base: gives the network's shape and the normaliser.
+        phi: weights that the gains act on [P].
+        base: provides the shape of the network and the normaliser.
         settings: see `GainSearch`.
         seed: of the search; the episodes start from the same states whatever it is.
-        enough: return at which no further search is made.
+        enough: return from which on no further search is started.
         num_threads: of the simulator; 0 takes all cores.
     """
     seed = read_seed(seed)
@@ -124,7 +125,7 @@ def search_gains(
         nonlocal steps
         found = evaluate_policies(
             [task] * len(gains),
-            base.policies(with_gains(base.spec, parent, gains)),
+            base.policies(with_gains(base.spec, phi, gains)),
             episodes=episodes,
             seed=first_seed,
             num_threads=num_threads,
@@ -133,7 +134,7 @@ def search_gains(
         means: NDArray[np.float64] = found.returns.mean(axis=1)
         return means
 
-    tried = [np.ones(base.spec.action_size)]  # the parent as it is
+    tried = [np.ones(base.spec.action_size)]  # the policy as it is
     scores = returns(np.stack(tried), settings.final_episodes, _FINAL_SEED).tolist()
     for _ in range(settings.restarts):
         ends = _cross_entropy(settings, base.spec.action_size, generator, returns)
@@ -142,17 +143,17 @@ def search_gains(
         if max(scores) >= enough:
             break
     chosen = tried[int(np.argmax(scores))]
-    return Found(chosen, with_gains(base.spec, parent, chosen), steps)
+    return GainSearchResult(chosen, with_gains(base.spec, phi, chosen), steps)
 
 
 def _cross_entropy(
     settings: GainSearch, size: int, generator: np.random.Generator, returns: _Returns
 ) -> list[NDArray[np.float64]]:
     """One search: mean of the last distribution, and the gains with the best single episode, each [A]."""
-    mean, spread = np.zeros(size), np.full(size, settings.spread)  # no sign is more likely than the other
+    mean, std = np.zeros(size), np.full(size, settings.spread)  # no sign is more likely than the other
     best, best_return = mean, -np.inf
     for iteration in range(settings.iterations):
-        tried = mean + spread * generator.standard_normal((settings.population, size))
+        tried = mean + std * generator.standard_normal((settings.population, size))
         tried = np.clip(tried, -settings.largest, settings.largest)
         if iteration:
             tried[0] = best
@@ -161,5 +162,5 @@ def _cross_entropy(
         if scores[order[0]] > best_return:
             best, best_return = tried[order[0]].copy(), float(scores[order[0]])
         elite = tried[order[: settings.elite]]
-        mean, spread = elite.mean(axis=0), np.maximum(elite.std(axis=0), settings.least_spread)
+        mean, std = elite.mean(axis=0), np.maximum(elite.std(axis=0), settings.least_spread)
     return [mean, best]

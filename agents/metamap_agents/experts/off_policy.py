@@ -1,4 +1,4 @@
-"""Teachers: policies of any shape, trained on one task by SB3's off-policy algorithms."""
+"""Teachers: policies of any shape, trained on one task with SB3's off-policy algorithms."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from metamap_agents.experts.distillation import Teacher
 from metamap_agents.experts.recipes import OffPolicy, Recipe
-from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.normalizer import Normalizer
 from metamap_agents.sb3.bridge import SB3_ACTIVATIONS
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
-__all__ = ["Trained", "train_teacher"]
+__all__ = ["TrainedTeacher", "train_teacher"]
 
 _REPORT_STEPS = 1000  # environment steps between two reports of progress
 _PLACES = {"sac": ("stable_baselines3", "SAC"), "tqc": ("sb3_contrib", "TQC")}
 
 
 @dataclass(frozen=True)
-class Trained:
-    """A teacher that was trained, and the environment steps that it took."""
+class TrainedTeacher:
+    """A trained teacher and the number of environment steps taken."""
 
     act: Teacher
-    steps: int
+    environment_steps: int
 
 
 class _Report(BaseCallback):
-    """Hands SB3's progress to a plain function."""
+    """Reports the progress of SB3 to a plain function."""
 
     def __init__(self, on_progress: Callable[[int, int, dict[str, float]], None], total: int) -> None:
         super().__init__()
@@ -59,24 +59,24 @@ class _Report(BaseCallback):
 
 def train_teacher(
     task: Task,
-    normalizer: ObservationNormalizer,
+    normalizer: Normalizer,
     recipe: Recipe,
     *,
     seed: int,
     num_threads: int = 1,
     on_progress: Callable[[int, int, dict[str, float]], None] | None = None,
-) -> Trained:
+) -> TrainedTeacher:
     """Train a policy of ``recipe.off_policy``'s shape on one task, from random weights.
 
-    SB3 seeds and draws from global generators; the caller keeps them.
+    SB3 seeds and draws from the global generators; the caller restores them.
 
     Args:
         task: the task.
-        normalizer: the family's; the policy that is returned takes raw observations.
+        normalizer: of the family; the returned policy takes raw observations.
         recipe: algorithm, ``n_timesteps``, ``gamma`` and ``off_policy``.
         seed: of weights, noise and episodes.
-        num_threads: of the simulator; 0 takes all cores.
-        on_progress: called with (steps done, steps in total, metrics).
+        num_threads: threads of the simulator; 0 takes all cores.
+        on_progress: called with (environment steps done, in total, metrics).
 
     Raises:
         MetaMapError: the algorithm's library is not installed, or training diverged.
@@ -103,11 +103,11 @@ def train_teacher(
         raise MetaMapError(diverged)
 
     def act(observations: NDArray[Any]) -> NDArray[Any]:
-        """The deterministic actor: the squashed mean."""
+        """Deterministic actions: the squashed mean."""
         actions, _ = model.predict(normalizer.apply(observations).astype(np.float32), deterministic=True)
         return actions
 
-    return Trained(act, model.num_timesteps)
+    return TrainedTeacher(act, model.num_timesteps)
 
 
 def _make(recipe: Recipe, settings: OffPolicy, envs: VecEnv, seed: int) -> OffPolicyAlgorithm:
@@ -119,7 +119,7 @@ def _make(recipe: Recipe, settings: OffPolicy, envs: VecEnv, seed: int) -> OffPo
         recipe.policy,
         envs,
         learning_rate=settings.schedule(),
-        buffer_size=min(settings.buffer_size, recipe.n_timesteps + settings.n_envs),  # no memory that stays empty
+        buffer_size=min(settings.buffer_size, recipe.n_timesteps + settings.n_envs),  # allocated in full by SB3
         learning_starts=settings.learning_starts,
         batch_size=settings.batch_size,
         tau=settings.tau,
@@ -139,10 +139,10 @@ def _make(recipe: Recipe, settings: OffPolicy, envs: VecEnv, seed: int) -> OffPo
 
 
 def _algorithm(name: str) -> Callable[..., OffPolicyAlgorithm]:
-    """The class of an algorithm.
+    """Return the class of an algorithm.
 
     Raises:
-        MetaMapError: it is in a library that is not installed.
+        MetaMapError: its library is not installed.
     """
     module, attribute = _PLACES[name]
     try:

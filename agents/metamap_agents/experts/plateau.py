@@ -1,4 +1,4 @@
-"""When a training has stopped to improve."""
+"""A rule that ends a training whose return no longer improves."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["Plateau", "PlateauRule"]
 
 
 class Plateau(BaseModel):
-    """Settings: PPO ends when its smoothed return has not improved for a while."""
+    """Settings of the rule: PPO ends when its smoothed return has not improved for ``patience`` rollouts."""
 
     model_config = STRICT
 
     patience: int = Field(ge=1)
-    """Rollouts in a row without an improvement, after which the training ends."""
+    """Consecutive rollouts without an improvement after which training ends."""
     least: float = Field(default=0.02, ge=0, lt=1)
-    """What counts as an improvement on the last one, as a share of the range of smoothed returns seen so far."""
+    """Smallest improvement that counts, as a fraction of the range of smoothed returns so far."""
     smooth: float = Field(default=0.8, ge=0, lt=1)
-    """Share of the smoothed return that a rollout leaves as it was; 0 smooths nothing."""
+    """Weight of the previous value in the exponential moving average; 0 for no smoothing."""
 
 
 class PlateauRule:
-    """Follows the mean episode returns of one training."""
+    """Tracks the mean episode return of one training."""
 
     def __init__(self, settings: Plateau) -> None:
         self._settings = settings
@@ -35,7 +35,7 @@ class PlateauRule:
         self._waited = 0
 
     def reached(self, mean_return: float) -> bool:
-        """Add the mean return after one more rollout; whether the training has stopped to improve."""
+        """Add the mean return of one more rollout; return whether training has reached a plateau."""
         keep = self._settings.smooth if math.isfinite(self._smoothed) else 0.0
         self._smoothed = mean_return if keep == 0 else keep * self._smoothed + (1 - keep) * mean_return
         self._low, self._high = min(self._low, self._smoothed), max(self._high, self._smoothed)

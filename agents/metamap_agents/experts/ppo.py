@@ -1,4 +1,4 @@
-"""Stable-Baselines3's PPO with a recipe's settings, run with callbacks that are plain functions."""
+"""Stable-Baselines3's PPO with the settings of a recipe and plain functions as callbacks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from metamap_envs.seeds import read_seed
 __all__ = ["OnPolicy", "OnProgress", "learn", "make_ppo"]
 
 OnProgress = Callable[[int, int, dict[str, float]], None]
-"""Called after each update of PPO with (steps done, steps in total, metrics)."""
+"""Called after each update of PPO with (environment steps done, in total, metrics)."""
 
 OnPolicy = Callable[[int, NDArray[np.float32]], bool]
-"""Called after each rollout of PPO with (steps done, the actor's weights phi [P]); False ends the training there."""
+"""Called after each rollout of PPO with (environment steps done, weights phi [P]); False ends the training."""
 
 
 class _Report(BaseCallback):
-    """Hands SB3's progress, and the policy on the way, to plain functions; ends the training on a plateau."""
+    """Reports progress and current weights to plain functions; ends the training on a plateau."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class _Report(BaseCallback):
         self._total = total
         self._ended = False
         self.on_plateau = False
-        """Whether the training ended, before its last step, because its return no longer improved."""
+        """Whether training ended early because its return no longer improved."""
 
     def _on_step(self) -> bool:
         return not self._ended
 
     def _on_rollout_start(self) -> None:
-        """The policy is what the updates so far have made of it; at the very first, what training starts from."""
+        """Report the current weights; at the first call they are the initial weights."""
         if self._on_policy is not None and not self._ended:
             self._ended = not self._on_policy(
                 self.num_timesteps, phi_from_sb3(cast(ActorCriticPolicy, self.model.policy))
@@ -66,7 +66,7 @@ class _Report(BaseCallback):
 
 
 def make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
-    """SB3's PPO with a recipe's settings."""
+    """Create SB3's PPO with the settings of a recipe."""
     seed = read_seed(seed)
     return PPO(
         recipe.policy,
@@ -95,15 +95,15 @@ def make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
 def learn(
     model: PPO, recipe: Recipe, on_progress: OnProgress | None, what: str, on_policy: OnPolicy | None = None
 ) -> dict[str, Any]:
-    """Run PPO to its end, or to where ``on_policy`` or a plateau ends it.
+    """Run PPO until ``n_timesteps``, a plateau, or until ``on_policy`` returns False.
 
     Returns:
-        What the record says of it beside the steps.
+        Entries of the record: whether training ended on a plateau, where the recipe has a rule for it.
 
     Raises:
         MetaMapError: the weights stopped being finite.
     """
-    diverged = f"training {what} diverged, its weights or actions are not finite: lower the recipe's learning_rate"
+    diverged = f"training {what} diverged, weights or actions are not finite: lower the recipe's learning_rate"
     rule = None if recipe.plateau is None else PlateauRule(recipe.plateau)
     report = _Report(on_progress, recipe.n_timesteps, on_policy, rule)
     try:

@@ -35,7 +35,7 @@ class NetArch(BaseModel):
 
 
 class PolicyKwargs(BaseModel):
-    """What SB3 takes as ``policy_kwargs``; the activation by name, as no file of ours holds code."""
+    """``policy_kwargs`` of SB3, with the activation by name, as recipe files hold no code."""
 
     model_config = STRICT
 
@@ -54,7 +54,7 @@ class OffPolicyNetArch(BaseModel):
 
 
 class OffPolicy(BaseModel):
-    """Settings of SAC and TQC by SB3's and rl-zoo's names; steps and ``gamma`` are the recipe's own."""
+    """Settings of SAC and TQC by the names of SB3 and rl-zoo; ``n_timesteps`` and ``gamma`` are those of the recipe."""
 
     model_config = STRICT
 
@@ -62,13 +62,13 @@ class OffPolicy(BaseModel):
     learning_rate: float | str = 7.3e-4
     buffer_size: PositiveInt = 300_000
     learning_starts: int = Field(default=2_000, ge=0)
-    """Steps of random actions before the first update, of all environments together."""
+    """Environment steps with random actions before the first update, over all environments."""
     batch_size: int = Field(default=256, ge=1)
     tau: float = Field(default=0.01, gt=0, le=1)
     train_freq: int = Field(default=8, ge=1)
-    """Steps of each environment between updates."""
+    """Environment steps between updates, in each environment."""
     gradient_steps: int = Field(default=-1, ge=-1)
-    """Updates each time; -1 for as many as there were steps."""
+    """Updates each time; -1 for as many as environment steps."""
     ent_coef: float | str = "auto"
     """Weight of the entropy; ``auto``, or ``auto_<first value>``, learns it."""
     net_arch: OffPolicyNetArch = OffPolicyNetArch()
@@ -76,7 +76,7 @@ class OffPolicy(BaseModel):
     top_quantiles_to_drop_per_net: int = Field(default=2, ge=0)
     """TQC only."""
     normalize_reward: bool = False
-    """Divide rewards by the spread of returns, as PPO's always are."""
+    """Divide rewards by the standard deviation of returns, as PPO always does."""
 
     @field_validator("learning_rate")
     @classmethod
@@ -100,16 +100,16 @@ class OffPolicy(BaseModel):
 
 
 class Recipe(BaseModel):
-    """One training, with SB3's PPO unless it says otherwise. Names are rl-zoo's and SB3's; an unknown one is an error.
+    """Settings of one training, by default with SB3's PPO. Names are those of rl-zoo and SB3.
 
-    The n_steps * n_envs transitions of an update are dealt into mini-batches of ``batch_size`` without a rest.
+    The n_steps * n_envs transitions of an update must be a multiple of ``batch_size``.
     """
 
     model_config = STRICT
 
     algorithm: Literal["ppo", "sac", "tqc"] = "ppo"
-    """Experts only: SAC or TQC (extra ``contrib``) trains a teacher of another shape with ``off_policy``, and the
-    expert is its student, from phi_0; of the settings here it uses ``n_timesteps`` and ``gamma``."""
+    """Experts only: SAC or TQC (extra ``contrib``) trains a teacher with the settings ``off_policy``, ``n_timesteps``
+    and ``gamma``, and the expert is distilled from it, starting from phi_0."""
     policy: Literal["MlpPolicy"] = "MlpPolicy"
     n_envs: int = Field(default=64, ge=1)
     n_timesteps: PositiveInt
@@ -126,22 +126,21 @@ class Recipe(BaseModel):
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
     start: Literal["base", "parent", "random"] = "base"
-    """The first weights: of an expert phi_0 or what the zoo's parent policy is on the task, of a parent phi_0 or random
-    ones. A base policy always starts from random ones."""
+    """Initial weights: of an expert, phi_0 or those of the zoo's universal policy ("parent") for the task; of a
+    universal policy, phi_0 or random ones. A base policy always starts from random ones."""
     parent_timesteps: int = Field(default=0, ge=0)
-    """Experts only: steps of PPO that follow where an expert starts from what the parent policy is on its task; 0 for
-    none. On tasks like none that it saw in training, where that is an extrapolation, ``n_timesteps`` follow as from any
-    other start; see `ParameterSpace.unseen`."""
+    """Experts only: environment steps of PPO after a start from the universal policy; 0 for none. On tasks outside its
+    training, where it extrapolates, ``n_timesteps`` follow as from any other start; see `ParameterSpace.unseen`."""
     told: Literal["all"] | tuple[str, ...] = ()
-    """Parents only: the parameters that it is told; see `metamap_agents.experts.universal`."""
+    """Universal policies only: parameters that are inputs; see `metamap_agents.experts.universal`."""
     gain_search: GainSearch | None = None
-    """Experts with ``start: parent`` only: search the gains with which the parent policy does best on the task."""
+    """Experts with ``start: parent`` only: search the gains with which the universal policy is best on the task."""
     plateau: Plateau | None = None
-    """End PPO before ``n_timesteps`` when its return no longer improves; None never does."""
+    """End PPO before ``n_timesteps`` when its return no longer improves; None for no such rule."""
     off_policy: OffPolicy | None = None
-    """Of a teacher; None for the defaults."""
+    """Settings of a teacher; None for the defaults."""
     distillation: Distillation | None = None
-    """From a teacher to the expert; None for the defaults."""
+    """Settings of the distillation from teacher to expert; None for the defaults."""
 
     @field_validator("learning_rate")
     @classmethod
@@ -176,32 +175,29 @@ class Recipe(BaseModel):
         if self.algorithm == "ppo":
             return self
         if self.start != "base":
-            raise ValueError(f"algorithm {self.algorithm!r} goes with start 'base', got start {self.start!r}")
+            raise ValueError(f"algorithm {self.algorithm!r} requires start 'base', got {self.start!r}")
         if self.plateau is not None:
-            raise ValueError(f"plateau is for rollouts of PPO, got algorithm {self.algorithm!r}")
+            raise ValueError(f"plateau: expected algorithm 'ppo', got {self.algorithm!r}")
         starts = (self.off_policy or OffPolicy()).learning_starts
         if starts >= self.n_timesteps:
-            raise ValueError(
-                f"off_policy.learning_starts = {starts} must be below n_timesteps = {self.n_timesteps}, "
-                "or nothing is learnt"
-            )
+            raise ValueError(f"off_policy.learning_starts = {starts} must be below n_timesteps = {self.n_timesteps}")
         return self
 
     @property
     def whole_timesteps(self) -> int:
-        """Steps that a training takes: ``n_timesteps``, rounded up to whole rollouts; of a teacher, to its updates."""
+        """Environment steps of a training: ``n_timesteps`` rounded up to whole rollouts or, of a teacher, updates."""
         teacher = self.off_policy or OffPolicy()
         rollout = self.n_steps * self.n_envs if self.algorithm == "ppo" else teacher.n_envs * teacher.train_freq
         return math.ceil(self.n_timesteps / rollout) * rollout
 
-    def after_parent(self, task: Task) -> Recipe | None:
-        """The recipe of the PPO that follows on the parent's policy for a task; None for none."""
+    def after_universal(self, task: Task) -> Recipe | None:
+        """Return the recipe of the PPO that follows a start from the universal policy; None for none."""
         if get_family(task.family).space.unseen(task.split):
             return self
         return self.model_copy(update={"n_timesteps": self.parent_timesteps}) if self.parent_timesteps else None
 
     def schedule(self) -> float | Callable[[float], float]:
-        """The learning rate as SB3 takes it: a number, or for rl-zoo's ``lin_<rate>`` a fall to zero."""
+        """Return the learning rate as SB3 takes it: a number, or for rl-zoo's ``lin_<rate>`` a linear decay to zero."""
         return _schedule(self.learning_rate)
 
 
@@ -227,7 +223,7 @@ def _schedule(value: float | str) -> float | Callable[[float], float]:
 
 
 def read_recipes(stage: Stage) -> dict[str, dict[str, Any]]:
-    """All recipes of a stage by family name, with ``default`` under each of them.
+    """Return all recipes of a stage by name of family; ``default`` holds the common settings.
 
     Raises:
         MetaMapError: an unknown stage.
@@ -241,16 +237,16 @@ def read_recipes(stage: Stage) -> dict[str, dict[str, Any]]:
 
 
 def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
-    """The recipe of a family: the file's defaults, the family's entry, then the overrides.
+    """Load the recipe of a family: the defaults of the file, the entry of the family, then the overrides.
 
     Args:
         family: name of the family.
-        stage: "base" for phi_0, "parent" for the policy that experts are made from (the base recipe, with the changes
-            that its own file names), "expert" for phi*.
+        stage: "base" for phi_0, "parent" for the universal policy (the base recipe with the changes in its own file),
+            "expert" for phi*.
         **overrides: values that replace the file's, e.g. ``n_timesteps=10_000``.
 
     Raises:
-        MetaMapError: unknown family or stage, an unknown setting, or a value that is not admitted.
+        MetaMapError: unknown family or stage, an unknown setting, or a value that is not allowed.
     """
     get_family(family)
     settings: dict[str, Any] = {}
@@ -261,5 +257,5 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
     settings |= overrides
     recipe = parse(Recipe, settings, f"{stage} recipe of {family!r}")
     if stage != "expert" and recipe.algorithm != "ppo":
-        raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: only experts may have another than 'ppo'")
+        raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: expected 'ppo', got {recipe.algorithm!r}")
     return recipe

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
-from metamap_agents.experts.distillation import Distillation, Distilled, distil
+from metamap_agents.experts.distillation import Distillation, DistillationResult, distil
 from metamap_agents.experts.expert import Expert
-from metamap_agents.experts.gains import Found, GainSearch, search_gains
-from metamap_agents.experts.off_policy import Trained, train_teacher
+from metamap_agents.experts.gains import GainSearch, GainSearchResult, search_gains
+from metamap_agents.experts.off_policy import TrainedTeacher, train_teacher
 from metamap_agents.experts.ppo import OnPolicy, OnProgress, learn, make_ppo
 from metamap_agents.experts.recipes import Recipe
-from metamap_agents.experts.universal import Parent, ToldVecEnv, coordinate_scales, untold
+from metamap_agents.experts.universal import ConditionedVecEnv, UniversalPolicy, coordinate_scales, with_zero_inputs
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import (
     EVALUATION_SEED,
@@ -27,8 +27,9 @@ from metamap_agents.policy.evaluation import (
     run_episodes,
 )
 from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.renamed import renamed_keyword
 from metamap_agents.runtime.storage import library_versions
-from metamap_agents.runtime.torch_state import global_generators_kept, torch_threads
+from metamap_agents.runtime.torch_state import TRAINING_THREADS, isolated_training
 from metamap_agents.sb3.bridge import (
     critic_from_sb3,
     critic_into_sb3,
@@ -44,13 +45,12 @@ from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
-__all__ = ["Tuned", "train_base", "train_expert", "train_parent", "tune"]
+__all__ = ["FineTuningResult", "train_base", "train_expert", "train_universal", "tune"]
 
 _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
 _SMALLEST_STD = 1e-3  # floor for observations that never move
 _EVALUATION_EPISODES = 10
-_SCALE_TASKS = 1024  # over which what a parent is told is standardised
-_TORCH_THREADS = 1  # networks are small: more threads gain nothing idle, and lose tenfold when cores are shared
+_SCALE_TASKS = 1024  # for the mean and standard deviation of the coordinates
 
 
 def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, Any]:
@@ -59,7 +59,7 @@ def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, 
         "seed": seed,
         "steps": steps,
         "seconds": round(seconds, 3),
-        "torch_threads": _TORCH_THREADS,
+        "torch_threads": TRAINING_THREADS,
         "versions": library_versions(),
     }
 
@@ -72,15 +72,15 @@ def train_base(
     num_threads: int = 0,
     on_progress: OnProgress | None = None,
 ) -> BasePolicy:
-    """Train phi_0 by domain randomisation: each of ``recipe.n_envs`` environments has its own training task.
+    """Train the base policy phi_0 by domain randomisation: each of ``recipe.n_envs`` environments has its own task.
 
-    The observation statistics are those of this training, frozen at its end, and are the family's normaliser.
+    The observation statistics at the end of this training become the family's frozen normaliser.
 
     Args:
         family_name: the family.
         recipe: settings of PPO.
         seed: of tasks, weights and episodes.
-        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
+        num_threads: threads of the simulator; 0 takes all cores. Torch always uses one.
         on_progress: see `OnProgress`.
 
     Raises:
@@ -91,7 +91,7 @@ def train_base(
     fast = FamilyVecEnv(tasks, seed, num_threads=num_threads, dtype=np.float32)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS), global_generators_kept():
+    with isolated_training():
         model = make_ppo(recipe, envs, seed)
         ended = learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
     seconds = time.perf_counter() - started
@@ -107,55 +107,58 @@ def train_base(
     )
 
 
+@renamed_keyword("parent", "start")
 def train_expert(
     task: Task,
     base: BasePolicy,
     recipe: Recipe,
     *,
     seed: int,
-    start: NDArray[np.float32] | None = None,
-    parent: Parent | None = None,
+    start: NDArray[np.float32] | UniversalPolicy | None = None,
     num_threads: int = 1,
     on_progress: OnProgress | None = None,
     on_policy: OnPolicy | None = None,
 ) -> Expert:
-    """Fine-tune a policy on one task with PPO, so that phi* stays in the basin of where it started.
+    """Fine-tune a policy on one task with PPO, so that phi* stays in the basin of its initial weights.
 
-    Where the recipe names another algorithm, that trains a teacher, and what is fine-tuned is its student.
+    Where the recipe names an off-policy algorithm, that algorithm trains a teacher, and the expert is a student
+    distilled from it.
 
     Args:
         task: the task.
-        base: gives normaliser, critic and, unless ``start`` or ``parent`` is given, the first weights. The action noise
-            starts at the recipe's ``log_std_init``.
-        recipe: settings of PPO, and whether it follows on a parent's policy; its network must be the base policy's.
+        base: provides the normaliser, the critic and, without ``start``, the initial weights. The standard deviation
+            of the action noise starts at the recipe's ``log_std_init``.
+        recipe: settings of the training; its network must be the base policy's.
         seed: of weights, noise and episodes.
-        start: other weights to start from, float32 [P]; the parent is then not looked at.
-        parent: where its policy for the task, with the gains that the recipe's ``gain_search`` finds, is the start.
-        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
+        start: other initial weights, float32 [P]; or a universal policy, whose weights for the task, with the gains
+            found by the recipe's ``gain_search``, are the initial ones.
+        num_threads: threads of the simulator; 0 takes all cores. Torch always uses one.
         on_progress: see `OnProgress`.
-        on_policy: see `OnPolicy`; it sees the first weights too, and one may stop the training when they are good.
+        on_policy: see `OnPolicy`; it is called with the initial weights too.
 
     Raises:
-        MetaMapError: the recipe's network is not the base policy's, or training ended in weights that are not finite.
+        MetaMapError: the recipe's network is not the base policy's, weights of another shape, a universal policy or
+            ``on_policy`` with an off-policy algorithm, or training ended in weights that are not finite.
     """
     seed = read_seed(seed)
     if recipe.algorithm != "ppo":
         if on_policy is not None:
-            raise MetaMapError(f"on_policy watches PPO; the recipe's algorithm is {recipe.algorithm!r}")
+            raise MetaMapError(f"on_policy: expected a recipe with algorithm 'ppo', got {recipe.algorithm!r}")
+        if isinstance(start, UniversalPolicy):
+            raise MetaMapError(f"start: expected weights with algorithm {recipe.algorithm!r}, got a universal policy")
         return _train_student(task, base, recipe, seed, start, num_threads, on_progress)
     started = time.perf_counter()
     ours: Recipe | None = recipe
     critic, steps, more = base.critic, 0, {}
-    if start is not None:
-        parent = None
-    if parent is not None:
-        start, critic = parent.phi_for(task), parent.critic_for(task)
-        ours = recipe.after_parent(task)
+    if isinstance(start, UniversalPolicy):
+        phi, critic = start.phi_for(task), start.critic_for(task)
+        ours = recipe.after_universal(task)
         if recipe.gain_search is not None:
-            found = _search(task, start, base, recipe.gain_search, parent, seed, num_threads)
-            start, steps = found.phi, found.steps
-            more = {"gains": found.gains.tolist(), "search_steps": found.steps}
-    phi = base.phi if start is None else start
+            found = _search(task, phi, base, recipe.gain_search, start, seed, num_threads)
+            phi, steps = found.phi, found.environment_steps
+            more = {"gains": found.gains.tolist(), "search_steps": steps}
+    else:
+        phi = base.phi if start is None else start
     if phi.shape != base.phi.shape:
         raise MetaMapError(f"phi: expected shape {base.phi.shape}, got {phi.shape}")
     if ours is not None:
@@ -169,24 +172,24 @@ def train_expert(
             on_policy=on_policy,
         )
         phi = tuned.phi
-        steps += tuned.steps
+        steps += tuned.environment_steps
         more |= tuned.record
     record = _record(recipe, seed, steps, time.perf_counter() - started)
     return _evaluated(task, phi, base, num_threads, record | more)
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """What PPO on one task came to.
+class FineTuningResult:
+    """Result of PPO on one task.
 
     Attributes:
-        phi: the actor's weights, float32 [P], on normalised observations.
-        steps: environment steps that it took.
-        record: whether it stopped on a plateau, where the recipe has one.
+        phi: weights of the actor, float32 [P], on normalised observations.
+        environment_steps: number of environment steps taken.
+        record: whether training ended on a plateau, where the recipe has a rule for it.
     """
 
     phi: NDArray[np.float32]
-    steps: int
+    environment_steps: int
     record: dict[str, Any] = field(default_factory=dict)
 
 
@@ -199,29 +202,31 @@ def tune(
     num_threads: int = 1,
     on_progress: OnProgress | None = None,
     on_policy: OnPolicy | None = None,
-) -> Tuned:
-    """Train a policy on one task with PPO; nothing is measured.
+) -> FineTuningResult:
+    """Train a policy on one task with PPO, without an evaluation.
 
     Args:
         task: the task.
-        start: first weights of actor and critic, and the normaliser. Without a critic SB3 draws a new one. The action
-            noise starts at the recipe's ``log_std_init``.
+        start: initial weights of actor and critic, and the normaliser. Without a critic SB3 draws a new one. The
+            standard deviation of the action noise starts at the recipe's ``log_std_init``.
         recipe: settings of PPO; its network must be that of ``start``.
-        seed: of noise, episodes and, where there is none, the critic.
-        num_threads: of the simulator; 0 takes all cores. Torch always takes one.
+        seed: of noise, episodes and, where ``start`` has none, the critic.
+        num_threads: threads of the simulator; 0 takes all cores. Torch always uses one.
         on_progress: see `OnProgress`.
         on_policy: see `OnPolicy`.
 
     Raises:
-        MetaMapError: the recipe's network is another, or training ended in weights that are not finite.
+        MetaMapError: the recipe's network is not that of ``start``, or training ended in weights that are not finite.
     """
     seed = read_seed(seed)
     fast = FamilyVecEnv([task] * recipe.n_envs, seed, start.normalizer, num_threads, np.float32)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
-    with torch_threads(_TORCH_THREADS), global_generators_kept():
+    with isolated_training():
         model = make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != start.spec:
-            raise MetaMapError(f"the expert's network must be the base policy's {start.spec}")
+            raise MetaMapError(
+                f"recipe: expected the network of the base policy, {start.spec}, got {spec_from_sb3(model.policy)}"
+            )
         phi_into_sb3(model.policy, start.phi)
         if start.critic:
             critic_into_sb3(model.policy, start.critic)
@@ -229,7 +234,7 @@ def tune(
         ended = learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
         phi = phi_from_sb3(model.policy)
     envs.close()
-    return Tuned(phi, model.num_timesteps, ended)
+    return FineTuningResult(phi, model.num_timesteps, ended)
 
 
 def _train_student(
@@ -241,21 +246,21 @@ def _train_student(
     num_threads: int,
     on_progress: OnProgress | None,
 ) -> Expert:
-    """An expert that learnt from a teacher of another shape."""
+    """Train an expert by distillation from an off-policy teacher."""
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS), global_generators_kept():
+    with isolated_training():
         teacher = train_teacher(
             task, base.normalizer, recipe, seed=seed, num_threads=num_threads, on_progress=on_progress
         )
         settings = recipe.distillation or Distillation()
         student = distil(task, base, teacher.act, settings, seed=seed, start=start, num_threads=num_threads)
-    record = _record(recipe, seed, teacher.steps + student.steps, time.perf_counter() - started)
+    record = _record(recipe, seed, teacher.environment_steps + student.environment_steps, time.perf_counter() - started)
     expert = _evaluated(task, student.phi, base, num_threads, record)
     return replace(expert, record=record | _compared(expert, teacher, student, num_threads))
 
 
-def _compared(expert: Expert, teacher: Trained, student: Distilled, num_threads: int) -> dict[str, Any]:
-    """What the record of a student says of its teacher."""
+def _compared(expert: Expert, teacher: TrainedTeacher, student: DistillationResult, num_threads: int) -> dict[str, Any]:
+    """Part of an expert's record that compares student and teacher."""
     of_teacher = run_episodes(
         [expert.task],
         lambda observations: teacher.act(observations[0])[None],
@@ -264,10 +269,14 @@ def _compared(expert: Expert, teacher: Trained, student: Distilled, num_threads:
         num_threads=num_threads,
     ).returns[0]
     return {
-        "teacher": {"return": float(of_teacher.mean()), "returns": of_teacher.tolist(), "steps": teacher.steps},
+        "teacher": {
+            "return": float(of_teacher.mean()),
+            "returns": of_teacher.tolist(),
+            "steps": teacher.environment_steps,
+        },
         "student": {
             "return": float(expert.returns.mean()),
-            "steps": student.steps,
+            "steps": student.environment_steps,
             "losses": list(student.losses),
             "round_returns": list(student.returns),
             "round": student.chosen,
@@ -281,19 +290,19 @@ def _search(
     phi: NDArray[np.float32],
     base: BasePolicy,
     settings: GainSearch,
-    parent: Parent,
+    universal: UniversalPolicy,
     seed: int,
     num_threads: int,
-) -> Found:
-    """Gains on a parent's policy; it is enough to come near what the policy does on the parent's own task."""
-    own = parent.own_task(task)
+) -> GainSearchResult:
+    """Search gains until the return is near that of the universal policy on its own task."""
+    own = universal.own_task(task)
     least = float(random_returns([own], num_threads=num_threads).mean())
     good = evaluate_policies([own], base.policies(phi), episodes=_EVALUATION_EPISODES, num_threads=num_threads).returns
     enough = least + settings.enough * (float(good.mean()) - least)
     return search_gains(task, phi, base, settings, seed=seed, enough=enough, num_threads=num_threads)
 
 
-def train_parent(
+def train_universal(
     family_name: str,
     base: BasePolicy,
     recipe: Recipe,
@@ -301,48 +310,48 @@ def train_parent(
     seed: int,
     num_threads: int = 0,
     on_progress: OnProgress | None = None,
-) -> Parent:
-    """Train the policy that experts are made from; see `metamap_agents.experts.universal`.
+) -> UniversalPolicy:
+    """Train the universal policy of a family, from which experts start; see `metamap_agents.experts.universal`.
 
-    Each of ``recipe.n_envs`` environments has its own training task, whose told coordinates stand beside its
-    observations; discrete parameters (signs) that it is not told are at their defaults. To those that are continuous
-    it becomes robust, so that it asks of no actuator what a weaker one cannot give.
+    Each of ``recipe.n_envs`` environments has its own training task. The coordinates of the parameters in
+    ``recipe.told`` are appended to its observations. Of the other parameters, discrete ones (signs) are at their
+    defaults and continuous ones vary, so that the policy becomes robust to them.
 
     Args:
         family_name: the family.
-        base: gives the normaliser and, where the recipe says ``start: base``, the first weights; its network must be
-            the recipe's but for what is told.
-        recipe: settings of PPO, and what is told.
+        base: provides the normaliser and, with ``start: base`` in the recipe, the initial weights; its network must be
+            the recipe's, except for the additional inputs.
+        recipe: settings of PPO, and the parameters that the policy is conditioned on.
         seed: of tasks, weights and episodes.
-        num_threads: of the simulator; 0 takes all cores.
+        num_threads: threads of the simulator; 0 takes all cores.
         on_progress: see `OnProgress`.
 
     Raises:
-        MetaMapError: unknown family or told parameter, another network, or training ended in weights that are not
+        MetaMapError: unknown family or parameter, another network, or training ended in weights that are not
             finite.
     """
     seed = read_seed(seed)
     family = get_family(family_name)
-    told = family.space.names if recipe.told == "all" else recipe.told
-    mean, std = coordinate_scales(family, told, family.sample("train", _SCALE_TASKS, seed))
-    kept = {parameter.name for parameter in family.space.parameters if parameter.choices} - set(told)
+    names = family.space.names if recipe.told == "all" else recipe.told
+    mean, std = coordinate_scales(family, names, family.sample("train", _SCALE_TASKS, seed))
+    kept = {parameter.name for parameter in family.space.parameters if parameter.choices} - set(names)
     tasks = [
         family.task({name: value for name, value in task.parameters if name not in kept})
         for task in family.sample("train", recipe.n_envs, seed)
     ]
     spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
-    blank = Parent(family_name, told, spec, np.zeros(spec.size, np.float32), mean, std)
+    blank = UniversalPolicy(family_name, names, spec, np.zeros(spec.size, np.float32), mean, std)
     fast = FamilyVecEnv(tasks, seed, base.normalizer, num_threads, np.float32)
-    envs = VecNormalize(ToldVecEnv(fast, blank.coordinates(tasks)), norm_obs=False, gamma=recipe.gamma)
+    envs = VecNormalize(ConditionedVecEnv(fast, blank.coordinates(tasks)), norm_obs=False, gamma=recipe.gamma)
     started = time.perf_counter()
-    with torch_threads(_TORCH_THREADS), global_generators_kept():
+    with isolated_training():
         model = make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != spec:
-            raise MetaMapError(f"the parent's network must be the base policy's {base.spec}, but for what it is told")
+            raise MetaMapError(f"recipe: expected the network {spec}, got {spec_from_sb3(model.policy)}")
         if recipe.start == "base":
-            phi_into_sb3(model.policy, spec.join(untold(base.spec.split(base.phi), len(mean))))
-            critic_into_sb3(model.policy, untold(base.critic, len(mean)))
-        ended = learn(model, recipe, on_progress, f"the parent policy of {family_name!r}")
+            phi_into_sb3(model.policy, spec.join(with_zero_inputs(base.spec.split(base.phi), len(mean))))
+            critic_into_sb3(model.policy, with_zero_inputs(base.critic, len(mean)))
+        ended = learn(model, recipe, on_progress, f"the universal policy of {family_name!r}")
     record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started) | ended
     return replace(blank, phi=phi_from_sb3(model.policy), critic=critic_from_sb3(model.policy), record=record)
 
@@ -350,7 +359,7 @@ def train_parent(
 def _evaluated(
     task: Task, phi: NDArray[np.float32], base: BasePolicy, num_threads: int, record: dict[str, Any]
 ) -> Expert:
-    """An expert with its returns beside the base policy's."""
+    """Evaluate weights and the base policy on a task."""
     evaluated = evaluate_policies(
         [task, task],
         base.policies(np.stack([phi, base.phi])),

@@ -1,9 +1,11 @@
-"""The parent policy of a family: one policy from which experts are made, told what distinguishes their tasks.
+"""The universal (parameter-conditioned) policy of a family, from which experts start.
 
 Experts that are trained one by one end in different gaits, and then phi* is no function of the task that a mapper could
-learn from a few dozen examples. A parent is trained once, over the whole family, with some of a task's coordinates
-beside its observations. For one task those inputs are constant and go into the bias of its first layer: what is
-left is an ordinary policy of the family's shape, and its weights are a function of the task by construction.
+learn from a few dozen examples. A universal policy is trained once, over the whole family, with some coordinates of the
+task beside its observations. For one task these inputs are constant and fold into the bias of the first layer, which
+leaves an ordinary policy of the family's shape, whose weights are a function of the task by construction.
+
+In files and recipes it is called ``parent``, and the parameters that it is conditioned on ``told``.
 """
 
 from __future__ import annotations
@@ -25,96 +27,100 @@ from metamap_envs.family import Family
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 
-__all__ = ["Parent", "ToldVecEnv", "coordinate_columns", "coordinate_scales", "untold"]
+__all__ = ["ConditionedVecEnv", "UniversalPolicy", "coordinate_columns", "coordinate_scales", "with_zero_inputs"]
 
 _CRITIC = "critic."
 
 
 @dataclass(frozen=True, eq=False)
-class Parent:
-    """One policy for a whole family that is told K coordinates of the task beside the O observations.
+class UniversalPolicy:
+    """One policy for a whole family with K coordinates of the task beside the O observations as inputs.
 
     Raises:
-        MetaMapError: arrays that do not fit together, a told parameter that is none of the family's, or a value that is
-            not finite.
+        MetaMapError: arrays that do not fit together, an unknown parameter, or a value that is not finite.
     """
 
     family: str
     """Name of the family."""
-    told: tuple[str, ...]
-    """The parameters whose coordinates it is told; with none it is an ordinary policy, and K = 0."""
+    parameters: tuple[str, ...]
+    """Parameters whose coordinates are inputs; without any it is an ordinary policy, and K = 0."""
     spec: PolicySpec
     """Shape of the actor, with O + K inputs: normalised observations, then standardised coordinates."""
     phi: NDArray[np.float32]
     """Weights of the actor."""
     mean: NDArray[np.float32]
-    """Of the coordinates over training tasks [K]."""
+    """Mean of the coordinates over training tasks [K]."""
     std: NDArray[np.float32]
-    """Of the coordinates over training tasks [K]; what is 0 never varied there, and is not told of any task."""
+    """Standard deviation of the coordinates over training tasks [K]; where it is 0 the input is 0 for every task."""
     critic: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Weights of the value network, told likewise; may be empty."""
+    """Weights of the value network, with the same inputs; may be empty."""
     record: dict[str, Any] = field(default_factory=dict)
     """How it was trained, as plain JSON values."""
 
     def __post_init__(self) -> None:
-        columns = coordinate_columns(get_family(self.family), self.told)
+        columns = coordinate_columns(get_family(self.family), self.parameters)
         shapes: dict[str, tuple[int, ...]] = {"phi": (self.spec.size,), "mean": (len(columns),), "std": (len(columns),)}
-        check_arrays({"phi": self.phi, "mean": self.mean, "std": self.std}, shapes, "parent policy")
+        check_arrays({"phi": self.phi, "mean": self.mean, "std": self.std}, shapes, "universal policy")
         for name, array in self.to_arrays().items():
             if not np.isfinite(array).all():
-                raise MetaMapError(f"parent policy: {name} holds values that are not finite")
+                raise MetaMapError(f"universal policy: {name} holds values that are not finite")
 
     def coordinates(self, tasks: Sequence[Task]) -> NDArray[np.float32]:
-        """What it is told about tasks, standardised, float32 [T, K]."""
-        centred = _coordinates(get_family(self.family), self.told, tasks) - self.mean
+        """Return the standardised coordinates of tasks, float32 [T, K]."""
+        centred = _coordinates(get_family(self.family), self.parameters, tasks) - self.mean
         return np.where(self.std > 0, centred / np.where(self.std > 0, self.std, 1), 0).astype(np.float32)
 
     def phi_for(self, task: Task) -> NDArray[np.float32]:
-        """Weights [P] of the policy for one task, on normalised observations alone: the coordinates are in the bias."""
-        return self._phi_told(self.coordinates([task])[0])
+        """Return the weights [P] for one task, on normalised observations alone; the coordinates are in the bias."""
+        return self._phi_at(self.coordinates([task])[0])
 
     def critic_for(self, task: Task) -> dict[str, NDArray[np.float32]]:
-        """Weights of the value network for one task, by name; empty if there is none."""
-        return self._critic_told(self.coordinates([task])[0])
+        """Return the weights of the value network for one task, by name; empty if there is none."""
+        return self._critic_at(self.coordinates([task])[0])
 
     def mean_phi(self) -> NDArray[np.float32]:
-        """Weights [P] of the policy that is told the mean of the training tasks, whatever the task."""
-        return self._phi_told(np.zeros_like(self.mean))
+        """Return the weights [P] for the mean coordinates of the training tasks."""
+        return self._phi_at(np.zeros_like(self.mean))
 
     def mean_critic(self) -> dict[str, NDArray[np.float32]]:
-        """Weights of its value network, by name; empty if there is none."""
-        return self._critic_told(np.zeros_like(self.mean))
+        """Return the weights of the value network for the mean coordinates, by name; empty if there is none."""
+        return self._critic_at(np.zeros_like(self.mean))
 
-    def _phi_told(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _phi_at(self, coordinates: NDArray[np.float32]) -> NDArray[np.float32]:
         parts = _folded(self.spec.split(self.phi), coordinates)
-        return PolicySpec.infer(parts, self.spec.activation, "parent policy").join(parts)
+        return PolicySpec.infer(parts, self.spec.activation, "universal policy").join(parts)
 
-    def _critic_told(self, coordinates: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
+    def _critic_at(self, coordinates: NDArray[np.float32]) -> dict[str, NDArray[np.float32]]:
         return _folded(self.critic, coordinates) if self.critic else {}
 
     def own_task(self, task: Task) -> Task:
-        """The task with what it was not told at its default: what the policy can be expected to be good at."""
-        return get_family(self.family).task({name: task[name] for name in self.told})
+        """Return the task with all parameters that are no inputs at their defaults, as in training."""
+        return get_family(self.family).task({name: task[name] for name in self.parameters})
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Every array by a stable name."""
+        """Return every array by a stable name."""
         critic = {_CRITIC + name: array for name, array in self.critic.items()}
         return {"phi": self.phi, "mean": self.mean, "std": self.std, **critic}
 
     def describe(self) -> dict[str, Any]:
-        """What the arrays do not say, as plain JSON values."""
-        return {"family": self.family, "told": list(self.told), "spec": self.spec.to_json(), "record": self.record}
+        """Return what the arrays do not say, as plain JSON values."""
+        return {
+            "family": self.family,
+            "told": list(self.parameters),
+            "spec": self.spec.to_json(),
+            "record": self.record,
+        }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], description: object, what: str) -> Parent:
-        """Build it from what `to_arrays` and `describe` gave.
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], description: object, what: str) -> UniversalPolicy:
+        """Build a universal policy from the results of `to_arrays` and `describe`.
 
         Raises:
             MetaMapError: something is missing, left over or of another shape.
         """
         keys = ("family", "told", "spec", "record")
         if not isinstance(description, Mapping) or set(description) != set(keys):
-            raise MetaMapError(f"{what}: expected a parent policy, with the keys {', '.join(keys)}")
+            raise MetaMapError(f"{what}: expected a universal policy, with the keys {', '.join(keys)}")
         if not isinstance(description["record"], dict) or not isinstance(description["told"], list):
             raise MetaMapError(f"{what}: record: expected an object, and told: a list")
         spec = PolicySpec.from_json(description["spec"])
@@ -124,8 +130,8 @@ class Parent:
         rest = {name: array for name, array in arrays.items() if not name.startswith(_CRITIC)}
         if set(rest) != {"phi", "mean", "std"}:
             raise MetaMapError(f"{what}: expected phi, mean and std, there are {', '.join(sorted(rest)) or 'none'}")
-        told = tuple(str(name) for name in description["told"])
-        return cls(description["family"], told, spec, critic=critic, record=description["record"], **rest)
+        parameters = tuple(str(name) for name in description["told"])
+        return cls(description["family"], parameters, spec, critic=critic, record=description["record"], **rest)
 
 
 def _folded(parts: Mapping[str, NDArray[np.float32]], coordinates: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -136,40 +142,40 @@ def _folded(parts: Mapping[str, NDArray[np.float32]], coordinates: NDArray[np.fl
     return {**parts, **first}
 
 
-def untold(parts: Mapping[str, NDArray[np.float32]], count: int) -> dict[str, NDArray[Any]]:
-    """A network with ``count`` more inputs at its end, which change nothing yet."""
+def with_zero_inputs(parts: Mapping[str, NDArray[np.float32]], count: int) -> dict[str, NDArray[Any]]:
+    """Return a network with ``count`` additional inputs at the end, whose weights are 0."""
     weight = parts["layers.0.weight"]
     return {**parts, "layers.0.weight": np.pad(weight, ((0, 0), (0, count)))}
 
 
-def coordinate_columns(family: Family, told: Sequence[str]) -> list[int]:
-    """Columns of `ParameterSpace.coordinates` that belong to some parameters.
+def coordinate_columns(family: Family, parameters: Sequence[str]) -> list[int]:
+    """Return the columns of `ParameterSpace.coordinates` that belong to some parameters.
 
     Raises:
-        MetaMapError: a name that is no parameter of the family.
+        MetaMapError: a name that is not a parameter of the family.
     """
-    for name in told:
+    for name in parameters:
         if name not in family.space.names:
-            raise unknown_name(f"told parameter of {family.name!r}", name, family.space.names)
-    return family.space.coordinate_columns(told)
+            raise unknown_name(f"parameter of {family.name!r}", name, family.space.names)
+    return family.space.coordinate_columns(parameters)
 
 
-def _coordinates(family: Family, told: Sequence[str], tasks: Sequence[Task]) -> NDArray[np.float32]:
-    """Coordinates of what is told, as they are, float32 [T, K]."""
+def _coordinates(family: Family, parameters: Sequence[str], tasks: Sequence[Task]) -> NDArray[np.float32]:
+    """Coordinates of parameters, not standardised, float32 [T, K]."""
     values = np.array([[value for _, value in task.parameters] for task in tasks])
-    return family.space.coordinates(values)[:, coordinate_columns(family, told)]
+    return family.space.coordinates(values)[:, coordinate_columns(family, parameters)]
 
 
 def coordinate_scales(
-    family: Family, told: Sequence[str], tasks: Sequence[Task]
+    family: Family, parameters: Sequence[str], tasks: Sequence[Task]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Mean and standard deviation of what is told over tasks, each float32 [K]."""
-    found = _coordinates(family, told, tasks)
+    """Return mean and standard deviation of the coordinates of parameters over tasks, each float32 [K]."""
+    found = _coordinates(family, parameters, tasks)
     return found.mean(axis=0), found.std(axis=0)
 
 
-class ToldVecEnv(VecEnvWrapper):
-    """Environments whose observations are followed by constants of their own.
+class ConditionedVecEnv(VecEnvWrapper):
+    """Environments whose observations have constants appended, such as the coordinates of their tasks.
 
     Args:
         venv: N environments with flat observations [O].

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from metamap_agents.experts.expert import Expert
-from metamap_agents.experts.universal import Parent
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.runtime.storage import (
     check_arrays,
@@ -41,6 +42,7 @@ _EXPERT_KEYS = ("task", "returns", "base_returns", "record")
 _NUMBERS_OF_RECORD = ("seconds", "steps")  # of those that everybody reads
 _LARGEST_SEED = 2**31 - 1
 _LOCK_SECONDS = 0.2
+_RENAMED = {"parent": "universal", "has_parent": "has_universal", "put_parent": "put_universal"}
 
 
 class Zoo:
@@ -50,13 +52,13 @@ class Zoo:
 
         zoo.json                       format version, family, seed, library versions
         base.json, base.safetensors    phi_0, normaliser, critic, how it was trained
-        parent.json, parent.safetensors  the policy that experts are made from, where their recipe says so
+        parent.json, parent.safetensors  the universal policy, where experts start from it
         experts/<task id>.json         task, returns, how it was trained
         experts/<task id>.safetensors  phi*
-        locks/                         held by whoever is training a thing, released when that process ends
+        locks/                         held by the process that trains a policy, released when it ends
 
-    Each file is written to a temporary name and renamed, the arrays before the document that announces them, so a
-    reader never sees half an expert and a stopped build goes on where it was.
+    Each file is written to a temporary name and renamed, the arrays before the document that refers to them: a reader
+    never sees an incomplete expert, and a stopped build can be resumed.
 
     Use `create` or `open`, not the constructor.
     """
@@ -69,7 +71,7 @@ class Zoo:
 
     @classmethod
     def create(cls, root: str | Path, family: str, seed: int) -> Zoo:
-        """Make a zoo, or open the one that is there if it is of the same family and seed.
+        """Create a zoo, or open the existing one of the same family and seed.
 
         Raises:
             MetaMapError: the directory holds something else, or a zoo of another family or seed; unknown family, or a
@@ -128,7 +130,7 @@ class Zoo:
 
     @property
     def has_base(self) -> bool:
-        """Whether the base policy is there."""
+        """Whether the zoo has a base policy."""
         return (self.root / "base.json").is_file()
 
     @cached_property
@@ -136,7 +138,7 @@ class Zoo:
         """The base policy.
 
         Raises:
-            MetaMapError: it is not there yet, or its files do not fit together.
+            MetaMapError: the zoo has none, or its files do not fit together.
         """
         if not self.has_base:
             raise MetaMapError(f"{self.root} has no base policy yet; `metamap experts train` makes it first")
@@ -153,49 +155,58 @@ class Zoo:
     # experts ------------------------------------------------------------------------------------------------------
 
     def tasks(self, split: str, count: int) -> list[Task]:
-        """The first ``count`` tasks of a split under this zoo's seed; a larger count keeps the earlier ones."""
+        """Return the first ``count`` tasks of a split under this zoo's seed; a larger count extends a smaller one."""
         return self.family.sample(split, count, self.seed)
 
     def expert_seed(self, task: Task) -> int:
-        """Seed of a task's training: of the zoo's seed and the task, whoever trains it and whenever."""
+        """Return the seed of a task's training, a function of the zoo's seed and the task."""
         digest = hashlib.sha256(f"{self.seed}:{task.id}".encode()).digest()
         return int.from_bytes(digest[:4], "big") % 2**31
 
     def has(self, task: Task) -> bool:
-        """Whether a task's expert is there."""
+        """Return whether the zoo has the expert of a task."""
         return self._document(task).is_file()
 
     def missing(self, tasks: Sequence[Task]) -> list[Task]:
-        """Those of ``tasks`` without an expert."""
+        """Return the tasks without an expert."""
         return [task for task in tasks if not self.has(task)]
 
     @property
-    def has_parent(self) -> bool:
-        """Whether the parent policy is there."""
-        return self._parent_document.is_file()
+    def has_universal(self) -> bool:
+        """Whether the zoo has a universal policy."""
+        return self._universal_document.is_file()
 
     @cached_property
-    def parent(self) -> Parent:
-        """The parent policy.
+    def universal(self) -> UniversalPolicy:
+        """The universal policy.
 
         Raises:
-            MetaMapError: it is not there yet, or its files are damaged.
+            MetaMapError: the zoo has none, or its files are damaged.
         """
-        if not self.has_parent:
-            raise MetaMapError(f"{self.root} has no parent policy; `metamap experts train` makes it")
+        if not self.has_universal:
+            raise MetaMapError(f"{self.root} has no universal policy; `metamap experts train --start parent` trains it")
         path = self.root / "parent.safetensors"
         arrays, _ = load_arrays(path)
-        return Parent.from_arrays(arrays, read_json(self._parent_document), str(path))
+        return UniversalPolicy.from_arrays(arrays, read_json(self._universal_document), str(path))
 
-    def put_parent(self, parent: Parent) -> None:
-        """Store the parent policy."""
-        save_arrays(self.root / "parent.safetensors", parent.to_arrays(), {"family": self.family.name})
-        write_json(self._parent_document, parent.describe())
-        self.__dict__.pop("parent", None)
+    def put_universal(self, universal: UniversalPolicy) -> None:
+        """Store the universal policy."""
+        save_arrays(self.root / "parent.safetensors", universal.to_arrays(), {"family": self.family.name})
+        write_json(self._universal_document, universal.describe())
+        self.__dict__.pop("universal", None)
 
     @property
-    def _parent_document(self) -> Path:
+    def _universal_document(self) -> Path:
         return self.root / "parent.json"
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Names of 0.1, for one release."""
+            if (new := _RENAMED.get(name)) is None:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            warnings.warn(f"Zoo.{name} is now Zoo.{new}", DeprecationWarning, stacklevel=2)
+            return getattr(self, new)
 
     def put(self, expert: Expert) -> None:
         """Store an expert."""
@@ -211,7 +222,7 @@ class Zoo:
         """Read a task's expert.
 
         Raises:
-            MetaMapError: it is not there, or its files are damaged.
+            MetaMapError: the zoo has none, or its files are damaged.
         """
         path = self._document(task)
         if not path.is_file():
@@ -240,10 +251,13 @@ class Zoo:
 
     @contextmanager
     def claim(self, name: str) -> Iterator[bool]:
-        """Try to be the one who makes a thing ("base", or a task's id).
+        """Try to be the process that trains a policy.
+
+        Args:
+            name: "base", "parent" or the id of a task.
 
         Yields:
-            Whether this process has it. The system releases the claim when the process ends, however it ends.
+            Whether this process has the claim. The system releases the claim when the process ends, however it ends.
 
         Raises:
             MetaMapError: the zoo cannot be written to.
@@ -264,7 +278,7 @@ class Zoo:
 
 
 def expert_to_json(expert: Expert) -> dict[str, Any]:
-    """All of an expert but its weights, as plain JSON values; `expert_from_json` is the inverse."""
+    """Return all of an expert but its weights as plain JSON values; `expert_from_json` is the inverse."""
     return {
         "task": expert.task.to_json(),
         "returns": expert.returns.tolist(),
@@ -274,7 +288,7 @@ def expert_to_json(expert: Expert) -> dict[str, Any]:
 
 
 def expert_from_json(document: object, phi: NDArray[np.float32], what: str) -> Expert:
-    """Build an expert from what `expert_to_json` gave.
+    """Build an expert from the result of `expert_to_json`.
 
     Args:
         document: that.

@@ -1,8 +1,8 @@
-"""Weight vectors that act: many at once for evaluation, one at a time behind SB3's ``predict``.
+"""Acting with weight vectors: batched for evaluation, or a single one behind SB3's ``predict``.
 
-Both fold the normaliser into the weights once, in float64, and then compute in float32 on raw observations,
-as an exported SB3 model does. So the policy that is measured is the policy that is exported, to the last digits.
-What a policy does on an observation does not depend on the other policies and observations of the call.
+Both fold the normaliser into the weights once, in float64, and then compute in float32 on raw observations, like an
+exported SB3 model: the measured policy and the exported one agree to rounding. The action for an observation does not
+depend on the other policies and observations of the call.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["BatchedPolicy", "WeightPolicy"]
 
 
 class BatchedPolicy:
-    """T policies of one family, each for its own task.
+    """T policies of one family, one for each task.
 
     Args:
         policies: T policies, with ``phi`` [T, P].
@@ -42,18 +42,18 @@ class BatchedPolicy:
         return len(self._networks)
 
     def __call__(self, observations: ArrayLike) -> NDArray[np.float32]:
-        """Actions for raw observations [T, E, O]: [T, E, A], clipped to [-1, 1].
+        """Return actions [T, E, A], clipped to [-1, 1], for raw observations [T, E, O].
 
         Raises:
-            MetaMapError: another shape.
+            MetaMapError: observations of another shape.
         """
         return np.clip(self.means(observations), -1.0, 1.0)
 
     def means(self, observations: ArrayLike) -> NDArray[np.float32]:
-        """Mean actions before the clipping, [T, E, A], for raw observations [T, E, O].
+        """Return mean actions [T, E, A] before clipping, for raw observations [T, E, O].
 
         Raises:
-            MetaMapError: another shape.
+            MetaMapError: observations of another shape.
         """
         return self._networks(np.asarray(observations))
 
@@ -86,22 +86,22 @@ class WeightPolicy:
         episode_start: NDArray[Any] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[np.float32], tuple[NDArray[Any], ...] | None]:
-        """SB3's ``predict`` on raw observations.
+        """Return actions for raw observations, with the signature of SB3's ``predict``.
 
         Args:
             observation: [O] or [N, O].
-            state: given back as it is: the policy has no memory.
-            episode_start: not used, for the same reason.
-            deterministic: must be True: a weight vector is a mean, its noise belongs to the probe.
+            state: returned unchanged, as the policy has no memory.
+            episode_start: ignored, for the same reason.
+            deterministic: must be True, as a weight vector defines a deterministic policy.
 
         Returns:
             Actions [A] or [N, A], clipped to the action space, and ``state``.
 
         Raises:
-            MetaMapError: another shape, or ``deterministic=False``.
+            MetaMapError: observations of another shape, or ``deterministic=False``.
         """
         if not deterministic:
-            raise MetaMapError("predict: expected deterministic=True: a weight policy has no noise to sample")
+            raise MetaMapError("predict: expected deterministic=True, a weight vector defines a deterministic policy")
         if isinstance(observation, (tuple, dict)):
             raise MetaMapError(f"observation: expected one array, got a {type(observation).__name__} (of reset()?)")
         raw = np.asarray(observation)
@@ -114,10 +114,10 @@ class WeightPolicy:
 
 
 def check_box(name: str, space: spaces.Space[Any], size: int) -> spaces.Box:
-    """``space``, if it is a Box of shape (size,).
+    """Return ``space`` if it is a Box of shape (size,).
 
     Raises:
-        MetaMapError: it is not.
+        MetaMapError: it is not such a Box.
     """
     if not isinstance(space, spaces.Box) or space.shape != (size,):
         raise MetaMapError(f"{name}: expected a Box of shape ({size},), got {space}")

@@ -1,4 +1,4 @@
-"""The base policy of a family: phi_0 with everything needed to run it, fine-tune it or export it."""
+"""The base policy of a family: phi_0 with all that is needed to run, fine-tune or export it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ DESCRIPTION_KEYS = ("critic", "record", "spec")
 
 @dataclass(frozen=True, eq=False)
 class BasePolicy:
-    """One robust policy for a whole family. It is the start of every expert and the centre of every generated policy.
+    """One robust policy for a whole family: the initial weights of experts, and the centre of generated policies.
 
     Raises:
         MetaMapError: an array does not fit ``spec``, or holds a value that is not finite.
@@ -39,7 +39,7 @@ class BasePolicy:
     critic: dict[str, NDArray[np.float32]] = field(default_factory=dict)
     """Weights of the value network by name, so that an exported policy can be trained further; may be empty."""
     record: dict[str, Any] = field(default_factory=dict)
-    """How it was trained, as plain JSON values."""
+    """Record of the training, as plain JSON values."""
 
     def __post_init__(self) -> None:
         arrays = self.to_arrays()
@@ -102,12 +102,12 @@ class BasePolicy:
     def from_arrays(
         cls, arrays: Mapping[str, NDArray[Any]], description: Mapping[str, Any], what: str = "base policy"
     ) -> BasePolicy:
-        """Build a base policy from what :meth:`to_arrays` and :meth:`describe` gave.
+        """Build a base policy from the results of :meth:`to_arrays` and :meth:`describe`.
 
         Args:
             arrays: the arrays by name.
             description: the JSON document beside them.
-            what: where they come from, for messages ("base.safetensors").
+            what: their source, for messages ("base.safetensors").
 
         Raises:
             MetaMapError: an array is missing, left over, of the wrong shape, or not finite.

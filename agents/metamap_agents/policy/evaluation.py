@@ -32,15 +32,15 @@ __all__ = [
 ]
 
 EVALUATION_SEED = 1_000_000
-"""First reset seed of evaluation episodes: the same for every method, far from the seeds of training."""
+"""First reset seed of evaluation episodes, the same for every method and disjoint from those of training."""
 
 Act = Callable[[NDArray[np.float64]], NDArray[Any]]
 
 LEVEL = 0.025
-"""Of the paired test of two policies, one-sided; see `clearly_better_each`."""
+"""Level of the one-sided paired test of two policies; see `clearly_better_each`."""
 
 ROUNDING = 1e-6
-"""Returns that differ by a smaller share than this are the same: batched arithmetic differs in the last bits."""
+"""Relative difference below which returns count as equal."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ class Episodes:
     """E episodes on each of T tasks.
 
     Attributes:
-        returns: undiscounted, float64 [T, E].
-        lengths: steps until the episode ended, int64 [T, E].
-        observations: raw observations before each step, float32 [T, E, H, O]; None if not recorded. Rows at and
-            beyond an episode's length are meaningless.
+        returns: undiscounted returns, float64 [T, E].
+        lengths: number of steps of each episode, int64 [T, E].
+        observations: raw observations before each step, float32 [T, E, H, O]; None if not recorded. Rows from
+            the length of an episode on are undefined.
     """
 
     returns: NDArray[np.float64]
@@ -65,14 +65,14 @@ class Episodes:
             MetaMapError: nothing was recorded, or a task has fewer than ``count``.
         """
         if self.observations is None:
-            raise MetaMapError("these episodes were run without record=True")
+            raise MetaMapError("episodes: expected recorded observations, these were run without record=True")
         tasks, _, horizon, size = self.observations.shape
         chosen = np.empty((tasks, count, size), dtype=np.float32)
         alive = np.arange(horizon) < self.lengths[:, :, None]
         for index in range(tasks):
             visited = self.observations[index][alive[index]]
             if len(visited) < count:
-                raise MetaMapError(f"asked for {count} states of each task, task {index} has {len(visited)}")
+                raise MetaMapError(f"states: expected at least {count} of each task, task {index} has {len(visited)}")
             chosen[index] = visited[generator.choice(len(visited), count, replace=False)]
         return chosen
 
@@ -87,16 +87,16 @@ def run_episodes(
     record: bool = False,
     on_rewards: Callable[[NDArray[np.float64]], None] | None = None,
 ) -> Episodes:
-    """Run E episodes on each task, all T x E environments in lockstep.
+    """Run E episodes on each task, with all T x E environments in lockstep.
 
     Args:
         tasks: T tasks of one family.
-        act: raw observations float64 [T, E, O] to actions [T, E, A].
+        act: maps raw observations, float64 [T, E, O], to actions [T, E, A].
         episodes: E; episode e of every task is reset with ``seed + e``.
         seed: first reset seed.
         num_threads: threads of the simulator; 0 takes all cores.
-        record: keep the observations.
-        on_rewards: called with the rewards [T, E] of each step, for policies that remember them.
+        record: whether to keep the observations.
+        on_rewards: called with the rewards [T, E] of each step, for recurrent policies.
 
     Raises:
         MetaMapError: no tasks, or ``episodes`` below 1.
@@ -139,7 +139,7 @@ def evaluate_policies(
     num_threads: int = 0,
     record: bool = False,
 ) -> Episodes:
-    """Run policy t, without noise, on task t.
+    """Run policy t on task t, without noise.
 
     Args:
         tasks: T tasks of one family.
@@ -147,7 +147,7 @@ def evaluate_policies(
         episodes: episodes of each task.
         seed: first reset seed.
         num_threads: threads of the simulator; 0 takes all cores.
-        record: keep the observations.
+        record: whether to keep the observations.
 
     Raises:
         MetaMapError: no tasks, ``episodes`` below 1, or not one policy for each task.
@@ -163,24 +163,23 @@ def evaluate_policies(
 
 
 def clearly_better(returns: ArrayLike, others: ArrayLike) -> bool:
-    """Whether one policy is better than another on one task; see `clearly_better_each`, whose E episodes these are."""
+    """Return whether a policy is better than another on one task, from returns [E]; see `clearly_better_each`."""
     return bool(clearly_better_each(np.atleast_1d(returns)[None], np.atleast_1d(others)[None])[0])
 
 
 def clearly_better_each(returns: ArrayLike, others: ArrayLike, *, level: float = LEVEL) -> NDArray[np.bool_]:
-    """Whether one policy is better than another, task by task, in a one-sided paired t-test over the same reset seeds.
+    """Test for each task whether a policy is better than another: a one-sided paired t-test over shared reset seeds.
 
-    The test is of the mean difference of the returns of an episode, which is what a share of the gap between two
-    policies divides by, at a level of 2.5 %: better is a policy whose two-sided 95 % interval of the mean difference
-    lies above 0. With 10 episodes, the protocol's number, it finds a difference of one standard deviation of the
-    paired differences in four of five times; and of 16 tasks without any difference it calls .4, on average, better.
-    Differences under a millionth of the returns are rounding, and count as none. One episode shows nothing; and where
-    every episode differs by as much (a deterministic environment), any difference counts.
+    The test is on the mean difference of returns, by default at level 2.5 %: the two-sided 95 % interval of the mean
+    difference lies above 0. With 10 episodes its power is about 0.8 for a difference of one standard deviation of the
+    paired differences, and of 16 tasks without a difference it reports 0.4 on average. Relative differences below
+    `ROUNDING` count as 0. A single episode is never enough; where all differences are equal (a deterministic
+    environment), any positive difference is.
 
     Args:
         returns: float [..., E], E episodes of each task.
-        others: of the other policy, on the same reset seeds, of the same shape.
-        level: of the test, one-sided, in (0, 1).
+        others: returns of the other policy on the same reset seeds, of the same shape.
+        level: one-sided level of the test, in (0, 1).
 
     Returns:
         Bool [...].
@@ -191,7 +190,7 @@ def clearly_better_each(returns: ArrayLike, others: ArrayLike, *, level: float =
     ours, theirs = np.asarray(returns, dtype=np.float64), np.asarray(others, dtype=np.float64)
     if ours.shape != theirs.shape or ours.ndim == 0 or ours.shape[-1] == 0:
         raise MetaMapError(
-            f"a paired test: expected two arrays [..., episodes] of one shape, got {ours.shape} and {theirs.shape}"
+            f"returns: expected two arrays [..., episodes] of one shape, got {ours.shape} and {theirs.shape}"
         )
     for array in (ours, theirs):
         if not np.isfinite(array).all():
@@ -208,8 +207,8 @@ def clearly_better_each(returns: ArrayLike, others: ArrayLike, *, level: float =
 
 @cache
 def _critical_value(degrees: int, level: float) -> float:
-    """What a t of so many degrees of freedom exceeds by chance with a probability of ``level``."""
-    from scipy.stats import t  # half a second, which whoever only runs a policy need not wait for
+    """Upper quantile of Student's t distribution."""
+    from scipy.stats import t  # takes half a second, so only where needed
 
     return float(t.isf(level, degrees))
 
@@ -217,7 +216,7 @@ def _critical_value(degrees: int, level: float) -> float:
 def random_returns(
     tasks: Sequence[Task], *, episodes: int = 10, seed: int = EVALUATION_SEED, num_threads: int = 0
 ) -> NDArray[np.float64]:
-    """Returns [T, E] of actions drawn uniformly from [-1, 1], the zero of the expert-normalised score."""
+    """Run uniform random actions in [-1, 1], the zero of the expert-normalised score; returns [T, E]."""
     seed = read_seed(seed)
     generator = np.random.default_rng(seed)
 

@@ -1,4 +1,4 @@
-"""Many policies at once, as one function of their weights: the gradient goes back into ``phi``."""
+"""Batched policies as a differentiable function of their weights."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"tanh": torch.tanh, "relu
 
 
 def forward(spec: PolicySpec, phi: Tensor, observations: Tensor) -> Tensor:
-    """Mean actions of every policy in ``phi`` on its own observations, without a loop over policies.
+    """Compute the mean actions of a batch of policies, each on its own observations.
 
     Args:
-        spec: the shape that all of them share.
-        phi: [..., P], float32 or float64; it decides the type and place of the computation's weights.
-        observations: [..., S, O] as the policy sees them (normalised, unless the normaliser is folded into
-            ``phi``); cast to the type of ``phi``. Leading axes broadcast against those of ``phi``: [S, O]
+        spec: shape of the policies.
+        phi: [..., P], float32 or float64; determines dtype and device of the computation.
+        observations: [..., S, O] normalised, unless the normaliser is folded into ``phi``; cast to the dtype of
+            ``phi``. Leading axes broadcast against those of ``phi``: [S, O]
             gives every policy the same states.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Weights of a policy that has learnt nothing yet."""
+"""Random initial weights of a policy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _HIDDEN_GAIN, _OUTPUT_GAIN = float(np.sqrt(2.0)), 0.01
 
 
 def random_actor(spec: PolicySpec, seed: int) -> NDArray[np.float32]:
-    """Weights [P] as Stable-Baselines3 draws them for a new actor: orthogonal, and small in the output layer."""
+    """Draw weights [P] as Stable-Baselines3 does for a new actor: orthogonal, and small in the output layer."""
     seed = read_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     weights = [layer for layer in spec.layers if layer.name.endswith("weight")]

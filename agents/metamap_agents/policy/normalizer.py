@@ -1,4 +1,4 @@
-"""The frozen statistics that a family's policies see their observations through."""
+"""Normalisation of observations with frozen statistics, shared by all policies of a family."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ class Normalizer(Protocol):
         """Normalise observations [..., O]; float32 stays float32, all else becomes float64."""
 
     def fold(self, spec: PolicySpec, phi: NDArray[Any]) -> NDArray[Any]:
-        """Weights [..., P] that do on raw observations what ``phi`` [..., P] does on normalised ones."""
+        """Return weights [..., P] that give the same actions on raw observations as ``phi`` on normalised ones."""
 
 
 @dataclass(frozen=True, eq=False)
 class ObservationNormalizer:
-    """``(observation - mean) / std``, affine only: as nothing is clipped, it folds into a first layer.
+    """``(observation - mean) / std`` without clipping, so that it folds into the first layer of a policy.
 
     Attributes:
         mean: [O], kept as read-only float64.
-        std: [O], positive, kept as read-only float64. Whoever makes one puts a floor under components that
-            hardly move.
+        std: [O], positive, kept as read-only float64. Callers put a floor under components that hardly vary.
 
     Raises:
         MetaMapError: other shapes, a value that is not finite, or a std that is not positive.
@@ -55,7 +54,7 @@ class ObservationNormalizer:
 
     @classmethod
     def identity(cls, observation_size: int) -> ObservationNormalizer:
-        """The one that changes nothing: mean 0, std 1."""
+        """Return the identity: mean 0, std 1."""
         return cls(np.zeros(observation_size), np.ones(observation_size))
 
     @property
@@ -64,7 +63,7 @@ class ObservationNormalizer:
         return int(self.mean.size)
 
     def apply(self, observations: ArrayLike) -> NDArray[Any]:
-        """Normalise [..., O]. Computed in float64; float32 comes back for float32, float64 for all else.
+        """Normalise observations [..., O]. Computed in float64; float32 stays float32, all else becomes float64.
 
         Raises:
             MetaMapError: the last axis is not of size O.
@@ -76,7 +75,7 @@ class ObservationNormalizer:
         return normalised.astype(np.float32) if raw.dtype == np.float32 else normalised
 
     def fold(self, spec: PolicySpec, phi: NDArray[Any]) -> NDArray[Any]:
-        """Weights that do on raw observations what ``phi`` does on normalised ones.
+        """Return weights that give the same actions on raw observations as ``phi`` on normalised ones.
 
         First layer: W/sigma and b - (W/sigma) mu, computed in float64; the other layers are unchanged.
 
@@ -91,9 +90,7 @@ class ObservationNormalizer:
             MetaMapError: the sizes of ``spec``, ``phi`` and the normaliser differ.
         """
         if spec.observation_size != self.mean.size:
-            raise MetaMapError(
-                f"normalizer: expected observations of size {spec.observation_size}, it has {self.mean.size}"
-            )
+            raise MetaMapError(f"normalizer: expected observation size {spec.observation_size}, got {self.mean.size}")
         phi = np.asarray(phi)
         folded = np.array(phi, dtype=np.float64, order="C")
         parts = spec.split(folded)  # views: writing into them writes into `folded`
@@ -108,7 +105,7 @@ class ObservationNormalizer:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> ObservationNormalizer:
-        """Inverse of :meth:`to_arrays`; other names in ``arrays`` are left alone.
+        """Inverse of :meth:`to_arrays`; other names in ``arrays`` are ignored.
 
         Raises:
             MetaMapError: one of the two is missing, or is not valid.

@@ -1,4 +1,4 @@
-"""Many policies at once, for acting: no action depends on what else is computed beside it.
+"""Batched policies for acting, where no action depends on the rest of the batch.
 
 A batched matrix product may sum the same numbers in another order when the batch has another size, and one bit is
 enough to change an episode of a chaotic system. Here each observation is multiplied with the weights of its policy in
@@ -27,10 +27,10 @@ _BLOCK = (128, 64)  # inputs, outputs of one product: small enough that no BLAS 
 
 
 class RowwiseNetworks:
-    """T networks of one shape, in float32, that keep their own copy of the weights.
+    """T networks of one shape in float32, with their own copy of the weights.
 
     Args:
-        spec: the shape that all of them share.
+        spec: shape of the networks.
         phis: [T, P].
 
     Raises:
@@ -57,13 +57,13 @@ class RowwiseNetworks:
         return len(self._layers[0][0])
 
     def __call__(self, observations: NDArray[Any]) -> Floats:
-        """Mean actions, not clipped, float32 [T, E, A].
+        """Return mean actions before clipping, float32 [T, E, A].
 
         Args:
-            observations: [T, E, O] as the networks see them; cast to float32.
+            observations: [T, E, O], inputs of the networks; cast to float32.
 
         Raises:
-            MetaMapError: another shape.
+            MetaMapError: observations of another shape.
         """
         if observations.ndim != 3 or observations.shape[::2] != (len(self), self.spec.observation_size):
             expected = (len(self), "episodes", self.spec.observation_size)

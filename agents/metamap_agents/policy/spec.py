@@ -1,4 +1,4 @@
-"""The shape of a policy, and how its weights lie in one flat vector ``phi``."""
+"""The shape of a policy network and the layout of its weights in one flat vector ``phi``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ArrayT = TypeVar("ArrayT", NDArray[Any], "torch.Tensor")
 
 
 class Layer(NamedTuple):
-    """One weight matrix ``(out, in)`` or bias ``(out,)``; it starts at ``phi[offset]``, in C order."""
+    """A weight matrix ``(out, in)`` or bias ``(out,)``, stored from ``phi[offset]`` on in C order."""
 
     name: str
     shape: tuple[int, ...]
@@ -85,7 +85,7 @@ class PolicySpec:
         return {layer.name: layer.shape for layer in self.layers}
 
     def split(self, phi: ArrayT) -> dict[str, ArrayT]:
-        """Cut ``phi`` [..., P] into named weights [..., out, in] and biases [..., out].
+        """Split ``phi`` [..., P] into named weights [..., out, in] and biases [..., out].
 
         The parts are views of ``phi`` (NumPy copies them where the last axis of ``phi`` is not contiguous).
 
@@ -132,15 +132,15 @@ class PolicySpec:
 
     @classmethod
     def infer(cls, parts: Mapping[str, NDArray[Any]], activation: str = "tanh", what: str = "policy") -> PolicySpec:
-        """Read the sizes off named weights ``layers.<i>.weight`` and ``layers.<i>.bias``.
+        """Infer the sizes from named weights ``layers.<i>.weight`` and ``layers.<i>.bias``.
 
         Args:
             parts: the arrays, and no others.
-            activation: one of :data:`ACTIVATIONS`; shapes do not tell.
-            what: the file or thing they come from, for the error.
+            activation: one of :data:`ACTIVATIONS`.
+            what: their source, for the error.
 
         Raises:
-            MetaMapError: the shapes do not chain into one perceptron.
+            MetaMapError: the shapes are not those of one multilayer perceptron.
         """
         widths: list[int] = []
         while (name := f"layers.{len(widths)}.weight") in parts:

@@ -1,4 +1,4 @@
-"""What training changes in a process and puts back: torch's threads, the global random generators."""
+"""Global state of a process that training changes and restores: torch's threads, the global random generators."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ import torch
 
 from metamap_envs.seeds import read_seed
 
-__all__ = ["global_generators_kept", "torch_threads"]
+__all__ = ["TRAINING_THREADS", "global_generators_kept", "isolated_training", "torch_threads"]
+
+TRAINING_THREADS = 1
+"""Threads of torch in training: with small networks more gain nothing, and slow down tenfold on shared cores."""
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Set torch's threads for a while; processes that share cores take one each."""
+    """Set the number of torch's threads within a block; processes that share cores use one each."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -27,10 +30,10 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def global_generators_kept(seed: int | None = None) -> Iterator[None]:
-    """SB3 seeds and draws from the global generators of Python, NumPy and torch: put them back afterwards.
+    """Restore the global generators of Python, NumPy and torch after a block; SB3 seeds and draws from them.
 
     Args:
-        seed: of torch's in the meantime, for what draws from it without seeding it.
+        seed: seed of torch's generator within the block, for code that draws from it without seeding it.
     """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  (SB3's choice, not ours)
     with torch.random.fork_rng(devices=[]):
@@ -41,3 +44,14 @@ def global_generators_kept(seed: int | None = None) -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)  # noqa: NPY002
+
+
+@contextmanager
+def isolated_training(seed: int | None = None) -> Iterator[None]:
+    """Train within a block on `TRAINING_THREADS`, and restore threads and global generators afterwards.
+
+    Args:
+        seed: see `global_generators_kept`.
+    """
+    with torch_threads(TRAINING_THREADS), global_generators_kept(seed):
+        yield

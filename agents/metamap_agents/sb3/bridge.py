@@ -1,4 +1,4 @@
-"""To and from Stable-Baselines3: the actor of an ``MlpPolicy`` as a vector, and a vector as a PPO zip.
+"""Conversion to and from Stable-Baselines3: the actor of an ``MlpPolicy`` as a vector, and a vector as a PPO zip.
 
 Zips from elsewhere are read by `metamap_agents.sb3.foreign_zip`.
 
@@ -48,24 +48,22 @@ SB3_ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU,
 
 
 def spec_from_sb3(policy: ActorCriticPolicy) -> PolicySpec:
-    """The shape of a policy's actor.
+    """Return the shape of the actor of a policy.
 
     Raises:
         MetaMapError: not a plain perceptron on flat observations with Gaussian actions.
     """
     if type(policy.features_extractor) is not FlattenExtractor:
-        raise MetaMapError(
-            f"SB3 policy: expected flat observations, it has a {type(policy.features_extractor).__name__}"
-        )
+        raise MetaMapError(f"SB3 policy: expected flat observations, got a {type(policy.features_extractor).__name__}")
     if type(policy.mlp_extractor) is not MlpExtractor:
-        raise MetaMapError(f"SB3 policy: expected a plain MlpPolicy, it has a {type(policy.mlp_extractor).__name__}")
+        raise MetaMapError(f"SB3 policy: expected a plain MlpPolicy, got a {type(policy.mlp_extractor).__name__}")
     if not isinstance(policy.observation_space, spaces.Box) or is_image_space(policy.observation_space):
         raise MetaMapError(
             f"SB3 policy: expected observations that it takes as they are, got {policy.observation_space}, which it "
             "encodes or divides by 255 first"
         )
     if not isinstance(policy.action_dist, DiagGaussianDistribution):
-        raise MetaMapError(f"SB3 policy: expected Gaussian actions, it has a {type(policy.action_dist).__name__}")
+        raise MetaMapError(f"SB3 policy: expected Gaussian actions, got a {type(policy.action_dist).__name__}")
     names = {module: name for name, module in SB3_ACTIVATIONS.items()}
     if policy.activation_fn not in names:
         raise unknown_name("activation of an SB3 policy", policy.activation_fn.__name__, names.values())
@@ -73,7 +71,7 @@ def spec_from_sb3(policy: ActorCriticPolicy) -> PolicySpec:
 
 
 def phi_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
-    """The actor's weights, ``mlp_extractor.policy_net`` then ``action_net``: a copy, float32 [P].
+    """Return a copy of the actor's weights, ``mlp_extractor.policy_net`` then ``action_net``, float32 [P].
 
     Raises:
         MetaMapError: see :func:`spec_from_sb3`.
@@ -82,7 +80,7 @@ def phi_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
 
 
 def phi_into_sb3(policy: ActorCriticPolicy, phi: ArrayLike) -> None:
-    """Overwrite the actor's weights, in place. The optimizer's moments are left as they are.
+    """Overwrite the actor's weights, in place. The state of the optimizer is unchanged.
 
     Raises:
         MetaMapError: see :func:`spec_from_sb3`; or ``phi`` is not of shape (P,).
@@ -95,7 +93,7 @@ def phi_into_sb3(policy: ActorCriticPolicy, phi: ArrayLike) -> None:
 
 
 def critic_from_sb3(policy: ActorCriticPolicy) -> dict[str, NDArray[np.float32]]:
-    """The value network's weights, ``mlp_extractor.value_net`` then ``value_net``: copies."""
+    """Return copies of the value network's weights, ``mlp_extractor.value_net`` then ``value_net``."""
     return {name: array.astype(np.float32) for name, array in _arrays(_critic(policy)).items()}
 
 
@@ -111,7 +109,7 @@ def critic_into_sb3(policy: ActorCriticPolicy, critic: Mapping[str, NDArray[Any]
 
 
 def log_std_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
-    """Logarithm of the actions' standard deviation, float32 [A]: a copy.
+    """Return a copy of the log standard deviation of the actions, float32 [A].
 
     Raises:
         MetaMapError: see :func:`spec_from_sb3`.
@@ -121,7 +119,7 @@ def log_std_from_sb3(policy: ActorCriticPolicy) -> NDArray[np.float32]:
 
 
 def log_std_into_sb3(policy: ActorCriticPolicy, log_std: ArrayLike) -> None:
-    """Overwrite the logarithm of the actions' standard deviation, in place.
+    """Overwrite the log standard deviation of the actions, in place.
 
     Raises:
         MetaMapError: see :func:`spec_from_sb3`; or another shape than (A,).
@@ -139,7 +137,7 @@ def export_sb3(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
 ) -> None:
-    """Write a zip that plain ``PPO.load(path)`` opens where this project is not installed.
+    """Write a zip that ``PPO.load(path)`` reads without this project.
 
     The normaliser is folded into the first layers of actor and critic, so the model takes raw observations, and
     ``model.predict(observation, deterministic=True)`` gives the actions of
@@ -148,9 +146,9 @@ def export_sb3(
     Args:
         path: must end in ``.zip`` (SB3 would add it).
         policy: the actor, with ``phi`` [P].
-        log_std: [A]; None for SB3's own start, 0.
-        critic: as :func:`critic_from_sb3` gives it, on normalised observations; None or empty for one of the actor's
-            hidden sizes that answers 0 everywhere and can be trained from there.
+        log_std: [A]; None for the initial value of SB3, 0.
+        critic: as :func:`critic_from_sb3` returns it, on normalised observations; None or empty for a new one with
+            the actor's hidden sizes whose output is 0.
         observation_space: Box of shape (O,).
         action_space: Box of shape (A,).
 

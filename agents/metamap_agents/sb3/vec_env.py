@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
-from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.normalizer import Normalizer
 from metamap_envs.options import TASK_OPTIONS, check_options, read_task
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
@@ -44,7 +44,7 @@ class FamilyVecEnv(VecEnv):
         self,
         tasks: Sequence[Task],
         seed: int,
-        normalizer: ObservationNormalizer | None = None,
+        normalizer: Normalizer | None = None,
         num_threads: int = 0,
         dtype: type[np.floating[Any]] = np.float64,
     ) -> None:

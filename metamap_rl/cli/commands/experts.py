@@ -13,11 +13,11 @@ from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_agents.experts.expert import Expert
+    from metamap_agents.experts.filling import TaskCounts
     from metamap_agents.experts.recipes import Stage
     from metamap_agents.experts.zoo import Zoo
     from metamap_agents.runtime.executors import Executor
     from metamap_envs.task import Task
-    from metamap_rl.training.pipeline import TaskCounts
 
 __all__ = ["COMMANDS", "ORDER", "ListExperts", "TrainExperts"]
 
@@ -79,12 +79,12 @@ class TrainExperts(Command):
     def run(self) -> int:
         """Train what is missing, print a summary."""
         from metamap_agents.experts.building import train_first
+        from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, check_settings
         from metamap_agents.experts.recipes import load_recipe
         from metamap_agents.experts.zoo import Zoo
         from metamap_agents.runtime.executors import make_executor
         from metamap_rl.cli.console import note
         from metamap_rl.cli.inputs import read_family
-        from metamap_rl.training.pipeline import TaskCounts, check_settings
 
         base, expert = _timesteps(self.base_timesteps), _timesteps(self.timesteps)
         if self.timesteps is not None:
@@ -98,7 +98,7 @@ class TrainExperts(Command):
         _check(family, counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
             zoo = Zoo.create(self.out, family, self.seed)
-            check_settings(zoo, base_overrides=base, expert_overrides=expert)
+            check_settings(zoo, RecipeOverrides(base, expert))
             recipe = load_recipe(zoo.family.name, "expert", **expert)
             train_first(zoo, recipe, lambda stage, build: _under_a_bar(zoo, base, stage, build))
             tasks = counts.tasks(zoo)

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvS
 
 from metamap_agents.policy.evaluation import EVALUATION_SEED, run_episodes
 from metamap_agents.policy.normalizer import ObservationNormalizer
-from metamap_agents.runtime.torch_state import global_generators_kept, torch_threads
+from metamap_agents.runtime.torch_state import isolated_training
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
@@ -226,7 +226,7 @@ class RecurrentPolicy:
             num_threads: of the simulator.
         """
         seed = read_seed(seed)
-        with torch_threads(1), global_generators_kept(seed):
+        with isolated_training(seed):
             states = self._explore(tasks, lengths, seed, num_threads)
             return {length: self._episodes(tasks, state, episodes, num_threads) for length, state in states.items()}
 
@@ -315,7 +315,7 @@ def train_recurrent(
     units = Units(normalizer, float(np.mean(rewards)), float(np.std(rewards)) or 1.0)
     trials = TrialVecEnv(family_name, units, config.n_envs, config.lengths, seed, num_threads)
     envs = VecNormalize(trials, norm_obs=False, gamma=config.gamma)
-    with torch_threads(1), global_generators_kept(seed):
+    with isolated_training(seed):
         model = _recurrent_ppo()(
             "MlpLstmPolicy",
             envs,

@@ -76,7 +76,7 @@ def take(lesson: Lesson, config: LearningConfig, problem: Problem, seed: int) ->
         return True
 
     tuned = tune(task, start, recipe, seed=(problem.zoo.expert_seed(task) + seed) % 2**31, on_policy=watch)
-    measure(tuned.steps, tuned.phi)
+    measure(tuned.environment_steps, tuned.phi)
     return {
         "task": task.id,
         "before": config.length if lesson.start == "phi-hat" else 0,

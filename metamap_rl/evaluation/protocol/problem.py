@@ -177,13 +177,13 @@ class Problem:
     def base_steps(self) -> int:
         """What phi_0 took, the parent included where phi_0 comes from it."""
         record = self.base.record
-        parent = self.zoo.parent.record if record.get("mean_parent", {}).get("taken") else {}
+        parent = self.zoo.universal.record if record.get("mean_parent", {}).get("taken") else {}
         return int(record.get("steps", 0)) + int(parent.get("steps", 0))
 
     @property
     def zoo_steps(self) -> int:
         """What phi_0, the parent, and the experts of training and validation tasks took."""
-        parent = int(self.zoo.parent.record.get("steps", 0)) if self.zoo.has_parent else 0
+        parent = int(self.zoo.universal.record.get("steps", 0)) if self.zoo.has_universal else 0
         experts = [*self.experts("train"), *self.experts("validation")]
         return (
             int(self.base.record.get("steps", 0))
