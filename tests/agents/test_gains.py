@@ -64,12 +64,12 @@ def test_a_search_finds_signs_and_strengths(tiny_zoo: Zoo, monkeypatch: pytest.M
         found = search_gains(task, base.phi, base, settings, seed=seed, enough=0.9)
         np.testing.assert_allclose(found.gains, best, atol=0.2)
         assert np.array_equal(found.phi, with_gains(base.spec, base.phi, found.gains))
-        searches = (found.steps - 50 * 4) / (50 * (12 * 16 + 2 * 4))
+        searches = (found.environment_steps - 50 * 4) / (50 * (12 * 16 + 2 * 4))
         assert searches in (1, 2, 3, 4), "the parent once; then no more searches than needed"
         needed.append(searches)
     assert len(set(needed)) > 1, "a search that ended on the lower peak was followed by another"
     never = search_gains(task, base.phi, base, settings, seed=0)
-    assert never.steps == 50 * 4 + 4 * 50 * (12 * 16 + 2 * 4)
+    assert never.environment_steps == 50 * 4 + 4 * 50 * (12 * 16 + 2 * 4)
 
 
 def test_the_seed_decides(tiny_zoo: Zoo) -> None:

@@ -1,4 +1,4 @@
-"""Parent policies: what they are told, how it is folded into the weights of a task, and zoos that are made from one."""
+"""Universal policies: their inputs, folding them into the weights of a task, and zoos whose experts start from one."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def outputs(spec: PolicySpec, phi: np.ndarray, inputs: np.ndarray) -> np.ndarray
 
 
 def test_folding_a_task_leaves_the_actions_as_they_were(base: BasePolicy) -> None:
-    parent = trained(base, told="all")
+    universal = trained(base, told="all")
     family = get_family(CARTPOLE)
-    assert parent.told == family.space.names
+    assert universal.parameters == family.space.names
     normalised = np.random.default_rng(0).normal(size=(7, family.observation_size)).astype(np.float32)
     distinct = set()
     for task in family.sample("test-in", 4, seed=1):
-        told = np.tile(parent.coordinates([task]), (7, 1))
-        expected = outputs(parent.spec, parent.phi, np.concatenate([normalised, told], axis=1))
-        phi = parent.phi_for(task)
+        told = np.tile(universal.coordinates([task]), (7, 1))
+        expected = outputs(universal.spec, universal.phi, np.concatenate([normalised, told], axis=1))
+        phi = universal.phi_for(task)
         assert phi.shape == (base.spec.size,)
         np.testing.assert_allclose(outputs(base.spec, phi, normalised), expected, atol=1e-5)
-        critic, whole = parent.critic_for(task), parent.critic
+        critic, whole = universal.critic_for(task), universal.critic
         spec = PolicySpec.infer(whole, base.spec.activation)
         values = outputs(spec, spec.join(whole), np.concatenate([normalised, told], axis=1))
         own = PolicySpec.infer(critic, base.spec.activation)
@@ -64,14 +64,14 @@ def test_folding_a_task_leaves_the_actions_as_they_were(base: BasePolicy) -> Non
     assert len(distinct) == 4
 
 
-def test_what_is_told_has_mean_0_and_spread_1_over_training_tasks(base: BasePolicy) -> None:
-    parent = trained(base, told="all")
-    seen = parent.coordinates(get_family(CARTPOLE).sample("train", 256, seed=9))
+def test_the_inputs_have_mean_0_and_standard_deviation_1_over_training_tasks(base: BasePolicy) -> None:
+    universal = trained(base, told="all")
+    seen = universal.coordinates(get_family(CARTPOLE).sample("train", 256, seed=9))
     np.testing.assert_allclose(seen.mean(axis=0), 0, atol=0.1)
     np.testing.assert_allclose(seen.std(axis=0), 1, atol=0.1)
 
 
-def test_periodic_parameters_are_told_by_cosine_and_sine() -> None:
+def test_periodic_parameters_are_cosine_and_sine() -> None:
     family = get_family("reacher-goal")
     assert family.space.coordinate_names == ("goal_radius", "cos goal_angle", "sin goal_angle")
     assert coordinate_columns(family, ["goal_angle"]) == [1, 2]
@@ -80,13 +80,15 @@ def test_periodic_parameters_are_told_by_cosine_and_sine() -> None:
         coordinate_columns(family, ["goal_angel"])
 
 
-def test_a_choice_that_no_training_task_has_is_not_told() -> None:
+def test_a_choice_that_no_training_task_has_changes_nothing() -> None:
     family = get_family("cheetah-crippled")
     mean, std = coordinate_scales(family, family.space.names, family.sample("train", 256, seed=0))
     spec = PolicySpec(family.observation_size + len(mean), family.action_size, (4,))
     phi = np.random.default_rng(0).normal(size=spec.size).astype(np.float32)
-    parent = UniversalPolicy(family.name, family.space.names, spec, phi, mean, std)
-    told = parent.coordinates([family.task({"crippled_joint": joint, "mass": float(mean[-1])}) for joint in (3, 4, 5)])
+    universal = UniversalPolicy(family.name, family.space.names, spec, phi, mean, std)
+    told = universal.coordinates(
+        [family.task({"crippled_joint": joint, "mass": float(mean[-1])}) for joint in (3, 4, 5)]
+    )
     assert np.count_nonzero(told[0, :-1]) == 4, "where the four joints of training stand"
     np.testing.assert_array_equal(told[1], told[2])
 
@@ -99,17 +101,17 @@ class Seen(FamilyVecEnv):
         super().__init__(tasks, *rest)
 
 
-def test_discrete_parameters_vary_only_if_they_are_told(base: BasePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_discrete_parameters_vary_only_if_they_are_inputs(base: BasePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("metamap_agents.experts.training.FamilyVecEnv", Seen)
-    untold, same = trained(base), trained(base)
-    assert np.array_equal(untold.phi, same.phi)
-    assert not np.array_equal(untold.phi, base.phi)
+    plain, same = trained(base), trained(base)
+    assert np.array_equal(plain.phi, same.phi)
+    assert not np.array_equal(plain.phi, base.phi)
     assert {task["sign_motor"] for task in Seen.tasks} == {1.0}
     assert len({task["strength_motor"] for task in Seen.tasks}) == len(Seen.tasks) > 1
     family = get_family(CARTPOLE)
     first, second = family.sample("train", 2, seed=4)
-    assert np.array_equal(untold.phi_for(first), untold.phi_for(second))
-    assert untold.own_task(first) == family.task()
+    assert np.array_equal(plain.phi_for(first), plain.phi_for(second))
+    assert plain.own_task(first) == family.task()
 
     told = trained(base, told=["sign_motor"])
     assert {task["sign_motor"] for task in Seen.tasks} == {-1.0, 1.0}
@@ -117,17 +119,17 @@ def test_discrete_parameters_vary_only_if_they_are_told(base: BasePolicy, monkey
     assert told.own_task(turned) == family.task({"sign_motor": -1.0})
 
 
-def test_a_parent_may_start_from_phi_0(base: BasePolicy) -> None:
-    parent = trained(base, told="all", start="base", learning_rate=1e-30)
+def test_a_universal_policy_may_start_from_phi_0(base: BasePolicy) -> None:
+    universal = trained(base, told="all", start="base", learning_rate=1e-30)
     for task in get_family(CARTPOLE).sample("train", 2, seed=0):
-        np.testing.assert_allclose(parent.phi_for(task), base.phi, atol=1e-6)
-        for name, array in parent.critic_for(task).items():
+        np.testing.assert_allclose(universal.phi_for(task), base.phi, atol=1e-6)
+        for name, array in universal.critic_for(task).items():
             np.testing.assert_allclose(array, base.critic[name], atol=1e-6)
     other = trained(base, told="all", learning_rate=1e-30)
     assert np.abs(other.phi_for(get_family(CARTPOLE).task()) - base.phi).max() > 0.01
 
 
-def test_the_end_of_an_episode_tells_the_constants_too() -> None:
+def test_the_end_of_an_episode_has_the_constants_too() -> None:
     tasks = get_family(tiny.FAMILY).sample("train", 2, seed=0)
     constants = np.array([[1.0], [2.0]], dtype=np.float32)
     envs = ConditionedVecEnv(FamilyVecEnv(tasks, 0, num_threads=1), constants)
@@ -169,7 +171,7 @@ def test_a_zoo_of_folded_experts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("better", [True, False])
-def test_phi_0_is_the_parent_told_the_mean_where_that_is_better(
+def test_phi_0_is_the_universal_policy_at_the_mean_where_that_is_better(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, better: bool
 ) -> None:
     seen: list[np.ndarray] = []
@@ -195,7 +197,7 @@ def test_phi_0_is_the_parent_told_the_mean_where_that_is_better(
     assert len(seen) == 2, "settled once"
 
 
-def test_ppo_goes_on_from_the_parent(tmp_path: Path) -> None:
+def test_ppo_continues_from_the_universal_policy(tmp_path: Path) -> None:
     zoo = made(tmp_path / "zoo", parent_timesteps=400)
     task = zoo.tasks("train", 1)[0]
     expert = zoo.get(task)
@@ -212,10 +214,10 @@ def test_ppo_goes_on_from_the_parent(tmp_path: Path) -> None:
 
 def test_outside_the_training_range_ppo_goes_on(tmp_path: Path) -> None:
     settings = {**tiny.SETTINGS, "start": "parent"}
-    parent = {**tiny.SETTINGS, "told": "all"}
+    universal = {**tiny.SETTINGS, "told": "all"}
     counts = TaskCounts(train=1, validation=1, test_in=1, test_out=1)
     zoo = fill_zoo(
-        tmp_path / "zoo", tiny.FAMILY, counts, seed=3, workers=1, overrides=RecipeOverrides(parent, settings)
+        tmp_path / "zoo", tiny.FAMILY, counts, seed=3, workers=1, overrides=RecipeOverrides(universal, settings)
     )
     steps = {expert.task.split: expert.record["steps"] for expert in zoo.experts()}
     assert steps == {"train": 0, "validation": 0, "test-in": 0, "test-out": 400}
@@ -223,7 +225,7 @@ def test_outside_the_training_range_ppo_goes_on(tmp_path: Path) -> None:
     assert not np.array_equal(outside.phi, zoo.universal.phi_for(outside.task))
 
 
-def test_a_damaged_parent_is_told(tmp_path: Path) -> None:
+def test_a_damaged_universal_policy_is_reported(tmp_path: Path) -> None:
     zoo = made(tmp_path / "zoo", told=[])
     good = zoo.universal
     with pytest.raises(MetaMapError, match="did you mean"):
@@ -246,25 +248,35 @@ def test_a_damaged_parent_is_told(tmp_path: Path) -> None:
         ("parent", {"start": "nowhere"}, "start"),
     ],
 )
-def test_settings_that_do_not_fit_are_told(stage: Any, settings: dict[str, Any], message: str) -> None:
+def test_settings_that_do_not_fit_are_reported(stage: Any, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         load_recipe(tiny.FAMILY, stage, **settings)
 
 
-def test_a_parents_recipe_is_the_base_recipe_with_changes() -> None:
-    base, parent = load_recipe("cheetah-velocity", "base"), load_recipe("cheetah-velocity", "parent")
-    assert (parent.start, parent.told) == ("random", "all")
-    assert parent.model_copy(update={"start": base.start, "told": base.told}) == base
+def test_the_universal_recipe_is_the_base_recipe_with_changes() -> None:
+    base, universal = load_recipe("cheetah-velocity", "base"), load_recipe("cheetah-velocity", "parent")
+    assert (universal.start, universal.told) == ("random", "all")
+    assert universal.model_copy(update={"start": base.start, "told": base.told}) == base
     assert load_recipe("reacher-goal", "parent").start == "base"
 
 
 @pytest.mark.parametrize("name", list_families())
-def test_recipes_tell_parameters_that_the_family_has(name: str) -> None:
+def test_recipes_name_parameters_that_the_family_has(name: str) -> None:
     family, recipe = get_family(name), load_recipe(name, "parent")
     told = family.space.names if recipe.told == "all" else recipe.told
     assert len(coordinate_columns(family, told)) >= len(told)
 
 
-def test_another_network_is_told(base: BasePolicy) -> None:
+def test_another_network_is_reported(base: BasePolicy) -> None:
     with pytest.raises(MetaMapError, match="expected the network"):
         trained(base, policy_kwargs={"net_arch": {"pi": [8]}})
+
+
+def test_old_names_work_with_a_warning(tiny_zoo: Zoo) -> None:
+    with pytest.warns(DeprecationWarning, match="has_universal"):
+        assert not tiny_zoo.has_parent  # type: ignore[attr-defined]
+    still: Any = load_recipe(tiny.FAMILY, "expert", **{**tiny.SETTINGS, "learning_rate": 1e-30})
+    old: Any = train_expert
+    with pytest.warns(DeprecationWarning, match="'parent' is now 'start'"):
+        given = old(tiny_zoo.tasks("train", 1)[0], tiny_zoo.base, still, seed=0, parent=None)
+    np.testing.assert_allclose(given.phi, tiny_zoo.base.phi, atol=1e-6)
