@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.common.statistics import bootstrap_interval, iqm
-from metamap_rl.evaluation.evaluate import Evaluation
+from metamap_rl.evaluation.scores import Evaluation
 
 __all__ = ["Score", "plot_lengths"]
 

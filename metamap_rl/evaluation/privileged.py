@@ -25,10 +25,10 @@ from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import task_coordinates
 from metamap_rl.training.loop import train
 
-__all__ = ["told_phis", "train_oracle"]
+__all__ = ["privileged_phis", "train_privileged"]
 
 
-def train_oracle(
+def train_privileged(
     pairs: Pairs,
     base: BasePolicy,
     *,
@@ -38,7 +38,7 @@ def train_oracle(
     config: TrainConfig,
     mapper_config: MapperConfig,
 ) -> Mapper:
-    """Train the oracle beside a mapper of the same settings.
+    """Train a privileged mapper beside a mapper of the same settings.
 
     It needs no survey, and none of its networks has a bottleneck: there is nothing to read.
 
@@ -62,11 +62,11 @@ def train_oracle(
     )
 
 
-def told_phis(oracle: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32]:
+def privileged_phis(mapper: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32]:
     """phi_hat [T, P] of tasks whose parameters it is told, each mapped by itself."""
     coordinates = torch.from_numpy(task_coordinates(tasks))[:, None, None, :]
     with torch.no_grad():
-        phis: NDArray[np.float32] = torch.cat([oracle(row.clone()) for row in coordinates]).numpy()
+        phis: NDArray[np.float32] = torch.cat([mapper(row.clone()) for row in coordinates]).numpy()
     return phis
 
 

@@ -25,7 +25,7 @@ NOTHING = "–"
 
 Document = Mapping[str, Any]
 
-_METHODS = {"oracle": "privileged mapper (given the parameters)"}
+_METHODS = dict.fromkeys(("privileged-mapper", "oracle"), "privileged mapper (given the parameters)")
 """Methods whose name in stored documents is not what they are."""
 
 _RULES = {

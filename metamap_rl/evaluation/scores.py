@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,15 +15,25 @@ from metamap_envs.task import Task
 from metamap_rl.common.statistics import bootstrap_interval, ratio_of_sums, worst_decile
 from metamap_rl.data.rollouts import Rollouts
 
-__all__ = ["CountedBy", "Evaluation", "MethodScores", "References", "old_rule", "rounded", "shares"]
+__all__ = ["CountedBy", "Evaluation", "MethodScores", "References", "method_name", "old_rule", "rounded", "shares"]
 
 CountedBy = Literal["paired test", "old rule"]
 """What tasks count by: a paired test over episodes; or, of documents that keep means only, the rule of 5 %."""
 
 _OLD_MARGIN = 0.05
 
+_EARLIER_METHODS = {
+    "oracle": "privileged-mapper",
+    **{name: name.replace(" ", "-") for name in ("checked mapper", "mean expert", "nearest expert")},
+}
+
 _DIGITS = 7
 """Of a stored return of an episode: more than the arithmetic promises on another machine."""
+
+
+def method_name(stored: str) -> str:
+    """The name that a method has now, from that in a document."""
+    return _EARLIER_METHODS.get(stored, stored)
 
 
 def old_rule(random: ArrayLike, base: ArrayLike, expert: ArrayLike) -> NDArray[np.bool_]:
@@ -73,6 +83,19 @@ class MethodScores:
         """Scores from the returns of every episode [seeds, T, E]."""
         each = np.asarray(episodes, dtype=np.float64)
         return cls(method, steps, each.mean(axis=2), each)
+
+    @classmethod
+    def merged(cls, method: str, found: Iterable[tuple[int | None, ArrayLike]]) -> list[MethodScores]:
+        """Scores by steps, from those of every seed: of every episode [T, E] or, of an older cell, means [T]."""
+        by_steps: dict[int | None, list[NDArray[np.float64]]] = {}
+        for steps, returns in found:
+            by_steps.setdefault(steps, []).append(np.asarray(returns, dtype=np.float64))
+        return [
+            cls.of(method, steps, np.stack(rows))
+            if all(row.ndim == 2 for row in rows)
+            else cls(method, steps, np.stack([row.mean(axis=1) if row.ndim == 2 else row for row in rows]))
+            for steps, rows in by_steps.items()
+        ]
 
     def head(self, seeds: int) -> MethodScores:
         """The first seeds alone."""
@@ -204,7 +227,7 @@ class Evaluation:
             references=References(**{name: np.array(values) for name, values in each.items()}) if known else None,
             methods=[
                 MethodScores(
-                    entry["method"],
+                    method_name(entry["method"]),
                     entry["steps"],
                     np.array(entry["returns"]),
                     np.array(entry["episode_returns"]) if "episode_returns" in entry else None,

@@ -101,12 +101,12 @@ def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     evaluate = ["mapper", "evaluate", str(mapper), "--zoo", str(zoo), "--steps", "0", "20", "--episodes", "2"]
     assert app.main([*evaluate, "--out", str(report)]) == 0
     table = capsys.readouterr().out
-    for word in ("random actions", "base policy", "expert", "mapper", "shuffled", "mean expert", "nearest expert"):
+    for word in ("random actions", "base policy", "expert", "mapper", "shuffled", "mean-expert", "nearest-expert"):
         assert f"\n{word} " in table
     assert "gap closed, IQM [95 %]" in table
     document = json.loads(report.read_text())
     assert [entry["steps"] for entry in document["methods"]] == [0, 20, 20, 20, None, 20]
-    assert document["methods"][2]["method"] == "checked mapper"
+    assert document["methods"][2]["method"] == "checked-mapper"
     assert np.shape(document["methods"][1]["returns"]) == (1, 2)
 
     done = metamap("adapt", mapper, *PARAMETERS, "--steps", "30", "--out", out)

@@ -244,7 +244,7 @@ def test_what_is_learned_from_experts_counts_their_steps(finished: Path, zoo: Zo
     experts = zoo.experts("train") + zoo.experts("validation")
     learned = zoo.base.record["steps"] + sum(expert.record["steps"] for expert in experts)
     assert steps["base-policy"] == steps["fine-tuning"] == zoo.base.record["steps"]
-    assert steps["mean-expert"] == steps["oracle"] == learned
+    assert steps["mean-expert"] == steps["privileged-mapper"] == learned
     pairs = (3 + 2) * (8 * 200 + 10 * 50)
     assert steps["maml"] == steps["reptile"] == learned + pairs
     assert steps["mapper"] == steps["context-policy"] == learned + pairs + 8 * 2 * 200

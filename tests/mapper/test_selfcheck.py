@@ -323,11 +323,11 @@ def test_the_evaluation_has_the_checked_mapper(mapper: Mapper, tiny_zoo: Zoo) ->
         ("mapper", 0),
         ("mapper", 1),
         ("mapper", 20),
-        ("checked mapper", 1),
-        ("checked mapper", 20),
+        ("checked-mapper", 1),
+        ("checked-mapper", 20),
     ]
-    np.testing.assert_array_equal(by_name["checked mapper", 1], found.base[None])
-    checked, mapped = by_name["checked mapper", 20][0], by_name["mapper", 20][0]
+    np.testing.assert_array_equal(by_name["checked-mapper", 1], found.base[None])
+    checked, mapped = by_name["checked-mapper", 20][0], by_name["mapper", 20][0]
     assert all(mine in (own, base) for mine, own, base in zip(checked, mapped, found.base, strict=True))
     assert (checked == mapped).any()
 

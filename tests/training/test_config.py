@@ -28,9 +28,7 @@ def test_documents_are_read_flat_or_nested_and_with_earlier_names() -> None:
     ]
     for document in told:
         assert parse(MapperRecipe, document, "a file") == MapperRecipe().changed(updates=7, hypernetwork_hidden=9)
-    assert parse(UpdateConfig, {"batch": 3, "states": "4"}, "a stream") == UpdateConfig(
-        batch_tasks=3, states_per_task=4
-    )
+    assert parse(UpdateConfig, {"batch": 3, "states": "4"}, "old") == UpdateConfig(batch_tasks=3, states_per_task=4)
     assert SharedSettings(mapper={"hidden": 9}).mapper == MAPPER.changed(hypernetwork_hidden=9)  # type: ignore[arg-type]
 
 

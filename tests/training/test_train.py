@@ -20,7 +20,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_rl.data.examples import Examples
 from metamap_rl.data.pairs import Pairs
-from metamap_rl.evaluation.privileged import told_phis, train_oracle
+from metamap_rl.evaluation.privileged import privileged_phis, train_privileged
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import TrainConfig
@@ -103,7 +103,7 @@ def test_the_oracle_is_told_the_task_and_needs_no_rollout(bottleneck: bool) -> N
         rollouts, rewards=np.zeros_like(rollouts.rewards), observations=rollouts.next_observations
     )
     blind = dataclasses.replace(source, rollouts=blank)
-    oracle = train_oracle(
+    oracle = train_privileged(
         blind,
         base_policy(),
         family=FAMILY,
@@ -114,8 +114,8 @@ def test_the_oracle_is_told_the_task_and_needs_no_rollout(bottleneck: bool) -> N
     )
     assert not oracle.config.bottleneck
     base = error_on(others, np.tile(base_policy().phi, (16, 1)))
-    assert error_on(others, told_phis(oracle, others.tasks)) < 0.1 * base
-    assert error_on(others, told_phis(oracle, others.tasks[::-1])) > base
+    assert error_on(others, privileged_phis(oracle, others.tasks)) < 0.1 * base
+    assert error_on(others, privileged_phis(oracle, others.tasks[::-1])) > base
 
 
 # -------------------------------------------------------------------------------------- determinism and resumption

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from metamap_agents.experts.recipes import load_recipe
 from metamap_envs.errors import MetaMapError
@@ -15,10 +16,12 @@ from metamap_envs.registry import get_family
 from metamap_envs.settings import Seed, Settings, Whole, parse, read_document
 from metamap_rl.evaluation.protocol.methods import METHODS, Method
 from metamap_rl.evaluation.protocol.settings import SharedSettings
+from metamap_rl.evaluation.scores import method_name
 from metamap_rl.probing.probes import PROBES
 
 __all__ = ["LearningConfig", "ProtocolConfig", "load_protocol"]
 
+_METHODS_OF_RUNS = tuple(name for name in METHODS.names() if not METHODS.get(name).needs_check)
 STARTS = ("phi-0", "scratch", "phi-hat")
 """What PPO starts from, where learning is compared with adaptation."""
 
@@ -49,7 +52,7 @@ class ProtocolConfig(SharedSettings):
 
     families: tuple[str, ...]
     """Names, or paths of declarations in YAML."""
-    methods: tuple[str, ...] = Field(default_factory=lambda: METHODS.names())
+    methods: tuple[str, ...] = Field(default_factory=lambda: _METHODS_OF_RUNS)
     """Names; all of them if left out."""
     seeds: Annotated[Whole, Field(ge=1)] = 5
     """Times that methods are trained again, with another D; base policy, experts and survey are shared."""
@@ -61,6 +64,16 @@ class ProtocolConfig(SharedSettings):
     """Settings of methods, by their name."""
     learning: LearningConfig | None = LearningConfig()
     """PPO on single tasks; none for no such comparison."""
+
+    @field_validator("methods", mode="before")
+    @classmethod
+    def _names_of_methods(cls, value: object) -> object:
+        return list(map(_method_name, value)) if isinstance(value, list | tuple) else value
+
+    @field_validator("settings", "seeds_of", mode="before")
+    @classmethod
+    def _by_names_of_methods(cls, value: object) -> object:
+        return {_method_name(name): one for name, one in value.items()} if isinstance(value, Mapping) else value
 
     def check(self) -> None:
         """Refuse what pydantic cannot know: names that there are not, and settings of methods.
@@ -77,7 +90,8 @@ class ProtocolConfig(SharedSettings):
                 raise MetaMapError(f"splits: expected test-in or test-out, got {split!r}: the others choose and train")
         PROBES.get(self.probe)
         for name in (*self.methods, *self.settings, *self.seeds_of):
-            self.method(name)
+            if self.method(name).needs_check:
+                raise MetaMapError(f"method {name} needs mappers with a self-check: `metamap mapper evaluate` runs it")
         if "rl2" in self.methods and find_spec("sb3_contrib") is None:
             raise MetaMapError("method rl2 needs sb3-contrib: pip install 'metamap-rl[contrib]', or leave it out")
         if self.learning is not None:
@@ -113,6 +127,10 @@ class ProtocolConfig(SharedSettings):
         """The seeds of a method: one where it depends on none."""
         count = self.seeds_of.get(name, self.seeds) if self.method(name).seeded else 1
         return self.all_seeds()[:count]
+
+
+def _method_name(value: object) -> object:
+    return method_name(value) if isinstance(value, str) else value
 
 
 def load_protocol(path: str | Path, **changes: Any) -> ProtocolConfig:

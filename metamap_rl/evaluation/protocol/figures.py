@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from metamap_envs.errors import MetaMapError
 from metamap_rl.common.statistics import iqm
 from metamap_rl.evaluation.protocol.report import THRESHOLDS, curve_over_tasks
+from metamap_rl.evaluation.scores import method_name
 
 __all__ = ["plot_family", "plot_pooled"]
 
@@ -26,7 +27,7 @@ _STYLES: dict[str, tuple[str, str]] = {
     "fine-tuning": ("#495057", "x"),
     "rl2": ("#2b8a3e", "P"),
     "shuffled": ("#adb5bd", "."),
-    "oracle": ("#12b886", "none"),
+    "privileged-mapper": ("#12b886", "none"),
     "mean-expert": ("#868e96", "none"),
 }
 _STARTS = {"phi-0": "#495057", "scratch": "#c92a2a", "phi-hat": "#74b3e0"}
@@ -110,7 +111,7 @@ def _curves(axes: Axes, summary: Mapping[str, Any]) -> None:
             places,
             middle,
             color=_colour(name),
-            marker=_STYLES.get(name, ("", "o"))[1],
+            marker=_STYLES.get(method_name(name), ("", "o"))[1],
             ms=4,
             lw=2.4 if ours else 1.2,
             zorder=3 if ours else 2,
@@ -175,7 +176,7 @@ def _learning(axes: Axes, learning: Mapping[str, Any]) -> None:
 
 
 def _colour(name: str) -> str:
-    return _STYLES.get(name, ("#343a40", "o"))[0]
+    return _STYLES.get(method_name(name), ("#343a40", "o"))[0]
 
 
 def _dress(axes: Axes, grid: Any) -> None:

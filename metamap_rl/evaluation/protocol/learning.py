@@ -16,7 +16,6 @@ from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies
 from metamap_agents.policy.initial import random_actor
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
-from metamap_rl.evaluation.evaluate import generate
 from metamap_rl.evaluation.protocol.config import LearningConfig
 from metamap_rl.evaluation.protocol.problem import Problem
 
@@ -103,7 +102,7 @@ def _start(lesson: Lesson, config: LearningConfig, problem: Problem, seed: int) 
         return replace(base, phi=random_actor(base.spec, seed), critic={})
     if lesson.start == "phi-0":
         return base
-    phis = generate(problem.mapper(seed), problem.rollouts("test-in", seed), 0, config.length)
+    phis = problem.generated("test-in", seed, config.length)
     return replace(base, phi=phis[lesson.task])
 
 

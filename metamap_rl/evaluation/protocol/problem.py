@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from metamap_rl.data.examples import Examples
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.data.survey import Survey
+from metamap_rl.evaluation.privileged import train_privileged
 from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import collect
@@ -32,9 +34,10 @@ from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.training.checkpoint import digest
 from metamap_rl.training.pipeline import survey_of, training_pairs
 
-__all__ = ["Problem", "fingerprint"]
+__all__ = ["PROBE_SEED", "Problem", "fingerprint"]
 
-_PROBE_SEED = 3_000_000  # far from the seeds of training, of states and of evaluation episodes
+PROBE_SEED, _STORED_SEED = 3_000_000, 3_500_000
+"""Of D, of the tasks that are measured and of the training tasks: far from all other seeds."""
 
 
 class Problem:
@@ -51,19 +54,22 @@ class Problem:
         self.config = config
         self.base = zoo.base
         self.probe: Probe = PROBES.get(config.probe)()
+        self.num_threads = 1
+        found = zoo.experts()
+        self._experts = {split.value: [one for one in found if one.task.split == split] for split in Split}
         self._mappers = mappers
+        self._share()
+
+    def _share(self) -> None:
+        """Make once what several methods use."""
         self._rollouts = cache(self._collect)
         self._loaded: Callable[[int], Mapper] = cache(self._load)
+        self._mapped = cache(lambda split, seed, length: self.returns(split, self.generated(split, seed, length)))
 
     @property
     def splits(self) -> tuple[str, ...]:
         """Those of the protocol that the zoo has experts of."""
         return tuple(split for split in self.config.splits if self.experts(split))
-
-    @cached_property
-    def _experts(self) -> dict[str, list[Expert]]:
-        found = self.zoo.experts()
-        return {split.value: [expert for expert in found if expert.task.split == split] for split in Split}
 
     def experts(self, split: str) -> list[Expert]:
         """Finished experts of a split, in the order of their tasks' ids."""
@@ -93,12 +99,40 @@ class Problem:
         """
         return self._rollouts(split, seed)
 
+    def stored(self, seed: int) -> Rollouts:
+        """D of the training experts' tasks, as they would be stored beside the experts."""
+        return self._probed(self.tasks("train"), _STORED_SEED + seed)
+
     def _collect(self, split: str, seed: int) -> Rollouts:
+        return self._probed(self.tasks(split), PROBE_SEED + seed)
+
+    def _probed(self, tasks: Sequence[Task], seed: int, repeats: int = 1) -> Rollouts:
         if not self.positive_lengths:
             raise MetaMapError("the protocol has no length of D above 0")
         return collect(
-            self.probe, self.tasks(split), self.base, steps=self.lengths[-1], seed=_PROBE_SEED + seed, num_threads=1
+            self.probe,
+            tasks,
+            self.base,
+            steps=self.lengths[-1],
+            repeats=repeats,
+            seed=seed,
+            num_threads=self.num_threads,
         )
+
+    def generated(self, split: str, seed: int, length: int, mapper: Mapper | None = None) -> NDArray[np.float32]:
+        """phi_hat [T, P] of the mapper of a seed, or another, from the first transitions of D; phi_0 from none.
+
+        Each is mapped by itself, as `metamap_rl.adapt` does: in one batch the last bits would depend on the others.
+        """
+        mapper = mapper or self.mapper(seed)
+        if not length:
+            return np.tile(mapper.base.phi, (len(self.tasks(split)), 1))
+        rollouts = self.rollouts(split, seed)
+        return np.stack([mapper.generate(rollouts.rollout(task, 0).head(length)) for task in range(len(rollouts))])
+
+    def mapped(self, split: str, seed: int, length: int) -> NDArray[np.float64]:
+        """Returns of every episode [T, E] of what the mapper of a seed generates."""
+        return self._mapped(split, seed, length)
 
     @cached_property
     def training_pairs(self) -> Pairs:
@@ -137,6 +171,18 @@ class Problem:
         """
         return self._loaded(seed)
 
+    def privileged(self, seed: int) -> Mapper:
+        """A mapper of the true parameters, trained like the mapper of a seed."""
+        recipe = self.config.mapper
+        return train_privileged(
+            self.training_pairs,
+            self.base,
+            validation=self.validation_pairs,
+            config=replace(recipe.training, seed=seed, dagger_rounds=0),
+            mapper_config=recipe.shape,
+            **self.about,
+        )
+
     def mapper_folder(self, seed: int) -> Path:
         """Where it is."""
         return self._mappers / f"seed-{seed}"
@@ -158,7 +204,7 @@ class Problem:
             Policies(spec or self.base.spec, self.base.normalizer, phis),
             episodes=self.config.episodes,
             seed=EVALUATION_SEED,
-            num_threads=1,
+            num_threads=self.num_threads,
         ).returns
 
     def references(self, split: str) -> dict[str, Any]:
@@ -166,7 +212,7 @@ class Problem:
         tasks = self.tasks(split)
         return {
             "tasks": [task.to_json() for task in tasks],
-            "random": random_returns(tasks, episodes=self.config.episodes, num_threads=1).tolist(),
+            "random": random_returns(tasks, episodes=self.config.episodes, num_threads=self.num_threads).tolist(),
             "base": self.returns(split, self.base.phi).tolist(),
             "expert": self.returns(split, np.stack([expert.phi for expert in self.experts(split)])).tolist(),
         }
@@ -203,6 +249,11 @@ class Problem:
     def survey_steps(self) -> int:
         """What the survey took."""
         return 0 if self.survey is None else int(np.prod(self.survey.features.shape[:3]))
+
+    @property
+    def mapper_steps(self) -> int:
+        """What a mapper learns from took."""
+        return self.zoo_steps + self.pair_steps + self.survey_steps
 
 
 def fingerprint(zoo: Zoo) -> str:

@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from metamap_agents.runtime.storage import read_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import parse
 from metamap_envs.task import Task
 from metamap_rl.evaluation.protocol.config import ProtocolConfig
-from metamap_rl.evaluation.scores import Evaluation, MethodScores, References
+from metamap_rl.evaluation.scores import Evaluation, MethodScores, References, method_name
 
 __all__ = ["FORMAT", "MANIFEST", "FamilyRecord", "RunRecord", "evaluation_of", "open_run"]
 
@@ -45,12 +44,10 @@ class FamilyRecord:
         """All methods on the tasks of a split: for each length of D the seeds that there are."""
         evaluation = evaluation_of(self.references, split, self.episodes)
         for name, cells in self.methods.items():
-            found: dict[int | None, list[NDArray[np.float64]]] = {}
-            for cell in cells:
-                for score in cell["scores"]:
-                    if score["split"] == split:
-                        found.setdefault(score["steps"], []).append(np.array(score["returns"]))
-            evaluation.methods.extend(_scores(name, steps, rows) for steps, rows in found.items())
+            scores = [score for cell in cells for score in cell["scores"] if score["split"] == split]
+            evaluation.methods.extend(
+                MethodScores.merged(name, [(score["steps"], score["returns"]) for score in scores])
+            )
         return evaluation
 
 
@@ -71,7 +68,7 @@ class RunRecord:
         folder = self.root / name
         methods: dict[str, list[Document]] = {}
         for cell in sorted(map(read_json, (folder / "methods").glob("*.json")), key=lambda cell: int(cell["seed"])):
-            methods.setdefault(cell["name"], []).append(cell)
+            methods.setdefault(method_name(cell["name"]), []).append(cell)
         learning = [read_json(path) for path in sorted((folder / "learning").glob("*.json"))]
         return FamilyRecord(name, read_json(folder / "references.json"), methods, learning, self.config.episodes)
 
@@ -102,10 +99,3 @@ def evaluation_of(references: Document, split: str, episodes: int) -> Evaluation
     if random.ndim == base.ndim == expert.ndim == 2:
         return Evaluation.of(tasks, References(random, base, expert))
     return Evaluation(tasks, episodes, random, base, expert)
-
-
-def _scores(name: str, steps: int | None, rows: list[NDArray[np.float64]]) -> MethodScores:
-    """Of a method's seeds, each with every episode [T, E] or, of an older cell, with means [T]."""
-    if all(row.ndim == 2 for row in rows):
-        return MethodScores.of(name, steps, np.stack(rows))
-    return MethodScores(name, steps, np.stack([row.mean(axis=1) if row.ndim == 2 else row for row in rows]))

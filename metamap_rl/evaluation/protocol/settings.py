@@ -10,11 +10,13 @@ from pydantic import Field, field_validator
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
 from metamap_envs.settings import Settings, Whole, parse
-from metamap_rl.evaluation.evaluate import LENGTHS
 from metamap_rl.training.config import MapperRecipe
 from metamap_rl.training.pipeline import PROBE_STEPS
 
-__all__ = ["MAPPER", "SHARED", "SharedSettings"]
+__all__ = ["LENGTHS", "MAPPER", "SHARED", "SharedSettings"]
+
+LENGTHS = (0, 5, 10, 20, 50, 100, 200)
+"""Steps of D at which generated policies are measured."""
 
 MAPPER = MapperRecipe().changed(updates=2000)
 """How the protocol trains mappers, and the contextual policies and privileged mappers beside them."""

@@ -18,6 +18,7 @@ from metamap_rl.evaluation.score_text import (
     rule_text,
     uncounted_text,
 )
+from metamap_rl.evaluation.scores import method_name
 
 __all__ = ["family_tables", "headline_table", "learning_table", "methods_table", "pooled_table"]
 
@@ -27,7 +28,7 @@ _SHOWN = (5, 50, 200)
 Summary = Mapping[str, Any]
 
 
-_NO_RIVALS = ("oracle", "shuffled")
+_NO_RIVALS = ("privileged-mapper", "shuffled")
 """One is given the task's parameters, the other another task's D."""
 
 TARGET_RATIO = 100
@@ -46,9 +47,9 @@ def headline_table(families: Mapping[str, Summary], steps: int) -> list[str]:
         summary = entry["splits"].get("test-in")
         if summary is None:
             continue
-        rows = {row["method"]: row for row in summary["methods"] if row["steps"] in (steps, None)}
+        rows = {method_name(row["method"]): row for row in summary["methods"] if row["steps"] in (steps, None)}
         mapper = rows.get("mapper")
-        others = [row for row in rows.values() if row["method"] not in ("mapper", *_NO_RIVALS) and row["normalised"]]
+        others = [row for name, row in rows.items() if name not in ("mapper", *_NO_RIVALS) and row["normalised"]]
         best = max(others, key=lambda row: float(row["normalised"]["iqm"]), default=None)
         gap, theirs = mapper and mapper["gap_closed"], best and best["gap_closed"]
         harm, their_harm = (harm_text(row and row.get("harm")) for row in (mapper, best))
@@ -212,7 +213,7 @@ def methods_table(names: list[str]) -> list[str]:
     """What the methods do, and what they learn from at test."""
     lines = ["| method | what it is | learns from, at test |", "| --- | --- | --- |"]
     for name in names:
-        method = METHODS.get(name)
+        method = METHODS.get(method_name(name))
         lines.append(f"| {method_text(name)} | {method.summary} | {method.signal} |")
     return lines
 

@@ -58,6 +58,8 @@ class Method(Settings, ABC):
     """Whether it depends on a seed; if not, it is run once."""
     needs_mapper: ClassVar[bool] = False
     """Whether it uses the mapper of its seed."""
+    needs_check: ClassVar[bool] = False
+    """Whether that mapper must have a self-check, which those of a run have not."""
 
     @abstractmethod
     def measure(self, problem: Problem, seed: int) -> Measured:

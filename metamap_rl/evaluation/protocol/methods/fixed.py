@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from metamap_rl.evaluation.evaluate import contexts, mean_phi, nearest
+from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
-from metamap_rl.probing.collecting import collect
+from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["BasePolicyMethod", "MeanExpert", "NearestExpert"]
-
-_STORED_SEED = 3_500_000
 
 
 @METHODS.register("base-policy")
@@ -39,10 +38,10 @@ class MeanExpert(Method):
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
-        phi = mean_phi(problem.experts("train"))
-        return Measured(
-            [Scored(split, None, problem.returns(split, phi)) for split in problem.splits], problem.zoo_steps
-        )
+        phis = np.stack([expert.phi for expert in problem.experts("train")])
+        phi = phis.mean(axis=0, dtype=np.float64).astype(np.float32)
+        scores = [Scored(split, None, problem.returns(split, phi)) for split in problem.splits]
+        return Measured(scores, problem.zoo_steps)
 
 
 @METHODS.register("nearest-expert")
@@ -56,19 +55,15 @@ class NearestExpert(Method):
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
         experts, mapper = problem.experts("train"), problem.mapper(seed)
-        stored = collect(
-            problem.probe,
-            [expert.task for expert in experts],
-            problem.base,
-            steps=problem.lengths[-1],
-            seed=_STORED_SEED + seed,
-            num_threads=1,
-        )
+        phis, stored = np.stack([expert.phi for expert in experts]), problem.stored(seed)
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
-            here = contexts(mapper, problem.rollouts(split, seed), 0, length)
-            there = contexts(mapper, stored, 0, length)
-            return problem.returns(split, nearest(here, there, experts))
+            here, there = (_contexts(mapper, found, length) for found in (problem.rollouts(split, seed), stored))
+            return problem.returns(split, phis[torch.cdist(here, there).argmin(dim=1).numpy()])
 
-        steps = problem.zoo_steps + problem.pair_steps + problem.survey_steps
-        return Measured(at_lengths(problem, problem.positive_lengths, returns), steps)
+        return Measured(at_lengths(problem, problem.positive_lengths, returns), problem.mapper_steps)
+
+
+def _contexts(mapper: Mapper, rollouts: Rollouts, steps: int) -> torch.Tensor:
+    """Contexts z [T, Z] of the first transitions of each task's rollout, each read by itself."""
+    return torch.cat([mapper.read(rollouts.rollout(task, 0).head(steps)).z for task in range(len(rollouts))])

@@ -16,15 +16,22 @@ from metamap_agents.policy.initial import random_actor
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.settings import Whole
 from metamap_rl.data.examples import Examples
-from metamap_rl.evaluation.evaluate import generate
-from metamap_rl.evaluation.privileged import told_phis, train_oracle
+from metamap_rl.evaluation.privileged import privileged_phis
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.from_experts import on_policy
 from metamap_rl.training.loop import train
 
-__all__ = ["ContextPolicy", "MapperMethod", "Oracle", "Shuffled", "WideContextPolicy", "train_protocol_mapper"]
+__all__ = [
+    "CheckedMapper",
+    "ContextPolicy",
+    "MapperMethod",
+    "PrivilegedMapper",
+    "Shuffled",
+    "WideContextPolicy",
+    "train_protocol_mapper",
+]
 
 
 def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
@@ -42,24 +49,13 @@ def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
     )
 
 
-def _learned_from(problem: Problem) -> int:
-    return problem.zoo_steps + problem.pair_steps + problem.survey_steps
-
-
-def _generated(problem: Problem, mapper: Mapper, split: str, seed: int, length: int) -> NDArray[np.float32]:
-    """phi_hat [T, P] from the first steps of D; phi_0 from none."""
-    if not length:
-        return np.tile(mapper.base.phi, (len(problem.tasks(split)), 1))
-    return generate(mapper, problem.rollouts(split, seed), 0, length)
-
-
 def _scored(
-    problem: Problem, mapper: Mapper, seed: int, lengths: Sequence[int], spec: PolicySpec | None = None
+    problem: Problem, policy: Mapper, seed: int, lengths: Sequence[int], spec: PolicySpec | None = None
 ) -> list[Scored]:
     """Scores of what is generated from D of each length; ``spec`` where it is not the family's network."""
 
     def returns(split: str, length: int) -> NDArray[np.float64]:
-        return problem.returns(split, _generated(problem, mapper, split, seed, length), spec)
+        return problem.returns(split, problem.generated(split, seed, length, policy), spec)
 
     return at_lengths(problem, lengths, returns)
 
@@ -74,12 +70,33 @@ class MapperMethod(Method):
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
-        mapper = problem.mapper(seed)
+        scores = at_lengths(problem, problem.lengths, lambda split, length: problem.mapped(split, seed, length))
         return Measured(
-            _scored(problem, mapper, seed, problem.lengths),
-            _learned_from(problem),
-            {"chosen_update": mapper.record["chosen_update"]},
+            scores, problem.mapper_steps, {"chosen_update": problem.mapper(seed).record.get("chosen_update")}
         )
+
+
+@METHODS.register("checked-mapper")
+class CheckedMapper(Method):
+    """The mapper as `metamap_rl.adapt` serves it: the base policy where the self-check falls back to it."""
+
+    summary = "the mapper, or phi_0 where its self-check says so"
+    signal = "D"
+    needs_mapper = True
+    needs_check = True
+
+    def measure(self, problem: Problem, seed: int) -> Measured:
+        """See `Method`."""
+        mapper = problem.mapper(seed)
+
+        def returns(split: str, length: int) -> NDArray[np.float64]:
+            rollouts = problem.rollouts(split, seed)
+            verdicts = [mapper.judge(rollouts.rollout(task, 0).head(length)) for task in range(len(rollouts))]
+            served = np.array([verdict is None or not verdict.fallback for verdict in verdicts])
+            base = problem.returns(split, problem.base.phi)
+            return np.where(served[:, None], problem.mapped(split, seed, length), base)
+
+        return Measured(at_lengths(problem, problem.positive_lengths, returns), problem.mapper_steps)
 
 
 @METHODS.register("shuffled")
@@ -92,36 +109,27 @@ class Shuffled(Method):
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`; a split of one task has no other."""
-        mapper = problem.mapper(seed)
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
-            return problem.returns(split, np.roll(_generated(problem, mapper, split, seed, length), -1, axis=0))
+            return problem.returns(split, np.roll(problem.generated(split, seed, length), -1, axis=0))
 
-        scores = at_lengths(problem, problem.positive_lengths, returns)
-        several = {split for split in problem.splits if len(problem.tasks(split)) > 1}
-        return Measured([score for score in scores if score.split in several], _learned_from(problem))
+        several = [split for split in problem.splits if len(problem.tasks(split)) > 1]
+        scores = [Scored(split, k, returns(split, k)) for split in several for k in problem.positive_lengths]
+        return Measured(scores, problem.mapper_steps)
 
 
-@METHODS.register("oracle")
-class Oracle(Method):
-    """The privileged mapper, given the true parameters: what it misses is not in reading D. No upper bound."""
+@METHODS.register("privileged-mapper")
+class PrivilegedMapper(Method):
+    """The mapper given the true parameters: what it misses is not in reading D. No upper bound."""
 
     summary = "privileged mapper: given the true parameters in place of D; no upper bound"
     signal = "the true parameters"
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
-        recipe = problem.config.mapper
-        oracle = train_oracle(
-            problem.training_pairs,
-            problem.base,
-            validation=problem.validation_pairs,
-            config=replace(recipe.training, seed=seed, dagger_rounds=0),
-            mapper_config=recipe.shape,
-            **problem.about,
-        )
+        privileged = problem.privileged(seed)
         scores = [
-            Scored(split, None, problem.returns(split, told_phis(oracle, problem.tasks(split))))
+            Scored(split, None, problem.returns(split, privileged_phis(privileged, problem.tasks(split))))
             for split in problem.splits
         ]
         return Measured(scores, problem.zoo_steps)
@@ -138,7 +146,7 @@ class ContextPolicy(Method):
         """See `Method`."""
         policy = _train_contextual(problem, seed, problem.examples("train"), problem.examples("validation"))
         record = {"chosen_update": policy.record["chosen_update"]}
-        return Measured(_scored(problem, policy, seed, problem.lengths), _learned_from(problem), record)
+        return Measured(_scored(problem, policy, seed, problem.lengths), problem.mapper_steps, record)
 
 
 @METHODS.register("wide-context-policy")
@@ -163,7 +171,7 @@ class WideContextPolicy(Method):
             base,
         )
         record = {"chosen_update": policy.record["chosen_update"], "weights": spec.size}
-        return Measured(_scored(problem, policy, seed, problem.positive_lengths, spec), _learned_from(problem), record)
+        return Measured(_scored(problem, policy, seed, problem.positive_lengths, spec), problem.mapper_steps, record)
 
 
 def _train_contextual(
