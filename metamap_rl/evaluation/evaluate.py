@@ -142,4 +142,4 @@ class _Given(Problem):
 
 def _repeat(rollouts: Rollouts, index: int) -> Rollouts:
     """One rollout of each task."""
-    return replace(rollouts, **{name: array[:, index : index + 1] for name, array in rollouts.arrays().items()})
+    return Rollouts(rollouts.tasks, **{name: array[:, index : index + 1] for name, array in rollouts.arrays().items()})

@@ -15,7 +15,17 @@ from metamap_envs.task import Task
 from metamap_rl.common.statistics import bootstrap_interval, ratio_of_sums, worst_decile
 from metamap_rl.data.rollouts import Rollouts
 
-__all__ = ["CountedBy", "Evaluation", "MethodScores", "References", "method_name", "old_rule", "rounded", "shares"]
+__all__ = [
+    "CountedBy",
+    "Evaluation",
+    "MethodScores",
+    "References",
+    "earlier_names",
+    "method_name",
+    "old_rule",
+    "rounded",
+    "shares",
+]
 
 CountedBy = Literal["paired test", "old rule"]
 """What tasks count by: a paired test over episodes; or, of documents that keep means only, the rule of 5 %."""
@@ -34,6 +44,11 @@ _DIGITS = 7
 def method_name(stored: str) -> str:
     """The name that a method has now, from that in a document."""
     return _EARLIER_METHODS.get(stored, stored)
+
+
+def earlier_names(method: str) -> list[str]:
+    """The names that a method had in earlier versions."""
+    return [earlier for earlier, now in _EARLIER_METHODS.items() if now == method]
 
 
 def old_rule(random: ArrayLike, base: ArrayLike, expert: ArrayLike) -> NDArray[np.bool_]:

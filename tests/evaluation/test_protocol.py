@@ -142,6 +142,25 @@ def test_a_stopped_run_goes_on_and_gives_the_same(finished: Path, zoo: Zoo, tmp_
     assert len(family.methods["maml"]) == 2, "what was there stays in the results"
 
 
+def test_a_run_of_an_earlier_version_goes_on(finished: Path, zoo: Zoo, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    shutil.copytree(finished, out)
+    for path in (out / tiny.FAMILY / "methods").glob("*.json"):
+        cell = read_json(path)
+        flat = {**SMALL["mapper"], "loss": "both", "encoder": "pooling", "hypernetwork": "modulation"}
+        name = cell["name"].replace("privileged-mapper", "oracle")
+        older = {**cell, "name": name, "settings": {**cell["settings"], "mapper": {**flat, "bottleneck": False}}}
+        path.unlink()
+        write_json(path.with_name(path.name.replace("privileged-mapper", "oracle")), older)
+    manifest = read_json(out / "protocol.json")
+    methods = [name.replace("privileged-mapper", "oracle") for name in manifest["config"]["methods"]]
+    write_json(out / "protocol.json", {**manifest, "config": {**manifest["config"], "methods": methods}})
+    assert run(zoo, out, config()) == []
+    assert run(zoo, out, config(methods=["oracle"])) == []
+    (family,) = open_run(out).families()
+    assert family.methods.keys() == open_run(finished).families()[0].methods.keys() >= {"privileged-mapper"}
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [

@@ -32,6 +32,7 @@ from metamap_rl.evaluation.protocol.methods.mapped import train_protocol_mapper
 from metamap_rl.evaluation.protocol.problem import Problem, fingerprint
 from metamap_rl.evaluation.protocol.record import FORMAT, MANIFEST, evaluation_of, open_run
 from metamap_rl.evaluation.protocol.settings import SHARED, SharedSettings
+from metamap_rl.evaluation.scores import earlier_names
 
 __all__ = ["open_run", "run_protocol"]
 
@@ -135,7 +136,9 @@ class _Family:
                 "method": method.model_dump(mode="json"),
             }
             for seed in self.config.seeds_for(name):
-                path = self.folder / "methods" / f"{name}+seed={seed}.json"
+                names = [name, *earlier_names(name)]
+                paths = [self.folder / "methods" / f"{one}+seed={seed}.json" for one in names]
+                path = next((found for found in paths if found.exists()), paths[0])
                 cells.append(_Cell("method", name, seed, path, settings))
         return cells
 
