@@ -69,12 +69,13 @@ def evaluate_mappers(
     tell = on_method or (lambda name: None)
     tell("references")
     evaluation = evaluation_of({"splits": {_SPLIT: problem.references(_SPLIT)}}, _SPLIT, episodes)
+    read = bool(problem.positive_lengths)
     methods = {
         "mapper": True,
-        "checked-mapper": all(mapper.check is not None for mapper in mappers),
-        "shuffled": controls,
+        "checked-mapper": read and all(mapper.check is not None for mapper in mappers),
+        "shuffled": read and controls and len(experts) > 1,
         "mean-expert": bool(training_experts),
-        "nearest-expert": training_experts and problem.positive_lengths,
+        "nearest-expert": read and bool(training_experts),
     }
     for name in (name for name, asked in methods.items() if asked):
         tell(name)
@@ -82,7 +83,7 @@ def evaluate_mappers(
         measured = [method.measure(problem, seed) for seed in range(len(mappers) if method.seeded else 1)]
         found = [(score.steps, score.returns) for one in measured for score in one.scores]
         evaluation.methods.extend(MethodScores.merged(name, found))
-    return replace(evaluation, rollouts=problem.probed if problem.positive_lengths else None)
+    return replace(evaluation, rollouts=problem.probed if read else None)
 
 
 def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> None:

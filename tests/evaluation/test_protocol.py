@@ -91,7 +91,7 @@ def finished(zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_method_is_measured_where_it_should_be(finished: Path) -> None:
     (family,) = open_run(finished).families()
-    assert set(family.methods) == set(METHODS.names())
+    assert set(family.methods) == set(config().methods)
     evaluation = family.evaluation("test-in")
     tasks = len(evaluation.tasks)
     for name in METHODS.names():
@@ -390,7 +390,7 @@ def test_results_are_written_and_hold_what_the_cells_say(finished: Path, tmp_pat
     wins = np.mean([np.mean((mine > ours) + 0.5 * (mine == ours)) for mine in theirs])
     assert rows["rl2", 20]["better_than_mapper"]["probability"] == pytest.approx(wins)
     assert rows["mapper", 20]["better_than_mapper"] is None
-    for name in METHODS.names():
+    for name in config().methods:
         assert f"| {method_text(name)} | " in text
     assert summarise_again(summary["families"], summary)["families"] == summary["families"], "nothing is run again"
     assert summary["pooled"] == [], "there is one family"
