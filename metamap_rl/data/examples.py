@@ -23,6 +23,7 @@ __all__ = [
     "ExampleSource",
     "Examples",
     "check_shapes",
+    "draw_length",
     "draw_rows",
     "draw_windows",
     "usable_lengths",
@@ -39,7 +40,7 @@ EXAMPLES_SHAPES = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Batch:
     """A training batch of B tasks."""
 
@@ -175,6 +176,12 @@ def draw_rows(features: Tensor, tasks: Tensor, generator: torch.Generator, count
 def usable_lengths(lengths: Sequence[int], steps: int) -> tuple[int, ...]:
     """Return the lengths of D up to ``steps`` transitions, or ``steps`` itself if there is none."""
     return tuple(length for length in lengths if length <= steps) or (steps,)
+
+
+def draw_length(lengths: Sequence[int], steps: int, generator: torch.Generator) -> int:
+    """Draw one of the lengths of D that rollouts of ``steps`` transitions have; see :func:`usable_lengths`."""
+    usable = usable_lengths(lengths, steps)
+    return usable[int(torch.randint(len(usable), (1,), generator=generator))]
 
 
 class ExampleSource(Protocol):

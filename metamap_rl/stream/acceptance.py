@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from metamap_agents.policy.functional import forward as network_forward
+from metamap_rl.data.examples import Batch
 from metamap_rl.stream.learners.base import Experience
 from metamap_rl.stream.memory import Item
 from metamap_rl.stream.seeds import numpy_generator, torch_generator
@@ -62,16 +63,10 @@ def _validation_loss(session: Session, items: list[Item]) -> float | None:
 
 def _outcome(session: Session, item: Item) -> Outcome:
     """The policy generated from one stored D beside its expert."""
-    mapper = session.mapper[item.embodiment]
     features = item.features[None, : session.config.map_steps]
-    return Outcome(
-        spec=mapper.base.spec,
-        phi_hat=session.learner.generate(session.mapper, session.memory, item.embodiment, features),
-        phi=item.phi[None],
-        scale=mapper.weight_scale,
-        inputs=item.inputs[None],
-        targets=item.targets[None],
-    )
+    batch = Batch(features, item.phi[None], item.inputs[None], item.targets[None])
+    phi_hat = session.learner.generate(session.mapper, session.memory, item.embodiment, features)
+    return Outcome.of(session.mapper[item.embodiment], phi_hat, batch)
 
 
 @torch.no_grad()

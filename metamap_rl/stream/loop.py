@@ -24,7 +24,7 @@ from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.probing.collecting import collect
 from metamap_rl.stream.acceptance import Update, update_mapper
 from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
-from metamap_rl.stream.judgement import Judgement, judge
+from metamap_rl.stream.forecast import Forecast, forecast
 from metamap_rl.stream.kinds import Arrival
 from metamap_rl.stream.learners.base import Experience
 from metamap_rl.stream.memory import Item
@@ -105,7 +105,7 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
     # Check: how sure the mapper is, what return it expects, and what a few episodes really give.
     say(Doing("check"))
     with watch.of("check"):
-        expected = judge(session.mapper, session.memory, embodiment, features[0, : config.map_steps])
+        expected = forecast(session.mapper, session.memory, embodiment, features[0, : config.map_steps])
         check = _check(session, stage, task, phi_hat)
 
     # Serve the generated policy at no training cost if it is good enough; else get an expert.
@@ -212,7 +212,7 @@ def _check(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32
     return Check(generated, start, int(episodes.lengths.sum()))
 
 
-def _good_enough(session: Session, expected: Judgement, check: Check) -> bool:
+def _good_enough(session: Session, expected: Forecast, check: Check) -> bool:
     """Whether the generated policy is served: a known kind of task, and most of the gain that an expert would bring."""
     serve = session.config.serve
     if not serve.enabled or expected.confidence is None or expected.predicted_return is None:

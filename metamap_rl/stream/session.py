@@ -20,7 +20,7 @@ from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.kinds import Arrival
-from metamap_rl.stream.learners.base import Learner
+from metamap_rl.stream.learners.base import MapperLearner
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.stream.record import Record
 from metamap_rl.stream.scoreboard import Scoreboard
@@ -57,7 +57,7 @@ class Session:
     record: Record
     store: ArtifactStore
 
-    learner: Learner
+    learner: MapperLearner
     mapper: EmbodiedMapper
     memory: Memory
     detector: ShiftDetector

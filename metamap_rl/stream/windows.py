@@ -8,28 +8,20 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from metamap_rl.data.examples import usable_lengths
+from metamap_rl.data.examples import Batch, draw_length
 from metamap_rl.stream.memory import Item, items_by_slot
 from metamap_rl.training.config import UpdateConfig
 
-__all__ = ["Rows", "by_embodiment", "draw", "draw_length", "windows"]
+__all__ = ["StreamBatch", "by_embodiment", "draw", "windows"]
 
 
-@dataclass(eq=False)
-class Rows:
-    """B rollouts of one embodiment, as one gradient step sees them; drawn for that step and dropped after it."""
+@dataclass(eq=False, kw_only=True)
+class StreamBatch(Batch):
+    """A batch of B rollouts of one embodiment; drawn for one gradient step and dropped after it."""
 
     embodiment: str
-    features: Tensor
-    """[B, k, F]."""
-    phi: Tensor
-    """[B, P]."""
-    inputs: Tensor
-    """[B, S, I]."""
-    targets: Tensor
-    """[B, S, A]."""
     dark: Tensor
-    """[B, S, A]."""
+    """Outputs of the mapper's own policies when they were stored [B, S, A]."""
     generated: Tensor | None = None
     """phi_hat [B, P], once the mapper has been asked for it in this step."""
 
@@ -38,9 +30,9 @@ class Rows:
         return len(self.phi)
 
 
-def by_embodiment(rows: Iterable[Rows]) -> dict[str, list[Rows]]:
+def by_embodiment(rows: Iterable[StreamBatch]) -> dict[str, list[StreamBatch]]:
     """Group rows, in the order in which the embodiments come up."""
-    groups: dict[str, list[Rows]] = {}
+    groups: dict[str, list[StreamBatch]] = {}
     for part in rows:
         groups.setdefault(part.embodiment, []).append(part)
     return groups
@@ -48,7 +40,7 @@ def by_embodiment(rows: Iterable[Rows]) -> dict[str, list[Rows]]:
 
 def draw(
     items: Sequence[Item], count: int, config: UpdateConfig, generator: torch.Generator, *, by_slot: bool = False
-) -> list[Rows]:
+) -> list[StreamBatch]:
     """Draw windows of rollouts, with replacement, all of one length.
 
     Args:
@@ -72,11 +64,11 @@ def draw(
     return windows([group[_integers(len(group), 1, generator)[0]] for group in chosen], config, generator)
 
 
-def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Generator) -> list[Rows]:
+def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Generator) -> list[StreamBatch]:
     """Draw one window of each rollout, all of one length; those of one embodiment come together."""
     if not items:
         return []
-    length = draw_length(items, config, generator)
+    length = draw_length(config.lengths, min(len(item.features) for item in items), generator)
     embodiments = dict.fromkeys(item.embodiment for item in items)
     return [
         _rows(name, [item for item in items if item.embodiment == name], length, config, generator)
@@ -84,16 +76,9 @@ def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Genera
     ]
 
 
-def draw_length(items: Iterable[Item], config: UpdateConfig, generator: torch.Generator) -> int:
-    """Draw one of the lengths of D that all the rollouts have; that of the shortest where none is as short."""
-    shortest = min(len(item.features) for item in items)
-    lengths = usable_lengths(config.lengths, shortest)
-    return lengths[_integers(len(lengths), 1, generator)[0]]
-
-
 def _rows(
     embodiment: str, items: Sequence[Item], length: int, config: UpdateConfig, generator: torch.Generator
-) -> Rows:
+) -> StreamBatch:
     """Stack a window and some states of each item."""
     cut, states = [], []
     for item in items:
@@ -103,7 +88,7 @@ def _rows(
         cut.append(item.features[offset : offset + length])
         states.append(torch.randint(len(item.inputs), (config.states_per_task,), generator=generator))
     pairs = list(zip(items, states, strict=True))
-    return Rows(
+    return StreamBatch(
         embodiment=embodiment,
         features=torch.stack(cut),
         phi=torch.stack([item.phi for item in items]),

@@ -20,8 +20,15 @@ from torch.nn.functional import mse_loss
 
 from metamap_agents.policy.base import BasePolicy
 from metamap_envs.errors import MetaMapError
-from metamap_rl.common.schedule import warmup_cosine
-from metamap_rl.data.examples import Batch, Examples, ExampleSource, draw_rows, draw_windows, usable_lengths
+from metamap_rl.data.examples import (
+    Batch,
+    Examples,
+    ExampleSource,
+    draw_length,
+    draw_rows,
+    draw_windows,
+    usable_lengths,
+)
 from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
@@ -31,8 +38,9 @@ from metamap_rl.training.auxiliary import new_auxiliary
 from metamap_rl.training.checkpoint import TrainState, digest
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.losses import LOSSES, Outcome, behaviour
+from metamap_rl.training.updates import gradient_step, learning_rate, new_optimiser
 
-__all__ = ["OnUpdate", "Visit", "learning_rate", "round_updates", "train", "validation_losses"]
+__all__ = ["OnUpdate", "Visit", "round_updates", "train", "validation_losses"]
 
 
 OnUpdate = Callable[[int, int, dict[str, float]], None]
@@ -137,7 +145,7 @@ def train(
 
         # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour; how far z is from telling the tasks
         # of a survey apart, and from what else it is to be good for.
-        loss = loss_function(_outcome(mapper, phi_hat, batch, config.weights_coefficient))
+        loss = loss_function(Outcome.of(mapper, phi_hat, batch, config.weights_coefficient))
         if survey is not None:
             loss = loss + config.survey_coefficient * _survey_loss(state, survey, config, batch.features.shape[1])
         if state.auxiliary is not None:
@@ -145,20 +153,13 @@ def train(
             loss = loss + config.auxiliary_coefficient * _auxiliary_loss(state, rollouts, config)
 
         # Step 5: back-propagate, through the generated network and the hypernetwork down to the encoder.
-        state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
-
         # Step 6: update theta.
-        gradient_norm = torch.nn.utils.clip_grad_norm_(_parameters(mapper, state.auxiliary), config.gradient_clip)
         rate = learning_rate(state.update, config)
-        _set_learning_rate(state.optimiser, rate)
-        state.optimiser.step()
+        metrics = gradient_step(loss, state.optimiser, update=state.update, rate=rate, clip=config.gradient_clip)
         state.update += 1
 
         # Step 7: repeat. On the way: choose the best mapper on validation tasks, add to the training set the inputs
         # that the generated networks come to, save, report.
-        metrics = {"loss": loss.item(), "gradient_norm": gradient_norm.item(), "learning_rate": rate}
-        _check_finite(metrics, state.update)
         if held_out is not None and _due(state.update, config.validation_every, config.updates):
             _validate(state, held_out, config, metrics)
         if visit is not None and state.update in round_updates(config):
@@ -174,11 +175,6 @@ def train(
 def round_updates(config: TrainConfig) -> tuple[int, ...]:
     """Return the updates after which a round is due: they cut a run into equal parts."""
     return tuple(config.updates * part // (config.dagger_rounds + 1) for part in range(1, config.dagger_rounds + 1))
-
-
-def learning_rate(update: int, config: TrainConfig) -> float:
-    """Return the learning rate of an update, counted from 0; see `metamap_rl.common.schedule.warmup_cosine`."""
-    return warmup_cosine(update, config.updates, warmup=config.warmup, highest=config.learning_rate)
 
 
 @torch.no_grad()
@@ -202,7 +198,7 @@ def validation_losses(mapper: Mapper, examples: Examples, lengths: tuple[int, ..
         total = 0.0
         for rollout in range(rollouts):  # not all at once: T * R policies take R times the memory for no gain
             batch = Batch(examples.features[:, rollout, :length], examples.phi, inputs, targets)
-            total += behaviour(_outcome(mapper, mapper(batch.features), batch)).item()
+            total += behaviour(Outcome.of(mapper, mapper(batch.features), batch)).item()
         losses[length] = total / rollouts
     return losses
 
@@ -219,16 +215,10 @@ def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
             hidden=mapper.config.encoder_hidden,
             seed=config.seed,
         )
-    optimiser = torch.optim.AdamW(
-        _parameters(mapper, auxiliary), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
+    parameters = [*mapper.parameters(), *(auxiliary.parameters() if auxiliary is not None else ())]
+    optimiser = new_optimiser(parameters, config)
     checkpoints.allocate_moments(optimiser)
     return TrainState(mapper, optimiser, torch.Generator().manual_seed(config.seed), auxiliary=auxiliary)
-
-
-def _parameters(mapper: Mapper, auxiliary: torch.nn.Module | None) -> list[torch.nn.Parameter]:
-    """Return everything that an update changes."""
-    return [*mapper.parameters(), *(auxiliary.parameters() if auxiliary is not None else ())]
 
 
 def _continued(start: Mapper, base: BasePolicy, family: str, survey: Survey | None) -> Mapper:
@@ -280,12 +270,10 @@ def _identity(
 
 def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> Batch:
     """Draw a batch of tasks, with one length of D for all of them so that nothing needs padding."""
-    lengths = usable_lengths(config.lengths, examples.features.shape[2])
-    drawn = int(torch.randint(len(lengths), (1,), generator=state.generator))
     return examples.sample(
         state.generator,
         tasks=config.batch_tasks,
-        length=lengths[drawn],
+        length=draw_length(config.lengths, examples.features.shape[2], state.generator),
         states=config.states_per_task,
         from_start=config.from_start,
     )
@@ -312,8 +300,7 @@ def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length:
 def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) -> Tensor:
     """The auxiliary loss on a batch of tasks, out of rollouts [T, R, n, F]; most rows that it asks for are not in D."""
     mapper, generator = state.mapper, state.generator
-    lengths = usable_lengths(config.lengths, rollouts.shape[2])
-    length = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
+    length = draw_length(config.lengths, rollouts.shape[2], generator)
     tasks = torch.randint(len(rollouts), (min(config.survey_batch, len(rollouts)),), generator=generator)
     window = draw_windows(rollouts, tasks, generator, length=length, from_start=config.from_start)
     rows = draw_rows(rollouts, tasks, generator, AUXILIARY_ROWS)
@@ -329,19 +316,6 @@ def _visit(state: TrainState, visit: Visit, config: TrainConfig) -> tuple[Tensor
     for name, more in zip(("inputs", "targets"), found, strict=True):
         state.visited[name] = torch.cat([state.visited[name], more], dim=1) if name in state.visited else more
     return found
-
-
-def _outcome(mapper: Mapper, phi_hat: Tensor, batch: Batch, weights_coefficient: float = 0.0) -> Outcome:
-    """Put generated weights beside what they should have been."""
-    return Outcome(
-        spec=mapper.base.spec,
-        phi_hat=phi_hat,
-        phi=batch.phi,
-        scale=mapper.weight_scale,
-        inputs=batch.inputs,
-        targets=batch.targets,
-        weights_coefficient=weights_coefficient,
-    )
 
 
 def _validate(state: TrainState, held_out: Examples, config: TrainConfig, metrics: dict[str, float]) -> None:
@@ -376,14 +350,3 @@ def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: 
 def _due(update: int, every: int, total: int) -> bool:
     """Whether something done every so many updates, and after the last one, is done now."""
     return update % every == 0 or update == total
-
-
-def _set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-
-
-def _check_finite(metrics: Mapping[str, float], update: int) -> None:
-    """Stop a run that has diverged, before a checkpoint of it is written."""
-    if not all(math.isfinite(value) for value in metrics.values()):
-        raise MetaMapError(f"training diverged at update {update} ({dict(metrics)}): lower learning_rate")

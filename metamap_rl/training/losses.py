@@ -15,6 +15,8 @@ from torch.nn.functional import mse_loss
 from metamap_agents.policy.functional import forward as network_forward
 from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.common.registry import Registry
+from metamap_rl.data.examples import Batch
+from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["LOSSES", "Loss", "Outcome", "behaviour", "both", "weights"]
 
@@ -37,6 +39,12 @@ class Outcome:
     """Outputs of the experts there [B, S, A]; for policies unclipped mean actions."""
     weights_coefficient: float = 0.0
     """Share of the weight loss in ``both``, >= 0."""
+
+    @classmethod
+    def of(cls, mapper: Mapper, phi_hat: Tensor, batch: Batch, weights_coefficient: float = 0.0) -> Outcome:
+        """The weights [B, P] that a mapper generated for a batch, beside those of its experts."""
+        spec, scale = mapper.base.spec, mapper.weight_scale
+        return cls(spec, phi_hat, batch.phi, scale, batch.inputs, batch.targets, weights_coefficient)
 
 
 Loss = Callable[[Outcome], Tensor]

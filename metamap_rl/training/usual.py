@@ -25,6 +25,7 @@ from metamap_rl.mapper.selfcheck import (
     beginning_lengths,
     layer_sizes,
 )
+from metamap_rl.training.updates import gradient_step
 
 if TYPE_CHECKING:
     from metamap_rl.training.config import CalibrationConfig
@@ -66,18 +67,14 @@ def _fit(seen: Tensor, outcome: Tensor, contexts: Tensor, config: CalibrationCon
     optimiser = torch.optim.Adam(network.parameters())
     lengths = torch.tensor(config.lengths)
     for update in range(config.updates):
-        for group in optimiser.param_groups:
-            group["lr"] = warmup_cosine(update, config.updates, warmup=50, highest=3e-3)
         task = torch.randint(len(seen), (1024,), generator=generator)
         at = torch.randint(len(lengths), (1024,), generator=generator)
         row = (torch.rand(1024, generator=generator) * lengths[at]).long()  # one of those that z was read from
         expected, spread = network(torch.cat([seen[task, row], contexts[task, at]], dim=-1)).chunk(2, dim=-1)
         spread = spread.clamp(math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR))
         loss = functional.gaussian_nll_loss(expected, outcome[task, row], (2.0 * spread).exp())
-        optimiser.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        rate = warmup_cosine(update, config.updates, warmup=50, highest=3e-3)
+        gradient_step(loss, optimiser, update=update, rate=rate, clip=1.0)
     return network
 
 

@@ -21,7 +21,7 @@ from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.learners.base import Experience, Learner, make_learner
+from metamap_rl.stream.learners.base import Experience, MapperLearner, make_learner
 from metamap_rl.stream.learners.gradient import Step
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.training.config import UpdateConfig
@@ -123,7 +123,7 @@ class Stream:
     config: UpdateConfig = UPDATE
     budget: int = 1_000_000
     mapper: EmbodiedMapper = field(init=False)
-    learner: Learner = field(init=False)
+    learner: MapperLearner = field(init=False)
     memory: Memory = field(init=False)
     slot: int = 0
 

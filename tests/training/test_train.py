@@ -24,8 +24,9 @@ from metamap_rl.evaluation.privileged import privileged_phis, train_privileged
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.loop import learning_rate, train, validation_losses
+from metamap_rl.training.loop import train, validation_losses
 from metamap_rl.training.losses import LOSSES
+from metamap_rl.training.updates import learning_rate
 
 QUICK = TrainConfig(updates=40, warmup=5, batch_tasks=4, states_per_task=16, validation_every=15, checkpoint_every=10)
 LEARN = TrainConfig(updates=500, warmup=20, states_per_task=32, learning_rate=3e-3, validation_every=100)

@@ -23,11 +23,12 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
 from metamap_rl.common.schedule import warmup_cosine
-from metamap_rl.data.examples import Batch, Examples, usable_lengths
+from metamap_rl.data.examples import Batch, Examples, draw_length, usable_lengths
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.evaluation.baselines.adaptation import descend
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.training.losses import LOSSES, Outcome
+from metamap_rl.training.updates import gradient_step
 
 __all__ = [
     "ADVANTAGES",
@@ -259,22 +260,15 @@ def train_policy_maml(
         parts = (part.detach().clone() for part in (found.phi, found.rates, found.baseline))
         return replace(_with(found, *parts), network=copy.deepcopy(found.network))
 
-    lengths = usable_lengths(config.lengths, examples.features.shape[2])
     best = (_validation_loss(fixed(), validation, config), fixed())
     for iteration in range(config.iterations):
-        length = lengths[int(torch.randint(len(lengths), (1,), generator=generator))]
+        length = draw_length(config.lengths, examples.features.shape[2], generator)
         batch = examples.sample(
             generator, tasks=config.tasks, length=length, states=config.states, from_start=config.from_start
         )
         loss = LOSSES.get(config.loss)(_outcome(adapter(), batch, scale, config.weights_coefficient))
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
-        for group in optimiser.param_groups:
-            group["lr"] = warmup_cosine(iteration, config.iterations, warmup=config.warmup, highest=config.rate)
-        optimiser.step()
-        if not torch.isfinite(loss):
-            raise MetaMapError(f"MAML diverged at iteration {iteration + 1}: lower its rate or inner_rate")
+        rate = warmup_cosine(iteration, config.iterations, warmup=config.warmup, highest=config.rate)
+        gradient_step(loss, optimiser, update=iteration, rate=rate, clip=1.0)
         if (iteration + 1) % config.validation_every == 0 or iteration + 1 == config.iterations:
             found = _validation_loss(fixed(), validation, config)
             if found < best[0]:

@@ -9,11 +9,11 @@ from metamap_rl.stream.learners.base import (
     LEARNERS,
     Experience,
     KeepsNothing,
-    Learner,
+    MapperLearner,
     list_learners,
     make_learner,
 )
 
-__all__ = ["LEARNERS", "Experience", "KeepsNothing", "Learner", "list_learners", "make_learner"]
+__all__ = ["LEARNERS", "Experience", "KeepsNothing", "MapperLearner", "list_learners", "make_learner"]
 
 load_modules(sys.modules[__name__])

@@ -21,7 +21,7 @@ from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.training.config import UpdateConfig
 
-__all__ = ["LEARNERS", "Experience", "KeepsNothing", "Learner", "list_learners", "make_learner"]
+__all__ = ["LEARNERS", "Experience", "KeepsNothing", "MapperLearner", "list_learners", "make_learner"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Experience:
     """Rollouts to learn from; one more may be in memory, held out to validate on."""
 
 
-class Learner(Protocol):
+class MapperLearner(Protocol):
     """What the streaming loop needs of a learner. Its state is in the mapper, in memory, and in its own arrays."""
 
     name: ClassVar[str]
@@ -78,14 +78,14 @@ class KeepsNothing:
     name: ClassVar[str]
 
     def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
-        """See `Learner`."""
+        """See `MapperLearner`."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """See `Learner`."""
+        """See `MapperLearner`."""
         return {}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
-        """See `Learner`."""
+        """See `MapperLearner`."""
         if arrays:
             raise MetaMapError(f"learner {self.name!r} keeps no arrays, the checkpoint has {sorted(arrays)[0]!r}")
 
@@ -98,7 +98,7 @@ def list_learners() -> tuple[str, ...]:
     return LEARNERS.names()
 
 
-def make_learner(settings: Mapping[str, Any]) -> Learner:
+def make_learner(settings: Mapping[str, Any]) -> MapperLearner:
     """Make a learner from ``{"name": ..., setting: value, ...}``; settings left out are at their defaults.
 
     Raises:
@@ -117,4 +117,4 @@ def make_learner(settings: Mapping[str, Any]) -> Learner:
             raise MetaMapError(f"learner {settings['name']!r}: {key}: expected a number, got {value!r}")
         if known[key].type in (int, "int") and not isinstance(value, int):
             raise MetaMapError(f"learner {settings['name']!r}: {key}: expected a whole number, got {value!r}")
-    return cast(Learner, kind(**given))
+    return cast(MapperLearner, kind(**given))

@@ -56,12 +56,12 @@ class JointRetraining(GradientLearner):
         config: UpdateConfig,
         generator: torch.Generator,
     ) -> None:
-        """See `Learner`: theta starts anew each time."""
+        """See `MapperLearner`: theta starts anew each time."""
         if self._is_due(memory):
             self._retrain(mapper, memory, config, generator)
 
     def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
-        """See `Learner`: the tasks since the last retraining."""
+        """See `MapperLearner`: the tasks since the last retraining."""
         if not self._is_due(memory):  # else it was retrained when the last of them was learnt
             self._retrain(mapper, memory, config, generator)
 
@@ -95,7 +95,7 @@ class NearestExpert(KeepsNothing):
 
     @torch.no_grad()
     def generate(self, mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Tensor:
-        """See `Learner`; phi_0 where nothing of the embodiment is stored, or D is empty."""
+        """See `MapperLearner`; phi_0 where nothing of the embodiment is stored, or D is empty."""
         stored = [item for item in memory.items if item.embodiment == embodiment]
         if not stored or not features.shape[1]:
             weights: Tensor = mapper(embodiment, features)

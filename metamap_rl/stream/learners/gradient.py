@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.runtime.storage import check_arrays
-from metamap_envs.errors import MetaMapError
-from metamap_rl.common.schedule import warmup_cosine
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.learners.base import Experience, KeepsNothing
 from metamap_rl.stream.memory import Item, Memory
-from metamap_rl.stream.windows import Rows, by_embodiment, draw
+from metamap_rl.stream.windows import StreamBatch, by_embodiment, draw
 from metamap_rl.training.config import UpdateConfig
 from metamap_rl.training.losses import LOSSES, Loss, Outcome, behaviour, weights
+from metamap_rl.training.updates import gradient_step, learning_rate, new_optimiser
 
 __all__ = ["GradientLearner", "Step", "state_by_parameter"]
 
@@ -35,15 +34,15 @@ class Step:
     config: UpdateConfig
     generator: torch.Generator
 
-    def draw(self, items: Sequence[Item], count: int, *, by_slot: bool = False) -> list[Rows]:
+    def draw(self, items: Sequence[Item], count: int, *, by_slot: bool = False) -> list[StreamBatch]:
         """Draw ``count`` windows from items; see :func:`metamap_rl.stream.windows.draw`."""
         return draw(items, count, self.config, self.generator, by_slot=by_slot)
 
-    def new(self, count: int) -> list[Rows]:
+    def new(self, count: int) -> list[StreamBatch]:
         """Draw ``count`` windows of the task that was just learnt."""
         return self.draw(self.experience.items, count)
 
-    def generate(self, rows: Sequence[Rows]) -> list[Tensor]:
+    def generate(self, rows: Sequence[StreamBatch]) -> list[Tensor]:
         """phi_hat [B, P] of each; what was asked for before is not computed again.
 
         All rows of an embodiment go through its head together: its gradient, the largest of all, is then made once.
@@ -54,24 +53,26 @@ class Step:
                 part.generated = generated
         return [part.generated for part in rows if part.generated is not None]
 
-    def pair_loss(self, rows: Sequence[Rows]) -> Tensor:
+    def pair_loss(self, rows: Sequence[StreamBatch]) -> Tensor:
         """Loss of phi_hat against phi*, the mean over all rollouts; 0 where there are none."""
         return _mean(LOSSES.get(self.config.loss), self._outcomes(rows, lambda part: part.targets))
 
-    def dark_loss(self, rows: Sequence[Rows]) -> Tensor:
+    def dark_loss(self, rows: Sequence[StreamBatch]) -> Tensor:
         """Mean squared error against what the mapper's own policies did when they were stored."""
         return _mean(behaviour, self._outcomes(rows, lambda part: part.dark))
 
-    def weights_loss(self, rows: Sequence[Rows]) -> Tensor:
+    def weights_loss(self, rows: Sequence[StreamBatch]) -> Tensor:
         """Mean squared distance of phi_hat from the rows' ``phi``, in the mapper's units."""
         return _mean(weights, self._outcomes(rows, lambda part: part.targets))
 
-    def _outcomes(self, rows: Sequence[Rows], targets: Callable[[Rows], Tensor]) -> list[Outcome]:
+    def _outcomes(self, rows: Sequence[StreamBatch], targets: Callable[[StreamBatch], Tensor]) -> list[Outcome]:
         """What came out and what should have, one of each embodiment."""
         self.generate(rows)
         return [self._outcome(embodiment, parts, targets) for embodiment, parts in by_embodiment(rows).items()]
 
-    def _outcome(self, embodiment: str, parts: Sequence[Rows], targets: Callable[[Rows], Tensor]) -> Outcome:
+    def _outcome(
+        self, embodiment: str, parts: Sequence[StreamBatch], targets: Callable[[StreamBatch], Tensor]
+    ) -> Outcome:
         mapper = self.mapper[embodiment]
         return Outcome(
             spec=mapper.base.spec,
@@ -114,7 +115,7 @@ class GradientLearner(KeepsNothing):
 
     @torch.no_grad()
     def generate(self, mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Tensor:
-        """See `Learner`."""
+        """See `MapperLearner`."""
         weights: Tensor = mapper(embodiment, features)
         return weights
 
@@ -126,7 +127,7 @@ class GradientLearner(KeepsNothing):
         config: UpdateConfig,
         generator: torch.Generator,
     ) -> None:
-        """See `Learner`. The optimiser is made anew for each task, so nothing of it has to be kept."""
+        """See `MapperLearner`. The optimiser is made anew for each task, so nothing of it has to be kept."""
         old = [item for item in memory.replayable() if item.slot != experience.slot]
         step = Step(mapper, experience, old, config, generator)
         self.begin(step)
@@ -137,25 +138,19 @@ class GradientLearner(KeepsNothing):
         """Make ``updates`` gradient steps on `loss`.
 
         Raises:
-            MetaMapError: the loss stopped being finite.
+            MetaMapError: the loss or its gradient stopped being finite.
         """
-        parameters = list(step.mapper.parameters())
-        config = step.config
-        optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+        config = replace(step.config, updates=updates)
+        optimiser = new_optimiser(step.mapper.parameters(), config)
         for update in range(updates):
-            rate = warmup_cosine(update, updates, warmup=config.warmup, highest=config.learning_rate)
-            loss = self.loss(step)
-            if not bool(loss.isfinite()):
-                raise MetaMapError(
-                    f"learner {self.name!r}: the loss is not finite at gradient step {update}: lower learning_rate"
-                )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
-            self.adjust_gradient(step)
-            torch.nn.utils.clip_grad_norm_(parameters, config.gradient_clip)
-            for group in optimiser.param_groups:
-                group["lr"] = rate
-            optimiser.step()
+            gradient_step(
+                self.loss(step),
+                optimiser,
+                update=update,
+                rate=learning_rate(update, config),
+                clip=config.gradient_clip,
+                adjust=lambda: self.adjust_gradient(step),
+            )
             self.adjust_theta(step)
 
     def begin(self, step: Step) -> None:

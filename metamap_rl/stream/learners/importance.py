@@ -71,7 +71,7 @@ class _HoldingTheta(GradientLearner, ABC):
         return {name: np.array(tensor.numpy()) for name, tensor in self.importance.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
-        """See `Learner`."""
+        """See `MapperLearner`."""
         self.importance = state_by_parameter(arrays, mapper, f"learner {self.name!r}: importance")
 
 

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError
+from metamap_rl.data.examples import draw_length
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.learners.base import LEARNERS
 from metamap_rl.stream.learners.gradient import GradientLearner, Step
-from metamap_rl.stream.windows import Rows, draw_length, windows
+from metamap_rl.stream.windows import StreamBatch, windows
 
 __all__ = ["Distillation", "FeatureMoments", "OutputRegularisation"]
 
@@ -59,7 +60,7 @@ class _HoldingAnswers(GradientLearner, ABC):
         return loss + self.strength * step.weights_loss([self._answered(part) for part in old]) if old else loss
 
     @abstractmethod
-    def old(self, step: Step) -> list[Rows]:
+    def old(self, step: Step) -> list[StreamBatch]:
         """Old D, of which only embodiment and features count."""
 
     def end(self, step: Step) -> None:
@@ -67,7 +68,7 @@ class _HoldingAnswers(GradientLearner, ABC):
         self._before = None
 
     @torch.no_grad()
-    def _answered(self, rows: Rows) -> Rows:
+    def _answered(self, rows: StreamBatch) -> StreamBatch:
         """The same D with the answers from before the task in place of phi*."""
         assert self._before is not None, "set in begin"
         return replace(rows, phi=self._before(rows.embodiment, rows.features))
@@ -92,7 +93,7 @@ class OutputRegularisation(_HoldingAnswers):
     retention: ClassVar[str] = "balanced"
     least_contexts: ClassVar[int] = 0
 
-    def old(self, step: Step) -> list[Rows]:
+    def old(self, step: Step) -> list[StreamBatch]:
         """Windows of stored rollouts."""
         if self.contexts:
             return step.draw(step.old, self.contexts, by_slot=True)
@@ -177,19 +178,20 @@ class Distillation(_HoldingAnswers):
 
     name: ClassVar[str] = "distillation"
 
-    def old(self, step: Step) -> list[Rows]:
+    def old(self, step: Step) -> list[StreamBatch]:
         """Made-up D, embodiments alike."""
         known = sorted(self.moments)
         if not known:
             return []
-        length = draw_length(step.experience.items, step.config, step.generator)
+        shortest = min(len(item.features) for item in step.experience.items)
+        length = draw_length(step.config.lengths, shortest, step.generator)
         chosen = Counter(torch.randint(len(known), (self.contexts,), generator=step.generator).tolist())
         return [self._made_up(step, known[index], chosen[index], length) for index in sorted(chosen)]
 
-    def _made_up(self, step: Step, embodiment: str, count: int, length: int) -> Rows:
+    def _made_up(self, step: Step, embodiment: str, count: int, length: int) -> StreamBatch:
         """Made-up D without a policy: no phi*, no states."""
         spec = step.mapper[embodiment].base.spec
-        return Rows(
+        return StreamBatch(
             embodiment=embodiment,
             features=self.moments[embodiment].draw(count, length, step.generator),
             phi=torch.zeros(count, spec.size),
@@ -216,7 +218,7 @@ class Distillation(_HoldingAnswers):
         }
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
-        """See `Learner`.
+        """See `MapperLearner`.
 
         Raises:
             MetaMapError: an array is missing, unexpected or of another shape.

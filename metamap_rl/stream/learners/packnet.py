@@ -61,7 +61,7 @@ class PackNet(GradientLearner):
         config: UpdateConfig,
         generator: torch.Generator,
     ) -> None:
-        """See `Learner`."""
+        """See `MapperLearner`."""
         if not config.updates:
             return
         step = Step(mapper, experience, (), config, generator)
@@ -98,7 +98,7 @@ class PackNet(GradientLearner):
         return {name: np.array(mask.numpy()) for name, mask in self.kept.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
-        """See `Learner`."""
+        """See `MapperLearner`."""
         self.kept = state_by_parameter(arrays, mapper, "learner 'packnet': masks")
 
 

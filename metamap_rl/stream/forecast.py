@@ -1,4 +1,4 @@
-"""What the mapper thinks of its own answer before anything is run: does it know such a D, and what return to expect."""
+"""Forecast from memory, before anything is run: is this a known kind of task, and what return to expect?"""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.memory import Memory
 
-__all__ = ["Judgement", "judge"]
+__all__ = ["Forecast", "forecast"]
 
 _MOST_ITEMS = 64
 """Stored rollouts looked at, so that the cost does not grow with the stream."""
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Forecast:
     """Confidence and expectation; both None where memory holds fewer than two tasks of the embodiment."""
 
     confidence: float | None = None
@@ -28,7 +28,7 @@ class Judgement:
 
 
 @torch.no_grad()
-def judge(mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Judgement:
+def forecast(mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Forecast:
     """Compare the context z of D with those of stored rollouts, encoded anew: stored embeddings would be stale.
 
     Args:
@@ -39,7 +39,7 @@ def judge(mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Ten
     """
     stored = [item for item in memory.held_out() if item.embodiment == embodiment][-_MOST_ITEMS:]
     if embodiment not in mapper or len(stored) < 2:
-        return Judgement()
+        return Forecast()
     length = min(len(features), *(len(item.features) for item in stored))
     rows = torch.stack([features[:length], *(item.features[:length] for item in stored)])
     z = mapper[embodiment].encode(rows)
@@ -48,4 +48,4 @@ def judge(mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Ten
     distance = torch.linalg.vector_norm(z[1:] - z[0], dim=1)
     weights = torch.softmax(-0.5 * (distance / radius).square(), dim=0)
     returns = torch.tensor([item.expert_return for item in stored])
-    return Judgement(float(torch.exp(-distance.min() / radius)), float(weights @ returns))
+    return Forecast(float(torch.exp(-distance.min() / radius)), float(weights @ returns))
