@@ -42,7 +42,7 @@ def test_replay_stays_with_what_its_own_policies_did_on_old_tasks(share: float) 
         return float(learner.loss(step).detach())
 
     step.generator.manual_seed(4)
-    old = step.draw(step.old, round((1 - share) * BRIEF.batch), by_slot=True)
+    old = step.draw(step.old, round((1 - share) * BRIEF.batch_tasks), by_slot=True)
     expected = float(step.dark_loss(old).detach())
     assert expected > 0.1
     assert loss(2.0) - loss(0.0) == pytest.approx(2.0 * expected, rel=1e-4)
