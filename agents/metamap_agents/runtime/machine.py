@@ -1,4 +1,4 @@
-"""What the numbers of a benchmark depend on besides the code."""
+"""Description of the machine that results were computed on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ __all__ = ["describe_machine"]
 
 
 def describe_machine(torch_threads: int | None = None) -> dict[str, Any]:
-    """Processor, cores that this process may use, how busy they were, and torch's threads, as plain JSON values.
+    """Return processor, cores available to this process, load and torch's threads, as plain JSON values.
 
     Args:
-        torch_threads: of the work that is described; None if they are those of this process now.
+        torch_threads: threads of torch in the described work; None for those of this process.
     """
     if torch_threads is None:
-        import torch  # whoever does not say has computed with it
+        import torch  # loaded already where it was used
 
         torch_threads = torch.get_num_threads()
     cpuinfo = Path("/proc/cpuinfo")

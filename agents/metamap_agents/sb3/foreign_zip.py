@@ -1,4 +1,4 @@
-"""Actors out of zips of Stable-Baselines3 from elsewhere, read without running any code from them.
+"""Read actors from any Stable-Baselines3 zip without running code from it.
 
 Rule: the actor that is read acts as ``PPO.load(path).predict(observation, deterministic=True)`` does, or the zip is
 refused. What decides that (spaces, policy class, ``policy_kwargs``) stands as text beside the pickles in the zip's
@@ -59,7 +59,7 @@ _OFF: dict[str, tuple[Any, ...]] = {
 
 
 def read_sb3_actor(path: str | Path, activation: str | None = None) -> tuple[PolicySpec, NDArray[np.float32]]:
-    """Read the actor out of somebody else's PPO, A2C or TRPO zip without running any code from it.
+    """Read the actor from any PPO, A2C or TRPO zip without running code from it.
 
     Of ``policy.pth`` tensors are loaded (``weights_only=True``), of ``data`` the text. The sizes follow from the
     shapes. Observations of several axes are flattened in C order, as SB3 does; actions are clipped by the policy's
@@ -169,7 +169,7 @@ def _activation(about: Mapping[str, Any], given: str | None, path: Path) -> str:
     if stored is None:
         raise unknown_name(f"activation in {path}:", text, map(str, SB3_ACTIVATIONS.values()))
     if given not in (None, stored):
-        raise MetaMapError(f"{path}: its activation is {stored!r}, asked for is {given!r}")
+        raise MetaMapError(f"{path}: activation: expected {stored!r} as in the file, got {given!r}")
     return stored
 
 

@@ -1,4 +1,4 @@
-"""The fast simulator as a Stable-Baselines3 `VecEnv`."""
+"""The batched simulator as a Stable-Baselines3 `VecEnv`."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class FamilyVecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step, and reset what ended."""
+        """Step, and reset environments whose episode ended."""
         assert self._actions is not None, "step_wait() follows step_async()"
         observations, rewards, terminated, truncated, gym_infos = self.envs.step(self._actions)
         dones = terminated | truncated
@@ -129,7 +129,7 @@ class FamilyVecEnv(VecEnv):
         self._lengths[dones] = 0
 
     def __copy__(self) -> FamilyVecEnv:
-        """Independent, as `copy.deepcopy` makes it."""
+        """Return an independent copy."""
         return copy.deepcopy(self)
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Executors by name, as the command line and configs have them."""
+"""Executors by name, as in the command line and configs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EXECUTORS = ("local", "ray")
 
 
 def make_executor(name: str = "local", workers: int = 0, ray_address: str | None = None) -> LocalExecutor | RayExecutor:
-    """Make an executor; both kinds are context managers.
+    """Create an executor; both kinds are context managers.
 
     Args:
         name: one of `EXECUTORS`.

@@ -1,4 +1,4 @@
-"""Jobs in processes of this machine."""
+"""Run jobs in processes on this machine."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NOTHING_YET = b""
 
 
 class LocalExecutor:
-    """Runs jobs in spawned processes, which stay for the next run until `close`, or in this one if ``workers`` is 1.
+    """Runs jobs in spawned processes, which are reused until `close`, or in this process if ``workers`` is 1.
 
     Ctrl-C is this process's alone: it stops what is under way. Workers end with this process, however it ends.
 
@@ -94,7 +94,7 @@ class LocalExecutor:
         self.close()
 
     def _hand_out(self, job: Job, common: bytes) -> _Worker:
-        """Give a job to a worker that has none, a new one if all have."""
+        """Give a job to an idle worker, or to a new one."""
         arguments = pickle.dumps(job.arguments)
         worker = self._idle()
         if worker is None:
@@ -105,7 +105,7 @@ class LocalExecutor:
         return worker
 
     def _idle(self) -> _Worker | None:
-        """A worker without a job that nobody has killed meanwhile."""
+        """Return an idle worker whose process is alive."""
         for worker in [worker for worker in self._pool if worker.job is None]:
             if worker.alive:
                 return worker
@@ -115,7 +115,7 @@ class LocalExecutor:
 
 
 class _Worker:
-    """A process that does one job after the other, as its caller sees it."""
+    """Handle of a worker process that runs one job after the other."""
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("spawn")  # forked threads of torch and MuJoCo would hang
@@ -132,21 +132,21 @@ class _Worker:
 
     @property
     def signs(self) -> tuple[Connection, int]:
-        """What becomes readable when there is something to `receive`."""
+        """Connection that becomes readable when there is something to `receive`."""
         return self._connection, self._process.sentinel
 
     @property
     def alive(self) -> bool:
-        """Whether the process is there."""
+        """Whether the process is alive."""
         return self._process.is_alive()
 
     @property
     def died_idle(self) -> bool:
-        """Whether a dead worker died between two jobs, and not of the one that it was about to get."""
+        """Whether a dead worker died between two jobs, not during the job assigned to it."""
         return self._served > 1 and not self._begun
 
     def take(self, job: Job, common: bytes, arguments: bytes) -> None:
-        """Begin a job, as soon as the process is up."""
+        """Start a job as soon as the process is ready."""
         self.job, self._begun = job, False
         self._message = pickle.dumps((None if common is self._common else common, arguments))
         self._common = common
@@ -154,14 +154,14 @@ class _Worker:
             self._send()
 
     def give_back(self) -> Job:
-        """The job, which is over."""
+        """Return the finished job."""
         job, self.job = self.job, None
         self._served += 1
         assert job is not None, "only busy workers answer"
         return job
 
     def receive(self) -> bytes | None:
-        """The answer, if it is there; None if the process died.
+        """Return the answer, if there is one; None if the process died.
 
         Raises:
             MetaMapError: the process could not start.
@@ -207,7 +207,7 @@ class _Worker:
 
 
 def _answers(busy: Sequence[_Worker]) -> Iterator[tuple[_Worker, bytes | None]]:
-    """Wait until at least one worker has something to say; give its answers, None for a process that died."""
+    """Wait until at least one worker has an answer; None for a process that died."""
     wait([sign for worker in busy for sign in worker.signs])
     for worker in tuple(busy):
         if (answer := worker.receive()) != _NOTHING_YET:
@@ -220,7 +220,7 @@ def _end_all(workers: list[_Worker]) -> None:
 
 
 def _serve(connection: Connection) -> None:
-    """Do one job after the other, until the caller is gone."""
+    """Run one job after the other until the caller ends."""
     end_with_parent()
     common = b""
     with suppress(EOFError, OSError):

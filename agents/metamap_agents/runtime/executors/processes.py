@@ -1,4 +1,4 @@
-"""How worker processes are started, so that they neither die of their caller's Ctrl-C nor outlive it."""
+"""Start of worker processes, which are not interrupted by Ctrl-C and do not outlive their caller."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["end_with_parent", "environment", "interrupts_held"]
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Hold Ctrl-C back while workers are started: they inherit that, and leave it to this process for good.
+    """Block Ctrl-C while workers are started; they inherit the block and leave interrupts to this process.
 
     Ignoring it in the worker itself would be too late: it reaches the whole group of processes, and they take seconds
     to import their modules.
@@ -30,7 +30,7 @@ def interrupts_held() -> Iterator[None]:
 
 @contextmanager
 def environment(**values: str) -> Iterator[None]:
-    """Set environment variables for processes that are started meanwhile."""
+    """Set environment variables for processes started within a block."""
     before = {name: os.environ.get(name) for name in values}
     os.environ.update(values)
     try:
@@ -44,7 +44,7 @@ def environment(**values: str) -> Iterator[None]:
 
 
 def end_with_parent() -> None:
-    """Start a thread that ends this worker when its parent is killed, at work or not."""
+    """Start a thread that ends this worker when its parent process is killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None, "runs in a worker"
 

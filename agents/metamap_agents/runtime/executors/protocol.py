@@ -1,4 +1,4 @@
-"""What an executor promises, and the error of a job that no process survived."""
+"""The interface of executors, and the error of a job whose process died each time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from metamap_envs.errors import MetaMapError
 __all__ = ["RETRIES", "Executor", "LostJobError", "Result"]
 
 RETRIES = 2
-"""How often a job is run again whose process died."""
+"""How often a job is repeated after its process died."""
 
 Result = TypeVar("Result")
 
@@ -26,7 +26,7 @@ class LostJobError(MetaMapError):
 
 
 class Executor(Protocol):
-    """Runs the same function on many arguments, several at a time.
+    """Runs one function on many arguments in parallel.
 
     Each job has one core and one torch thread wherever it runs, since bits depend on the number of threads.
     """

@@ -1,4 +1,4 @@
-"""Jobs on a Ray cluster, or on a Ray that is started on this machine. Ray is imported when an executor is made."""
+"""Run jobs on a Ray cluster, or on a Ray started on this machine. Ray is imported when an executor is created."""
 
 from __future__ import annotations
 
@@ -103,14 +103,14 @@ class RayExecutor:
         self.close()
 
     def _room(self) -> int:
-        """How many jobs may be under way: one for each CPU (machines come and go), and a few that wait for one."""
+        """Number of submitted jobs: one for each CPU (machines join and leave), and a few that wait."""
         if self._limit:
             return self._limit
         cpus = int(self._ray.cluster_resources().get("CPU", 0))
         return cpus + 1 + cpus // 8
 
     def _fetch(self, reference: Any) -> tuple[bytes | None, str]:
-        """The answer of a job that is over, or how its process died.
+        """Return the answer of a finished job, or how its process died.
 
         Raises:
             MetaMapError: the worker cannot import this package.
@@ -150,7 +150,7 @@ def _import_ray() -> Any:
 
 
 def _start(ray: Any, cores: int) -> None:
-    """Start a Ray on this machine. Its workers import what this process can, and say nothing."""
+    """Start a Ray on this machine. Its workers have the import path of this process and no output."""
     settings = {
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join(os.path.abspath(path) for path in sys.path),
@@ -189,12 +189,12 @@ def _connect(ray: Any, address: str) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    """Ray's messages go on with tracebacks and links."""
+    """Return the first line of one of Ray's messages."""
     return str(error).strip().partition("\n")[0].rstrip(".")
 
 
 def _check_address(address: str) -> None:
-    """Knock at the door first: Ray itself takes minutes to find that nobody is in.
+    """Check that the address answers; Ray itself takes minutes to notice that it does not.
 
     Raises:
         MetaMapError: not an address, or nobody answers.
@@ -213,7 +213,7 @@ def _check_address(address: str) -> None:
 
 
 def _check_connection(ray: Any, address: str | None) -> None:
-    """Refuse another cluster than the one that this process is connected to."""
+    """Check that the address is that of the cluster this process is connected to."""
     connected = ray.get_runtime_context().gcs_address
     if address not in (None, "auto", connected):
         raise MetaMapError(f"this process is connected to the Ray cluster at {connected!r} already, not to {address!r}")

@@ -1,4 +1,4 @@
-"""What executors have in common: the jobs that are left, and how one is run in a worker."""
+"""Shared by executors: the queue of jobs, and running one of them in a worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SHORT.maxother = _SHORT.maxstring = 120
 
 
 def count_workers(workers: int) -> int:
-    """Number of workers that is meant by ``workers``, where 0 is all cores.
+    """Return the number of workers, where 0 means all cores.
 
     Raises:
         MetaMapError: a negative number.
@@ -54,7 +54,7 @@ class Job:
 
 
 class Backlog:
-    """Jobs that are not handed out: those whose worker died first, then new ones, drawn when they are asked for.
+    """Queue of jobs: those whose worker died first, then new ones, drawn on demand.
 
     Args:
         function: what is called, to name a lost job.
@@ -69,17 +69,17 @@ class Backlog:
         self._retries = retries
 
     def draw(self) -> Job | None:
-        """The next job; None if there is none."""
+        """Return the next job; None if there is none."""
         if self._again:
             return self._again.popleft()
         return next((Job(index, arguments) for index, arguments in self._new), None)
 
     def put_back(self, job: Job) -> None:
-        """Take back a job that had not begun when its worker was found dead."""
+        """Requeue a job that had not started when its worker died."""
         self._again.append(job)
 
     def died(self, job: Job, how: str) -> None:
-        """Take back a job whose worker died.
+        """Requeue a job whose worker died.
 
         Raises:
             LostJobError: that was once too often.
@@ -88,7 +88,7 @@ class Backlog:
         if job.deaths > self._retries:
             error = LostJobError(
                 f"job {job.index}, {self._name}{_SHORT.repr(job.arguments)}: the process died each of {job.deaths} "
-                f"times ({how}), perhaps for want of memory: use fewer workers if memory is short"
+                f"times ({how}), possibly for lack of memory: use fewer workers if memory is short"
             )
             error.index = job.index
             raise error
@@ -96,12 +96,12 @@ class Backlog:
 
 
 def pack(function: Callable[..., Any], share: tuple[Any, ...], dumps: Dumps = pickle.dumps) -> bytes:
-    """What all jobs have in common, for `perform`: also which families are declared here, so that none is another."""
+    """Return the data shared by all jobs, for `perform`: also the families declared in this process."""
     return dumps((function, share, declared_records()))
 
 
 def unpack(answer: bytes) -> Any:
-    """The result in what `perform` returned.
+    """Return the result in an answer of `perform`.
 
     Raises:
         Exception: what the function raised, with the worker's traceback as a note.
@@ -117,7 +117,7 @@ def unpack(answer: bytes) -> Any:
 
 
 def call(function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a job's function with the one torch thread that every job has."""
+    """Call the function of a job with one torch thread."""
     from metamap_agents.runtime.torch_state import (
         torch_threads,  # torch takes a second, which only workers are to spend
     )
@@ -148,7 +148,7 @@ def perform(common: bytes, arguments: bytes, dumps: Dumps = pickle.dumps) -> byt
 
 
 def _failure(error: Exception, dumps: Dumps) -> bytes:
-    """An exception, pickled; in words if it cannot be."""
+    """Pickle an exception, or its text if it cannot be pickled."""
     note = f"In the worker:\n{traceback.format_exc()}"
     try:
         answer = dumps((False, error, note))
