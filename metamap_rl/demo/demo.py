@@ -23,7 +23,7 @@ from metamap_envs.seeds import read_seed
 from metamap_rl.adaptation.bundled import bundled_families, load_experts, load_mapper
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
 from metamap_rl.demo.folder import FORMAT, RESULTS, Settings
-from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, evaluate_mappers
+from metamap_rl.evaluation.evaluate import Evaluation, evaluate_mappers
 from metamap_rl.evaluation.figures import plot_lengths
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import MapperRecipe
@@ -44,7 +44,6 @@ __all__ = [
     "bundled_subjects",
     "film",
     "measure",
-    "method_count",
     "train_subject",
     "write_results",
 ]
@@ -219,12 +218,6 @@ def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> 
     if left := len(zoo.missing(counts.tasks(zoo))):
         raise MetaMapError(f"{root}: another process is training {left} of the experts; start again when it is done")
     return zoo
-
-
-def method_count(subject: Subject) -> int:
-    """Number of methods that `measure` announces."""
-    shuffled = sum(length > 0 for length in LENGTHS) if len(subject.experts) > 1 else 0
-    return 2 + len(LENGTHS) + shuffled
 
 
 def measure(subject: Subject, on_method: Callable[[str], None] | None = None) -> Measured:

@@ -223,7 +223,7 @@ def test_the_script_from_config_to_plot(tiny_zoo: Zoo, tmp_path: Path) -> None:
     command = [sys.executable, str(SCRIPT), str(path), "--zoo", str(tiny_zoo.root), "--out", str(tmp_path / "out")]
     finished = subprocess.run([*command, "--workers", "1"], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
-    assert "| survey_tasks=8+context_size=8+hidden=8 | 1 |" in finished.stdout
+    assert "| survey_tasks=8+context_size=8+hypernetwork_hidden=8 | 1 |" in finished.stdout
     summary = json.loads((tmp_path / "out" / "ablation.json").read_text())
     assert len(summary["rows"]) == 2
     assert np.isfinite(summary["rows"][0]["validation_loss"])

@@ -158,14 +158,12 @@ class _Bars:
 
 def _measure(subject: Subject) -> Measured:
     from metamap_rl.cli.console import progress
-    from metamap_rl.demo.demo import measure, method_count
+    from metamap_rl.demo.demo import measure
 
-    with progress(f"{subject.family}: loading", method_count(subject), unit="methods") as bar:
-        begun: list[str] = []
+    with progress(f"{subject.family}: loading", None, unit="methods") as bar:
 
         def on_method(name: str) -> None:
-            bar.advance(1.0 if begun else 0.0)
-            begun.append(name)
+            bar.advance()
             bar.describe(f"{subject.family}: {name}")
 
         return measure(subject, on_method)

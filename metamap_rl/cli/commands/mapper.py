@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from metamap_rl.cli.command import Command, OutPath
 from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Inline, Metavar, Positional
-from metamap_rl.training.config import MapperRecipe
+from metamap_rl.training.config import CalibrationConfig, MapperRecipe
 
 if TYPE_CHECKING:
     from metamap_agents.experts.zoo import Zoo
     from metamap_rl.evaluation.evaluate import Evaluation
     from metamap_rl.mapper.mapper import Mapper
-    from metamap_rl.training.config import CalibrationConfig
 
 __all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
@@ -51,7 +50,7 @@ class TrainMapper(Command):
     tour: str = ""
     """Folder of a tour for the probe `tour`; default: a tour of the zoo's experts."""
 
-    calibration_tasks: int = 256
+    calibration_tasks: int = CalibrationConfig.usual_tasks
     """Number of tasks (without experts) for calibrating the self-check; 0 for no self-check. With fewer than 44 harm
     cannot be bounded, so the base policy is always served."""
 
@@ -223,7 +222,6 @@ def _checkpoint_beside(out: Path) -> Path:
 def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
     """Calibration config for a number of tasks; None for 0."""
     from metamap_envs.errors import MetaMapError
-    from metamap_rl.training.config import CalibrationConfig
 
     if tasks != 0 and tasks < 4:
         raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {tasks}")
