@@ -114,6 +114,8 @@ class Config:
             inner = found.pop(name, {})
             if not isinstance(inner, Mapping):
                 raise cls.refusal(name, "a mapping of settings", inner)
+            for twice in found.keys() & inner.keys():
+                raise cls.refusal(twice, f"one value, not also one in {name}", found[twice])
             found |= inner
         return cls.with_new_names(found)
 
@@ -135,18 +137,14 @@ class Config:
             return document
         from metamap_envs.errors import unknown_name
 
-        found, hints, inner_configs = cls.with_new_names(document), _hints(cls), _inner(cls)
-        for name, inner in inner_configs.items():
-            own = {key: found.pop(key) for key in inner.names() if key in found}
-            given = found.get(name, {})
-            if own and isinstance(given, Mapping):
-                found[name] = {**given, **own}
+        found, inner, hints = cls.flattened(document), _inner(cls), _hints(cls)
         for name, value in found.items():
-            if inner_configs and name not in hints:
+            if inner and name not in cls.names():
                 raise unknown_name("key", name, cls.names())
             if isinstance(value, bool) and bare(hints.get(name))[0] in _KINDS:  # pydantic would take True for 1
                 raise cls.refusal(name, "a number", value)
-        return found
+        nested = {name: {key: found.pop(key) for key in kind.names() if key in found} for name, kind in inner.items()}
+        return {**found, **nested}
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

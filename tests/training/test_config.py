@@ -36,8 +36,10 @@ def test_documents_are_read_flat_or_nested_and_with_earlier_names() -> None:
     ("document", "message"),
     [
         ({"updats": 7}, "unknown key 'updats': did you mean 'updates'"),
-        ({"training": {"updats": 7}}, "did you mean 'training.updates'"),
+        ({"training": {"updats": 7}}, "did you mean 'updates'"),
         ({"steps": 7, "updates": 8}, "updates: .*steps"),
+        ({"updates": 7, "training": {"updates": 8}}, "updates: .*training"),
+        ({"training": {"updates": True}}, "updates: expected a number, got True"),
         ({"updates": True}, "updates: expected a number, got True"),
         ({"context_size": 1}, "context_size: .*2, got 1"),
         ({"bottleneck": True, "survey_tasks": 0}, "bottleneck: .*survey_tasks"),
