@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,8 +12,6 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 
 __all__ = ["TransitionLayout"]
-
-ArrayT = TypeVar("ArrayT", NDArray[Any], Tensor)
 
 
 @dataclass(frozen=True)
@@ -38,42 +35,22 @@ class TransitionLayout:
     @property
     def size(self) -> int:
         """F."""
-        return 2 * self.observation_size + self.action_size + 2
+        return sum(self._sizes)
 
     @property
-    def observation(self) -> slice:
-        """Columns of the observation."""
-        return slice(0, self.observation_size)
-
-    @property
-    def action(self) -> slice:
-        """Columns of the action."""
-        return slice(self.observation_size, self.observation_size + self.action_size)
+    def _sizes(self) -> list[int]:
+        """Columns of observation, action, energy, reward and change."""
+        return [self.observation_size, self.action_size, 1, 1, self.observation_size]
 
     @property
     def state_action(self) -> slice:
-        """Columns of observation and action."""
-        return slice(0, self.action.stop)
-
-    @property
-    def energy(self) -> slice:
-        """Column of the action's squared norm."""
-        return slice(self.action.stop, self.action.stop + 1)
-
-    @property
-    def reward(self) -> slice:
-        """Column of the reward."""
-        return slice(self.energy.stop, self.energy.stop + 1)
-
-    @property
-    def change(self) -> slice:
-        """Columns of what the step adds to the observation."""
-        return slice(self.reward.stop, self.reward.stop + self.observation_size)
+        """Columns of observation and action, O + A."""
+        return slice(0, self.observation_size + self.action_size)
 
     @property
     def outcome(self) -> slice:
-        """Columns of reward and change, O + 1: what the environment answers."""
-        return slice(self.reward.start, self.change.stop)
+        """Columns of reward and change, O + 1: how the environment responds."""
+        return slice(self.size - self.observation_size - 1, self.size)
 
     def pack(
         self,
@@ -96,16 +73,17 @@ class TransitionLayout:
         Raises:
             MetaMapError: observations or actions of another size.
         """
-        sizes, found = (self.observation_size, self.action_size), (observations.shape[-1], actions.shape[-1])
-        if found != sizes:
-            expected, got = (f"{of_observations} and {of_actions}" for of_observations, of_actions in (sizes, found))
-            raise MetaMapError(f"transitions: expected observations and actions of size {expected}, got {got}")
+        found = observations.shape[-1], actions.shape[-1]
+        if found != (self.observation_size, self.action_size):
+            raise MetaMapError(
+                f"transitions: expected {self.observation_size} numbers per observation and {self.action_size} per "
+                f"action, got {found[0]} and {found[1]}"
+            )
         energy = np.square(actions).sum(axis=-1, keepdims=True)
         rows = [observations, actions, energy, rewards[..., None], next_observations - observations]
         return np.concatenate(rows, axis=-1, dtype=np.float32)
 
-    def unpack(self, rows: ArrayT) -> tuple[ArrayT, ArrayT, ArrayT, ArrayT]:
-        """Observations, actions, rewards and next observations of rows [..., F]; the last but for rounding."""
-        observations = rows[..., self.observation]
-        following = observations + rows[..., self.change]
-        return observations, rows[..., self.action], rows[..., self.reward.start], following
+    def unpack(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Observations, actions, rewards and next observations of rows [..., F]; the last up to rounding."""
+        observations, actions, _, rewards, change = rows.split(self._sizes, dim=-1)
+        return observations, actions, rewards[..., 0], observations + change

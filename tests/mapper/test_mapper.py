@@ -126,7 +126,7 @@ def test_a_rollout_of_another_size_is_refused(name: str, size: int) -> None:
     rollout = rollout_of(pairs(6, 3), 0)
     # The constructor of Rollout checks this too; a mapper must not rely on who made the object.
     object.__setattr__(rollout, name, np.zeros((STEPS, size), dtype=np.float32))
-    with pytest.raises(MetaMapError, match=f"observations and actions of size 8 and 2, got .*{size}"):
+    with pytest.raises(MetaMapError, match=f"expected 8 numbers per observation and 2 per action, got .*{size}"):
         new_mapper().generate(rollout)
 
 
