@@ -85,5 +85,5 @@ class TransitionLayout:
 
     def unpack(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Observations, actions, rewards and next observations of rows [..., F]; the last up to rounding."""
-        observations, actions, _, rewards, change = rows.split(self._sizes, dim=-1)
+        observations, actions, _, rewards, change = rows.split_with_sizes(self._sizes, dim=-1)
         return observations, actions, rewards[..., 0], observations + change

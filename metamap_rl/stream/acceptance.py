@@ -8,7 +8,7 @@ import torch
 
 from metamap_agents.policy.functional import forward as network_forward
 from metamap_rl.data.examples import Batch
-from metamap_rl.stream.learners.base import Experience
+from metamap_rl.stream.learners.step import Experience, Step
 from metamap_rl.stream.memory import Item
 from metamap_rl.stream.seeds import numpy_generator, torch_generator
 from metamap_rl.stream.session import Session
@@ -35,7 +35,7 @@ def update_mapper(session: Session, stage: int, experience: Experience) -> Updat
     theta, state = session.mapper.arrays(), learner.arrays()
     before = _validation_loss(session, validation)
     generator = torch_generator(config.seeds.learner, stage, "update")
-    learner.update(session.mapper, experience, session.memory, session.update, generator)
+    learner.update(Step(session.mapper, experience, session.memory, session.update, generator))
     after = _validation_loss(session, validation)
     if before is not None and after is not None and not after <= before * (1.0 + config.accept.tolerance):
         session.mapper.restore(theta)

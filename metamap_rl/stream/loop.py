@@ -26,7 +26,7 @@ from metamap_rl.stream.acceptance import Update, update_mapper
 from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
 from metamap_rl.stream.forecast import Forecast, forecast
 from metamap_rl.stream.kinds import Arrival
-from metamap_rl.stream.learners.base import Experience
+from metamap_rl.stream.learners.step import Experience
 from metamap_rl.stream.memory import Item
 from metamap_rl.stream.record import EvaluationRow, Record, StageRow
 from metamap_rl.stream.scoreboard import embodiment_of

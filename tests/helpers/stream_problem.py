@@ -21,8 +21,8 @@ from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.learners.base import Experience, MapperLearner, make_learner
-from metamap_rl.stream.learners.gradient import Step
+from metamap_rl.stream.learners.base import MapperLearner, make_learner
+from metamap_rl.stream.learners.step import Experience, Step
 from metamap_rl.stream.memory import Item, Memory
 from metamap_rl.training.config import UpdateConfig
 from metamap_rl.training.losses import Outcome, weights
@@ -139,7 +139,7 @@ class Stream:
                 add_robot(self.mapper, lesson.robot)
             experience = self.store(lesson)
             generator = torch.Generator().manual_seed(1000 * self.seed + self.slot)
-            self.learner.update(self.mapper, experience, self.memory, config or self.config, generator)
+            self.learner.update(Step(self.mapper, experience, self.memory, config or self.config, generator))
             self.memory.swap(lambda item: self._with_own_outputs(item) if item.slot == self.slot else item)
             self.slot += 1
         return self
@@ -152,8 +152,7 @@ class Stream:
     def step(self, lesson: Lesson, config: UpdateConfig = BRIEF) -> Step:
         """What the learner has in hand in the first gradient step of one more lesson."""
         experience = self.store(lesson)
-        old = [item for item in self.memory.replayable() if item.slot != experience.slot]
-        return Step(self.mapper, experience, old, config, torch.Generator().manual_seed(0))
+        return Step(self.mapper, experience, self.memory, config, torch.Generator().manual_seed(0))
 
     def checkpoint(self) -> dict[str, Any]:
         """What a checkpoint holds, as arrays."""

@@ -19,10 +19,10 @@ from metamap_agents.runtime.executors import LocalExecutor
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream import loop
 from metamap_rl.stream.learners.agem import project
-from metamap_rl.stream.learners.base import Experience, list_learners
+from metamap_rl.stream.learners.base import list_learners
 from metamap_rl.stream.learners.bounds import JointRetraining
-from metamap_rl.stream.learners.gradient import Step
 from metamap_rl.stream.learners.outputs import FeatureMoments
+from metamap_rl.stream.learners.step import Experience, Step
 from metamap_rl.stream.run import StreamRun, resume, start
 
 # replay ---------------------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def test_output_regularisation_uses_only_the_rollouts_of_old_tasks() -> None:
             )
         before = stream.mapper.arrays()
         experience = stream.store(LESSONS[2])
-        stream.learner.update(stream.mapper, experience, stream.memory, BRIEF, torch.Generator().manual_seed(3))
+        stream.learner.update(Step(stream.mapper, experience, stream.memory, BRIEF, torch.Generator().manual_seed(3)))
         results.append(stream.mapper.arrays())
         assert any(not np.array_equal(array, before[key]) for key, array in results[-1].items())
     assert_equal(*results)
@@ -232,7 +232,7 @@ def test_fisher_is_the_mean_squared_gradient_divided_by_its_mean() -> None:
     add_robot(stream.mapper, "arm")
     item = rollouts(LESSONS[0], 0, seed=0)[0]
     experience = Experience(0, "arm", (item,))  # every sample is this one rollout
-    stream.learner.update(stream.mapper, experience, stream.memory, config, torch.Generator())
+    stream.learner.update(Step(stream.mapper, experience, stream.memory, config, torch.Generator()))
 
     mapper = stream.mapper["arm"]
     hidden = mapper.hypernetwork.trunk(mapper.encode(item.features[None]))[0].detach()  # type: ignore[attr-defined]
@@ -255,7 +255,7 @@ def test_fisher_decays_with_every_task_that_it_acts_on() -> None:
     experience = Experience(0, "arm", (rollouts(LESSONS[0], 0, seed=0)[0],))
     once: dict[str, Any] = {}
     for task in range(3):
-        stream.learner.update(stream.mapper, experience, stream.memory, config, torch.Generator())
+        stream.learner.update(Step(stream.mapper, experience, stream.memory, config, torch.Generator()))
         once = once or stream.learner.arrays()
         for name, array in stream.learner.arrays().items():
             np.testing.assert_allclose(array, once[name] * sum(0.5**back for back in range(task + 1)), rtol=1e-5)

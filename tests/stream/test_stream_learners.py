@@ -25,7 +25,8 @@ from helpers.stream_problem import (
     rollouts,
 )
 from metamap_envs.errors import MetaMapError
-from metamap_rl.stream.learners.base import LEARNERS, Experience, list_learners, make_learner
+from metamap_rl.stream.learners.base import LEARNERS, list_learners, make_learner
+from metamap_rl.stream.learners.step import Experience, Step
 from metamap_rl.training.config import UpdateConfig
 
 STARTS_ANEW = {"joint"}
@@ -166,7 +167,9 @@ def test_work_and_state_do_not_grow_with_the_stream(name: str) -> None:
     for slot in range(2, 8):
         experience = stream.store(Lesson("arm", float(slot)))
         passed.clear()
-        stream.learner.update(stream.mapper, experience, stream.memory, BRIEF, torch.Generator().manual_seed(slot))
+        stream.learner.update(
+            Step(stream.mapper, experience, stream.memory, BRIEF, torch.Generator().manual_seed(slot))
+        )
         work.append(sum(passed))
         sizes.append(sum(array.nbytes for array in stream.learner.arrays().values()))
         stream.slot += 1
@@ -237,5 +240,5 @@ def test_a_loss_that_is_not_finite_is_said() -> None:
     broken = [dataclasses.replace(item, targets=item.targets * math.inf) for item in rollouts(lesson, 0, seed=0)]
     with pytest.raises(MetaMapError, match="learning_rate"):
         stream.learner.update(
-            stream.mapper, Experience(0, "arm", tuple(broken)), stream.memory, BRIEF, torch.Generator()
+            Step(stream.mapper, Experience(0, "arm", tuple(broken)), stream.memory, BRIEF, torch.Generator())
         )

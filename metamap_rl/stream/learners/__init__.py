@@ -7,13 +7,12 @@ import sys
 from metamap_rl.common.registry import load_modules
 from metamap_rl.stream.learners.base import (
     LEARNERS,
-    Experience,
     KeepsNothing,
     MapperLearner,
     list_learners,
     make_learner,
 )
 
-__all__ = ["LEARNERS", "Experience", "KeepsNothing", "MapperLearner", "list_learners", "make_learner"]
+__all__ = ["LEARNERS", "KeepsNothing", "MapperLearner", "list_learners", "make_learner"]
 
 load_modules(sys.modules[__name__])

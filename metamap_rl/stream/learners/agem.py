@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from metamap_rl.stream.learners.base import LEARNERS
-from metamap_rl.stream.learners.gradient import GradientLearner, Step
+from metamap_rl.stream.learners.gradient import GradientLearner
+from metamap_rl.stream.learners.step import Step
 
 __all__ = ["AveragedGEM", "project"]
 

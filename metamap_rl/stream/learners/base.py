@@ -8,7 +8,7 @@ in `metamap_rl.stream.learners.gradient`: what is added to the loss, what is don
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, Protocol, cast
 
 import torch
@@ -18,21 +18,11 @@ from torch import Tensor
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.common.registry import Registry
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.memory import Item, Memory
+from metamap_rl.stream.learners.step import Step
+from metamap_rl.stream.memory import Memory
 from metamap_rl.training.config import UpdateConfig
 
-__all__ = ["LEARNERS", "Experience", "KeepsNothing", "MapperLearner", "list_learners", "make_learner"]
-
-
-@dataclass(frozen=True)
-class Experience:
-    """What a stage of the stream teaches: rollouts of one task with its expert's weights and behaviour."""
-
-    slot: int
-    """The learner's own count of segments."""
-    embodiment: str
-    items: tuple[Item, ...]
-    """Rollouts to learn from; one more may be in memory, held out to validate on."""
+__all__ = ["LEARNERS", "KeepsNothing", "MapperLearner", "list_learners", "make_learner"]
 
 
 class MapperLearner(Protocol):
@@ -48,15 +38,8 @@ class MapperLearner(Protocol):
         """Map D to weights: feature rows [B, k, F] of one embodiment to phi_hat [B, P], without gradient."""
         ...
 
-    def update(
-        self,
-        mapper: EmbodiedMapper,
-        experience: Experience,
-        memory: Memory,
-        config: UpdateConfig,
-        generator: torch.Generator,
-    ) -> None:
-        """Change the mapper in place. All randomness comes from ``generator``."""
+    def update(self, step: Step) -> None:
+        """Change the mapper in place. All randomness comes from the step's generator."""
         ...
 
     def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:

@@ -10,8 +10,9 @@ from torch import Tensor
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.learners.base import LEARNERS, Experience, KeepsNothing
-from metamap_rl.stream.learners.gradient import GradientLearner, Step
+from metamap_rl.stream.learners.base import LEARNERS, KeepsNothing
+from metamap_rl.stream.learners.gradient import GradientLearner
+from metamap_rl.stream.learners.step import Experience, Step
 from metamap_rl.stream.memory import Memory
 from metamap_rl.training.config import UpdateConfig
 
@@ -48,17 +49,10 @@ class JointRetraining(GradientLearner):
         if not (self.most >= 1 and self.every >= 1):
             raise MetaMapError(f"learner 'joint': expected most and every to be at least 1, got {self}")
 
-    def update(
-        self,
-        mapper: EmbodiedMapper,
-        experience: Experience,
-        memory: Memory,
-        config: UpdateConfig,
-        generator: torch.Generator,
-    ) -> None:
+    def update(self, step: Step) -> None:
         """See `MapperLearner`: theta starts anew each time."""
-        if self._is_due(memory):
-            self._retrain(mapper, memory, config, generator)
+        if self._is_due(step.memory):
+            self._retrain(step.mapper, step.memory, step.config, step.generator)
 
     def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
         """See `MapperLearner`: the tasks since the last retraining."""
@@ -73,7 +67,7 @@ class JointRetraining(GradientLearner):
     ) -> None:
         fresh = mapper.blank(seed=int(torch.randint(2**31 - 1, (), generator=generator)))
         updates = min(self.most, config.updates * len(memory.slots))
-        self.descend(Step(fresh, _NOTHING_NEW, memory.replayable(), config, generator), updates)
+        self.descend(Step(fresh, _NOTHING_NEW, memory, config, generator), updates)
         mapper.restore(fresh.arrays())
 
     def loss(self, step: Step) -> Tensor:
@@ -105,14 +99,7 @@ class NearestExpert(KeepsNothing):
         distance = torch.cdist(_summary(mapper, embodiment, features), known)
         return torch.stack([stored[index].phi for index in distance.argmin(dim=1).tolist()])
 
-    def update(
-        self,
-        mapper: EmbodiedMapper,
-        experience: Experience,
-        memory: Memory,
-        config: UpdateConfig,
-        generator: torch.Generator,
-    ) -> None:
+    def update(self, step: Step) -> None:
         """Memory is all."""
 
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.learners.base import LEARNERS
-from metamap_rl.stream.learners.gradient import GradientLearner, Step, state_by_parameter
+from metamap_rl.stream.learners.gradient import GradientLearner, state_by_parameter
+from metamap_rl.stream.learners.step import Step
 
 __all__ = ["L2", "OnlineEWC"]
 

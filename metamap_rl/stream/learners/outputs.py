@@ -21,7 +21,8 @@ from metamap_envs.errors import MetaMapError
 from metamap_rl.data.examples import draw_length
 from metamap_rl.stream.embodied import EmbodiedMapper
 from metamap_rl.stream.learners.base import LEARNERS
-from metamap_rl.stream.learners.gradient import GradientLearner, Step
+from metamap_rl.stream.learners.gradient import GradientLearner
+from metamap_rl.stream.learners.step import Step
 from metamap_rl.stream.windows import StreamBatch, windows
 
 __all__ = ["Distillation", "FeatureMoments", "OutputRegularisation"]

@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.learners.base import LEARNERS, Experience
-from metamap_rl.stream.learners.gradient import GradientLearner, Step, state_by_parameter
-from metamap_rl.stream.memory import Memory
-from metamap_rl.training.config import UpdateConfig
+from metamap_rl.stream.learners.base import LEARNERS
+from metamap_rl.stream.learners.gradient import GradientLearner, state_by_parameter
+from metamap_rl.stream.learners.step import Step
 
 __all__ = ["PackNet"]
 
@@ -53,22 +52,15 @@ class PackNet(GradientLearner):
         if not 0 < self.share < 1 or not 0 <= self.retrain < 1:
             raise MetaMapError(f"learner 'packnet': expected share in (0, 1) and retrain in [0, 1), got {self}")
 
-    def update(
-        self,
-        mapper: EmbodiedMapper,
-        experience: Experience,
-        memory: Memory,
-        config: UpdateConfig,
-        generator: torch.Generator,
-    ) -> None:
+    def update(self, step: Step) -> None:
         """See `MapperLearner`."""
-        if not config.updates:
+        updates = step.config.updates
+        if not updates:
             return
-        step = Step(mapper, experience, (), config, generator)
-        theta = mapper.theta(experience.embodiment)
+        theta = step.mapper.theta(step.experience.embodiment)
         kept = {name: self.kept.get(name, torch.zeros_like(tensor, dtype=torch.bool)) for name, tensor in theta.items()}
-        retraining = round(self.retrain * config.updates)
-        self._train(step, {name: ~mask for name, mask in kept.items()}, config.updates - retraining)
+        retraining = round(self.retrain * updates)
+        self._train(step, {name: ~mask for name, mask in kept.items()}, updates - retraining)
         chosen = {name: _largest(theta[name].detach(), ~mask, self.share) for name, mask in kept.items()}
         for name, parameter in theta.items():
             self.kept[name] = kept[name] | chosen[name]
