@@ -24,10 +24,11 @@ from numpy.typing import NDArray
 from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.training import train_expert
 from metamap_agents.policy.base import BasePolicy
-from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies
+from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.policy.initial import random_actor
 from metamap_agents.runtime.executors import make_executor
 from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_agents.runtime.storage import claim_output, library_versions, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family

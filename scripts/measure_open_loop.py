@@ -19,8 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.policy.evaluation import EVALUATION_SEED, run_episodes
+from metamap_agents.policy.evaluation import run_episodes
 from metamap_agents.runtime.machine import describe_machine
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_agents.runtime.storage import library_versions, read_json, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family

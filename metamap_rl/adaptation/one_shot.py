@@ -17,7 +17,8 @@ from pydantic import ConfigDict
 
 from metamap_agents.policy.acting import WeightPolicy
 from metamap_agents.policy.base import BasePolicy
-from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies
+from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_agents.runtime.storage import check_arrays, load_arrays, save_arrays
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError

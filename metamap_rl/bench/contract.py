@@ -15,10 +15,8 @@ from metamap_envs.rollout import Rollout
 
 __all__ = ["METHODS", "N_STEPS", "Policy", "StreamLearner", "check_rollout", "describe_error"]
 
-
 METHODS = ("learn", "policy", "save")
 """What a class must have."""
-
 
 N_STEPS = {"a2c": 5, "ppo": 2048, "trpo": 2048}
 """Steps of a rollout in each environment where the settings have no ``n_steps``: the defaults of the libraries."""

@@ -28,10 +28,8 @@ from metamap_rl.bench.contract import METHODS, N_STEPS, StreamLearner, check_rol
 
 __all__ = ["ExternalSettings", "LearnerFolder", "is_external", "make_external", "read_folder"]
 
-
 _PREFIX = "metamap_bench_"
 """How the names of learners' main modules begin."""
-
 
 _FOLDER = "__metamap_folder__"
 """Where a learner's main module says in which folder it lies."""

@@ -34,7 +34,6 @@ from metamap_rl.stream.scoreboard import Scoreboard
 
 __all__ = ["check_external", "run_external"]
 
-
 Scores = list[float | None]
 
 

@@ -21,7 +21,6 @@ from metamap_rl.data.rollouts import ROLLOUTS_SHAPES, Rollouts, check_types
 
 __all__ = ["PAIRS_FORMAT", "Pairs"]
 
-
 PAIRS_FORMAT = "metamap-pairs-1"
 
 _EXPERT_SHAPES = {"phi": "TP", "states": "TSO", "expert_actions": "TSA", "parameters": "TK"}

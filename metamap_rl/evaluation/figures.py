@@ -17,20 +17,12 @@ from metamap_rl.evaluation.scores import Evaluation
 
 __all__ = ["Score", "plot_lengths"]
 
-
 Score = Literal["return", "gap closed"]
 """What is on the y axis: returns as they are, or the share of the gap from base policy to expert that is closed."""
 
-
 _GENERATED, _EXPERT, _BASE, _SHUFFLED = "#0b6fb8", "#2b8a3e", "#6b6b6b", "#c2571a"
-
-
 _PANEL, _NARROWEST = (4.3, 3.5), 6.0  # inches; a narrower figure would cut its legend
-
-
 _MARGIN = 0.08  # of the y axis, above and below what is drawn
-
-
 _BOOTSTRAP_SEED = 0
 
 

@@ -20,6 +20,7 @@ from metamap_agents.experts.expert import Expert
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import evaluate_policies, random_returns
 from metamap_agents.policy.functional import forward
+from metamap_agents.runtime.seeds import EXPERT_STATES
 from metamap_envs.errors import MetaMapError
 from metamap_rl.data.examples import Examples
 from metamap_rl.mapper.config import MapperConfig
@@ -33,8 +34,6 @@ Floats = NDArray[np.float64]
 
 RIDGES = tuple(float(value) for value in np.logspace(-3, 3, 13))
 """Strengths of ridge regression that are tried, as multiples of the number of tasks."""
-
-_STATE_SEED = 2_000_000  # that of the mapper's training pairs
 
 
 @dataclass(frozen=True)
@@ -220,7 +219,7 @@ def _told(experts: Sequence[Expert], base: BasePolicy, states: int, num_threads:
     """Examples with coordinates in place of D: one row for each task."""
     tasks, phi = [expert.task for expert in experts], np.stack([expert.phi for expert in experts])
     visited, actions = expert_behaviour(
-        tasks, base, phi, states=states, generator=np.random.default_rng(0), seed=_STATE_SEED, num_threads=num_threads
+        tasks, base, phi, states=states, generator=np.random.default_rng(0), seed=EXPERT_STATES, num_threads=num_threads
     )
     return Examples(
         features=torch.from_numpy(task_coordinates(tasks))[:, None, None, :],

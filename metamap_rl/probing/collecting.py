@@ -24,7 +24,6 @@ from metamap_rl.probing.probes import Probe, SteeredProbe
 
 __all__ = ["Floats", "collect", "probe_env"]
 
-
 Floats = NDArray[np.float32]
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.runtime.seeds import STREAM_STATES
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.task import Task
@@ -38,7 +39,6 @@ __all__ = ["run_stream"]
 
 STATES = 256
 """States of each expert that go into memory with its rollouts."""
-_STATE_SEED = 6_000_000  # far from the seeds of training and of evaluation
 
 
 def run_stream(
@@ -252,7 +252,7 @@ def _store(session: Session, stage: int, task: Task, features: Tensor, known: Kn
         known.phi[None],
         states=STATES,
         generator=numpy_generator(session.config.seeds.stream, stage, "states"),
-        seed=_STATE_SEED,
+        seed=STREAM_STATES,
         num_threads=session.num_threads,
     )
     targets = torch.from_numpy(actions[0])

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.policy.base import BasePolicy
-from metamap_agents.policy.evaluation import EVALUATION_SEED, clearly_better_each, evaluate_policies, random_returns
+from metamap_agents.policy.evaluation import clearly_better_each, evaluate_policies, random_returns
+from metamap_agents.runtime.seeds import EVALUATION_SEED, STREAM_PROBES
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
@@ -35,7 +36,6 @@ Generate = Callable[[str, Tensor], NDArray[np.float32]]
 Returns = Callable[[str, Sequence[Task]], NDArray[np.float64]]
 """(family, B tasks) to the mean returns [B] of the policies for them."""
 
-_PROBE_SEED = 5_000_000  # far from the seeds of training and of other evaluations
 _SEED_STRIDE = 10_000  # evaluation seeds reset their episodes apart
 
 
@@ -105,7 +105,7 @@ class Scoreboard:
         return _features(self._collect(max(self.lengths)))
 
     def _collect(self, steps: int) -> dict[str, Rollouts]:
-        seed, found = _PROBE_SEED + _SEED_STRIDE * self.seed, {}
+        seed, found = STREAM_PROBES + _SEED_STRIDE * self.seed, {}
         for family, tasks in self._distinct.items():
             base = self.cache.base(get_family(family).embodiment)
             seen = collect(self.probe, tasks, base, steps=steps, seed=seed, num_threads=self.num_threads)

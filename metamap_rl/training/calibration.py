@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.runtime.seeds import CALIBRATION_EPISODES, CALIBRATION_TASKS
 from metamap_envs.family import Family
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
@@ -31,19 +32,8 @@ from metamap_rl.training.usual import joint_limits, learn_surprise, usual, usual
 
 __all__ = ["calibrate"]
 
-
 OnStage = Callable[[str], None]
-
-
-_TASK_SEED = 6_000_000  # tasks, probes and episodes: far from those of training, evaluation and surveys
-
-
-_EPISODE_SEED = 7_000_000
-
-
 _BATCH = 128  # tasks probed at once
-
-
 _RIDGES = (0.1, 1.0, 10.0, 100.0)
 
 
@@ -113,7 +103,7 @@ def calibrate(
 
 
 def _tasks(family: Family, split: str, count: int, config: CalibrationConfig) -> list[Task]:
-    return family.sample(split, count, np.random.default_rng([config.seed, _TASK_SEED, len(split)]))
+    return family.sample(split, count, np.random.default_rng([config.seed, CALIBRATION_TASKS, len(split)]))
 
 
 def _probed(mapper: Mapper, tasks: Sequence[Task], config: CalibrationConfig, num_threads: int) -> Tensor:
@@ -125,7 +115,7 @@ def _probed(mapper: Mapper, tasks: Sequence[Task], config: CalibrationConfig, nu
             tasks[start : start + _BATCH],
             mapper.base,
             steps=max(config.lengths),
-            seed=_TASK_SEED + config.seed,
+            seed=CALIBRATION_TASKS + config.seed,
             num_threads=num_threads,
         )
         for start in range(0, len(tasks), _BATCH)
@@ -194,7 +184,7 @@ class _Returns:
             tasks,
             base.policies(phis),
             episodes=episodes,
-            seed=_EPISODE_SEED,
+            seed=CALIBRATION_EPISODES,
             num_threads=self.num_threads,
         ).returns
 

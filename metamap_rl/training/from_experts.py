@@ -14,6 +14,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import Episodes, evaluate_policies
+from metamap_agents.runtime.seeds import DAGGER_EPISODES, EXPERT_STATES, SURVEY_PROBES
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
@@ -30,10 +31,7 @@ __all__ = ["build_pairs", "build_survey", "expert_behaviour", "on_policy", "task
 
 _STATE_EPISODES = 10
 _VISIT_EPISODES = 2  # of each of a task's R generated policies
-_VISIT_SEED = 5_000_000
-_SURVEY_SEED = 4_000_000
 _SURVEY_BATCH = 128  # tasks probed at once
-_STATE_SEED = 2_000_000  # far from the seeds of training and of evaluation
 
 
 def build_pairs(
@@ -76,7 +74,7 @@ def build_pairs(
         phi,
         states=states,
         generator=np.random.default_rng(seed),
-        seed=_STATE_SEED,
+        seed=EXPERT_STATES,
         num_threads=num_threads,
     )
     return Pairs(
@@ -143,7 +141,7 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
     tasks, rollouts, steps = features.shape[:3]
 
     def visit(mapper: Mapper, number: int) -> tuple[Tensor, Tensor]:
-        generator = np.random.default_rng([seed, _VISIT_SEED, number])
+        generator = np.random.default_rng([seed, DAGGER_EPISODES, number])
         # Evenly on a logarithmic scale, as training's lengths are: policies from short D go astray most.
         lengths = torch.from_numpy(np.ceil(steps ** generator.random((tasks, rollouts, 1))))
         with torch.no_grad():
@@ -152,7 +150,7 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
             [task for task in pairs.tasks for _ in range(rollouts)],
             base.policies(torch.stack(phis, dim=1).flatten(0, 1).numpy()),
             episodes=_VISIT_EPISODES,
-            seed=_VISIT_SEED + _VISIT_EPISODES * number,
+            seed=DAGGER_EPISODES + _VISIT_EPISODES * number,
             num_threads=num_threads,
             record=True,
         )
@@ -194,7 +192,7 @@ def build_survey(
         num_threads: threads of the simulator; 0 takes all cores.
     """
     seed = read_seed(seed)
-    tasks = zoo.family.sample("train", count, np.random.default_rng([seed, _SURVEY_SEED]))
+    tasks = zoo.family.sample("train", count, np.random.default_rng([seed, SURVEY_PROBES]))
     parts = [
         collect(
             probe,

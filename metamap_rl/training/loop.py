@@ -42,7 +42,6 @@ from metamap_rl.training.updates import gradient_step, learning_rate, new_optimi
 
 __all__ = ["OnUpdate", "Visit", "round_updates", "train", "validation_losses"]
 
-
 OnUpdate = Callable[[int, int, dict[str, float]], None]
 """Called after every update with the updates done, their total, and the numbers of this one."""
 
@@ -51,10 +50,8 @@ Visit = Callable[[Mapper, int], tuple[Tensor, Tensor]]
 """Uses the networks that a mapper generates for the training tasks, in round 1, 2, ...: the inputs that they come to
 [T, S', I], and what the experts answer there [T, S', A]. It must be a function of its arguments alone."""
 
-
 AUXILIARY_ROWS = 32
 """Feature rows of each task on which the auxiliary loss is measured."""
-
 
 VALIDATION_STATES = 256
 """Most states per task that a validation looks at, evenly spread over those there are."""

@@ -13,10 +13,8 @@ from metamap_envs.errors import MetaMapError
 
 __all__ = ["FORMATS", "save_figure"]
 
-
 FORMATS = (".png", ".svg")
 """File formats of figures."""
-
 
 _DPI = 150
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from metamap_agents.policy.evaluation import EVALUATION_SEED
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family

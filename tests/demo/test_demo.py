@@ -13,7 +13,7 @@ import pytest
 
 from helpers import tiny
 from metamap_agents.experts.zoo import Zoo
-from metamap_agents.policy.evaluation import EVALUATION_SEED
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs import MetaMapError
 from metamap_rl.adaptation.bundled import save_experts
 from metamap_rl.cli import main

@@ -22,6 +22,7 @@ from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import evaluate_policies, run_episodes
 from metamap_agents.policy.functional import forward
+from metamap_agents.runtime.seeds import DISTILLATION_CHOICE, DISTILLATION_EPISODES
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
@@ -33,8 +34,6 @@ __all__ = ["Distillation", "DistillationResult", "Teacher", "distil"]
 Teacher = Callable[[NDArray[Any]], NDArray[Any]]
 """Actions [N, A] in [-1, 1] for raw observations [N, O]."""
 
-_VISIT_SEED = 7_000_000  # of reset seeds: far from those of training, search and evaluation
-_CHOICE_SEED = 8_000_000
 _CHOICE_EPISODES = 10
 
 
@@ -118,7 +117,7 @@ def distil(
             [task],
             base.policies(phis[-1]),
             episodes=_CHOICE_EPISODES,
-            seed=_CHOICE_SEED,
+            seed=DISTILLATION_CHOICE,
             num_threads=num_threads,
         )
         returns.append(float(tried.returns.mean()))
@@ -134,7 +133,9 @@ def _visited(
     episodes = math.ceil(count / get_family(task.family).horizon)
     found: list[NDArray[np.float32]] = []
     while sum(map(len, found)) < count:  # episodes that end early make more of them necessary
-        first = _VISIT_SEED + round_ * count + len(found) * episodes  # no round needs more episodes than states
+        first = (
+            DISTILLATION_EPISODES + round_ * count + len(found) * episodes
+        )  # no round needs more episodes than states
         run = run_episodes([task], _lead(act), episodes, first, num_threads=num_threads, record=True)
         assert run.observations is not None
         alive = np.arange(run.observations.shape[2]) < run.lengths[0][:, None]

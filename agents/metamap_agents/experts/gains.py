@@ -18,14 +18,12 @@ from pydantic import BaseModel, Field, model_validator
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.seeds import GAIN_FINAL, GAIN_SEARCH
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
 __all__ = ["GainSearch", "GainSearchResult", "search_gains", "with_gains"]
-
-_SEARCH_SEED = 5_000_000  # of reset seeds: far from those of training and evaluation
-_FINAL_SEED = 6_000_000
 
 _Returns = Callable[[NDArray[np.float64], int, int], NDArray[np.float64]]
 """Mean returns [N] of gains [N, A], over so many episodes, the first reset with a seed."""
@@ -135,11 +133,11 @@ def search_gains(
         return means
 
     tried = [np.ones(base.spec.action_size)]  # the policy as it is
-    scores = returns(np.stack(tried), settings.final_episodes, _FINAL_SEED).tolist()
+    scores = returns(np.stack(tried), settings.final_episodes, GAIN_FINAL).tolist()
     for _ in range(settings.restarts):
         ends = _cross_entropy(settings, base.spec.action_size, generator, returns)
         tried += ends
-        scores += returns(np.stack(ends), settings.final_episodes, _FINAL_SEED).tolist()
+        scores += returns(np.stack(ends), settings.final_episodes, GAIN_FINAL).tolist()
         if max(scores) >= enough:
             break
     chosen = tried[int(np.argmax(scores))]
@@ -157,7 +155,7 @@ def _cross_entropy(
         tried = np.clip(tried, -settings.largest, settings.largest)
         if iteration:
             tried[0] = best
-        scores = returns(tried, 1, _SEARCH_SEED + iteration)
+        scores = returns(tried, 1, GAIN_SEARCH + iteration)
         order = np.argsort(-scores, kind="stable")
         if scores[order[0]] > best_return:
             best, best_return = tried[order[0]].copy(), float(scores[order[0]])

@@ -20,7 +20,6 @@ from metamap_agents.experts.recipes import Recipe
 from metamap_agents.experts.universal import ConditionedVecEnv, UniversalPolicy, coordinate_scales, with_zero_inputs
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import (
-    EVALUATION_SEED,
     clearly_better,
     evaluate_policies,
     random_returns,
@@ -28,6 +27,7 @@ from metamap_agents.policy.evaluation import (
 )
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.renamed import renamed_keyword
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_agents.runtime.storage import library_versions
 from metamap_agents.runtime.torch_state import TRAINING_THREADS, isolated_training
 from metamap_agents.sb3.bridge import (

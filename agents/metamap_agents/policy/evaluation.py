@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.policies import Policies, accepts_triple
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
@@ -20,7 +21,6 @@ from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
 __all__ = [
-    "EVALUATION_SEED",
     "LEVEL",
     "ROUNDING",
     "Episodes",
@@ -31,8 +31,6 @@ __all__ = [
     "run_episodes",
 ]
 
-EVALUATION_SEED = 1_000_000
-"""First reset seed of evaluation episodes, the same for every method and disjoint from those of training."""
 
 Act = Callable[[NDArray[np.float64]], NDArray[Any]]
 

@@ -46,16 +46,9 @@ __all__ = [
 PALETTE = ("#1f77b4", "#d1662b", "#2f9e58", "#a05cc5", "#b58a10", "#d1477f", "#1d98a8", "#8a6a55", "#7a7f87", "#5566d6")
 """Learners' colours: all of them can be told from white and from near black."""
 
-
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-
-
 INK, FAINT = "#1b1f24", "#8a909a"  # of the page: see `as_inline_svg`
-
-
 WIDTH, HEIGHT = 4.2, 3.1  # inches of a panel
-
-
 DPI = 110
 
 

@@ -20,8 +20,9 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvStepReturn
 
-from metamap_agents.policy.evaluation import EVALUATION_SEED, run_episodes
+from metamap_agents.policy.evaluation import run_episodes
 from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.runtime.seeds import EVALUATION_SEED, META_TASKS
 from metamap_agents.runtime.torch_state import isolated_training
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
@@ -30,8 +31,6 @@ from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
 
 __all__ = ["RecurrentConfig", "RecurrentPolicy", "TrialVecEnv", "train_recurrent"]
-
-_TASK_SEED = 7_000_000  # far from the seeds of other draws
 
 Memory = tuple[NDArray[np.float32], NDArray[np.float32]]
 
@@ -112,7 +111,7 @@ class TrialVecEnv(VecEnv):
         self.family = get_family(family_name)
         self._units = units
         self._lengths = tuple(lengths)
-        self._generator = np.random.default_rng([seed, _TASK_SEED])
+        self._generator = np.random.default_rng([seed, META_TASKS])
         self._draw = 0
         self._seed = seed
         self.envs = FamilyVectorEnv(
@@ -132,7 +131,7 @@ class TrialVecEnv(VecEnv):
 
     def _tasks(self, count: int) -> list[Task]:
         self._draw += 1
-        return self.family.sample("train", count, np.random.default_rng([self._seed, _TASK_SEED, self._draw]))
+        return self.family.sample("train", count, np.random.default_rng([self._seed, META_TASKS, self._draw]))
 
     def reset(self) -> NDArray[np.float32]:
         """Begin new trials everywhere, on new tasks."""

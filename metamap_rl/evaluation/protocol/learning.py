@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.training import tune
 from metamap_agents.policy.base import BasePolicy
-from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies
+from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.policy.initial import random_actor
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.evaluation.protocol.config import LearningConfig

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
-from metamap_agents.policy.evaluation import EVALUATION_SEED, evaluate_policies, random_returns
+from metamap_agents.policy.evaluation import evaluate_policies, random_returns
 from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
 from metamap_envs.task import Task

@@ -36,7 +36,6 @@ from metamap_rl.evaluation.scores import earlier_names
 
 __all__ = ["open_run", "run_protocol"]
 
-
 OnCell = Callable[[str, int, int], None]
 """Called after each new cell with (its name, cells done of this run, cells in all)."""
 

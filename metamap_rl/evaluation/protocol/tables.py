@@ -26,8 +26,6 @@ _SHOWN = (5, 50, 200)
 """Steps of D that have a column, where they were measured."""
 
 Summary = Mapping[str, Any]
-
-
 _NO_RIVALS = ("privileged-mapper", "shuffled")
 """One is given the task's parameters, the other another task's D."""
 

@@ -7,14 +7,13 @@ from typing import Annotated
 
 from pydantic import Field
 
+from metamap_agents.runtime.seeds import META_EXPLORATION
 from metamap_envs.settings import Number, Whole
 from metamap_rl.evaluation.baselines.recurrent import RecurrentConfig, train_recurrent
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["RL2"]
-
-_EXPLORATION_SEED = 3_200_000
 
 
 @METHODS.register("rl2")
@@ -55,7 +54,7 @@ class RL2(Method):
                 problem.tasks(split),
                 problem.lengths,
                 episodes=problem.config.episodes,
-                seed=_EXPLORATION_SEED + seed,
+                seed=META_EXPLORATION + seed,
                 num_threads=1,
             )
             scores += [Scored(split, length, returns) for length, returns in found.items()]
