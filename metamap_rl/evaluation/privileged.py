@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,47 +18,16 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_envs.task import Task
 from metamap_rl.data.examples import Examples
 from metamap_rl.data.pairs import Pairs
-from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import task_coordinates
-from metamap_rl.training.loop import train
 
-__all__ = ["privileged_phis", "train_privileged"]
+__all__ = ["privileged_examples", "privileged_phis"]
 
 
-def train_privileged(
-    pairs: Pairs,
-    base: BasePolicy,
-    *,
-    family: str,
-    probe: dict[str, Any],
-    validation: Pairs,
-    config: TrainConfig,
-    mapper_config: MapperConfig,
-) -> Mapper:
-    """Train a privileged mapper beside a mapper of the same settings.
-
-    It needs no survey, and none of its networks has a bottleneck: there is nothing to read.
-
-    Args:
-        pairs: training tasks and their experts.
-        base: the policy at its centre.
-        family: name of the family.
-        probe: as in `metamap_rl.training.loop.train`.
-        validation: tasks that its checkpoint is chosen on.
-        config: as the mapper's.
-        mapper_config: as the mapper's.
-    """
-    return train(
-        _told(pairs, base),
-        base,
-        family=family,
-        probe=probe,
-        validation=_told(validation, base),
-        config=config,
-        mapper_config=replace(mapper_config, bottleneck=False),
-    )
+def privileged_examples(pairs: Pairs, base: BasePolicy) -> Examples:
+    """What a privileged mapper learns from: no survey is needed, nor a bottleneck, for there is nothing to read."""
+    features = torch.from_numpy(pairs.parameters)[:, None, None, :]
+    return replace(pairs.examples(base), features=features, ends=None)
 
 
 def privileged_phis(mapper: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32]:
@@ -68,7 +36,3 @@ def privileged_phis(mapper: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32
     with torch.no_grad():
         phis: NDArray[np.float32] = torch.cat([mapper(row.clone()) for row in coordinates]).numpy()
     return phis
-
-
-def _told(pairs: Pairs, base: BasePolicy) -> Examples:
-    return replace(pairs.examples(base), features=torch.from_numpy(pairs.parameters)[:, None, None, :], ends=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
+from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import evaluate_policies, random_returns
 from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
@@ -22,17 +23,18 @@ from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
 from metamap_envs.task import Task
-from metamap_rl.data.examples import Examples
+from metamap_rl.data.examples import Examples, ExampleSource
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.data.survey import Survey
-from metamap_rl.evaluation.privileged import train_privileged
+from metamap_rl.evaluation.privileged import privileged_examples
 from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.training.checkpoint import digest
+from metamap_rl.training.loop import train
 from metamap_rl.training.pipeline import survey_of, training_pairs
 
 __all__ = ["PROBE_SEED", "Problem", "fingerprint"]
@@ -174,14 +176,41 @@ class Problem:
 
     def privileged(self, seed: int) -> Mapper:
         """A mapper of the true parameters, trained like the mapper of a seed."""
+        source, held_out = (privileged_examples(p, self.base) for p in (self.training_pairs, self.validation_pairs))
+        return self.trained(seed, source, held_out, shape={"bottleneck": False}, dagger_rounds=0)
+
+    def trained(
+        self,
+        seed: int,
+        source: ExampleSource,
+        validation: ExampleSource,
+        *,
+        base: BasePolicy | None = None,
+        shape: Mapping[str, Any] | None = None,
+        options: Mapping[str, Any] | None = None,
+        **training: Any,
+    ) -> Mapper:
+        """Train as the protocol says, but for some settings of shape and training; the checkpoint is chosen.
+
+        Args:
+            seed: of the training.
+            source: training tasks.
+            validation: tasks to choose on.
+            base: the policy at its centre, by default the zoo's.
+            shape: other settings of `MapperConfig`.
+            options: ``survey`` and ``visit`` of `metamap_rl.training.loop.train`.
+            **training: other settings of `TrainConfig`.
+        """
         recipe = self.config.mapper
-        return train_privileged(
-            self.training_pairs,
-            self.base,
-            validation=self.validation_pairs,
-            config=replace(recipe.training, seed=seed, dagger_rounds=0),
-            mapper_config=recipe.shape,
-            **self.about,
+        return train(
+            source,
+            base or self.base,
+            family=self.zoo.family.name,
+            probe=probe_to_json(self.probe),
+            config=replace(recipe.training, seed=seed, **training),
+            mapper_config=replace(recipe.shape, **(shape or {})),
+            validation=validation,
+            **(options or {}),
         )
 
     def mapper_folder(self, seed: int) -> Path:
@@ -190,11 +219,6 @@ class Problem:
 
     def _load(self, seed: int) -> Mapper:
         return Mapper.load(self.mapper_folder(seed))
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the record of a mapper says of where it comes from."""
-        return {"family": self.zoo.family.name, "probe": probe_to_json(self.probe)}
 
     # measuring ---------------------------------------------------------------------------------------------------
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +20,6 @@ from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Metho
 from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.from_experts import on_policy
-from metamap_rl.training.loop import train
 
 __all__ = [
     "CheckedMapper",
@@ -36,17 +34,9 @@ __all__ = [
 
 def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
     """The mapper of one seed, its checkpoint chosen on validation tasks."""
-    recipe = problem.config.mapper
-    return train(
-        problem.training_pairs,
-        problem.base,
-        validation=problem.validation_pairs,
-        survey=problem.survey,
-        config=replace(recipe.training, seed=seed),
-        mapper_config=recipe.shape,
-        visit=on_policy(problem.training_pairs, problem.base, num_threads=1),
-        **problem.about,
-    )
+    pairs = problem.training_pairs
+    options = {"survey": problem.survey, "visit": on_policy(pairs, problem.base, num_threads=1)}
+    return problem.trained(seed, pairs, problem.validation_pairs, options=options)
 
 
 def _scored(
@@ -178,14 +168,15 @@ def _train_contextual(
     problem: Problem, seed: int, examples: Examples, validation: Examples, base: BasePolicy | None = None
 ) -> Mapper:
     """Behaviour cloning with the mapper's own loop: batches, lengths, survey and choice are the same."""
-    recipe = problem.config.mapper
-    shared: dict[str, Any] = {"validation": validation, "survey": problem.survey, **problem.about}
-    return train(
+    return problem.trained(
+        seed,
         examples,
-        base or problem.base,
-        config=replace(recipe.training, seed=seed, loss="behaviour", dagger_rounds=0),
-        mapper_config=replace(recipe.shape, hypernetwork="context"),
-        **shared,
+        validation,
+        base=base,
+        shape={"hypernetwork": "context"},
+        options={"survey": problem.survey},
+        loss="behaviour",
+        dagger_rounds=0,
     )
 
 
