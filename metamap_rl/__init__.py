@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from metamap_rl.mapper.config import MapperConfig
     from metamap_rl.mapper.mapper import Mapper
     from metamap_rl.training.config import MapperRecipe, TrainConfig
-    from metamap_rl.training.loop import train
+    from metamap_rl.training.loop import TrainingData, train
     from metamap_rl.training.pipeline import train_mapper
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Pairs",
     "Rollout",
     "TrainConfig",
+    "TrainingData",
     "Zoo",
     "__version__",
     "adapt",
@@ -69,6 +70,7 @@ _HOME = {
     "Rollout": "metamap_envs.rollout",
     "MapperRecipe": "metamap_rl.training.config",
     "TrainConfig": "metamap_rl.training.config",
+    "TrainingData": "metamap_rl.training.loop",
     "Zoo": "metamap_agents.experts.zoo",
     "adapt": "metamap_rl.adaptation.one_shot",
     "bootstrap_interval": "metamap_rl.common.statistics",

@@ -46,7 +46,7 @@ from metamap_rl.functions.sinusoid import Sinusoid
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.loop import train
+from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.viz.figures import save_figure
 
 VALIDATION_SEED, TEST_SEED = 2_000_000, 1_000_000  # no training starts from them
@@ -227,13 +227,11 @@ def trained_mapper(benchmark: Benchmark, seed: int, work: Path) -> Mapper:
     """Train one mapper for all K, or fetch it from the checkpoint of a finished training."""
     family = benchmark.family
     base = common_start(family)
+    validation = as_examples(family, benchmark.drawn("validation"), base)
     return train(
-        FreshTasks(family, benchmark.points[-1]),
-        base,
-        family=family.name,
+        TrainingData(FreshTasks(family, benchmark.points[-1]), base, family.name, validation=validation),
         config=replace(benchmark.mapper, seed=seed),
         mapper_config=benchmark.shape,
-        validation=as_examples(family, benchmark.drawn("validation"), base),
         checkpoint=checkpoint_of(benchmark, seed, work),
     )
 
@@ -415,7 +413,7 @@ def compare_targets(tasks: int = 200, updates: int = 1000) -> dict[str, Any]:
     scores: Scores = {}
     for name, (source, loss) in sources.items():
         config = replace(benchmark.mapper, loss=loss, updates=updates)
-        mapper = train(source, base, family=family.name, config=config, mapper_config=benchmark.shape)
+        mapper = train(TrainingData(source, base, family.name), config=config, mapper_config=benchmark.shape)
         for count in benchmark.points:
             with torch.no_grad():
                 phi_hat = mapper(family.features(validation.shots(count)))

@@ -31,7 +31,7 @@ from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.config import MapperRecipe, TrainConfig
 from metamap_rl.training.from_experts import build_pairs, task_coordinates
-from metamap_rl.training.loop import train
+from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.training.pipeline import survey_of
 
 _SHAPES = {"all of z": MapperConfig(), "bottleneck": MapperConfig(bottleneck=True)}
@@ -54,15 +54,11 @@ def measure(zoo: Zoo, arguments: argparse.Namespace) -> dict[str, Any]:
         others = [expert for expert in experts if expert is not left_out]
         known = without(survey, left_out)
         pairs, held_out = (build_pairs(zoo, others, probe, repeats=8, seed=seed) for seed in (11, 12))
+        data = TrainingData(pairs, zoo.base, zoo.family.name, probe_to_json(probe), validation=held_out, survey=known)
         mappers: dict[str, list[Mapper]] = {
             name: [
                 train(
-                    pairs,
-                    zoo.base,
-                    family=zoo.family.name,
-                    probe=probe_to_json(probe),
-                    validation=held_out,
-                    survey=known,
+                    data,
                     config=TrainConfig(loss="both", updates=arguments.updates, seed=seed),
                     mapper_config=shape,
                 )

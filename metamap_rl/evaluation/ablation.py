@@ -35,7 +35,7 @@ from metamap_rl.probing.probes import PROBES
 from metamap_rl.training.checkpoint import digest
 from metamap_rl.training.config import MapperRecipe
 from metamap_rl.training.from_experts import on_policy
-from metamap_rl.training.loop import train
+from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.training.pipeline import survey_of, training_pairs
 
 __all__ = ["FACTORS", "AblationConfig", "Cell", "load_ablation", "run_ablation", "summarise"]
@@ -207,17 +207,17 @@ def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> di
         if cell.tasks is not None:
             training = _first(training, zoo, cell.tasks)
         started = time.perf_counter()
-        mapper = train(
+        data = TrainingData(
             training,
             zoo.base,
-            family=zoo.family.name,
-            probe=probe_to_json(PROBES.get(cell.probe)()),
-            config=cell.changed(updates=settings["updates"]).training,
-            mapper_config=cell.shape,
+            zoo.family.name,
+            probe_to_json(PROBES.get(cell.probe)()),
             validation=held_out,
             survey=_survey(root, cell.probe, cell.survey_tasks),
             visit=on_policy(training, zoo.base, num_threads=1),
         )
+        config = cell.changed(updates=settings["updates"]).training
+        mapper = train(data, config=config, mapper_config=cell.shape)
         seconds = time.perf_counter() - started
         evaluation = evaluate_mappers(
             [mapper],

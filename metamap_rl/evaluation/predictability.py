@@ -26,7 +26,7 @@ from metamap_rl.data.examples import Examples
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import expert_behaviour, task_coordinates
-from metamap_rl.training.loop import train, validation_losses
+from metamap_rl.training.loop import TrainingData, train, validation_losses
 
 __all__ = ["Barrier", "Explained", "explained_variance", "interpolation_barrier", "neighbours", "told_error"]
 
@@ -203,7 +203,7 @@ def told_error(
     sets = {"training": training, "held_out": held_out}
     told = {name: _told(experts, base, states, num_threads) for name, experts in sets.items()}
     family = training[0].task.family
-    mapper = train(told["training"], base, family=family, config=config, mapper_config=mapper_config)
+    mapper = train(TrainingData(told["training"], base, family), config=config, mapper_config=mapper_config)
     return {
         name: validation_losses(mapper, examples, (1,))[1] / _base_error(base, examples)
         for name, examples in told.items()

@@ -29,6 +29,7 @@ from metamap_rl.training.loop import Visit
 
 __all__ = ["build_pairs", "build_survey", "expert_behaviour", "on_policy", "task_coordinates"]
 
+_STATES = 1000  # of each expert, drawn from its episodes
 _STATE_EPISODES = 10
 _VISIT_EPISODES = 2  # of each of a task's R generated policies
 _SURVEY_BATCH = 128  # tasks probed at once
@@ -41,7 +42,6 @@ def build_pairs(
     *,
     steps: int = 200,
     repeats: int = 8,
-    states: int = 1000,
     seed: int = 0,
     aligned: bool = False,
     num_threads: int = 0,
@@ -54,7 +54,6 @@ def build_pairs(
         probe: how D is collected.
         steps: n, transitions of each rollout.
         repeats: R, independent rollouts of each task.
-        states: S, states of each expert, drawn from 10 episodes.
         seed: of the probe and of the draw.
         aligned: put the hidden units of each phi* in the order of phi_0's, for experts that did not start from it.
         num_threads: threads of the simulator; 0 takes all cores.
@@ -72,7 +71,7 @@ def build_pairs(
         tasks,
         base,
         phi,
-        states=states,
+        states=_STATES,
         generator=np.random.default_rng(seed),
         seed=EXPERT_STATES,
         num_threads=num_threads,

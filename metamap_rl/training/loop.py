@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +40,7 @@ from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.losses import LOSSES, Outcome, behaviour
 from metamap_rl.training.updates import gradient_step, learning_rate, new_optimiser
 
-__all__ = ["OnUpdate", "Visit", "round_updates", "train", "validation_losses"]
+__all__ = ["OnUpdate", "TrainingData", "Visit", "round_updates", "train", "validation_losses"]
 
 OnUpdate = Callable[[int, int, dict[str, float]], None]
 """Called after every update with the updates done, their total, and the numbers of this one."""
@@ -57,17 +57,31 @@ VALIDATION_STATES = 256
 """Most states per task that a validation looks at, evenly spread over those there are."""
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingData:
+    """What a mapper learns from."""
+
+    source: ExampleSource
+    """The training tasks."""
+    base: BasePolicy
+    """The base policy, centre of every generated policy."""
+    family: str
+    """Name of the family, kept in the mapper."""
+    probe: Mapping[str, Any] | None = None
+    """How D was collected, kept in the mapper."""
+    validation: ExampleSource | None = None
+    """Tasks to choose the best mapper on; without them the last one is returned."""
+    survey: Survey | None = None
+    """Rollouts of tasks without experts, from which the encoder learns to tell tasks apart."""
+    visit: Visit | None = None
+    """How to use the generated networks, for ``TrainConfig.dagger_rounds``."""
+
+
 def train(
-    source: ExampleSource,
-    base: BasePolicy,
+    data: TrainingData,
     *,
-    family: str,
-    probe: Mapping[str, Any] | None = None,
     config: TrainConfig | None = None,
     mapper_config: MapperConfig | None = None,
-    validation: ExampleSource | None = None,
-    survey: Survey | None = None,
-    visit: Visit | None = None,
     start: Mapper | None = None,
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
@@ -75,36 +89,31 @@ def train(
     """Train a mapper. The same arguments give the same mapper to the bit, for one number of torch threads.
 
     Args:
-        source: the training tasks.
-        base: the base policy, centre of every generated policy.
-        family: name of the family, kept in the mapper.
-        probe: how D was collected, kept in the mapper.
+        data: training and validation tasks, base policy, survey.
         config: how to train.
         mapper_config: shape of the mapper.
-        validation: tasks to choose the best mapper on; without them the last one is returned.
-        survey: rollouts of tasks without experts, from which the encoder learns to tell tasks apart.
-        visit: how to use the generated networks, for ``config.dagger_rounds``.
         start: a mapper of the same family and base policy to go on from instead of a new one; it is not changed.
-            Its own shape, units and probe are kept, ``probe`` and ``mapper_config`` are not looked at.
+            Its own shape, units and probe are kept; ``data.probe`` and ``mapper_config`` are ignored.
         checkpoint: a .safetensors file. It is written every so often; where it exists, the run goes on from it.
-        on_update: called after every update; what it raises stops the run.
+        on_update: called after every update; an exception that it raises stops the run.
 
     Returns:
-        The mapper, on the CPU, with ``record`` telling how it came about.
+        The mapper, on the CPU, with a ``record`` of its training.
 
     Raises:
         MetaMapError: source, validation and base do not fit together, DAgger rounds are asked for without ``visit``,
             the checkpoint is another run's, or the loss stopped being finite.
     """
     config = config or TrainConfig()
+    base, survey, visit = data.base, data.survey, data.visit
     if config.dagger_rounds and visit is None:
         raise MetaMapError(
             f"train config: dagger_rounds: {config.dagger_rounds} need a way to use the networks (visit)"
         )
 
     # Step 1: build the training set of pairs (D, phi*).
-    examples = source.examples(base)
-    held_out = validation.examples(base) if validation is not None else None
+    examples = data.source.examples(base)
+    held_out = data.validation.examples(base) if data.validation is not None else None
 
     # Step 2: initialise f_theta. Before its first update it answers phi_0 to every D.
     if start is None:
@@ -112,14 +121,14 @@ def train(
         mapper = Mapper(
             mapper_config or MapperConfig(),
             base,
-            family=family,
+            family=data.family,
             scales=Scales.of(examples, torch.tensor(base.phi), survey),
-            probe=probe,
+            probe=data.probe,
             coordinates=survey.names if survey is not None else (),
             seed=config.seed,
         )
     else:
-        mapper = _continued(start, base, family, survey)
+        mapper = _continued(start, base, data.family, survey)
     for what, part in (("training set", examples), ("validation set", held_out)):
         if part is not None:
             _check_fit(base, part, what, feature_size=mapper.feature_size)

@@ -23,7 +23,7 @@ from metamap_rl.probing.tour import tour_of
 from metamap_rl.training.calibration import calibrate
 from metamap_rl.training.config import CalibrationConfig, MapperRecipe
 from metamap_rl.training.from_experts import build_pairs, build_survey, on_policy
-from metamap_rl.training.loop import train
+from metamap_rl.training.loop import TrainingData, train
 
 __all__ = [
     "probe_for",
@@ -119,18 +119,17 @@ def train_mapper(
     recipe, probe = recipe or MapperRecipe(), probe or BasePolicyProbe()
     with torch_threads(1):  # the networks are small; and it is the same mapper on any number of cores
         pairs = training_pairs(zoo, "train", probe, aligned=recipe.aligned)
-        mapper = train(
+        data = TrainingData(
             pairs,
             zoo.base,
-            family=zoo.family.name,
-            probe=probe_to_json(probe),
-            config=recipe.training,
-            mapper_config=recipe.shape,
+            zoo.family.name,
+            probe_to_json(probe),
             validation=training_pairs(zoo, "validation", probe, aligned=recipe.aligned),
             survey=survey_of(zoo, probe, count=recipe.survey_tasks),
             visit=on_policy(pairs, zoo.base),
-            checkpoint=checkpoint,
-            on_update=on_update,
+        )
+        mapper = train(
+            data, config=recipe.training, mapper_config=recipe.shape, checkpoint=checkpoint, on_update=on_update
         )
         mapper.check = calibrate(mapper, calibration, on_stage=on_stage) if calibration else None
         return mapper

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from helpers.synthetic import FAMILY, SMALL, SPEC, base_policy, pairs
+from helpers.training import train
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.functional import forward
@@ -22,7 +23,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import on_policy
-from metamap_rl.training.loop import round_updates, train
+from metamap_rl.training.loop import round_updates
 from metamap_rl.training.pipeline import training_pairs
 
 CONFIG = TrainConfig(

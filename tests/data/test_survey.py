@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from helpers.surveys import survey_of_pairs
 from helpers.synthetic import FAMILY, SMALL, base_policy, pairs, rollout_of
+from helpers.training import train
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family, list_families
@@ -21,7 +22,6 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import build_survey
-from metamap_rl.training.loop import train
 
 
 @pytest.mark.parametrize("name", list_families())

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from helpers.training import train
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
@@ -18,7 +19,6 @@ from metamap_rl.functions.sinusoid import Sinusoid
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.loop import train
 
 SMALL = MapperConfig(context_size=16, encoder_hidden=32, hypernetwork_hidden=32)
 QUICK = TrainConfig(
@@ -63,7 +63,7 @@ def test_a_family_draws_what_its_network_takes(name: str, split: str) -> None:
 @pytest.mark.parametrize("name", FUNCTIONS.names())
 def test_training_takes_fresh_tasks_of_every_family_and_repeats_itself(name: str) -> None:
     source = family(name)
-    config = dataclasses.replace(QUICK, steps=5)
+    config = dataclasses.replace(QUICK, updates=5)
     first, second = trained(source, config), trained(source, config)
     assert all(np.array_equal(first.arrays()[key], array) for key, array in second.arrays().items())
     assert first.family == name
@@ -151,7 +151,7 @@ def test_the_posterior_mean_is_better_than_least_squares() -> None:
 
 def test_the_mapper_learns_to_solve_linear_regression() -> None:
     source = LinearRegression(spec=PolicySpec(1, 1, hidden=()))
-    mapper = trained(source, dataclasses.replace(QUICK, loss="weights", steps=600))
+    mapper = trained(source, dataclasses.replace(QUICK, loss="weights", updates=600))
     episodes = source.draw(generator(99), tasks=300, points=10, queries=20)
     with torch.no_grad():
         own = forward(source.spec, mapper(source.features(episodes)), episodes.inputs)

@@ -11,6 +11,7 @@ import torch
 
 from helpers.marks import some_slow
 from helpers.synthetic import FAMILY, SMALL, SPEC, STEPS, base_policy, features_of, moved_mapper, pairs, rollout_of
+from helpers.training import train
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
@@ -24,7 +25,7 @@ from metamap_rl.evaluation.privileged import privileged_examples, privileged_phi
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import TrainConfig
-from metamap_rl.training.loop import train, validation_losses
+from metamap_rl.training.loop import validation_losses
 from metamap_rl.training.losses import LOSSES
 from metamap_rl.training.updates import learning_rate
 
@@ -90,7 +91,7 @@ def test_the_same_loop_learns_function_regression() -> None:
             targets=a[:, 0] * grid.sin() + b[:, 0],
         )
 
-    config = dataclasses.replace(LEARN, lengths=(10, 20, 30), steps=400)
+    config = dataclasses.replace(LEARN, lengths=(10, 20, 30), updates=400)
     mapper = train(functions(100), base, family="sines", config=config, mapper_config=SMALL)
     losses = validation_losses(mapper, functions(30), (30,))
     assert losses[30] < 0.05  # the functions' own mean square is 1/6 + 1/3
@@ -180,7 +181,7 @@ def test_the_best_mapper_on_validation_tasks_is_returned() -> None:
     examples = pairs(8, 11).examples(base_policy())
     at_base = forward(SPEC, torch.tensor(base_policy().phi), examples.inputs)
     halfway = dataclasses.replace(examples, targets=(examples.targets + at_base) / 2)
-    config = dataclasses.replace(QUICK, steps=90, learning_rate=1e-2, validation_every=4)
+    config = dataclasses.replace(QUICK, updates=90, learning_rate=1e-2, validation_every=4)
     mapper = quick(config, validation=halfway)
     history = mapper.record["history"]
     assert [entry["update"] for entry in history] == [*range(0, 90, 4), 90]
@@ -219,7 +220,7 @@ def test_it_goes_on_from_another_mapper() -> None:
     assert not same(more, start)
     assert more.probe == start.probe
     assert all(np.array_equal(before[name], array) for name, array in start.arrays().items())
-    assert same(quick(dataclasses.replace(QUICK, steps=0), start=start), start)
+    assert same(quick(dataclasses.replace(QUICK, updates=0), start=start), start)
 
 
 def test_a_start_from_elsewhere_is_refused() -> None:

@@ -34,7 +34,7 @@ from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.training.checkpoint import digest
-from metamap_rl.training.loop import train
+from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.training.pipeline import survey_of, training_pairs
 
 __all__ = ["PROBE_SEED", "Problem", "fingerprint"]
@@ -198,19 +198,16 @@ class Problem:
             validation: tasks to choose on.
             base: the policy at its centre, by default the zoo's.
             shape: other settings of `MapperConfig`.
-            options: ``survey`` and ``visit`` of `metamap_rl.training.loop.train`.
+            options: ``survey`` and ``visit`` of `metamap_rl.training.loop.TrainingData`.
             **training: other settings of `TrainConfig`.
         """
-        recipe = self.config.mapper
+        recipe, family = self.config.mapper, self.zoo.family.name
         return train(
-            source,
-            base or self.base,
-            family=self.zoo.family.name,
-            probe=probe_to_json(self.probe),
+            TrainingData(
+                source, base or self.base, family, probe_to_json(self.probe), validation=validation, **(options or {})
+            ),
             config=replace(recipe.training, seed=seed, **training),
             mapper_config=replace(recipe.shape, **(shape or {})),
-            validation=validation,
-            **(options or {}),
         )
 
     def mapper_folder(self, seed: int) -> Path:
