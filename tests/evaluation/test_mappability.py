@@ -90,7 +90,7 @@ def test_a_mapper_that_is_told_the_task(tiny_zoo: Zoo) -> None:
     held_out = tiny_zoo.experts("validation")
     found, control = (
         told_error(experts, held_out, tiny_zoo.base, config=each, mapper_config=shape)
-        for each in (config, replace(config, steps=1, warmup=1))
+        for each in (config, replace(config, updates=1, warmup=1))
     )
     assert found["training"] < 0.7 * control["training"], "trained, it is closer to the experts than hardly trained"
     assert found["held_out"] > found["training"]

@@ -88,7 +88,7 @@ def test_rows_are_drawn_from_all_rollouts_of_their_task() -> None:
 def test_what_it_cannot_read_is_told() -> None:
     with pytest.raises(MetaMapError, match="unknown auxiliary loss 'dynamic': did you mean 'dynamics'"):
         TrainConfig(auxiliary="dynamic")
-    with pytest.raises(MetaMapError, match="auxiliary_coefficient: expected .*>= 0"):
+    with pytest.raises(MetaMapError, match=r"auxiliary_coefficient: expected .*>= 0"):
         TrainConfig(auxiliary_coefficient=-1)
     with pytest.raises(MetaMapError, match="reads rows of transitions, of 20 numbers; these have 2"):
         new_auxiliary("dynamics", feature_size=2, context_size=8, spec=SPEC, hidden=32, seed=0)
