@@ -14,6 +14,7 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/metamap results render --check README.md docs/*.md
 
 # One torch thread per test process: more of them on the same cores only wait for one another.
 # First a few of the portable tests as on an old CPU: docs/reproducibility.md.
@@ -38,9 +39,9 @@ test-all: $(STAMP)
 
 bench: $(BENCH_STAMP)
 	$(BIN)/python scripts/bench_engine.py
-	$(BIN)/python scripts/bench_training.py
-	$(BIN)/python scripts/bench_mapping.py
-	$(BIN)/python scripts/bench_startup.py
+	$(BIN)/python scripts/bench_speed.py training
+	$(BIN)/python scripts/bench_speed.py mapping
+	$(BIN)/python scripts/bench_speed.py startup
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

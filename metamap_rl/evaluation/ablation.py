@@ -9,22 +9,21 @@ from __future__ import annotations
 import itertools
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, field_validator
+from pydantic import Field, field_serializer, field_validator
 
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import Executor
-from metamap_agents.runtime.machine import describe_machine
-from metamap_agents.runtime.storage import library_versions, read_json, write_json
-from metamap_agents.runtime.torch_state import torch_threads
+from metamap_agents.runtime.storage import read_json
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.settings import Settings, Whole, parse, read_document
+from metamap_rl.common.cells import Cell, OnCell, check_settings, document_of, run_cells
 from metamap_rl.common.config import Positive
 from metamap_rl.common.statistics import bootstrap_interval
 from metamap_rl.data.pairs import Pairs
@@ -38,11 +37,11 @@ from metamap_rl.training.from_experts import on_policy
 from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.training.pipeline import survey_of, training_pairs
 
-__all__ = ["FACTORS", "AblationConfig", "Cell", "load_ablation", "run_ablation", "summarise"]
+__all__ = ["FACTORS", "Ablation", "AblationConfig", "Choice", "load_ablation", "run_ablation", "summarise"]
 
 
 @dataclass(frozen=True)
-class Cell(MapperRecipe):
+class Choice(MapperRecipe):
     """One training: a choice for each factor."""
 
     called: ClassVar[str] = "ablation"
@@ -67,11 +66,11 @@ class Cell(MapperRecipe):
         return {factor: _plain(value) for factor, value in self.flat().items() if factor in FACTORS}
 
 
-BASELINE = Cell().changed(hypernetwork="residual")
+BASELINE = Choice().changed(hypernetwork="residual")
 """What the baseline of a config and the names of cells are changes of, whatever the default of mappers is."""
 
 _FIRST = ("loss", "hypernetwork", "encoder", "tasks", "probe", "dagger_rounds", "auxiliary", "aligned", "survey_tasks")
-FACTORS = (*_FIRST, *(name for name in Cell.names() if name not in (*_FIRST, "updates", "seed")))
+FACTORS = (*_FIRST, *(name for name in Choice.names() if name not in (*_FIRST, "updates", "seed")))
 """What can be varied, in the order of names of files."""
 
 
@@ -84,7 +83,7 @@ class AblationConfig(Settings):
     lengths: tuple[Annotated[Whole, Field(ge=1)], ...] = (5, 50, 200)
     """Steps of D to measure at."""
     episodes: Annotated[Whole, Field(ge=1)] = 10
-    baseline: Cell = BASELINE
+    baseline: Choice = BASELINE
     """What the others differ from, in one factor each: what is not as in `BASELINE`."""
     vary: dict[str, tuple[Any, ...]] = Field(default_factory=dict)
     """Other choices, by factor."""
@@ -96,17 +95,21 @@ class AblationConfig(Settings):
     def _complete(cls, value: object) -> object:
         return _cell(value) if isinstance(value, Mapping) else value
 
+    @field_serializer("baseline")
+    def _flat(self, baseline: Choice) -> dict[str, Any]:
+        return baseline.choices
+
     @field_validator("vary", mode="before")
     @classmethod
     def _with_new_names(cls, value: object) -> object:
-        return Cell.with_new_names(value) if isinstance(value, Mapping) else value
+        return Choice.with_new_names(value) if isinstance(value, Mapping) else value
 
     @field_validator("cross", mode="before")
     @classmethod
     def _crossed_with_new_names(cls, value: object) -> object:
-        return list(Cell.with_new_names(dict.fromkeys(value))) if isinstance(value, list | tuple) else value
+        return list(Choice.with_new_names(dict.fromkeys(value))) if isinstance(value, list | tuple) else value
 
-    def cells(self) -> list[Cell]:
+    def choices(self) -> list[Choice]:
         """All cells, those of the baseline first; each once.
 
         Raises:
@@ -121,7 +124,7 @@ class AblationConfig(Settings):
         rows += [{factor: value} for factor, values in choices.items() for value in values[1:]]
         crossed = [[(factor, value) for value in choices.get(factor, [base[factor]])] for factor in self.cross]
         rows += [dict(row) for row in itertools.product(*crossed) if crossed]
-        found: dict[str, Cell] = {}
+        found: dict[str, Choice] = {}
         for row in rows:
             for seed in range(self.seeds):
                 cell = self.baseline.changed(**row, seed=seed)
@@ -137,12 +140,12 @@ def load_ablation(path: str | Path) -> AblationConfig:
         MetaMapError: no file that can be read, not YAML, or an unknown key, factor or choice.
     """
     config = parse(AblationConfig, read_document(path), str(path))
-    config.cells()
+    config.choices()
     return config
 
 
 def run_ablation(
-    config: AblationConfig, zoo: Zoo, out: Path, executor: Executor, on_cell: Callable[[str], None] = lambda name: None
+    config: AblationConfig, zoo: Zoo, out: Path, executor: Executor, on_cell: OnCell = lambda name, done, total: None
 ) -> list[dict[str, Any]]:
     """Run the cells that ``out`` has not yet; each is written when it is done, so a stopped ablation goes on.
 
@@ -151,86 +154,94 @@ def run_ablation(
         zoo: with training and validation experts of the family.
         out: folder of the cells' documents.
         executor: where they run.
-        on_cell: called with each new cell's name.
+        on_cell: told of each new cell.
 
     Raises:
         MetaMapError: the zoo is of another family or lacks experts, fewer training experts than a cell asks for, or
             ``out`` holds cells of another config.
     """
-    if zoo.family.name != config.family:
-        raise MetaMapError(f"{zoo.root}: expected a zoo of {config.family!r}, it is one of {zoo.family.name!r}")
-    cells = config.cells()
-    available = len(zoo.experts("train"))
-    for cell in cells:
-        if (cell.tasks or 0) > available:
-            raise MetaMapError(f"{zoo.root}: {cell.name} needs {cell.tasks} training experts, there are {available}")
-    paths = [_cell_path(out, cell) for cell in cells]
-    shared = {
-        "updates": config.updates,
-        "lengths": list(config.lengths),
-        "episodes": config.episodes,
-        "zoo": {"family": zoo.family.name, "seed": zoo.seed, "base policy": digest({"phi": zoo.base.phi})},
-    }
-    for cell, path in zip(cells, paths, strict=True):
-        if path.exists():
-            _check_same(read_json(path), path, cell, shared)
-    todo = [index for index, path in enumerate(paths) if not path.exists()]
-    jobs = [(str(zoo.root), cells[index].flat(), shared) for index in todo]
-    for index, document in executor.run(run_cell, jobs):
-        write_json(paths[todo[index]], document)
-        on_cell(cells[todo[index]].name)
-    return [read_json(path) for path in paths]
+    work = Ablation(**dict(config), zoo=zoo.root)
+    run_cells(work, out, executor, on_cell)
+    return [read_json(cell.path) for batch in work.batches(out) for cell in batch]
 
 
-def _cell_path(out: Path, cell: Cell) -> Path:
+class Ablation(AblationConfig):
+    """Ablations: which part of the mapper does what, on validation tasks."""
+
+    zoo: Path
+    """Of the family, with training and validation experts."""
+
+    def batches(self, out: Path) -> Iterator[list[Cell]]:
+        """One training each, all at once.
+
+        Raises:
+            MetaMapError: the zoo is of another family, or lacks experts.
+        """
+        zoo, choices = Zoo.open(self.zoo), self.choices()
+        if zoo.family.name != self.family:
+            raise MetaMapError(f"{self.zoo}: expected a zoo of {self.family!r}, it is one of {zoo.family.name!r}")
+        there = len(zoo.experts("train"))
+        for choice in choices:
+            if (choice.tasks or 0) > there:
+                raise MetaMapError(
+                    f"{self.zoo}: {choice.name} needs {choice.tasks} training experts, there are {there}"
+                )
+        shared = {
+            "updates": self.updates,
+            "lengths": list(self.lengths),
+            "episodes": self.episodes,
+            "zoo": {"family": zoo.family.name, "seed": zoo.seed, "base policy": digest({"phi": zoo.base.phi})},
+        }
+        yield [
+            Cell(choice.name, _path(out, choice), {"cell": choice.flat(), **shared}, (choice,)) for choice in choices
+        ]
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether it is there; older cells lack the newest factors, or have them by other names."""
+        return check_settings(cell, lambda document: {**document["settings"], "cell": _cell(document["cell"]).flat()})
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Train and measure one cell."""
+        (choice,) = cell.job
+        settings = {key: value for key, value in cell.settings.items() if key != "cell"}
+        found = _measure(str(self.zoo), choice, self)
+        return {**document_of(cell, found), "cell": choice.flat(), "settings": settings}
+
+
+def _path(out: Path, choice: Choice) -> Path:
     """The file of a cell; an earlier version may have written it under the old name of a factor."""
-    old = cell.name.replace("dagger_rounds=", "rounds=").replace("hypernetwork_hidden=", "hidden=")
+    old = choice.name.replace("dagger_rounds=", "rounds=").replace("hypernetwork_hidden=", "hidden=")
     older = out / f"{old}.json"
-    return older if older.exists() else out / f"{cell.name}.json"
+    return older if older.exists() else out / f"{choice.name}.json"
 
 
-def _check_same(document: Any, path: Path, cell: Cell, settings: dict[str, Any]) -> None:
-    """Refuse a file that is not of this cell, run with these settings on this zoo."""
-    try:
-        found, choices = document["settings"], _cell(document["cell"])
-    except (KeyError, TypeError, ValueError, MetaMapError):
-        raise MetaMapError(f"{path}: not a cell of an ablation; choose another directory") from None
-    if found != settings or choices != cell:
-        raise MetaMapError(f"{path} was run with other settings or another zoo; choose another directory")
-
-
-def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """Train and measure one cell; returns its document."""
-    cell, zoo = _cell(choices), Zoo.open(root)
-    with torch_threads(1):
-        training, held_out = (_pairs(root, split, cell.probe, cell.aligned) for split in ("train", "validation"))
-        if cell.tasks is not None:
-            training = _first(training, zoo, cell.tasks)
-        started = time.perf_counter()
-        data = TrainingData(
-            training,
-            zoo.base,
-            zoo.family.name,
-            probe_to_json(PROBES.get(cell.probe)()),
-            validation=held_out,
-            survey=_survey(root, cell.probe, cell.survey_tasks),
-            visit=on_policy(training, zoo.base, num_threads=1),
-        )
-        config = cell.changed(updates=settings["updates"]).training
-        mapper = train(data, config=config, mapper_config=cell.shape)
-        seconds = time.perf_counter() - started
-        evaluation = evaluate_mappers(
-            [mapper],
-            zoo.experts("validation"),
-            lengths=settings["lengths"],
-            episodes=settings["episodes"],
-            controls=False,
-            num_threads=1,
-        )
+def _measure(root: str, choice: Choice, config: AblationConfig) -> dict[str, Any]:
+    zoo = Zoo.open(root)
+    training, held_out = (_pairs(root, split, choice.probe, choice.aligned) for split in ("train", "validation"))
+    if choice.tasks is not None:
+        training = _first(training, zoo, choice.tasks)
+    started = time.perf_counter()
+    data = TrainingData(
+        training,
+        zoo.base,
+        zoo.family.name,
+        probe_to_json(PROBES.get(choice.probe)()),
+        validation=held_out,
+        survey=_survey(root, choice.probe, choice.survey_tasks),
+        visit=on_policy(training, zoo.base, num_threads=1),
+    )
+    mapper = train(data, config=choice.changed(updates=config.updates).training, mapper_config=choice.shape)
+    seconds = time.perf_counter() - started
+    evaluation = evaluate_mappers(
+        [mapper],
+        zoo.experts("validation"),
+        lengths=config.lengths,
+        episodes=config.episodes,
+        controls=False,
+        num_threads=1,
+    )
     losses = [entry["validation"] for entry in mapper.record["history"]]
     return {
-        "cell": cell.flat(),
-        "settings": settings,
         "seconds": seconds,
         "theta": sum(parameter.numel() for parameter in mapper.parameters()),
         "chosen_update": mapper.record["chosen_update"],
@@ -240,8 +251,6 @@ def run_cell(root: str, choices: dict[str, Any], settings: dict[str, Any]) -> di
             str(scores.steps): evaluation.gap_closed(scores.returns)[0].tolist() for scores in evaluation.methods
         },
         "mean_return": {str(scores.steps): float(scores.returns.mean()) for scores in evaluation.methods},
-        "machine": describe_machine(torch_threads=1),
-        "versions": library_versions(),
     }
 
 
@@ -250,7 +259,7 @@ def summarise(documents: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for document in documents:
         # Of an earlier version a cell may lack factors, and have choices that have left.
-        choices = {**BASELINE.choices, **Cell.with_new_names(document["cell"])}
+        choices = {**BASELINE.choices, **Choice.with_new_names(document["cell"])}
         groups.setdefault(json.dumps({key: choices[key] for key in FACTORS}), []).append(document)
     rows = []
     for key, found in groups.items():
@@ -290,7 +299,7 @@ def _name(choices: Mapping[str, Any]) -> str:
     return "+".join(changed) or "default"
 
 
-def _cell(choices: Mapping[str, Any]) -> Cell:
+def _cell(choices: Mapping[str, Any]) -> Choice:
     """A cell of some choices, also of an earlier version; the others are those of `BASELINE`."""
     return BASELINE.changed(**choices)
 

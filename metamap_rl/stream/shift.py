@@ -15,7 +15,7 @@ from metamap_envs.errors import MetaMapError
 __all__ = ["Shift", "ShiftDetector"]
 
 THRESHOLD = 2.25
-"""Chosen on pairs of training tasks by `scripts/measure_shift.py`."""
+"""Chosen on pairs of training tasks (docs/measurements.md)."""
 
 _RANDOM_FEATURES = 64
 _FEATURE_SEED = 20_240_602  # the model is the same in every run

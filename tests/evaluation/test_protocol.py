@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,7 @@ from metamap_rl.evaluation.protocol.methods.maml import MAML
 from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.evaluation.protocol.report import learning_summary, pooled, summarise_again, summarise_runs
 from metamap_rl.evaluation.protocol.results import write_results
-from metamap_rl.evaluation.protocol.tables import headline_table, learning_table
+from metamap_rl.evaluation.protocol_tables import headline_table, learning_table
 from metamap_rl.evaluation.score_text import method_text
 from metamap_rl.mapper.mapper import Mapper
 
@@ -433,17 +431,19 @@ def test_the_command_from_config_to_tables(zoo: Zoo, tmp_path: Path, capsys: pyt
     assert "go on with the same, or choose another directory" in capsys.readouterr().err
 
 
-def test_the_page_is_made_from_runs(finished: Path, tmp_path: Path) -> None:
-    out = tmp_path / "docs" / "results.md"
-    command = [sys.executable, str(SCRIPTS / "protocol_results.py"), str(finished)]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    text = out.read_text()
+def test_a_page_is_made_from_runs(finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, page = tmp_path / "docs" / "results" / "protocol", tmp_path / "docs" / "page.md"
+    assert main(["results", "table", str(finished), "--out", str(folder)]) == 0
+    document = read_json(folder / f"{tiny.FAMILY}.json")
+    assert document["splits"]["test-in"]["methods"]
+    assert main(["results", "table", str(folder)]) == 0, "and anew from the documents"
+    capsys.readouterr()
+    page.write_text("<!-- protocol --><!-- /protocol -->\n<!-- report protocol --><!-- /report -->\n")
+    assert main(["results", "render", "--into", str(page), "--results", str(folder.parent)]) == 0
+    text = page.read_text()
     assert "## In short" in text
     for found in re.findall(r"\]\(([^)]+\.png)\)", text):
-        assert (out.parent / found).stat().st_size > 10_000
-    document = read_json(out.parent / "results" / "protocol" / f"{tiny.FAMILY}.json")
-    assert document["splits"]["test-in"]["methods"]
-    twice = subprocess.run([*command, str(finished), "--out", str(out)], capture_output=True, text=True, check=False)
-    assert (twice.returncode, twice.stderr.count("\n")) == (2, 1)
-    assert "'reacher-goal' is in" in twice.stderr
+        assert (page.parent / found).stat().st_size > 10_000
+    assert main(["results", "render", "--check", str(page), "--results", str(folder.parent)]) == 0
+    assert main(["results", "table", str(finished), str(finished)]) == 2
+    assert "'reacher-goal' is in" in capsys.readouterr().err

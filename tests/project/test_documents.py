@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -13,39 +15,58 @@ import metamap_agents
 import metamap_envs
 import metamap_rl
 from metamap_envs.errors import MetaMapError
+from metamap_rl.cli import main
+from metamap_rl.results.render import filled, render
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 FILLED = [path for path in PAGES if "<!-- /" in path.read_text(encoding="utf-8")]
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results_table", ROOT / "scripts" / "results_table.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(ROOT / "scripts"))  # scripts import one another
-        spec.loader.exec_module(module)
-    return module
+def test_tables_of_pages_are_those_of_the_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    results = ["--results", str(ROOT / "docs" / "results")]
+    assert main(["results", "render", "--check", *map(str, FILLED), *results]) == 0, capsys.readouterr().err
 
 
-@pytest.mark.parametrize("page", FILLED, ids=lambda path: path.name)
-def test_tables_are_those_of_the_documents(script: ModuleType, page: Path) -> None:
-    text = page.read_text(encoding="utf-8")
-    assert script.filled(text, script.tables(ROOT / "docs" / "results")) == text, (
-        f"out of date: python scripts/results_table.py --into {page}"
-    )
+def test_rendering_needs_no_torch() -> None:
+    code = "import sys, metamap_rl.results.render; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_a_page_keeps_what_is_around_its_tables(script: ModuleType) -> None:
+def test_a_page_keeps_what_is_around_its_tables() -> None:
     text = "before\n<!-- a -->old<!-- /a -->\nbetween <!-- b --> <!-- /a -->\n"
-    assert script.filled(text, {"a": "new"}) == (
-        "before\n<!-- a -->\n\nnew\n\n<!-- /a -->\nbetween <!-- b --> <!-- /a -->\n"
-    )
+    assert filled(text, {"a": "new"}) == "before\n<!-- a -->\n\nnew\n\n<!-- /a -->\nbetween <!-- b --> <!-- /a -->\n"
     with pytest.raises(MetaMapError, match="unknown table 'enginee': did you mean 'engine'"):
-        script.filled("<!-- enginee --><!-- /enginee -->", {"engine": ""})
+        filled("<!-- enginee --><!-- /enginee -->", {"engine": ""})
+
+
+def test_a_page_that_differs_is_told_and_then_brought_up_to_date(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = ["--results", str(ROOT / "docs" / "results")]
+    page, before = tmp_path / "page.md", "<!-- mapping -->old<!-- /mapping -->\n"
+    page.write_text(before)
+    assert main(["results", "render", "--check", str(page), *results]) == 1
+    assert str(page) in capsys.readouterr().err
+    assert main(["results", "render", "--into", str(page), str(tmp_path / "nope.md"), *results]) == 2
+    assert "nope.md" in capsys.readouterr().err
+    assert page.read_text() == before, "all pages are made before one is written"
+    assert main(["results", "render", "--into", str(page), *results]) == 0
+    assert "| --- |" in page.read_text()
+    assert main(["results", "render", "--check", str(page), *results]) == 0
+
+
+def test_a_folder_without_documents_overwrites_no_table(tmp_path: Path) -> None:
+    page, good = tmp_path / "page.md", "<!-- families -->\n\n| good |\n\n<!-- /families -->\n"
+    page.write_text(good)
+    with pytest.raises(MetaMapError, match="no documents of results"):
+        render([page], tmp_path)
+    times = {"median": 1, "95th percentile": 2}
+    mapping = {"steps": 200, "families": [{"family": "a", "weights": 1, "milliseconds": times}]}
+    (tmp_path / "mapping.json").write_text(json.dumps(mapping))
+    with pytest.raises(MetaMapError, match=r"page\.md: table 'families': the folder of results has no documents"):
+        render([page], tmp_path)
+    assert page.read_text() == good
 
 
 def anchors(page: Path) -> set[str]:

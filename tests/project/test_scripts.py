@@ -13,10 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from helpers.synthetic import FAMILY, pairs, rollout_of
-from helpers.tiny_stream import tiny_config
+from helpers.synthetic import pairs, rollout_of
 from metamap_envs.errors import MetaMapError
-from metamap_rl.stream.config import to_yaml
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 WITH_MAIN = [path for path in sorted(SCRIPTS.glob("*.py")) if "def main()" in path.read_text(encoding="utf-8")]
@@ -73,147 +71,36 @@ def test_other_codes_and_errors_are_left_as_they_are(script: Any) -> None:
         script("_running").run_script(lambda: 1 // 0)
 
 
-def test_a_page_that_is_not_there_is_told_by_the_command_itself(tmp_path: Path) -> None:
-    command = [sys.executable, str(SCRIPTS / "results_table.py"), "--results", str(SCRIPTS.parent / "docs" / "results")]
-    done = subprocess.run([*command, "--into", "nope.md"], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert (done.returncode, done.stderr) == (2, "results_table.py: nope.md: No such file or directory\n")
+# each of them, on little ---------------------------------------------------------------------------------------------
 
 
-# tables ---------------------------------------------------------------------------------------------------------------
+def test_speed_of_mapping(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert called(script, monkeypatch, "bench_speed", "mapping", "--family", "reacher-goal", "--repeats", 2) == 0
+    (family,) = json.loads(capsys.readouterr().out)["families"]
+    assert family["weights"] == 4866
+    assert family["milliseconds"]["median"] > 0
 
 
-def steps(task: int, scratch: int | None, phi_hat: int | None) -> dict[str, Any]:
-    found = {"scratch": scratch, "phi-0": 30, "phi-hat": phi_hat}
-    return {"task": task, **{name: {"steps": count, "budget": 100} for name, count in found.items()}}
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("tasks", "cell"),
+    "words",
     [
-        ([steps(0, 60, 20), steps(1, 60, 20)], "3.0"),
-        ([steps(0, 60, 20), steps(1, None, 20)], "at least 4.0"),
-        ([steps(0, 60, 20), steps(1, 60, None)], "–"),
-        ([steps(0, 60, 20), steps(1, None, None)], "–"),
+        ["training", "--family", "reacher-goal", "--repeats", "1", "--updates", "1"],
+        ["startup", "--repeats", "1"],
+        ["executors", "--repeats", "1", "--experts", "2", "--timesteps", "4096"],
     ],
+    ids=lambda words: words[0],
 )
-def test_a_ratio_over_a_lower_bound_is_not_known(script: Any, tasks: list[dict[str, Any]], cell: str) -> None:
-    entry = script("measure_expert_steps").summarise(tasks)
-    assert (entry["scratch_over_phi_hat"] is None) == (cell == "–")
-    assert (entry["phi_0_over_phi_hat"] is None) == (cell == "–")
-    table = script("results_table").expert_steps_table({"families": {}, "all": entry})
-    assert table[-2].endswith(f"| {cell} |")
+def test_other_speeds(words: list[str]) -> None:
+    done = subprocess.run([sys.executable, SCRIPTS / "bench_speed.py", *words], capture_output=True, check=True)
+    assert json.loads(done.stdout)["repeats"] == 1
 
 
-def test_a_folder_without_documents_has_no_tables_and_overwrites_none(
-    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_the_house_is_measured(
+    script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page, good = tmp_path / "page.md", "<!-- families -->\n\n| good |\n\n<!-- /families -->\n"
-    page.write_text(good)
-    assert script("results_table").tables(tmp_path) == {}
-    assert called(script, monkeypatch, "results_table", "--results", tmp_path, "--into", page) == 2
-    assert "no documents of results" in capsys.readouterr().err
-    (tmp_path / "report.json").write_text("{}")
-    with pytest.raises(MetaMapError, match=r"page\.md: table 'families': the folder of results has no documents"):
-        script("results_table").pages([page], {"engine": "made"})
-    assert page.read_text() == good
-
-
-def test_pages_are_written_when_all_of_them_can_be(
-    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    page, before = tmp_path / "page.md", "<!-- mapping -->old<!-- /mapping -->\n"
-    page.write_text(before)
-    words = ["--results", SCRIPTS.parent / "docs" / "results", "--into", page]
-    assert called(script, monkeypatch, "results_table", *words, tmp_path / "nope.md") == 2
-    assert page.read_text() == before
-    assert called(script, monkeypatch, "results_table", *words) == 0
-    assert "| --- |" in page.read_text()
-
-
-@pytest.mark.parametrize("place", ["families", "nonsense", "protocol"])
-def test_results_of_a_protocol_fill_a_page_or_leave_everything_alone(
-    script: Any, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    results = script("protocol_results")
-    rows = [{"method": "mapper", "steps": 50, "gap_closed": None, "normalised": None, "better_than_mapper": None}]
-    summary = {
-        "families": {"b": {"splits": {"test-in": {"methods": rows, "tasks": [], "counted_tasks": 0}}}},
-        "headline_steps": 50,
-        "pooled": [],
-    }
-    monkeypatch.setattr(results, "open_run", lambda run: run)
-    monkeypatch.setattr(results, "summarise_runs", lambda runs: summary)
-    for name, made in {"draw": [], "markdown": "text\n", "about": "about\n"}.items():
-        monkeypatch.setattr(results, name, lambda *arguments, made=made: made)
-    page, before = tmp_path / "page.md", f"<!-- {place} -->good<!-- /{place} -->\n"
-    page.write_text(before)
-    out = tmp_path / "new" / "results.md"
-    if place == "protocol":
-        results.make([tmp_path], out, [page])
-        assert "| b |" in page.read_text()
-        assert (out.parent / "results" / "protocol" / "b.json").is_file()
-        assert out.read_text().endswith("about\ntext\n")
-        return
-    with pytest.raises(MetaMapError, match=f"table '{place}'"):
-        results.make([tmp_path], out, [page])
-    assert page.read_text() == before
-    assert not out.parent.exists()
-
-
-# streams --------------------------------------------------------------------------------------------------------------
-
-
-def test_a_comparison_of_learners_on_one_family(
-    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kind = {"kind": "families", "families": [FAMILY], "tasks": 2}
-    (tmp_path / "one.yaml").write_text(to_yaml(tiny_config(stream=kind, experts__start="phi-0")))
-    monkeypatch.setattr(
-        "metamap_rl.stream.scoreboard.clearly_better_each", lambda experts, base: np.zeros(len(experts), np.bool_)
-    )  # no expert has a lead
-    words = ["--config", tmp_path / "one.yaml", "--learners", "replay", "--orders", 1, "--seeds", 1, "--workers", 1]
-    words += ["--runs", tmp_path / "runs"]
-    assert called(script, monkeypatch, "measure_stream", *words, "--out", tmp_path / "out.json") == 0
-    found = json.loads((tmp_path / "out.json").read_text())
-    (cell,) = found["cells"]
-    assert cell["BWT_families"] is None
-    assert cell["gap_closed_final"] == {"stream": None, "held-out": None}
-    assert found["learners"]["replay"]["gap_closed_stream"] is None
-    row = script("results_table").stream_table(found)[2]
-    assert row.startswith("| replay | 1 | ")
-    assert "nan" not in row
-    assert "–" in row
-    capsys.readouterr()
-    assert called(script, monkeypatch, "measure_stream", *words, "--set", "map_steps=10") == 2
-    told = capsys.readouterr().err
-    assert "replay-order0-seed0: holds a run with other settings (map_steps)" in told
-    assert called(script, monkeypatch, "measure_stream", *words) == 0
-
-
-def test_a_setting_without_a_value_is_told(
-    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert called(script, monkeypatch, "measure_stream", "--runs", tmp_path / "runs", "--set", "foo") == 2
-    assert capsys.readouterr().err == "measure_stream.py: --set expects KEY=VALUE, got 'foo'\n"
-
-
-@pytest.mark.parametrize(
-    ("values", "found"),
-    [
-        ([None, None, None, None], None),
-        ([0.5, 0.5, None, 0.7], {"iqm": 0.5, "runs": 2}),
-        ([0.5, 0.5, 0.5, 0.5], {"iqm": 0.5, "low": 0.5, "high": 0.5}),
-    ],
-)
-def test_seeds_without_a_number_are_left_out_openly(script: Any, values: list[float | None], found: Any) -> None:
-    assert script("measure_stream").interval(values, [0, 0, 1, 1]) == found
-
-
-def test_the_orders_of_a_seed_are_drawn_together(script: Any) -> None:
-    interval = script("measure_stream").interval
-    apart, alike = interval([0.0, 1.0, 1.0, 0.0], [0, 0, 1, 1]), interval([0.0, 0.0, 1.0, 1.0], [0, 0, 1, 1])
-    assert (apart["low"], apart["high"]) == (0.5, 0.5), "seeds do not differ"
-    assert (alike["low"], alike["high"]) == (0.0, 1.0)
+    assert called(script, monkeypatch, "measure_house") == 0
+    json.loads(capsys.readouterr().out)
 
 
 # damage and margins ---------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 A batched matrix product may sum the same numbers in another order when the batch has another size, and one bit is
 enough to change an episode of a chaotic system. Here each observation is multiplied with the weights of its policy in
 a product of its own: always a vector by a matrix, of the same shape, at the same alignment, on one thread. NumPy loops
-over these products in C, which takes no longer than `torch.baddbmm` (`scripts/bench_policies.py`).
+over these products in C, which takes no longer than `torch.baddbmm` (docs/reproducibility.md).
 """
 
 from __future__ import annotations

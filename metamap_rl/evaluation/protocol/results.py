@@ -6,20 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from metamap_agents.runtime.storage import write_bytes, write_json
+from metamap_agents.runtime.storage import read_json, write_bytes, write_json
 from metamap_rl.evaluation.protocol.figures import plot_family, plot_pooled
-from metamap_rl.evaluation.protocol.record import RunRecord
-from metamap_rl.evaluation.protocol.report import summarise_runs
-from metamap_rl.evaluation.protocol.tables import (
-    family_tables,
-    headline_table,
-    learning_table,
-    methods_table,
-    pooled_table,
-)
+from metamap_rl.evaluation.protocol.record import RunRecord, open_run
+from metamap_rl.evaluation.protocol.report import summarise_again, summarise_runs
+from metamap_rl.evaluation.protocol_tables import methods_table, results_text
 from metamap_rl.viz.figures import FORMATS, save_figure
 
-__all__ = ["draw", "markdown", "write_results"]
+__all__ = ["publish", "write_results"]
 
 RESULTS_FILE = "results.json"
 TABLES_FILE = "results.md"
@@ -29,13 +23,15 @@ def write_results(run: RunRecord) -> tuple[dict[str, Any], str]:
     """Write the results of all finished cells into the run's directory; gives numbers and Markdown."""
     summary = summarise_runs([run])
     write_json(run.root / RESULTS_FILE, summary)
-    figures = draw(summary, run.root / "figures")
-    text = markdown(summary, [path.relative_to(run.root) for path in figures])
+    figures = _draw(summary, run.root / "figures")
+    names = list(dict.fromkeys(name for entry in summary["families"].values() for name in entry["training_steps"]))
+    text = results_text(summary, [path.relative_to(run.root) for path in figures])
+    text = "\n".join([text, "## Methods", "", *methods_table(names), ""])
     write_bytes(run.root / TABLES_FILE, text.encode())
     return summary, text
 
 
-def draw(summary: dict[str, Any], folder: Path) -> list[Path]:
+def _draw(summary: dict[str, Any], folder: Path) -> list[Path]:
     """Draw every family with test-in tasks, and all of them together, as PNG and SVG; gives the PNG files."""
     steps = summary["headline_steps"]
     figures = {
@@ -51,21 +47,25 @@ def draw(summary: dict[str, Any], folder: Path) -> list[Path]:
     return [folder / f"{name}{FORMATS[0]}" for name in figures]
 
 
-def markdown(summary: dict[str, Any], figures: Sequence[Path] = ()) -> str:
-    """All tables, each family's after its figure (a path relative to where the text goes)."""
-    steps, families = summary["headline_steps"], summary["families"]
-    shown = {path.stem: f"![{path.stem}]({path.as_posix()})" for path in figures}
-    names = list(dict.fromkeys(name for entry in families.values() for name in entry["training_steps"]))
-    parts = [["## In short", "", *headline_table(families, steps)]]
-    if summary["pooled"]:
-        parts.append(["## All families", "", *_figure(shown, "all"), *pooled_table(summary["pooled"], steps)])
-    for name, entry in families.items():
-        parts.append([f"## {name}", "", *_figure(shown, name), *family_tables(name, entry, steps)])
-    learning = learning_table(families)
-    parts += [["## Adaptation against learning", "", *learning]] if learning else []
-    parts.append(["## Methods", "", *methods_table(names)])
-    return "\n".join("\n".join(part).rstrip() + "\n" for part in parts)
+def publish(places: Sequence[Path], out: Path | None) -> dict[str, Any]:
+    """Summarise runs of different families, or, anew, a folder of documents that this has written before.
 
+    Args:
+        places: the runs' directories, or the folder.
+        out: where the documents (one for each family, and what they share) and figures go; None writes none.
 
-def _figure(shown: dict[str, str], name: str) -> list[str]:
-    return [shown[name], ""] if name in shown else []
+    Raises:
+        MetaMapError: runs of different settings, or something else.
+    """
+    if len(places) == 1 and (places[0] / "shared.json").is_file():
+        documents = {path.stem: read_json(path) for path in sorted(places[0].glob("*.json"))}
+        shared = documents.pop("shared")
+        summary = summarise_again({name: documents[name] for name in shared["zoos"]}, shared)
+    else:
+        summary = summarise_runs([open_run(place) for place in places])
+    if out is not None:
+        shared = {key: value for key, value in summary.items() if key != "families"}
+        for name, document in {**summary["families"], "shared": shared}.items():
+            write_json(out / f"{name}.json", document)
+        _draw(summary, out)
+    return summary

@@ -13,7 +13,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -23,9 +23,9 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import Executor
 from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions, read_json, write_json
-from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
+from metamap_rl.common.cells import Cell, OnCell, check_cells, check_settings, document_of, run_cells
 from metamap_rl.evaluation.protocol.config import ProtocolConfig
 from metamap_rl.evaluation.protocol.learning import Lesson, lessons, take
 from metamap_rl.evaluation.protocol.methods.mapped import train_protocol_mapper
@@ -35,20 +35,6 @@ from metamap_rl.evaluation.protocol.settings import SHARED, SharedSettings
 from metamap_rl.evaluation.scores import earlier_names
 
 __all__ = ["open_run", "run_protocol"]
-
-OnCell = Callable[[str, int, int], None]
-"""Called after each new cell with (its name, cells done of this run, cells in all)."""
-
-
-@dataclass(frozen=True)
-class _Cell:
-    """One piece of work, by what it is of its family, and its file."""
-
-    kind: str
-    name: str
-    seed: int
-    path: Path
-    settings: dict[str, Any]
 
 
 def run_protocol(
@@ -61,7 +47,7 @@ def run_protocol(
         zoos: folder with a zoo for each family, by its name; or the zoo itself, if there is one family.
         out: the run's directory.
         executor: where cells run.
-        on_cell: see `OnCell`.
+        on_cell: told of each new cell.
 
     Raises:
         MetaMapError: a zoo that is not there or lacks experts, ``out`` holds something else, or cells of other settings
@@ -72,93 +58,103 @@ def run_protocol(
     for zoo in found:
         _check_zoo(zoo, config)
     prints = {zoo.family.name: fingerprint(zoo) for zoo in found}
-    families = [_Family(zoo, config, out / zoo.family.name, prints[zoo.family.name]) for zoo in found]
+    work = _Run(config, tuple((str(zoo.root), prints[zoo.family.name]) for zoo in found))
     manifest = _manifest(config, found, prints, out)
-    for family in families:
-        family.check()
+    check_cells(work, out)
     write_json(out / MANIFEST, manifest)  # not before: what is refused changes nothing
-    done, total = 0, 0
-    for zoo, family in zip(found, families, strict=True):
-        for stage in (family.first, family.methods, family.learning):
-            cells = stage()
-            total += len(cells)
-            todo = [cell for cell in cells if not _is_done(cell)]
-            done += len(cells) - len(todo)
-            for cell, document in family.work(todo, executor):
-                write_json(cell.path, document)
-                done += 1
-                on_cell(f"{zoo.family.name}, {cell.name}, seed {cell.seed}", done, total)
+    run_cells(work, out, executor, on_cell)
+
+
+@dataclass(frozen=True)
+class _Run:
+    """All cells of a run."""
+
+    config: ProtocolConfig
+    zoos: tuple[tuple[str, str], ...]
+    """Of each family its zoo and the zoo's fingerprint."""
+
+    def batches(self, out: Path) -> Iterator[list[Cell]]:
+        """Family after family, what needs earlier cells after them."""
+        for root, print_of_zoo in self.zoos:
+            family = _Family(Zoo.open(root), self.config, out, print_of_zoo)
+            yield family.first()
+            yield family.methods()
+            yield family.learning()
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether it is there, with these settings."""
+        return check_settings(cell, _made_with)
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Run one cell; returns its document."""
+        root, folder, kind, name, seed = cell.job
+        problem = _problem(root, folder, self.config.model_dump_json())
+        started = time.perf_counter()
+        found = _FUNCTIONS[kind](problem, self.config, name, seed, cell.settings)
+        about = {"family": problem.zoo.family.name, "name": name, "seed": seed, **found}
+        return document_of(cell, {**about, "seconds": round(time.perf_counter() - started, 3)})
 
 
 class _Family:
     """The cells of one family, in three stages, each of which needs the one before it."""
 
-    def __init__(self, zoo: Zoo, config: ProtocolConfig, folder: Path, print_of_zoo: str) -> None:
-        self.zoo, self.config, self.folder = zoo, config, folder
+    def __init__(self, zoo: Zoo, config: ProtocolConfig, out: Path, print_of_zoo: str) -> None:
+        self.zoo, self.config, self.folder = zoo, config, out / zoo.family.name
         self.reference = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"episodes", "splits"})}
         self.trained = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"probe", "mapper"})}
 
-    def check(self) -> None:
-        """Look at the cells that are there.
+    def cell(self, kind: str, name: str, seed: int, place: str, settings: Mapping[str, Any]) -> Cell:
+        """A cell whose document is at ``place`` in the family's folder."""
+        job = (str(self.zoo.root), str(self.folder), kind, name, seed)
+        return Cell(f"{self.zoo.family.name}, {name}, seed {seed}", self.folder / place, settings, job)
 
-        Raises:
-            MetaMapError: one of other settings, or of another zoo.
-        """
-        for cell in (*self.first(), *self.methods()):
-            _is_done(cell)
-        if (self.folder / "references.json").is_file():
-            for cell in self.learning():
-                _is_done(cell)
-
-    def first(self) -> list[_Cell]:
+    def first(self) -> list[Cell]:
         """References, and mappers where a method needs them."""
-        cells = [_Cell("references", "references", 0, self.folder / "references.json", self.reference)]
+        cells = [self.cell("references", "references", 0, "references.json", self.reference)]
         learning = self.config.learning
         needed = any(self.config.method(name).needs_mapper for name in self.config.methods)
-        mapped = learning is not None and "phi-hat" in learning.starts
-        if needed or mapped:
+        if needed or (learning is not None and "phi-hat" in learning.starts):
             cells += [
-                _Cell("mapper", "mapper", seed, self.folder / "mappers" / f"seed-{seed}.json", self.trained)
+                self.cell("mapper", "mapper", seed, f"mappers/seed-{seed}.json", self.trained)
                 for seed in self.config.all_seeds()
             ]
         return cells
 
-    def methods(self) -> list[_Cell]:
+    def methods(self) -> list[Cell]:
         """Methods with their seeds."""
         cells = []
         for name in self.config.methods:
-            method = self.config.method(name)
             settings = {
                 **self.reference,
                 **self.trained,
                 **self.config.model_dump(mode="json", include={"lengths"}),
-                "method": method.model_dump(mode="json"),
+                "method": self.config.method(name).model_dump(mode="json"),
             }
             for seed in self.config.seeds_for(name):
-                names = [name, *earlier_names(name)]
-                paths = [self.folder / "methods" / f"{one}+seed={seed}.json" for one in names]
-                path = next((found for found in paths if found.exists()), paths[0])
-                cells.append(_Cell("method", name, seed, path, settings))
+                places = [f"methods/{one}+seed={seed}.json" for one in (name, *earlier_names(name))]
+                place = next((found for found in places if (self.folder / found).exists()), places[0])
+                cells.append(self.cell("method", name, seed, place, settings))
         return cells
 
-    def learning(self) -> list[_Cell]:
-        """Trainings with PPO on test-in tasks whose experts are clearly better than phi_0."""
-        config = self.config.learning
+    def learning(self) -> list[Cell]:
+        """Trainings with PPO on test-in tasks whose experts are clearly better than phi_0; none before references."""
+        config, references = self.config.learning, self.folder / "references.json"
         if config is None or not self.zoo.experts("test-in") or "test-in" not in self.config.splits:
             return []
-        evaluation = evaluation_of(read_json(self.folder / "references.json"), "test-in", self.config.episodes)
+        if not references.is_file():
+            return []
+        evaluation = evaluation_of(read_json(references), "test-in", self.config.episodes)
         counted = [int(index) for index in evaluation.counted.nonzero()[0]]
-        kept = config.model_dump(mode="json", include={"steps", "length"})
         return [
-            _Cell(
+            self.cell(
                 "learning",
                 lesson.name,
                 self.config.first_seed,
-                self.folder / "learning" / f"{lesson.name}.json",
+                f"learning/{lesson.name}.json",
                 {
                     **self.reference,
                     **(self.trained if lesson.start == "phi-hat" else {}),
-                    **kept,
+                    **config.model_dump(mode="json", include={"steps", "length"}),
                     "lesson": vars(lesson),
                     "seed": self.config.first_seed,
                     "ppo": config.settings[lesson.setting],
@@ -167,13 +163,6 @@ class _Family:
             for lesson in lessons(config, counted)
         ]
 
-    def work(self, cells: Sequence[_Cell], executor: Executor) -> Iterator[tuple[_Cell, dict[str, Any]]]:
-        """Run cells; gives each with its document."""
-        share = (str(self.zoo.root), str(self.folder), self.config.model_dump_json())
-        jobs = [(cell.kind, cell.name, cell.seed, cell.settings) for cell in cells]
-        for index, document in executor.run(_run_cell, jobs, share=share):
-            yield cells[index], document
-
 
 @lru_cache(maxsize=1)
 def _problem(zoo: str, folder: str, config: str) -> Problem:
@@ -181,39 +170,23 @@ def _problem(zoo: str, folder: str, config: str) -> Problem:
     return Problem(Zoo.open(zoo), ProtocolConfig.model_validate_json(config), Path(folder) / "mappers")
 
 
-def _run_cell(
-    zoo: str, folder: str, config: str, kind: str, name: str, seed: int, settings: dict[str, Any]
-) -> dict[str, Any]:
-    """Run one cell; returns its document."""
-    problem, asked = _problem(zoo, folder, config), ProtocolConfig.model_validate_json(config)
-    started = time.perf_counter()
-    with torch_threads(1):
-        found = _FUNCTIONS[kind](problem, asked, name, seed, settings)
-    return {
-        "family": problem.zoo.family.name,
-        "name": name,
-        "seed": seed,
-        "settings": settings,
-        **found,
-        "seconds": round(time.perf_counter() - started, 3),
-        "machine": describe_machine(torch_threads=1),
-        "versions": library_versions(),
-    }
-
-
 def _references(
-    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]
+    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {"splits": {split: problem.references(split) for split in problem.splits}}
 
 
-def _mapper(problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+def _mapper(
+    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     mapper = train_protocol_mapper(problem, seed)
     mapper.save(problem.mapper_folder(seed), overwrite=True)
     return {"chosen_update": mapper.record["chosen_update"]}
 
 
-def _method(problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]) -> dict[str, Any]:
+def _method(
+    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: Mapping[str, Any]
+) -> dict[str, Any]:
     method = config.method(name)
     measured = method.measure(problem, seed)
     return {
@@ -227,13 +200,13 @@ def _method(problem: Problem, config: ProtocolConfig, name: str, seed: int, sett
 
 
 def _learning(
-    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: dict[str, Any]
+    problem: Problem, config: ProtocolConfig, name: str, seed: int, settings: Mapping[str, Any]
 ) -> dict[str, Any]:
     assert config.learning is not None, "its cell was made from it"
     return take(Lesson(**settings["lesson"]), config.learning, problem, seed)
 
 
-_FUNCTIONS: dict[str, Callable[[Problem, ProtocolConfig, str, int, dict[str, Any]], dict[str, Any]]] = {
+_FUNCTIONS: dict[str, Callable[[Problem, ProtocolConfig, str, int, Mapping[str, Any]], dict[str, Any]]] = {
     "references": _references,
     "mapper": _mapper,
     "method": _method,
@@ -255,7 +228,7 @@ def _check_zoo(zoo: Zoo, config: ProtocolConfig) -> None:
     if zoo.family.space.training_share is not None:
         raise MetaMapError(
             f"{zoo.family.name} has too few settings to hold some of them out for the choices of this protocol; "
-            "`scripts/measure_dmc.py` measures such families"
+            "`metamap mapper evaluate` measures such families"
         )
     for split in ("train", "validation"):
         if not zoo.experts(split):
@@ -304,21 +277,9 @@ def _shown(config: ProtocolConfig, key: str) -> Any:
     return config.model_dump(mode="json")[key]
 
 
-def _is_done(cell: _Cell) -> bool:
-    """Whether a cell is there.
-
-    Raises:
-        MetaMapError: it was run with other settings.
-    """
-    if not cell.path.exists():
-        return False
-    before = read_json(cell.path)["settings"]
-    if "mapper" in before:
-        before |= SharedSettings(mapper=before["mapper"]).model_dump(mode="json", include={"mapper"})
-    for key in sorted({*before, *cell.settings}):
-        if before.get(key) != cell.settings.get(key):
-            raise MetaMapError(
-                f"{cell.path} was run with {key} {before.get(key)!r}, asked for is {cell.settings.get(key)!r}: "
-                "remove it, or choose another directory"
-            )
-    return True
+def _made_with(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a cell; those of a mapper may have the names of an earlier version."""
+    settings = dict(document["settings"])
+    if "mapper" in settings:
+        settings |= SharedSettings(mapper=settings["mapper"]).model_dump(mode="json", include={"mapper"})
+    return settings

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from metamap_rl.evaluation.protocol.methods import METHODS
 from metamap_rl.evaluation.score_text import (
     NOTHING,
     counted_text,
@@ -20,7 +20,7 @@ from metamap_rl.evaluation.score_text import (
 )
 from metamap_rl.evaluation.scores import method_name
 
-__all__ = ["family_tables", "headline_table", "learning_table", "methods_table", "pooled_table"]
+__all__ = ["about_runs", "headline_table", "learning_table", "methods_table", "pooled_table", "results_text"]
 
 _SHOWN = (5, 50, 200)
 """Steps of D that have a column, where they were measured."""
@@ -209,6 +209,8 @@ def pooled_table(rows: list[dict[str, Any]], steps: int) -> list[str]:
 
 def methods_table(names: list[str]) -> list[str]:
     """What the methods do, and what they learn from at test."""
+    from metamap_rl.evaluation.protocol.methods import METHODS  # with torch, which the other tables do not need
+
     lines = ["| method | what it is | learns from, at test |", "| --- | --- | --- |"]
     for name in names:
         method = METHODS.get(method_name(name))
@@ -226,3 +228,32 @@ def _probability(found: Summary | None) -> str:
 
 def _count(steps: int) -> str:
     return f"{steps / 1e6:.2f} M" if steps >= 10_000 else f"{steps:,}"
+
+
+def results_text(summary: Mapping[str, Any], figures: Sequence[Path] = ()) -> str:
+    """All tables but `methods_table`, each family's after its figure (a path relative to where the text goes)."""
+    steps, families = summary["headline_steps"], summary["families"]
+    shown = {path.stem: f"![{path.stem}]({path.as_posix()})" for path in figures}
+    parts = [["## In short", "", *headline_table(families, steps)]]
+    if summary["pooled"]:
+        parts.append(["## All families", "", *_figure(shown, "all"), *pooled_table(summary["pooled"], steps)])
+    for name, entry in families.items():
+        parts.append([f"## {name}", "", *_figure(shown, name), *family_tables(name, entry, steps)])
+    learning = learning_table(families)
+    parts += [["## Adaptation against learning", "", *learning]] if learning else []
+    return "\n".join("\n".join(part).rstrip() + "\n" for part in parts)
+
+
+def _figure(shown: dict[str, str], name: str) -> list[str]:
+    return [shown[name], ""] if name in shown else []
+
+
+def about_runs(summary: Mapping[str, Any]) -> str:
+    """Machines and versions that the numbers of runs come from."""
+    machines = list(dict.fromkeys(str(machine.get("cpu", machine)) for machine in summary["machines"]))
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"][0].items())
+    zoos = ", ".join(f"{name} {zoo['experts']['train']}" for name, zoo in summary["zoos"].items())
+    return (
+        f"{summary['configs'][0]['episodes']} episodes for each task and policy. Training experts: {zoos}. "
+        f"Machine: {'; '.join(machines)}. Versions: {versions}."
+    )

@@ -1,12 +1,13 @@
-"""Tables of the families' documents of `measure_adaptation.py`; `results_table.py` prints them and fills pages."""
+"""Tables of the documents of families (docs/results/FAMILY.json). None of them needs torch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
+import metamap_rl
 from metamap_agents.runtime.storage import read_json
-from metamap_rl.adaptation.bundled import PRETRAINED
 from metamap_rl.evaluation.score_text import (
     counted_text,
     harm_text,
@@ -16,6 +17,8 @@ from metamap_rl.evaluation.score_text import (
     ratio_text,
     uncounted_text,
 )
+
+__all__ = ["OF_FAMILIES", "legend", "variants_table"]
 
 LEAST_COUNTED, LEAST_GAIN = 0.5, 0.10
 
@@ -189,7 +192,7 @@ def mapped_return(summary: dict[str, Any]) -> float:
 
 def served_from(document: str) -> str:
     """Steps of D from which a bundled mapper's self-check lets `adapt` serve its policies; a dash without one."""
-    path = PRETRAINED / document / "mapper.json"
+    path = Path(metamap_rl.__file__).with_name("pretrained") / document / "mapper.json"
     check = read_json(path).get("check") if path.is_file() else None
     if check is None:
         return "–"

@@ -1,22 +1,12 @@
-"""Print the tables of README and docs, as Markdown, from the documents in ``docs/results``, or bring pages up to date.
-
-python scripts/measure_adaptation.py FAMILY --out docs/results/FAMILY.json
-python scripts/results_table.py
-python scripts/results_table.py --into README.md docs/adaptation.md docs/measurements.md
-"""
+"""Tables of single documents, as Markdown; none of them needs torch."""
 
 from __future__ import annotations
 
-import argparse
 import re
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from family_tables import OF_FAMILIES, legend, variants_table
-from metamap_agents.runtime.storage import read_json, write_bytes
-from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_rl.evaluation.protocol.tables import headline_table, pooled_table
+__all__ = ["TABLES", "ablation_table", "alarms_table", "functions_table", "predictability_table", "selfcheck_table"]
 
 
 def spread(entry: dict[str, float], digits: int = 2) -> str:
@@ -161,7 +151,7 @@ def executors_table(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
-def functions_table(result: dict[str, Any]) -> list[str]:
+def functions_table(result: Mapping[str, Any]) -> list[str]:
     """One table for each family of functions: methods in rows, numbers of points K in columns."""
     lines = []
     for name, entry in result["families"].items():
@@ -195,7 +185,117 @@ def functions_table(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-TABLES = {
+def ablation_table(*results: Mapping[str, Any]) -> list[str]:
+    """What differs from the first row in rows, gap closed by steps of D in columns; documents of the same lengths."""
+    lengths = [str(length) for length in results[0]["config"]["lengths"]]
+    heads = " | ".join(f"gap closed, {length} steps" for length in lengths)
+    lines = [f"| differs by | seeds | {heads} | validation loss | theta | s |"]
+    lines.append("| --- | --- |" + " --- |" * (len(lengths) + 3))
+    for row in (row for result in results for row in result["rows"]):
+        first = results[0]["rows"][0]["choices"]
+        changed = [f"{name}={value}" for name, value in row["choices"].items() if value != first.get(name)]
+        name = ", ".join(changed) or f"({row['name'].replace('+', ', ')})"
+        gaps = " | ".join(interval(row["gap_closed"].get(length), 2) for length in lengths)
+        lines.append(
+            f"| {name} | {row['seeds']} | {gaps} | {row['validation_loss']:.4f} | {row['theta']:,} "
+            f"| {row['seconds']:.0f} |"
+        )
+    return lines
+
+
+def predictability_table(*results: Mapping[str, Any]) -> list[str]:
+    """One row for each family; medians, and quartiles in brackets."""
+    lines = [
+        "| experts | explained, linear | quadratic | lost halfway | lost with the neighbour's expert "
+        "| error of a privileged mapper |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+
+    def lost(entry: Mapping[str, float]) -> str:
+        low, median, high = (round(entry[key], 2) + 0.0 for key in ("quarter", "median", "three_quarters"))
+        return f"{median:.2f} ({low:.2f}-{high:.2f})"
+
+    for entry in (entry for result in results for entry in result.get("families", {"": result}).values()):
+        explained, barrier, errors = (
+            entry["explained_variance"],
+            entry["interpolation"],
+            entry["told_error"]["held_out"],
+        )
+        lines.append(
+            f"| {entry['family']} | {explained['linear']['left_out']:.2f} | {explained['quadratic']['left_out']:.2f} "
+            f"| {lost(barrier['barrier'])} | {lost(barrier['crossed_loss'])} | {sum(errors) / len(errors):.2f} |"
+        )
+    return lines
+
+
+def alarms_table(result: Mapping[str, Any]) -> list[str]:
+    """Share of D that the self-checks notice: alterations in rows, families in columns; first and third length of D."""
+    families = result["foreign"]
+    lengths = [str(length) for length in result["settings"]["lengths"]][::2]
+    lines = [
+        f"| share noticed, D of {' / '.join(lengths)} transitions | {' | '.join(families)} |",
+        "| --- |" + " --- |" * len(families),
+    ]
+    for name in next(iter(families.values())):
+        cells = [" / ".join(f"{found[name][length]:.2f}" for length in lengths) for found in families.values()]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def selfcheck_table(*results: Mapping[str, Any]) -> list[str]:
+    """Harm on test-in tasks, of all D and of those that the self-check serves."""
+    lines = [
+        "| | transitions | harmed | mean gain | worst tenth | harmed, served | served |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for result in results:
+        for entry in result["cases"]["test-in"]:
+            every, served = entry["harm"]["all"], entry["harm"]["served"]
+            harmed = "–" if served is None else f"{served['rate']:.2f}"
+            lines.append(
+                f"| {result['family']} | {entry['steps']} | {every['rate']:.2f} | {every['mean']:.1f} "
+                f"| {every['worst_decile']:.1f} | {harmed} | {1 - entry['fallback']:.2f} |"
+            )
+    return lines
+
+
+_DMC_METHODS = {
+    "mapper": "mapper",
+    "nearest expert": "nearest expert, by D",
+    "shuffled": "another setting's D",
+    "base": "base policy",
+    "mean expert": "mean expert",
+    "oracle": "privileged mapper (given the setting)",
+    "parent, told": "universal policy given the setting",
+    "expert": "experts, PPO on each setting",
+}
+
+
+def dmc_table(*results: Mapping[str, Any]) -> list[str]:
+    """Mean return and share of the experts' return; of documents after the first, the mapper only."""
+    (family, first), *_ = results[0]["families"].items()
+    lines = [
+        f"| {family}, {len(first['test_settings'])} test settings | seeds | mean return "
+        "| share of the experts' return [95 % interval] |",
+        "| --- | --- | --- | --- |",
+    ]
+    for number, result in enumerate(results):
+        for method, label in _DMC_METHODS.items():
+            entry = result["families"][family]["methods"].get(method)
+            if entry is None or (number and method != "mapper"):
+                continue
+            about = (
+                f"{label}, {'' if result['settings'].get('bottleneck') else 'no '}bottleneck"
+                if method == "mapper"
+                else label
+            )
+            seeds = len(result["families"][family]["returns"][method])
+            share = f"{entry['of_expert']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]"
+            lines.append(f"| {about} | {seeds} | {entry['return']:.0f} | {share} |")
+    return lines
+
+
+TABLES: dict[str, Callable[..., list[str]]] = {
     "engine": engine_table,
     "training": training_table,
     "mapping": mapping_table,
@@ -206,106 +306,10 @@ TABLES = {
     "shift": shift_table,
     "executors": executors_table,
     "functions": functions_table,
+    "ablation": ablation_table,
+    "alarms": alarms_table,
+    "dmc": dmc_table,
+    "predictability": predictability_table,
+    "selfcheck": selfcheck_table,
 }
-
-
-MADE_OF_SEVERAL = (*OF_FAMILIES, "variants", "protocol")
-"""Tables that more than one document goes into."""
-
-
-def protocol_table(documents: dict[str, dict[str, Any]]) -> list[str]:
-    """Methods side by side: by family, and over all families; nothing without what families share."""
-    families = {name: documents[name] for name in sorted(documents) if name != "shared"}
-    if "shared" not in documents:
-        return []
-    steps = documents["shared"]["headline_steps"]
-    summaries = [summary for entry in families.values() for summary in entry["splits"].values()]
-    return [
-        *headline_table(families, steps),
-        "",
-        *pooled_table(documents["shared"]["pooled"], steps),
-        "",
-        legend(summaries),
-    ]
-
-
-def tables(folder: Path, protocol: dict[str, dict[str, Any]] | None = None) -> dict[str, str]:
-    """Every table of a folder of documents by name, but none that would have a header only.
-
-    Those of `OF_FAMILIES`, of variants (measured with other settings: not named as their family is), of methods
-    side by side (what `scripts/protocol_results.py` writes), and those of `TABLES`.
-
-    Args:
-        folder: the documents.
-        protocol: by name, documents of methods side by side that are yet to be written there.
-    """
-    documents = {path.stem: read_json(path) for path in sorted(folder.glob("*.json"))}
-    families = {name: document for name, document in documents.items() if name not in TABLES and "losses" in document}
-    named = {name: document for name, document in families.items() if document["family"] == name}
-    variants = {name: document for name, document in families.items() if document["family"] != name}
-    made = {name: make(named) for name, make in OF_FAMILIES.items()} | {"variants": variants_table(variants)}
-    made |= {name: TABLES[name](documents[name]) for name in TABLES if name in documents}
-    side_by_side = {path.stem: read_json(path) for path in (folder / "protocol").glob("*.json")}
-    made["protocol"] = protocol_table({**side_by_side, **(protocol or {})})
-    return {name: "\n".join(lines).strip() for name, lines in made.items() if _has_rows(lines)}
-
-
-def _has_rows(lines: list[str]) -> bool:
-    """Whether there is more than the two lines that a table begins with."""
-    return sum(line.startswith("|") for line in lines) > 2
-
-
-def filled(text: str, made: dict[str, str]) -> str:
-    """A page with each table that it has a place for: between ``<!-- NAME -->`` and ``<!-- /NAME -->``.
-
-    Raises:
-        MetaMapError: a place for a table that there is not.
-    """
-
-    def table(match: re.Match[str]) -> str:
-        name = match[1]
-        if name in {*TABLES, *MADE_OF_SEVERAL} - made.keys():
-            raise MetaMapError(f"table {name!r}: the folder of results has no documents to make it of")
-        if name not in made:
-            raise unknown_name("table", name, made)
-        return f"<!-- {name} -->\n\n{made[name]}\n\n<!-- /{name} -->"
-
-    return re.sub(r"<!-- ([a-z-]+) -->.*?<!-- /\1 -->", table, text, flags=re.DOTALL)
-
-
-def pages(paths: Sequence[Path], made: dict[str, str]) -> dict[Path, str]:
-    """What pages are to say, by path.
-
-    Raises:
-        MetaMapError: as `filled`, of one of the pages.
-    """
-    found = {}
-    for path in paths:
-        text = path.read_text(encoding="utf-8")
-        try:
-            found[path] = filled(text, made)
-        except MetaMapError as error:
-            raise MetaMapError(f"{path}: {error}") from error
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--results", type=Path, default=Path("docs/results"))
-    parser.add_argument(
-        "--into", nargs="+", type=Path, default=[], help="pages to bring up to date, instead of printing"
-    )
-    arguments = parser.parse_args()
-    made = tables(arguments.results)
-    if not made:
-        raise MetaMapError(f"{arguments.results}: no documents of results in this folder")
-    for path, text in pages(arguments.into, made).items():  # all are made before one is written
-        write_bytes(path, text.encode())
-    if not arguments.into:
-        print("\n\n".join(made.values()))
-
-
-if __name__ == "__main__":
-    from _running import run_script
-
-    run_script(main)
+"""By the name of the place in a page; the document is the one of that name, or those that the place names."""

@@ -1,0 +1,1 @@
+"""The project's own results: its experiments, and the tables of its pages, rendered from the documents of results."""

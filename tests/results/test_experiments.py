@@ -1,0 +1,171 @@
+"""Experiments: resumable, each on little."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from helpers.tiny import FAMILY
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.runtime.storage import read_json
+from metamap_envs.errors import MetaMapError
+from metamap_rl.cli import main
+from metamap_rl.common.cells import Cell, check_settings, document_of, run_cells
+from metamap_rl.evaluation.baselines import MAMLConfig, ReptileConfig
+from metamap_rl.functions.benchmarks import BENCHMARKS
+from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.results.experiments import EXPERIMENTS, make_experiment, run_experiment, summarise_run
+from metamap_rl.training.config import TrainConfig
+
+
+class InProcess:
+    """An executor of this process."""
+
+    def run(self, function: Callable[..., Any], jobs: Any, *, share: Any = ()) -> Iterator[tuple[int, Any]]:
+        for index, job in enumerate(jobs):
+            yield index, function(*share, *job)
+
+
+@dataclass(frozen=True)
+class Counting:
+    """Two batches; the second needs the first."""
+
+    step: int = 1
+    bad: tuple[str, ...] = ()
+    ran: list[str] = field(default_factory=list)
+
+    def batches(self, out: Path) -> Iterator[list[Cell]]:
+        first = [Cell(name, out / f"{name}.json", {"step": self.step, "sizes": (1, 2)}) for name in "abc"]
+        yield first
+        if all(cell.path.exists() for cell in first):
+            yield [Cell("sum", out / "sum.json", {"step": self.step}, tuple(str(cell.path) for cell in first))]
+
+    def is_done(self, cell: Cell) -> bool:
+        return check_settings(cell)
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        self.ran.append(cell.name)
+        if cell.name in self.bad:
+            raise MetaMapError("no such thing")
+        return document_of(cell, {"value": sum(read_json(path)["value"] for path in cell.job) or ord(cell.name[0])})
+
+
+def test_a_stopped_run_goes_on_and_a_bad_cell_does_not_stop_the_others(tmp_path: Path) -> None:
+    bad, told = Counting(bad=("b",)), []
+    with pytest.raises(MetaMapError, match="1 of 3 cells failed, such as b: no such thing"):
+        run_cells(bad, tmp_path, InProcess())
+    assert bad.ran == ["a", "b", "c"]
+    good = Counting()
+    run_cells(good, tmp_path, InProcess(), lambda *news: told.append(news))
+    assert good.ran == ["b", "sum"]
+    assert told == [("b", 3, 3), ("sum", 4, 4)]
+    assert read_json(tmp_path / "sum.json")["value"] == sum(map(ord, "abc"))
+
+
+def test_other_settings_are_refused_before_anything_is_run(tmp_path: Path) -> None:
+    run_cells(Counting(), tmp_path, InProcess())
+    (tmp_path / "a.json").unlink()
+    other = Counting(step=2)
+    with pytest.raises(MetaMapError, match=r"b\.json was run with step 1, asked for is 2"):
+        run_cells(other, tmp_path, InProcess())
+    assert not other.ran
+    (tmp_path / "b.json").write_text("[]")
+    with pytest.raises(MetaMapError, match=r"b\.json: expected the document of a cell"):
+        run_cells(Counting(), tmp_path, InProcess())
+
+
+def test_experiments_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["results", "list", "--json"]) == 0
+    assert [entry["name"] for entry in json.loads(capsys.readouterr().out)] == list(EXPERIMENTS.names())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["functoins"], "did you mean 'functions'"),
+        (["functions", "--set", "sedes=3"], "did you mean 'seeds'"),
+        (["functions", "--set", "seeds"], "--set expects KEY=VALUE"),
+        (["functions", "--set", "families=[sinusiod]"], "did you mean 'sinusoid'"),
+        (["ablation", "--set", "family=reacher-goal"], "zoo: is missing"),
+    ],
+)
+def test_slips_are_told(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["results", "run", *words, "--out", str(tmp_path / "run")]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_ablation_from_the_command_line(tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = {"family": FAMILY, "seeds": 1, "updates": 4, "lengths": [5], "episodes": 2}
+    settings |= {"baseline": {"survey_tasks": 0, "context_size": 8, "hidden": 16}, "vary": {"loss": ["weights"]}}
+    (tmp_path / "config.yml").write_text(yaml.safe_dump(settings))
+    words = [
+        str(tmp_path / "config.yml"),
+        "--set",
+        f"zoo={tiny_zoo.root}",
+        "--workers",
+        "1",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    assert main(["results", "run", "ablation", *words]) == 0
+    table = capsys.readouterr().out
+    assert "| loss=weights | 1 |" in table
+    assert main(["results", "table", str(tmp_path / "run")]) == 0
+    assert capsys.readouterr().out == table
+    assert len(read_json(tmp_path / "run" / "ablation.json")["rows"]) == 2
+    assert main(["results", "run", "functions", "--out", str(tmp_path / "run")]) == 2
+    assert "is a run of 'ablation', not of 'functions'" in capsys.readouterr().err
+
+
+def test_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    maml = MAMLConfig(iterations=1, tasks=2)
+    small = replace(
+        BENCHMARKS["sinusoid"](),
+        points=(5,),
+        queries=4,
+        tasks=3,
+        mapper=TrainConfig(
+            loss="behaviour", updates=2, batch_tasks=2, states_per_task=2, lengths=(5,), validation_lengths=(5,)
+        ),
+        shape=MapperConfig(hypernetwork="residual", context_size=4, encoder_hidden=4, hypernetwork_hidden=4),
+        maml={"MAML": {5: maml}, "MAML trained with 5 inner steps": {5: maml}},
+        reptile=ReptileConfig(iterations=1),
+        steps=(1,),
+        reptile_steps=(1,),
+    )
+    monkeypatch.setitem(BENCHMARKS, "sinusoid", lambda: small)
+    experiment = make_experiment("functions", changes=["families=[sinusoid]", "seeds=2", "baseline_seeds=1"])
+    run_experiment("functions", experiment, tmp_path, InProcess())
+    _, document, lines = summarise_run(tmp_path)
+    methods = {row["method"]: row["seeds"] for row in document["families"]["sinusoid"]["rows"]}
+    assert methods == {
+        "mapper": 2,
+        "Reptile": 1,
+        "MAML": 1,
+        "MAML trained with 5 inner steps": 1,
+        "mean of all tasks, without D": 1,
+    }
+    assert any(line.startswith("| mapper | 2 |") for line in lines)
+    assert set(document["families"]["sinusoid"]["compared_targets"]) == {"fit_error", "fit_seconds", "validation_error"}
+    (tmp_path / "sinusoid-mapper-1.json").unlink()
+    told: list[str] = []
+    run_experiment("functions", experiment, tmp_path, InProcess(), lambda name, done, total: told.append(name))
+    assert told == ["sinusoid-mapper-1"], "from its checkpoint"
+    assert summarise_run(tmp_path)[1]["families"]["sinusoid"]["rows"][0]["mean"] == pytest.approx(
+        document["families"]["sinusoid"]["rows"][0]["mean"]
+    )
+
+
+def test_predictability(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    changes = [f"zoos=[{tiny_zoo.root}]", "updates=2", "seeds=1", "episodes=2", "hypernetwork=residual"]
+    run_experiment("predictability", make_experiment("predictability", changes=changes), tmp_path, InProcess())
+    _, document, lines = summarise_run(tmp_path)
+    assert list(document["families"]) == [FAMILY]
+    assert lines[-1].startswith(f"| {FAMILY} | ")
