@@ -207,13 +207,10 @@ def pooled_table(rows: list[dict[str, Any]], steps: int) -> list[str]:
     return lines
 
 
-def methods_table(names: list[str]) -> list[str]:
-    """What the methods do, and what they learn from at test."""
-    from metamap_rl.evaluation.protocol.methods import METHODS  # with torch, which the other tables do not need
-
+def methods_table(methods: Mapping[str, Any]) -> list[str]:
+    """What the methods do, and what they learn from at test; classes of `METHODS` by name."""
     lines = ["| method | what it is | learns from, at test |", "| --- | --- | --- |"]
-    for name in names:
-        method = METHODS.get(method_name(name))
+    for name, method in methods.items():
         lines.append(f"| {method_text(name)} | {method.summary} | {method.signal} |")
     return lines
 

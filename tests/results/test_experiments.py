@@ -19,6 +19,7 @@ from metamap_rl.cli import main
 from metamap_rl.common.cells import Cell, check_settings, document_of, run_cells
 from metamap_rl.evaluation.baselines import MAMLConfig, ReptileConfig
 from metamap_rl.functions.benchmarks import BENCHMARKS
+from metamap_rl.functions.measuring import compare_targets
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.results.experiments import EXPERIMENTS, make_experiment, run_experiment, summarise_run
 from metamap_rl.training.config import TrainConfig
@@ -141,6 +142,10 @@ def test_functions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         reptile_steps=(1,),
     )
     monkeypatch.setitem(BENCHMARKS, "sinusoid", lambda: small)
+    monkeypatch.setattr(
+        "metamap_rl.results.experiments.functions.compare_targets",
+        lambda benchmark: compare_targets(benchmark, tasks=2, updates=1),
+    )
     experiment = make_experiment("functions", changes=["families=[sinusoid]", "seeds=2", "baseline_seeds=1"])
     run_experiment("functions", experiment, tmp_path, InProcess())
     _, document, lines = summarise_run(tmp_path)

@@ -8,9 +8,11 @@ from typing import Any
 
 from metamap_agents.runtime.storage import read_json, write_bytes, write_json
 from metamap_rl.evaluation.protocol.figures import plot_family, plot_pooled
+from metamap_rl.evaluation.protocol.methods import METHODS
 from metamap_rl.evaluation.protocol.record import RunRecord, open_run
 from metamap_rl.evaluation.protocol.report import summarise_again, summarise_runs
 from metamap_rl.evaluation.protocol_tables import methods_table, results_text
+from metamap_rl.evaluation.scores import method_name
 from metamap_rl.viz.figures import FORMATS, save_figure
 
 __all__ = ["publish", "write_results"]
@@ -24,9 +26,13 @@ def write_results(run: RunRecord) -> tuple[dict[str, Any], str]:
     summary = summarise_runs([run])
     write_json(run.root / RESULTS_FILE, summary)
     figures = _draw(summary, run.root / "figures")
-    names = list(dict.fromkeys(name for entry in summary["families"].values() for name in entry["training_steps"]))
+    methods = {
+        name: METHODS.get(method_name(name))
+        for entry in summary["families"].values()
+        for name in entry["training_steps"]
+    }
     text = results_text(summary, [path.relative_to(run.root) for path in figures])
-    text = "\n".join([text, "## Methods", "", *methods_table(names), ""])
+    text = "\n".join([text, "## Methods", "", *methods_table(methods), ""])
     write_bytes(run.root / TABLES_FILE, text.encode())
     return summary, text
 
