@@ -226,7 +226,7 @@ def time_executors(folder: Path, count: int, repeats: int, timesteps: int | None
     """All executors by turns, each time into a new zoo."""
     first = Zoo.create(folder / "base", _FAMILY, 0)
     build_base(first, overrides={"n_timesteps": _BASE_TIMESTEPS})
-    overrides = {} if timesteps is None else {"n_timesteps": timesteps}
+    overrides: dict[str, Any] = {"start": "base", **({} if timesteps is None else {"n_timesteps": timesteps})}
     tasks = first.tasks("train", count)
     zoos: list[Zoo] = []
     seconds: dict[str, list[dict[str, float]]] = {name: [] for name in EXECUTORS}

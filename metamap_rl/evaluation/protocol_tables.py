@@ -11,6 +11,7 @@ from metamap_rl.evaluation.score_text import (
     counted_text,
     harm_text,
     interval_text,
+    method_name,
     method_text,
     number_text,
     old_rule_mark,
@@ -18,7 +19,6 @@ from metamap_rl.evaluation.score_text import (
     rule_text,
     uncounted_text,
 )
-from metamap_rl.evaluation.scores import method_name
 
 __all__ = ["about_runs", "headline_table", "learning_table", "methods_table", "pooled_table", "results_text"]
 

@@ -10,8 +10,10 @@ from metamap_envs.task import Task
 __all__ = [
     "NOTHING",
     "counted_text",
+    "earlier_names",
     "harm_text",
     "interval_text",
+    "method_name",
     "method_text",
     "number_text",
     "old_rule_mark",
@@ -28,10 +30,25 @@ Document = Mapping[str, Any]
 _METHODS = dict.fromkeys(("privileged-mapper", "oracle"), "privileged mapper (given the parameters)")
 """Methods whose name in stored documents is not what they are."""
 
+_EARLIER_METHODS = {
+    "oracle": "privileged-mapper",
+    **{name: name.replace(" ", "-") for name in ("checked mapper", "mean expert", "nearest expert")},
+}
+
 _RULES = {
     "paired test": "the expert is better than phi_0 in a paired t-test over the same reset seeds, at 2.5 %, one-sided",
     "old rule": "5 % of the distance to random actions, until they are measured anew",
 }
+
+
+def method_name(stored: str) -> str:
+    """The name that a method has now, from that in a document."""
+    return _EARLIER_METHODS.get(stored, stored)
+
+
+def earlier_names(method: str) -> list[str]:
+    """The names that a method had in earlier versions."""
+    return [earlier for earlier, now in _EARLIER_METHODS.items() if now == method]
 
 
 def method_text(name: str) -> str:

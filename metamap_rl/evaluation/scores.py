@@ -14,6 +14,7 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.common.statistics import bootstrap_interval, ratio_of_sums, worst_decile
 from metamap_rl.data.rollouts import Rollouts
+from metamap_rl.evaluation.score_text import earlier_names, method_name
 
 __all__ = [
     "CountedBy",
@@ -32,23 +33,8 @@ CountedBy = Literal["paired test", "old rule"]
 
 _OLD_MARGIN = 0.05
 
-_EARLIER_METHODS = {
-    "oracle": "privileged-mapper",
-    **{name: name.replace(" ", "-") for name in ("checked mapper", "mean expert", "nearest expert")},
-}
-
 _DIGITS = 7
 """Of a stored return of an episode: more than the arithmetic promises on another machine."""
-
-
-def method_name(stored: str) -> str:
-    """The name that a method has now, from that in a document."""
-    return _EARLIER_METHODS.get(stored, stored)
-
-
-def earlier_names(method: str) -> list[str]:
-    """The names that a method had in earlier versions."""
-    return [earlier for earlier, now in _EARLIER_METHODS.items() if now == method]
 
 
 def old_rule(random: ArrayLike, base: ArrayLike, expert: ArrayLike) -> NDArray[np.bool_]:

@@ -17,7 +17,6 @@ from helpers.synthetic import pairs, rollout_of
 from metamap_envs.errors import MetaMapError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
-WITH_MAIN = [path for path in sorted(SCRIPTS.glob("*.py")) if "def main()" in path.read_text(encoding="utf-8")]
 
 
 @pytest.fixture
@@ -36,11 +35,6 @@ def called(script: Any, monkeypatch: pytest.MonkeyPatch, name: str, *words: obje
 
 
 # all of them ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("path", WITH_MAIN, ids=lambda path: path.stem)
-def test_every_script_is_run_by_the_same_hand(path: Path) -> None:
-    assert path.read_text(encoding="utf-8").endswith("    from _running import run_script\n\n    run_script(main)\n")
 
 
 @pytest.mark.parametrize(
