@@ -1,6 +1,6 @@
 """Adaptation of a policy to a new environment, and the bundled mappers.
 
-Names are imported when used: the command line needs few of them to start.
+Names are imported on first use, so that the command line starts quickly.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Mappers that come with the package, each with experts of unseen tasks to compare it with.
+"""Bundled mappers, each with experts of unseen tasks for comparison.
 
-``scripts/build_pretrained.py`` makes them. A family's folder holds a mapper's artifact and
-``experts.safetensors`` with ``experts.json``.
+Built by ``scripts/build_pretrained.py``. A family's folder contains a mapper's artifact, ``experts.safetensors`` and
+``experts.json``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def pretrained_folder(family: str) -> Path:
     """Folder of a family's bundled mapper.
 
     Raises:
-        MetaMapError: none is bundled for it; the message names those that are.
+        MetaMapError: none is bundled for it; the message lists the bundled ones.
     """
     if family not in bundled_families():
         raise unknown_name("bundled mapper", family, bundled_families())
@@ -48,10 +48,10 @@ def pretrained_folder(family: str) -> Path:
 
 
 def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
-    """Load a mapper by its folder, or by the family's name if one is bundled; returns its folder too.
+    """Load a mapper from its folder, or by the name of a family with a bundled one; also returns the folder.
 
     Raises:
-        MetaMapError: neither a mapper's folder nor the name of a bundled mapper, or a damaged mapper.
+        MetaMapError: neither a mapper folder nor the name of a bundled mapper, or a damaged mapper.
     """
     folder = Path(reference)
     if (folder / "ensemble.json").is_file():
@@ -68,7 +68,7 @@ def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
 
 
 def load_mapper(family: str) -> Mapper:
-    """A family's bundled mapper.
+    """Load a family's bundled mapper.
 
     Raises:
         MetaMapError: none is bundled for it.
@@ -77,27 +77,27 @@ def load_mapper(family: str) -> Mapper:
 
 
 def save_experts(folder: Path, experts: Sequence[Expert]) -> None:
-    """Write experts beside a mapper: weights in one file, tasks, returns and records in another.
+    """Save experts to a mapper's folder: weights in one file; tasks, returns and records in another.
 
     Raises:
-        MetaMapError: there are none, or the files cannot be written.
+        MetaMapError: no experts, or the files cannot be written.
     """
-    from metamap_agents.experts.zoo import expert_to_json  # it imports Stable-Baselines3
+    from metamap_agents.experts.zoo import expert_to_json  # imports Stable-Baselines3, slow
 
     if not experts:
-        raise MetaMapError(f"{folder}: a bundle needs at least one expert to compare with")
+        raise MetaMapError(f"{folder}: a bundle needs at least one expert")
     phis = np.stack([expert.phi for expert in experts])
     save_arrays(folder / "experts.safetensors", {"phi": phis}, {"family": experts[0].task.family})
     write_json(folder / "experts.json", [expert_to_json(expert) for expert in experts])
 
 
 def load_experts(family: str) -> list[Expert]:
-    """The experts beside a family's bundled mapper: of tasks that no mapper was trained or chosen on.
+    """Load the experts of a family's bundled mapper: of tasks not used for training or model selection.
 
     Raises:
         MetaMapError: no mapper is bundled for the family, or the files are damaged.
     """
-    from metamap_agents.experts.zoo import expert_from_json  # it imports Stable-Baselines3
+    from metamap_agents.experts.zoo import expert_from_json  # imports Stable-Baselines3, slow
 
     folder = pretrained_folder(family)
     path = folder / "experts.json"

@@ -1,4 +1,4 @@
-"""Policies in the terms of a given environment, where a declared family's own are others."""
+"""Conversion of observations and actions between an environment and its declared family."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ __all__ = ["EnvSpaces"]
 
 @dataclass(frozen=True)
 class EnvSpaces:
-    """Observations and actions of an environment, which differ from the family's in shape, range or kind.
+    """Spaces of an environment that differ from the family's in shape, range or type.
 
     Attributes:
-        observations: its observation space.
-        actions: its action space.
+        observations: observation space.
+        actions: action space.
     """
 
     observations: Box
@@ -35,10 +35,10 @@ class EnvSpaces:
 
     @classmethod
     def of(cls, env: gym.Env[Any, Any], family: str) -> EnvSpaces | None:
-        """Those of an environment that fits the family; None if they are the family's.
+        """Spaces of an environment that matches the family; None if they equal the family's.
 
         Raises:
-            MetaMapError: it does not fit.
+            MetaMapError: it does not match.
         """
         found = get_family(family)
         take, seen, given = actions_for(env, found), env.observation_space, env.action_space
@@ -49,7 +49,7 @@ class EnvSpaces:
         return cls(seen, given)
 
     def flat(self, observation: Any) -> tuple[NDArray[Any], bool]:
-        """Flat observations [N, O] of one observation or of many, and whether it was one.
+        """Flatten one observation or a batch to [N, O]; also returns whether it was one.
 
         Raises:
             MetaMapError: another shape.
@@ -65,20 +65,20 @@ class EnvSpaces:
         raise MetaMapError(f"observation: expected shape {shape} or {('environments', *shape)}, got {raw.shape}")
 
     def taken(self, actions: NDArray[np.float32]) -> NDArray[Any]:
-        """Actions [N, A] of the family as the environment takes them, [N, ...]."""
+        """Convert actions [N, A] of the family to actions [N, ...] of the environment."""
         take = ActionMap(self.actions)
         return np.stack([np.asarray(take(action)) for action in actions])
 
     @property
     def are_plain(self) -> bool:
-        """Whether both are flat and of floats, which is what SB3's MlpPolicy can be given as they are."""
+        """Whether both spaces are flat and of floats, as SB3's MlpPolicy requires."""
         both = (self.observations, self.actions)
         return all(isinstance(each, Box) and each.dtype.kind == "f" and len(each.shape) == 1 for each in both)
 
     def rescaled(
         self, spec: PolicySpec, phi: NDArray[Any], log_std: NDArray[Any]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], Box, Box]:
-        """Weights [P] and noise [A] of a policy whose actions are the environment's, and plain spaces for it."""
+        """Weights [P] and noise [A] of a policy with the environment's actions, and its spaces."""
         assert isinstance(self.actions, Box), "of plain spaces"
         low, high = self.actions.low.astype(np.float64), self.actions.high.astype(np.float64)
         middle, half = (low + high) / 2.0, (high - low) / 2.0
@@ -90,7 +90,7 @@ class EnvSpaces:
         return spec.join(parts).astype(np.float32), noise, self.observations, actions
 
     def to_json(self) -> dict[str, Any]:
-        """As plain JSON values; bounds of observations are left out."""
+        """JSON representation, without bounds of observations."""
         seen = {"observation_shape": list(self.observations.shape), "observation_dtype": str(self.observations.dtype)}
         if isinstance(self.actions, Discrete):
             return {**seen, "kind": "discrete", "n": int(self.actions.n), "start": int(self.actions.start)}
@@ -124,7 +124,7 @@ class EnvSpaces:
 
 
 def _unbounded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Box:
-    """Observations of a type, with the widest bounds that it has."""
+    """Observation space of a type, with its widest bounds."""
     if dtype.kind == "f":
         return Box(-np.inf, np.inf, shape, dtype.type)
     low, high = (0, 1) if dtype.kind == "b" else (np.iinfo(dtype).min, np.iinfo(dtype).max)

@@ -1,4 +1,4 @@
-"""Adaptation: a rollout of a new environment in, a policy for it out, in one forward pass."""
+"""Adaptation: from a rollout of a new environment to a policy for it, in one forward pass."""
 
 from __future__ import annotations
 
@@ -46,27 +46,27 @@ __all__ = [
 
 _FORMAT = "metamap-policy-1"
 _FORMAT_WITH_SPACES = "metamap-policy-2"
-"""Of a policy in the spaces of an environment, which are not its family's."""
+"""Format of a policy in the spaces of an environment that differ from its family's."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How a policy came about.
+    """Record of an adaptation.
 
     Attributes:
         family: name of the family.
-        steps: transitions of D that were read; with 0 the policy is the base policy.
-        milliseconds: from transitions to weights.
-        distance: root mean square of phi_hat - phi_0 in units of the mapper's weight scale; 0 is the base policy.
-        read: what D was taken for: the family's parameters by name, estimated. For people: the policy does not depend
-            on it. Empty without transitions, or if the mapper was trained without a survey.
+        steps: number of transitions of D; with 0 the policy is the base policy.
+        milliseconds: time from transitions to weights.
+        distance: root mean square of phi_hat - phi_0 in units of the mapper's weight scale; 0 for the base policy.
+        read: estimates of the family's parameters by name, for display: the policy does not depend on them. Empty
+            without transitions, or if the mapper was trained without a survey.
         confidence: of the self-check, in [0, 1], that the generated policy beats the base policy; None if D was not
-            checked, since nobody wanted it or the mapper has no self-check.
-        fallback: why the policy is the base policy instead of the generated one; "" if it is the generated one.
-        predicted_return: of the generated policy, whichever is served; None if D was not checked or is empty.
-        predicted_base_return: of the base policy; None likewise.
-        notes: what to know of the environment that was given: the wrappers around it that alter rewards or
-            observations, a sentence each.
+            checked, because ``check`` is false or the mapper has no self-check.
+        fallback: reason for serving the base policy; "" if the generated policy is served.
+        predicted_return: expected return of the generated policy, whichever is served; None if D was not checked or is
+            empty.
+        predicted_base_return: expected return of the base policy; None likewise.
+        notes: warnings about the given environment: its wrappers that alter rewards or observations, a sentence each.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -83,12 +83,12 @@ class Adaptation:
     notes: tuple[str, ...] = ()
 
     def sentence(self) -> str:
-        """What was done, for people."""
+        """Human-readable summary."""
         return "; ".join([self._served(), *(note for note in self.notes if note not in self.fallback)])
 
     @property
     def served(self) -> Literal["base", "generated"]:
-        """Which policy it is."""
+        """Human-readable name of the served policy."""
         return "base" if self.fallback or not self.steps else "generated"
 
     def _served(self) -> str:
@@ -103,15 +103,14 @@ class Adaptation:
 
 
 class AdaptedPolicy(WeightPolicy):
-    """A generated policy: SB3's ``predict``, and files that others can use.
+    """A generated policy with SB3's ``predict``, and export.
 
     Args:
-        base: gives the network's shape, the normaliser, and noise and critic for further training.
+        base: base policy, with architecture, normaliser, and noise and critic for fine-tuning.
         phi: generated weights, float32 [P], on normalised observations.
-        adaptation: how it came about.
-        spaces: those of the environment that it acts in, where they are not the family's: `predict` takes and gives
-            what that environment does.
-        rollout: D that it was generated from; None if it was loaded from a file, which does not hold it.
+        adaptation: record of the adaptation.
+        spaces: spaces of the environment, if they differ from the family's; `predict` then uses them.
+        rollout: D that it was generated from; None if loaded from a file, which does not contain it.
     """
 
     def __init__(
@@ -132,12 +131,12 @@ class AdaptedPolicy(WeightPolicy):
         self.rollout = rollout
 
     def acting_in(self, env: gym.Env[Any, Any]) -> AdaptedPolicy:
-        """This policy with the observations and actions of an environment, where they are not the family's.
+        """This policy with the spaces of an environment, if they differ from the family's.
 
-        A declared family scales, flattens and chooses; see `metamap_envs.FamilySpaces`.
+        For declared families, which scale, flatten and select; see `metamap_envs.FamilySpaces`.
 
         Raises:
-            MetaMapError: the environment does not fit the family.
+            MetaMapError: the environment does not match the family.
         """
         spaces = EnvSpaces.of(env, self.adaptation.family)
         return AdaptedPolicy(self.base, self.phi, self.adaptation, spaces, self.rollout)
@@ -149,7 +148,7 @@ class AdaptedPolicy(WeightPolicy):
         episode_start: NDArray[Any] | None = None,
         deterministic: bool = True,
     ) -> tuple[NDArray[Any], tuple[NDArray[Any], ...] | None]:
-        """SB3's ``predict``, with observations and actions of ``spaces`` if there are any; see `WeightPolicy`."""
+        """SB3's ``predict``, in ``spaces`` if set; see `WeightPolicy`."""
         if self.spaces is None:
             return super().predict(observation, state, episode_start, deterministic)
         flat, single = self.spaces.flat(observation)
@@ -158,10 +157,10 @@ class AdaptedPolicy(WeightPolicy):
         return (taken[0] if single else taken), state
 
     def save(self, path: str | Path) -> None:
-        """Write the weights, with the base policy they belong to, to one ``.safetensors`` file.
+        """Save the weights and the base policy to one ``.safetensors`` file.
 
         Raises:
-            MetaMapError: the name does not end in .safetensors, or it cannot be written.
+            MetaMapError: the name does not end in .safetensors, or the file cannot be written.
         """
         arrays = {"phi_hat": self.phi, **{f"base.{name}": array for name, array in self.base.to_arrays().items()}}
         about = {"adaptation": vars(self.adaptation), "base": self.base.describe()}
@@ -172,10 +171,10 @@ class AdaptedPolicy(WeightPolicy):
 
     @classmethod
     def load(cls, path: str | Path) -> AdaptedPolicy:
-        """Read a policy that `save` wrote.
+        """Load a policy written by `save`.
 
         Raises:
-            MetaMapError: not such a file, or its parts do not fit together.
+            MetaMapError: not such a file, or inconsistent content.
         """
         arrays, metadata = load_arrays(path)
         if metadata.get("format") not in (_FORMAT, _FORMAT_WITH_SPACES):
@@ -196,17 +195,16 @@ class AdaptedPolicy(WeightPolicy):
         return cls(BasePolicy.from_arrays(base, description, str(path)), arrays["phi_hat"], adaptation, spaces)
 
     def save_sb3(self, path: str | Path) -> None:
-        """Write a ``.zip`` that plain ``PPO.load`` opens: raw observations in, the same actions out.
+        """Save a ``.zip`` for SB3's ``PPO.load``, with raw observations as input and the same actions.
 
-        Its ``predict`` has to be told ``deterministic=True`` for that; this policy's has it by default. In an
-        environment whose spaces are not the family's it takes and gives what that environment does, if observations
-        and actions are flat and of floats; else it has the spaces of the family, and acts in
-        ``metamap_envs.FamilySpaces(env, family)``.
+        Actions are the same with ``predict(..., deterministic=True)``, which is this policy's default. If the spaces of
+        the environment differ from the family's, the model has the former if they are flat and of floats, else the
+        latter, and acts in ``metamap_envs.FamilySpaces(env, family)``.
 
         Raises:
-            MetaMapError: the name does not end in .zip, or it cannot be written.
+            MetaMapError: the name does not end in .zip, or the file cannot be written.
         """
-        from metamap_agents.sb3.bridge import export_sb3  # Stable-Baselines3 takes as long to import as all the rest
+        from metamap_agents.sb3.bridge import export_sb3  # Stable-Baselines3 is slow to import
 
         phi, log_std, seen, actions = self.phi, self.base.log_std, self.observation_space, self.action_space
         if self.spaces is not None and self.spaces.are_plain:
@@ -222,26 +220,26 @@ def adapt(
     seed: int = 0,
     check: bool = True,
 ) -> AdaptedPolicy:
-    """Generate a policy for a new environment from a few of its transitions. No gradient step is taken.
+    """Generate a policy for a new environment from a few transitions, without gradient steps.
 
     Args:
-        mapper: a mapper, the folder of one, or the name of a family with a bundled one.
-        source: D itself, collected by the mapper's probe; or a Gymnasium environment, in which that probe is run: with
-            the family's observations and actions or, of a declared family, with those of its own environment.
-        steps: how many transitions to use: of a rollout the first ones (default all), of an environment as many as
-            to collect (default 50).
-        seed: of the probe; not used with a rollout.
-        check: whether the base policy may be served instead: where the mapper's self-check does not trust D (a mapper
-            without one always does), or a wrapper around the environment changes the scale of rewards or observations
-            while D is collected. Wrappers that alter them otherwise are named in ``adaptation.notes``.
+        mapper: a mapper, its folder, or the name of a family with a bundled one.
+        source: D, collected by the mapper's probe; or a Gymnasium environment, in which the probe is run: with the
+            family's spaces or, of a declared family, those of its environment.
+        steps: number of transitions: the first ones of a rollout (default all), or to collect in an environment
+            (default 50).
+        seed: seed of the probe; not used with a rollout.
+        check: whether to serve the base policy if the mapper's self-check rejects D, or if a wrapper of the environment
+            changes the scale of rewards or observations while D is collected. Other wrappers that alter them are named
+            in ``adaptation.notes``.
 
     Returns:
-        The policy; with no transitions it is the base policy. It takes the observations and gives the actions of the
-        environment, or, from a rollout, those of the family. The transitions that were read are in ``rollout``.
+        The policy, with the spaces of the environment or, from a rollout, of the family; without transitions the base
+        policy. ``rollout`` contains D.
 
     Raises:
         MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
-            steps than it has, NaN, or a seed that is none.
+            steps than it has, NaN, or an invalid seed.
     """
     seed = read_seed(seed)
     if isinstance(mapper, str | Path):
@@ -262,12 +260,12 @@ def adapt(
 
 
 def _heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
-    """Say which wrappers around an environment alter its rewards or observations; do not trust those that drift.
+    """Note the wrappers of an environment that alter rewards or observations; serve the base policy if one drifts.
 
     Args:
-        policy: generated from D of that environment.
-        env: not run.
-        check: whether the base policy may be served instead.
+        policy: policy generated from D of that environment.
+        env: the environment; not stepped.
+        check: whether the base policy may be served.
     """
     found = alterations(env, policy.adaptation.family)
     about = replace(policy.adaptation, notes=tuple(str(one) for one in found))
@@ -282,13 +280,13 @@ def _heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool
 
 
 def _whole(name: str, value: object) -> int:
-    """A whole number, 0 or more, of whatever library.
+    """Convert a non-negative integer, of any library, to int.
 
     Raises:
-        MetaMapError: it is none.
+        MetaMapError: not a non-negative integer.
     """
     try:
-        number = operator.index(value)  # type: ignore[arg-type]  # what is none is refused
+        number = operator.index(value)  # type: ignore[arg-type]  # raises TypeError, caught below
     except TypeError:
         raise MetaMapError(f"{name}: expected a whole number, got {value!r}") from None
     if number < 0:
@@ -296,9 +294,9 @@ def _whole(name: str, value: object) -> int:
     return number
 
 
-@torch_threads(1)  # the same policy on any number of cores
+@torch_threads(1)  # for the same policy on any number of cores
 def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
-    """Map D, and serve the base policy where the self-check says so."""
+    """Map D; serve the base policy if the self-check rejects D."""
     started = time.perf_counter()
     reading = mapper.read(rollout)
     phi = mapper.generate(reading)
@@ -321,7 +319,7 @@ def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
 
 
 def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> dict[str, list[float]]:
-    """Returns of "base" and "generated" policy, one per episode, on the same reset seeds in the fast simulator.
+    """Measure returns of "base" and "generated" policy, one per episode, on the same reset seeds in the fast simulator.
 
     Raises:
         MetaMapError: a task of another family, or ``episodes`` below 1.
@@ -333,13 +331,13 @@ def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> di
 
 
 def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int = 10) -> dict[str, list[float]]:
-    """Returns of "base" and "generated" policy, one per episode, on the same reset seeds in one environment.
+    """Measure returns of "base" and "generated" policy, one per episode, on the same reset seeds in one environment.
 
-    An episode ends with the environment's own, or at the family's horizon.
+    Episodes are truncated at the family's horizon.
 
     Raises:
-        MetaMapError: ``episodes`` below 1, an environment of other spaces than the family's, or one that returns what
-            it must not, as NaN.
+        MetaMapError: ``episodes`` below 1, or an environment whose spaces differ from the family's or that returns
+            invalid values such as NaN.
     """
     if episodes < 1:
         raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
@@ -364,7 +362,7 @@ def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int 
 def _episode(
     policy: WeightPolicy, env: gym.Env[Any, Any], seed: int, horizon: int
 ) -> tuple[NDArray[np.float64], float]:
-    """First observation and return of one episode."""
+    """Run one episode; returns its first observation and its return."""
     start, _ = env.reset(seed=seed)
     observation, total = start, 0.0
     for _ in range(horizon):

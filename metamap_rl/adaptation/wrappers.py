@@ -1,7 +1,7 @@
-"""Wrappers around a given environment that alter its rewards or observations.
+"""Detection of wrappers that alter the rewards or observations of an environment.
 
-A mapper has learned from the rewards and observations of its family. D does not always show that they are in other
-units, but the wrappers around an environment can be looked at before anything is run.
+A mapper is trained on the rewards and observations of its family. Other units are not always visible in D, but the
+wrappers of an environment can be inspected before it is run.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ _GYMNASIUM = "gymnasium.wrappers"
 _HARMLESS = frozenset(
     f"{_GYMNASIUM}.{name}"
     for name in (
-        "common.Autoreset",  # the probe resets when an episode ends, before it does
+        "common.Autoreset",  # the probe resets at the end of an episode
         "common.OrderEnforcing",
         "common.PassiveEnvChecker",
         "common.RecordEpisodeStatistics",
         "common.TimeLimit",
         "array_conversion.ArrayConversion",
         "jax_to_numpy.JaxToNumpy",
-        "rendering.AddWhiteNoise",  # of rendered frames
+        "rendering.AddWhiteNoise",  # only rendered frames
         "rendering.HumanRendering",
         "rendering.ObstructView",
         "rendering.RecordVideo",
         "rendering.RenderCollection",
-        "transform_observation.FlattenObservation",  # the same numbers
+        "transform_observation.FlattenObservation",  # same values
         "transform_observation.ReshapeObservation",
     )
 ) | {"stable_baselines3.common.monitor.Monitor", "metamap_envs.family_spaces.FamilySpaces"}
-"""Wrappers that leave the numbers of rewards and observations as they are."""
+"""Wrappers that do not change the values of rewards and observations."""
 
 _ALTERED = {
     "stateful_action.RepeatAction": "rewards and the length of a step",
@@ -48,7 +48,7 @@ _ALTERED = {
     "stateful_observation.MaxAndSkipObservation": "observations, rewards and the length of a step",
     "stateful_observation.TimeAwareObservation": "observations",
 }
-"""What other wrappers of Gymnasium alter, where their base class does not tell."""
+"""Alterations by other wrappers of Gymnasium, where their base class does not determine them."""
 
 _BASES = (gym.Wrapper, gym.RewardWrapper, gym.ObservationWrapper, gym.ActionWrapper)
 
@@ -58,10 +58,10 @@ class Alteration:
     """A wrapper that alters rewards or observations.
 
     Attributes:
-        name: of its class.
-        what: it alters, e.g. "rewards".
-        drifts: whether it goes on altering them in another way with each step, as running statistics do.
-        certain: False where it is only known to have methods of its own that could alter them.
+        name: class name.
+        what: altered quantity, e.g. "rewards".
+        drifts: whether the alteration changes over time, as with running statistics.
+        certain: False if it only overrides methods that could alter them.
     """
 
     name: str
@@ -77,13 +77,12 @@ class Alteration:
 
 
 def alterations(env: gym.Env[Any, Any], family: str) -> tuple[Alteration, ...]:
-    """Wrappers around an environment that alter its rewards or observations, the innermost first.
+    """Wrappers of an environment that alter its rewards or observations, innermost first.
 
-    Wrappers that only change actions are not among them: they are part of the environment, as its dynamics are. Nor
-    are those that a declared family's own environment has.
+    Excludes wrappers of actions, which are part of the dynamics, and the wrappers of a declared family's environment.
 
     Args:
-        env: not changed.
+        env: the environment; not changed.
         family: name of the family.
     """
     found = _alterations(env)
@@ -113,7 +112,7 @@ def _alterations(env: gym.Env[Any, Any]) -> tuple[Alteration, ...]:
 
 
 def _altered(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> tuple[str, bool]:
-    """What a wrapper alters, "" for nothing; and whether that is certain."""
+    """Quantity that a wrapper alters, "" for none, and whether this is certain."""
     kind = _path(type(wrapper))
     if kind in _HARMLESS or (kind == f"{_GYMNASIUM}.transform_observation.DtypeObservation" and _floats(wrapper)):
         return "", True
@@ -130,7 +129,7 @@ def _altered(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> tuple[str, bool]:
 
 
 def _drifts(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
-    """Whether a wrapper keeps running statistics and updates them, as Gymnasium's own and most others do."""
+    """Whether a wrapper updates running statistics, as Gymnasium's normalisation wrappers do."""
     running = any("RunningMean" in type(value).__name__ for value in vars(wrapper).values())
     running = running or _normalises(wrapper, "Reward") or _normalises(wrapper, "Observation")
     return running and bool(getattr(wrapper, "update_running_mean", True))
@@ -141,7 +140,7 @@ def _normalises(wrapper: gym.Wrapper[Any, Any, Any, Any], what: str) -> bool:
 
 
 def _own(wrapper: gym.Wrapper[Any, Any, Any, Any], method: str) -> bool:
-    """Whether a method is neither that of a base class nor of a wrapper that leaves rewards and observations alone."""
+    """Whether a method is overridden, other than by a wrapper that does not alter rewards and observations."""
     definer = next(cls for cls in type(wrapper).__mro__ if method in vars(cls))
     return definer not in _BASES and _path(definer) not in _HARMLESS
 
@@ -155,6 +154,6 @@ def _path(cls: type) -> str:
 
 
 def _floats(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
-    """Whether observations have at least the precision that a mapper reads them in."""
+    """Whether observations are floats of at least the mapper's precision."""
     dtype = np.dtype(wrapper.observation_space.dtype)
     return np.issubdtype(dtype, np.floating) and dtype.itemsize >= np.dtype(np.float32).itemsize

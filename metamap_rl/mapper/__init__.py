@@ -1,6 +1,6 @@
-"""The mapper: network, config, files, self-check.
+"""The mapper: network, config, artifact, self-check.
 
-Names are imported when used: the command line needs few of them to start.
+Names are imported on first use, so that the command line starts quickly.
 """
 
 from __future__ import annotations

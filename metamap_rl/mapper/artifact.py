@@ -1,6 +1,6 @@
-"""A mapper on disk: a folder with ``mapper.safetensors`` (arrays) and ``mapper.json`` (all else, the manifest).
+"""A mapper on disk: a folder with ``mapper.safetensors`` (arrays) and ``mapper.json`` (manifest: everything else).
 
-Reading it runs no code from it. This module knows the manifest's keys; what they mean is the mapper's business.
+Reading executes no code from the folder. This module validates the manifest's keys and types; `Mapper` interprets them.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from metamap_envs.errors import MetaMapError, unknown_name
 __all__ = ["ARRAYS_FILE", "FORMAT_VERSION", "MANIFEST_FILE", "read", "write"]
 
 FORMAT_VERSION = 3
-"""Version of the artifact; any change of its content is a new one."""
+"""Version of the artifact; incremented when its content changes."""
 
-_OLDER_VERSIONS = (1, 2)  # without a self-check; with one that looks at D as a whole only; otherwise the same
+_OLDER_VERSIONS = (1, 2)  # without a self-check; with one of D as a whole only; otherwise the same
 
 ARRAYS_FILE = "mapper.safetensors"
 MANIFEST_FILE = "mapper.json"
@@ -45,8 +45,7 @@ MANIFEST_TYPES: dict[str, type] = {
 }
 
 _OPTIONAL_TYPES: dict[str, type] = {"check": dict, "environment": dict}
-"""Keys that a manifest may have or not; a mapper without "check" has no self-check, one without "environment" is older
-than that key."""
+"""Optional keys; a mapper without "check" has no self-check, one without "environment" predates that key."""
 
 
 def write(
@@ -56,11 +55,10 @@ def write(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write an artifact; the format's and the libraries' versions are added to the manifest.
+    """Write an artifact; adds the versions of the format and the libraries to the manifest.
 
     Raises:
-        MetaMapError: the folder holds something already and ``overwrite`` is not set, or a value in the manifest
-            is nothing that JSON can hold.
+        MetaMapError: the folder is not empty and ``overwrite`` is not set, or the manifest is not JSON-serialisable.
     """
     directory = claim_output(directory, overwrite)
     save_arrays(directory / ARRAYS_FILE, arrays)
@@ -72,15 +70,14 @@ def read(directory: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
     """Read manifest and arrays of an artifact.
 
     Returns:
-        The manifest, with the keys and types that :func:`write` gives it, and the arrays, all finite;
-        whether their shapes fit the manifest is for the caller to check.
+        The manifest, with its keys and types checked, and the arrays, all finite; shapes are not checked.
 
     Raises:
-        MetaMapError: not a mapper's folder, another format version, an unknown or missing key, or damaged arrays.
+        MetaMapError: not a mapper folder, an unsupported format version, an unknown or missing key, or damaged arrays.
     """
     directory = Path(directory)
     if not (directory / MANIFEST_FILE).is_file():
-        raise MetaMapError(f"{directory}: not a saved mapper, there is no {MANIFEST_FILE} in it")
+        raise MetaMapError(f"{directory}: not a saved mapper, it has no {MANIFEST_FILE}")
     manifest = _checked(read_json(directory / MANIFEST_FILE), directory / MANIFEST_FILE)
     arrays, _ = load_arrays(directory / ARRAYS_FILE)
     for name, array in arrays.items():
@@ -90,10 +87,10 @@ def read(directory: str | Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]
 
 
 def _checked(document: object, path: Path) -> dict[str, Any]:
-    """Return the manifest if it is one of ours, of this version."""
+    """Return the manifest if its version, keys and types are valid."""
     if not isinstance(document, dict) or "format_version" not in document:
-        raise MetaMapError(f"{path}: not the manifest of a mapper, it has no format_version")
-    # The version first: another version may well have other keys.
+        raise MetaMapError(f"{path}: not a mapper manifest, it has no format_version")
+    # The version first: other versions may have other keys.
     if document["format_version"] not in (FORMAT_VERSION, *_OLDER_VERSIONS):
         raise MetaMapError(
             f"{path}: format version {document['format_version']!r}, this metamap_rl reads {FORMAT_VERSION} and older"

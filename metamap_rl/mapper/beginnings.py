@@ -1,8 +1,8 @@
-"""How unusual the beginnings of D are: what a mean over all of D hides, such as a reward whose scale drifts.
+"""Novelty of prefixes of D: detects what a mean over all of D hides, such as a reward whose scale drifts.
 
-At each calibrated length that D reaches, its first transitions are looked at in three more ways than the mean surprise
-of each number: the halves apart, the rewards of the fifths apart, and the context z that the mapper reads from them,
-which no usual task may give.
+At each calibrated length up to that of D, three statistics of the first transitions are checked besides the mean
+surprise of each number: each half separately, the reward of each fifth separately, and the context z, which may be out
+of distribution.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ __all__ = ["SHORTEST", "VIEWS", "Beginnings", "usual_contexts", "views"]
 Floats = NDArray[np.float32]
 
 SHORTEST = 5
-"""Transitions of the shortest beginning that is looked at, so that there are fifths."""
+"""Transitions of the shortest prefix that is checked, so that fifths are not empty."""
 
 VIEWS = ("halves", "fifths", "context")
-"""Of a beginning, besides the mean surprise of each number."""
+"""Statistics of a prefix, besides the mean surprise of each number."""
 
-_RIDGE = 1e-3  # added to the variances of z, which is bounded and of order 1
+_RIDGE = 1e-3  # added to the variances of z, which is of order 1
 
 
 def usual_contexts(contexts: Floats) -> tuple[Floats, Floats]:
-    """Mean [Z] and inverse covariance [Z, Z] of the contexts of usual D [T, Z]."""
+    """Mean [Z] and inverse covariance [Z, Z] of the contexts of in-distribution D [T, Z]."""
     wide = contexts.astype(np.float64)
     covariance = np.atleast_2d(np.cov(wide.T)) + _RIDGE * np.eye(wide.shape[1])
     return wide.mean(axis=0).astype(np.float32), np.linalg.inv(covariance).astype(np.float32)
 
 
 def views(surprise: Floats, outcome_size: int, context: Floats, mean: Floats, precision: Floats) -> dict[str, Floats]:
-    """Numbers of a beginning, by view.
+    """Statistics of a prefix, by view.
 
     Args:
-        surprise: of its transitions [..., k, S]; of the S numbers the last T are reward and change.
+        surprise: surprise of its transitions [..., k, S]; the last T of the S numbers are reward and change.
         outcome_size: T.
-        context: z of them [..., Z].
-        mean: of usual contexts [Z].
-        precision: inverse covariance of them [Z, Z].
+        context: their z [..., Z].
+        mean: mean of in-distribution contexts [Z].
+        precision: their inverse covariance [Z, Z].
 
     Returns:
         "halves" [..., 2 T]: mean surprise of reward and change in the first and the second half; "fifths" [..., 5]:
-        that of the reward in each fifth; "context" [..., 1]: logarithm of the Mahalanobis distance of z.
+        mean surprise of the reward in each fifth; "context" [..., 1]: log Mahalanobis distance of z.
     """
     own = surprise[..., -outcome_size:]
     halves = [half.mean(axis=-2) for half in np.array_split(own, 2, axis=-2)]
@@ -64,26 +64,28 @@ def views(surprise: Floats, outcome_size: int, context: Floats, mean: Floats, pr
 
 @dataclass(frozen=True, eq=False)
 class Beginnings:
-    """What is usual of the first k transitions of D, for K calibrated lengths k.
+    """Reference statistics of the first k transitions of in-distribution D, for K calibrated lengths k.
 
     Raises:
-        MetaMapError: a standard deviation or limit that is not above 0.
+        MetaMapError: a standard deviation or limit is not above 0.
     """
 
     lengths: tuple[int, ...]
     """The K lengths, ascending."""
     mean: Floats
-    """Of z [K, Z]."""
+    """Means of z [K, Z]."""
     precision: Floats
-    """Inverse covariance of z [K, Z, Z]."""
+    """Inverse covariances of z [K, Z, Z]."""
     typical: Mapping[str, Floats]
-    """Mean over usual D of each view's numbers [K, N], N = 2 T, 5 and 1."""
+    """Mean of each view's statistics [K, N], N = 2 T, 5 and 1."""
     spread: Mapping[str, Floats]
-    """Standard deviations of that [K, N], positive."""
+    """Standard deviations of each view's statistics [K, N], positive."""
     limit: Floats
-    """Largest deviation of each view from the typical, in standard deviations, of a beginning that is usual [K, 3]."""
+    """Largest deviation of each view from its mean, in standard deviations, of an in-distribution prefix [K, 3]."""
     joint: Floats
-    """By how much all views of all beginnings up to this one may exceed their limits in a usual D [K], positive."""
+    """Factor by which the views of all prefixes up to this one may exceed their limits in an in-distribution D [K],
+    positive.
+    """
 
     def __post_init__(self) -> None:
         arrays = {**{f"{view}.spread": self.spread[view] for view in VIEWS}, "limit": self.limit, "joint": self.joint}
@@ -92,21 +94,21 @@ class Beginnings:
                 raise MetaMapError(f"self-check: beginnings: {name}: expected numbers above 0")
 
     def novelty(self, at: int, surprise: Floats, context: Floats) -> NDArray[np.float64]:
-        """Largest deviation of any view of one beginning from the typical, in units of its limit, [...].
+        """Largest deviation of any view of one prefix from its mean, in units of its limit, [...].
 
         Args:
-            at: which length, as an index.
-            surprise: of the beginning's transitions [..., k, S].
-            context: z of them [..., Z].
+            at: index of the length.
+            surprise: surprise of the prefix's transitions [..., k, S].
+            context: their z [..., Z].
         """
         found = views(surprise, self.typical["halves"].shape[-1] // 2, context, self.mean[at], self.precision[at])
         largest: NDArray[np.float64] = (self.deviations(at, found) / self.limit[at]).max(axis=-1)
         return largest
 
     def deviations(self, at: int, found: Mapping[str, Floats]) -> NDArray[np.float64]:
-        """Largest deviation of each view's numbers, in standard deviations, [..., 3].
+        """Largest deviation of each view's statistics, in standard deviations, [..., 3].
 
-        Of the distance of z only too much counts: no context is too usual.
+        For the distance of z only deviations upwards count.
         """
         largest = []
         for view in VIEWS:
@@ -117,13 +119,13 @@ class Beginnings:
     # ---------------------------------------------------------------------------------------------- storage
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every array by a stable name; :meth:`from_arrays` is the inverse."""
+        """Return the arrays by name; inverse of :meth:`from_arrays`."""
         views = {f"{view}.{name}": getattr(self, name)[view] for view in VIEWS for name in ("typical", "spread")}
         return {"mean": self.mean, "precision": self.precision, "limit": self.limit, "joint": self.joint, **views}
 
     @staticmethod
     def shapes(lengths: int, outcome_size: int, context_size: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape that each array of :meth:`arrays` must have."""
+        """Return the expected shape of each array of :meth:`arrays`."""
         sizes = {"halves": 2 * outcome_size, "fifths": 5, "context": 1}
         return {
             "mean": (lengths, context_size),
@@ -135,7 +137,7 @@ class Beginnings:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], lengths: Sequence[int]) -> Beginnings:
-        """Build it from what :meth:`arrays` gave, of the shapes that :meth:`shapes` gives."""
+        """Inverse of :meth:`arrays`, for arrays of the shapes of :meth:`shapes`."""
         return cls(
             tuple(lengths),
             arrays["mean"],

@@ -1,4 +1,4 @@
-"""The mapper f_theta: transitions D of a task in, weights phi_hat of a policy for it out."""
+"""The mapper f_theta: from transitions D of a task to weights phi_hat of a policy for it."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ __all__ = ["Mapper", "Reading"]
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """A rollout of n transitions as a mapper has read it."""
+    """A rollout of n transitions, encoded by a mapper."""
 
     rows: Tensor
     """Standardised feature rows [1, n, F]."""
     z: Tensor
-    """Context of all of them [1, Z]."""
+    """Their context [1, Z]."""
 
     def __len__(self) -> int:
         """Number of transitions n."""
@@ -51,21 +51,21 @@ class Reading:
 class Mapper(nn.Module):
     """``phi_hat = phi_0 + weight_scale * hypernetwork(encoder(standardised D), phi_0 / weight_scale)``.
 
-    With a bottleneck the hypernetwork is given nothing but the coordinates that a linear reader finds in the encoder's
-    z, embedded again, and learns from true ones, as the base policy of RMA does (Kumar et al. 2021). Before training it
-    answers phi_0, exactly, and after training it still does where D is empty.
+    With a bottleneck the only input of the hypernetwork is an embedding of the coordinates estimated from z by a linear
+    reader; in training it gets the true ones, like the base policy of RMA (Kumar et al. 2021). The output is exactly
+    phi_0 before training and, also after it, for an empty D.
 
     Args:
-        config: its shape.
-        base: the policy at its centre; kept whole, so that an adapted policy can be run, trained on or exported.
-        family: name of the family (for function regression, of the family of functions).
-        scales: units of features and weights.
-        probe: how D is collected, an opaque JSON document kept with the artifact.
-        coordinates: names of the K coordinates of a task that z is read for (see `data.survey`); may be none.
-        seed: seed of the initial parameters; torch's global generator is left as it was.
+        config: sizes and networks.
+        base: the base policy; kept in full, so that adapted policies can be run, fine-tuned and exported.
+        family: name of the family of tasks (or of functions).
+        scales: units of features, weights and coordinates.
+        probe: name and settings of the probe, a JSON document stored with the artifact.
+        coordinates: names of the K task coordinates estimated from z (see `data.survey`); may be empty.
+        seed: seed of the initial parameters; torch's global generator is restored.
 
     Raises:
-        MetaMapError: a bottleneck of no coordinates.
+        MetaMapError: a bottleneck without coordinates.
     """
 
     phi_0: Tensor
@@ -89,9 +89,7 @@ class Mapper(nn.Module):
         seed = read_seed(seed)
         super().__init__()
         if config.bottleneck and not coordinates:
-            raise MetaMapError(
-                "bottleneck: expected a survey, from which the mapper learns to read coordinates; got none"
-            )
+            raise MetaMapError("bottleneck: expected a survey, to learn coordinates from; got none")
         self.config = config
         self.base = base
         self.family = family
@@ -99,14 +97,14 @@ class Mapper(nn.Module):
         self.coordinates = tuple(coordinates)
         self.record: dict[str, Any] = {}
         self.check: SelfCheck | None = (
-            None  # see `metamap_rl.training.calibration`; of no use once the mapper is trained further
+            None  # see `metamap_rl.training.calibration`; invalid once the mapper is trained further
         )
-        # phi_0 is stored with the base policy, so it is not stored again as part of the state.
+        # phi_0 is stored with the base policy, not in the state.
         self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
         for item in fields(scales):
             self.register_buffer(item.name, getattr(scales, item.name).clone())
-        # Encoders and hypernetworks are plain PyTorch, which draws parameters from the global generator: it is
-        # seeded for them here and put back, the one place where it is touched.
+        # PyTorch modules draw their parameters from the global generator: it is seeded and restored here, and used
+        # nowhere else.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.encoder, self.hypernetwork, self.reader, self.embedder = _networks(
@@ -115,19 +113,19 @@ class Mapper(nn.Module):
 
     @property
     def feature_size(self) -> int:
-        """F, the length of one feature row of D."""
+        """F, size of a feature row of D."""
         return len(self.feature_mean)
 
     def share_core(self, other: Mapper) -> None:
-        """Use ``other``'s own encoder and hypernetwork but for the layers that read features and write weights.
+        """Share ``other``'s encoder and hypernetwork except for the input layer and the output layer.
 
-        Both then train the same core, each through a head of its own; see `metamap_rl.stream.embodied`.
+        Both then train one core, each with its own head; see `metamap_rl.stream.embodied`.
 
         Raises:
-            MetaMapError: the two are of different shape.
+            MetaMapError: the two have different configs.
         """
         if self.config != other.config:
-            raise MetaMapError(f"mappers that share a core need one shape, got {self.config} and {other.config}")
+            raise MetaMapError(f"mappers that share a core need the same config, got {self.config} and {other.config}")
         if self.config.bottleneck:
             raise MetaMapError(
                 "bottleneck: mappers of different families cannot share a core, their coordinates differ"
@@ -137,7 +135,7 @@ class Mapper(nn.Module):
 
     @property
     def scales(self) -> Scales:
-        """The units that it measures in."""
+        """Units of features, weights and coordinates."""
         return Scales(**{item.name: getattr(self, item.name) for item in fields(Scales)})
 
     def standardised(self, features: Tensor) -> Tensor:
@@ -145,7 +143,7 @@ class Mapper(nn.Module):
         return (features - self.feature_mean) / self.feature_std
 
     def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return the contexts z [B, Z] of feature rows [B, n, F] (see :meth:`forward`)."""
+        """Return the contexts z [B, Z] of feature rows [B, n, F]; arguments as for :meth:`forward`."""
         return self.encoder(self.standardised(features), mask)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -153,10 +151,10 @@ class Mapper(nn.Module):
 
         Args:
             features: [B, n, F] float32, not standardised, in any order; n may be 0.
-            mask: [B, n] bool, True where a row counts; all of them if left out. Hidden rows may hold anything.
+            mask: [B, n] bool, True for valid rows; default all. Values of invalid rows are ignored.
 
         Returns:
-            phi_hat [B, P]; exactly phi_0 where no row counts.
+            phi_hat [B, P]; exactly phi_0 without valid rows.
         """
         delta = self.change(self.encode(features, mask))
         if mask is not None:
@@ -166,13 +164,13 @@ class Mapper(nn.Module):
         return self.phi_0 + delta
 
     def change(self, z: Tensor) -> Tensor:
-        """Return what contexts z [B, Z] change of the base policy's weights, phi_hat - phi_0 [B, P]."""
+        """Return the weight change phi_hat - phi_0 [B, P] for contexts z [B, Z]."""
         if self.config.bottleneck:
             return self._of_coordinates(self.reader(z))
         return self._of_context(z)
 
     def told(self, coordinates: Tensor) -> Tensor:
-        """Return phi_hat [B, P] for tasks whose true coordinates [B, K] are known; only with a bottleneck."""
+        """Return phi_hat [B, P] for true task coordinates [B, K]; only with a bottleneck."""
         return self.phi_0 + self._of_coordinates((coordinates - self.coordinate_mean) / self.coordinate_std)
 
     def _of_coordinates(self, standardised: Tensor) -> Tensor:
@@ -182,10 +180,10 @@ class Mapper(nn.Module):
         return self.weight_scale * self.hypernetwork(z, self.phi_0 / self.weight_scale)
 
     def read_coordinates(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Return what z says of the task, its coordinates [B, K] in their own units, from feature rows [B, n, F].
+        """Estimate the task coordinates [B, K], in their own units, from feature rows [B, n, F].
 
-        A by-product of training the encoder: good for telling people and checks what D was taken for. Without a
-        bottleneck the policy does not depend on it. K is 0 for a mapper trained without a survey.
+        A by-product of training the encoder, for display and diagnosis. Without a bottleneck the policy does not depend
+        on it. K is 0 for a mapper trained without a survey.
         """
         return self._coordinates(self.encode(features, mask))
 
@@ -195,14 +193,14 @@ class Mapper(nn.Module):
 
     @torch.no_grad()
     def read(self, rollout: Rollout) -> Reading:
-        """Encode a rollout once, for weights, self-check and parameters: each of the methods below takes either.
+        """Encode a rollout once for `generate`, `judge` and `read_parameters`, which accept either.
 
         Args:
-            rollout: D, collected by the mapper's probe; any number of transitions.
+            rollout: D of any number of transitions, collected by the mapper's probe.
 
         Raises:
-            MetaMapError: the rollout is of another family, its observations or actions have another size, or its
-                feature rows are not all finite.
+            MetaMapError: the rollout is of another family, its observations or actions have another size, or a feature
+                is not finite.
         """
         if rollout.family != self.family:
             raise MetaMapError(
@@ -213,20 +211,19 @@ class Mapper(nn.Module):
         )
         features = torch.from_numpy(packed)[None].to(self.phi_0.device)
         if not features.isfinite().all():
-            raise MetaMapError("the transitions hold values that are not finite, so they tell nothing of the task")
+            raise MetaMapError("the transitions hold values that are not finite")
         rows = self.standardised(features)
         return Reading(rows, self.encoder(rows, None))
 
     @torch.no_grad()
     def generate(self, source: Rollout | Reading) -> NDArray[np.float32]:
-        """Return the weights of a policy for the task that a rollout comes from, in one forward pass.
+        """Generate the weights of a policy for the task of a rollout, in one forward pass.
 
         Args:
-            source: D, or what :meth:`read` made of it.
+            source: D, or the result of :meth:`read`.
 
         Returns:
-            phi_hat [P] float32, for observations normalised by ``base.normalizer``; exactly phi_0 for an empty
-            rollout.
+            phi_hat [P] float32, for observations normalised by ``base.normalizer``; exactly phi_0 for an empty D.
 
         Raises:
             MetaMapError: as :meth:`read`, or a generated weight is not finite.
@@ -235,12 +232,12 @@ class Mapper(nn.Module):
         delta = self.change(reading.z)[0] if len(reading) else torch.zeros_like(self.phi_0)
         phi: NDArray[np.float32] = (self.phi_0 + delta).cpu().numpy()
         if not np.isfinite(phi).all():
-            raise MetaMapError("the generated weights are not finite: the rollout lies far outside all training data")
+            raise MetaMapError("the generated weights are not finite: the rollout is far outside the training data")
         return phi
 
     @torch.no_grad()
     def judge(self, source: Rollout | Reading) -> Verdict | None:
-        """Return what the self-check says of a rollout that :meth:`generate` takes; None without a self-check."""
+        """Run the self-check on an argument of :meth:`generate`; None without a self-check."""
         if self.check is None:
             return None
         reading = self._reading(source)
@@ -252,7 +249,7 @@ class Mapper(nn.Module):
 
     @torch.no_grad()
     def read_parameters(self, source: Rollout | Reading) -> dict[str, float]:
-        """Return the family's parameters by name as D tells them; none for an empty rollout or without coordinates."""
+        """Estimate the family's parameters from D, by name; empty for an empty rollout or without coordinates."""
         reading = self._reading(source)
         if not self.coordinates or not len(reading):
             return {}
@@ -262,24 +259,24 @@ class Mapper(nn.Module):
         return source if isinstance(source, Reading) else self.read(source)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every array of the artifact by name: theta, units, ``base.*`` and ``check.*``."""
+        """Return the arrays of the artifact by name: theta, units, ``base.*`` and ``check.*``."""
         base = {f"base.{name}": array for name, array in self.base.to_arrays().items()}
         check = {} if self.check is None else {f"check.{name}": array for name, array in self.check.arrays().items()}
         return base | check | {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
 
     def save(self, directory: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
-        """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, which is made if needed.
+        """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, created if needed.
 
-        A tour that the probe follows is copied into it: the folder can be moved.
+        The tour of a touring probe is copied into it, so that the folder can be moved.
 
         Args:
             directory: the folder.
-            overwrite: replace what is there.
-            half: write theta in half precision, for a file of half the size; what is loaded again then differs from
-                this mapper by a relative 5e-4 in each of its parameters.
+            overwrite: replace existing files.
+            half: write theta in half precision, for a file of half the size; parameters of the loaded mapper then
+                differ by a relative 5e-4.
 
         Raises:
-            MetaMapError: the folder holds something already and ``overwrite`` is not set.
+            MetaMapError: the folder is not empty and ``overwrite`` is not set.
         """
         directory = claim_output(directory, overwrite)
         manifest = {
@@ -298,16 +295,16 @@ class Mapper(nn.Module):
         arrays = self.arrays()
         if half:
             arrays |= {name: arrays[name].astype(np.float16) for name, _ in self.named_parameters()}
-        artifact.write(directory, manifest, arrays, overwrite=True)  # what is there is the tour
+        artifact.write(directory, manifest, arrays, overwrite=True)  # the folder contains the tour
 
     @classmethod
     def load(cls, directory: str | Path) -> Mapper:
-        """Read a mapper that :meth:`save` wrote. No code from the folder is run.
+        """Load a mapper written by :meth:`save`. No code from the folder is executed.
 
         Raises:
-            MetaMapError: not a mapper's folder, another format version, an unknown or missing key in the
-                manifest, or an array that is missing, unexpected, of another shape than the manifest says, or
-                not finite; or the family is of another version or declaration by now.
+            MetaMapError: not a mapper folder, an unsupported format version, an unknown or missing key in the manifest,
+                an array that is missing, unexpected, of the wrong shape or not finite, or a family whose version or
+                declaration has changed.
         """
         manifest, arrays = artifact.read(directory)
         if "environment" in manifest and is_family(manifest["family"]):
@@ -335,7 +332,7 @@ class Mapper(nn.Module):
 
 
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The arrays whose names start so, without that."""
+    """Arrays whose names start with a prefix, by name without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
@@ -348,7 +345,7 @@ def _networks(
     """
     encoder = ENCODERS.get(config.encoder)(feature_size, config.context_size, config.encoder_hidden)
     hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, spec, config.hypernetwork_hidden)
-    # Linear: what z says of the task lies open in it, for the hypernetwork as well.
+    # Linear, so that the coordinates are easy to use for the hypernetwork as well.
     reader = nn.Linear(config.context_size, coordinate_count) if coordinate_count else _Nothing()
     embedder = (
         bounded_head(coordinate_count, config.context_size, config.encoder_hidden) if config.bottleneck else _Nothing()
@@ -357,22 +354,22 @@ def _networks(
 
 
 class _Nothing(nn.Module):
-    """The reader of a mapper without coordinates, [B, Z] to [B, 0], and the embedder of one without a bottleneck."""
+    """Reader of a mapper without coordinates, [B, Z] to [B, 0], and embedder of one without a bottleneck."""
 
     def forward(self, z: Tensor) -> Tensor:
         return z[:, :0]
 
 
 def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of every array that a manifest promises, without allocating any of them."""
+    """Return the expected shape of each array by name, from a manifest, without allocating memory."""
     base = BasePolicy.shapes(manifest["base"])
     features, coordinates = (manifest["feature_size"],), (len(manifest["coordinates"]),)
     spec = PolicySpec.from_json(manifest["base"]["spec"])
     try:
         with torch.device("meta"):
             networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
-    except (RuntimeError, TypeError) as error:  # torch's words for a number that is too large
-        raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of a size that there is not") from error
+    except (RuntimeError, TypeError) as error:  # raised by torch for sizes that are too large
+        raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of an impossible size") from error
     parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader", "embedder"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
     described = manifest.get("check")
     check = {} if described is None else SelfCheck.shapes(described, spec, config.context_size)

@@ -1,4 +1,4 @@
-"""Units that a mapper measures in, taken from its training tasks once."""
+"""Units of a mapper's features, weights and coordinates, computed once from its training tasks."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from metamap_rl.data.survey import Survey
 __all__ = ["Scales"]
 
 SCALE_FLOOR = 0.1
-"""Least unit of a weight, as a share of the root mean square of all ``phi* - phi_0``. A weight that training tasks
-hardly move would otherwise have a tiny unit, and its noise would count in the weight loss like everybody's signal."""
+"""Minimum unit of a weight, as a fraction of the root mean square of all ``phi* - phi_0``. The unit of a weight that
+hardly changes would otherwise be tiny, and its noise would dominate the weight loss.
+"""
 
 CONSTANT = 1e-6
-"""Standard deviation under which a feature or coordinate counts as constant and is centred only."""
+"""Standard deviation below which a feature or coordinate counts as constant and is only centred."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,25 +26,25 @@ class Scales:
     """Units of features, weights and coordinates."""
 
     feature_mean: Tensor
-    """[F]."""
+    """Means [F]."""
     feature_std: Tensor
-    """[F], positive."""
+    """Standard deviations [F], positive."""
     weight_scale: Tensor
-    """[P], positive: one unit of the hypernetwork's output, for each weight."""
+    """Unit of the hypernetwork's output for each weight [P], positive."""
     coordinate_mean: Tensor
-    """[K]; K is 0 without a survey."""
+    """Means [K]; K is 0 without a survey."""
     coordinate_std: Tensor
-    """[K], positive."""
+    """Standard deviations [K], positive."""
 
     @classmethod
     def of(cls, examples: Examples, phi_0: Tensor, survey: Survey | None = None) -> Scales:
-        """Take means and standard deviations over tasks.
+        """Compute means and standard deviations over tasks.
 
-        The unit of a weight is the root mean square of ``phi* - phi_0``, what all tasks share included: experts
-        of one parent share almost all of it, and in units of what differs between them the common part would be many
-        units away from the untrained mapper. Where every ``phi*`` given is phi_0 itself (examples that say how a
-        network must behave, not which weights do it), it is the root mean square of phi_0, for all weights. Features
-        are measured over the survey where there is one, since it has many more tasks.
+        The unit of a weight is the root mean square of ``phi* - phi_0``, not its standard deviation: experts fine-tuned
+        from one policy share most of the change, and in units of their differences this common part would be far from
+        the untrained mapper. If every ``phi*`` is phi_0 itself (examples of behaviour without weights), it is the root
+        mean square of phi_0, for all weights. Statistics of features come from the survey if there is one, since it has
+        many more tasks.
         """
         source = examples.features if survey is None else survey.features
         feature_mean, feature_std = _mean_and_std(source.flatten(0, 2))
@@ -61,9 +62,9 @@ class Scales:
 
     @classmethod
     def of_first_task(cls, features: Tensor, phi: Tensor, phi_0: Tensor) -> Scales:
-        """Take units from one task alone, as a stream has to: D [R, n, F], and phi* [P] beside phi_0.
+        """Compute units from a single task, as in a stream: D [R, n, F], phi* [P] and phi_0 [P].
 
-        Nothing is known of how weights differ between tasks: all get one unit, the root mean square of phi* - phi_0.
+        How weights differ between tasks is unknown: all get one unit, the root mean square of phi* - phi_0.
         """
         feature_mean, feature_std = _mean_and_std(features.flatten(0, 1))
         coordinate_mean, coordinate_std = _mean_and_std(torch.zeros(1, 0))
@@ -77,7 +78,7 @@ class Scales:
 
 
 def _mean_and_std(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each column; 1 for a column that is constant."""
+    """Mean and standard deviation of each column; the latter is 1 for a constant column."""
     mean = rows.mean(dim=0)
     std = (rows - mean).square().mean(dim=0).sqrt()
     return mean, torch.where(std < CONSTANT, 1.0, std)

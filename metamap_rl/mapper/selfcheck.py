@@ -1,8 +1,8 @@
-"""The self-check: whether to trust a generated policy, from D alone, before it is run.
+"""The self-check: decides from D alone, before a generated policy is run, whether to serve it or the base policy.
 
-Three questions, each with an answer measured on tasks that the mapper did not learn from
-(`metamap_rl.training.calibration`): has D enough transitions, does it look like the family's, and is the generated
-policy expected to beat the base policy? One no, and the base policy is served.
+Three criteria, calibrated on tasks that the mapper was not trained on (`metamap_rl.training.calibration`): D has enough
+transitions, D is in distribution for the family, and the generated policy is expected to beat the base policy. If one
+fails, the base policy is served.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ __all__ = [
 Floats = NDArray[np.float32]
 
 SMALLEST_SPREAD = 0.02
-"""Least spread of the prediction of a number, in its own standard deviations over the family: what follows exactly
-from the rest (a position from a velocity) is not held against a simulator that rounds in another way."""
+"""Minimum standard deviation of a prediction, in standard deviations of the number over the family: numbers that are
+functions of the others (a position of a velocity) may differ by the rounding of another simulator.
+"""
 
 LARGEST_ERROR = 50.0
-"""Errors count up to so many spreads: one absurd number is foreign enough."""
+"""Errors are clipped at this many standard deviations."""
 
 _DESCRIPTION_TYPES: dict[str, type | tuple[type, ...]] = {
     "lengths": list,
@@ -48,30 +49,32 @@ _DESCRIPTION_TYPES: dict[str, type | tuple[type, ...]] = {
     "noise": float,
     "record": dict,
 }
-_OPTIONAL_TYPES: dict[str, type | tuple[type, ...]] = {"beginnings": list}  # checks of before looked at D as a whole
+_OPTIONAL_TYPES: dict[str, type | tuple[type, ...]] = {"beginnings": list}  # earlier checks used D as a whole only
 
 
 @dataclass(frozen=True, eq=False)
 class Surprise:
-    """How surprising transitions are, given what D says of the task.
+    """Surprise of transitions, given the context of D.
 
-    A transition's observation and action are held against a Gaussian of the family's; its reward and change of the
-    observation against a small network's prediction from (observation, action, z), since foreign dynamics may well have
-    the usual observations.
+    Observation and action of a transition are compared with a Gaussian of the family; reward and change of the
+    observation with a small network's prediction from (observation, action, z), since unknown dynamics may have
+    ordinary observations.
     """
 
     mean: Floats
-    """Of observation and action, in the mapper's units [V], V = O + A."""
+    """Mean of observation and action, in the mapper's units [V], V = O + A."""
     whiten: Floats
-    """Turns their deviations into independent ones of variance 1 [V, V]."""
+    """Whitening matrix of their deviations [V, V]."""
     weights: tuple[Floats, ...]
-    """Of the network, layer by layer [out, in]: V + Z inputs, means and log spreads of O + 1 numbers out."""
+    """Weights of the network, layer by layer [out, in]: V + Z inputs; outputs are means and log standard deviations of
+    O + 1 numbers.
+    """
     biases: tuple[Floats, ...]
-    """Of the network [out]."""
+    """Biases of the network, layer by layer [out]."""
 
     @property
     def outcome_size(self) -> int:
-        """How many numbers the network predicts, reward and change: O + 1."""
+        """Size of the network's prediction, reward and change: O + 1."""
         return len(self.biases[-1]) // 2
 
     def __call__(self, rows: Floats, z: Floats) -> Floats:
@@ -98,15 +101,15 @@ class Surprise:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the self-check says of one D.
+    """Result of the self-check of one D.
 
     Attributes:
-        confidence: in [0, 1]: the probability that the generated policy beats the base policy on such a task, times
-            1 where D is usual, falling beyond that.
-        fallback: why the base policy is to be served, in a few words; "" where the generated one is.
-        novelty: how unusual D is, 1 at the limit beyond which it counts as foreign; 0 without transitions.
-        predicted_return: of the generated policy; None without transitions.
-        predicted_base_return: of the base policy; None without transitions.
+        confidence: in [0, 1]: the probability that the generated policy beats the base policy on such a task, reduced
+            if D is out of distribution.
+        fallback: reason to serve the base policy, in a few words; "" if the generated policy is served.
+        novelty: novelty of D, out of distribution above 1; 0 without transitions.
+        predicted_return: expected return of the generated policy; None without transitions.
+        predicted_base_return: expected return of the base policy; None without transitions.
     """
 
     confidence: float
@@ -118,36 +121,36 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class SelfCheck:
-    """What calibration found, at L lengths of D; between two of them it is interpolated over log n.
+    """Calibrated statistics at L lengths of D; between two lengths they are interpolated over log n.
 
     Raises:
-        MetaMapError: no lengths, or not in ascending order from 1 on.
+        MetaMapError: no lengths, or lengths that do not ascend from 1.
     """
 
     surprise: Surprise
-    """How surprising a transition is."""
+    """Model of a transition's surprise."""
     lengths: tuple[int, ...]
-    """Transitions of D, ascending; the first is 1."""
+    """Lengths in transitions, ascending; the first is 1."""
     least_steps: int | None
-    """Transitions from which on generated policies were safe: on average not worse than the base policy, and worse on
-    few tasks; None if they were not even at the longest length."""
+    """Minimum length of D for generated policies to be served: from there on they were on average not worse than the
+    base policy, and worse on few tasks; None if they were not at the longest length.
+    """
     noise: float
-    """How much worse two measurements of one policy may look by chance, in units of the return."""
+    """Difference by chance between two measurements of one policy, in units of the return."""
     typical: Floats
-    """Mean surprise of a usual D [L, S]."""
+    """Mean surprise of an in-distribution D [L, S]."""
     spread: Floats
-    """Standard deviation of that between such D [L, S], positive."""
+    """Its standard deviation between such D [L, S], positive."""
     limit: Floats
-    """Largest deviation from the typical surprise, in spreads, of a D that counts as usual [L], positive."""
+    """Largest deviation from the mean surprise, in standard deviations, of an in-distribution D [L], positive."""
     returns: Floats
     """Linear prediction of the returns of generated and base policy from (z, 1) [L, Z + 1, 2]."""
     error: Floats
-    """Standard deviation of the error of predicted gains, generated policy less base policy [L], positive."""
+    """Standard deviation of the error of predicted gains (generated minus base policy) [L], positive."""
     record: dict[str, Any] = field(default_factory=dict)
-    """How it was calibrated and what was found, as plain JSON values."""
+    """Record of the calibration and its results, as JSON values."""
     beginnings: Beginnings | None = None
-    """What is usual of the first transitions of D, at the lengths from 5 on; None in a check that was stored before it
-    looked at them."""
+    """Reference statistics of prefixes of D, at the lengths from 5 on; None in a check stored before they existed."""
 
     def __post_init__(self) -> None:
         check_lengths(self.lengths)
@@ -161,7 +164,7 @@ class SelfCheck:
                 raise MetaMapError(f"self-check: {name}: expected numbers above 0")
 
     def at(self, name: str, steps: int) -> NDArray[np.float64]:
-        """Row of one of the arrays with an axis [L] at so many transitions, at least 1; beyond the longest, its own."""
+        """Row of an array with an axis [L], interpolated at ``steps`` transitions; constant beyond the longest."""
         rows: NDArray[np.float64] = getattr(self, name).astype(np.float64)
         place = float(np.interp(math.log(steps), np.log(self.lengths), np.arange(len(self.lengths))))
         low, high = math.floor(place), math.ceil(place)
@@ -169,15 +172,15 @@ class SelfCheck:
         return between
 
     def looked_at(self, steps: int) -> tuple[int, ...]:
-        """Lengths of the beginnings that are looked at of a D of so many transitions."""
+        """Lengths of the checked prefixes of a D of a number of transitions."""
         lengths = () if self.beginnings is None else self.beginnings.lengths
         return tuple(length for length in lengths if length <= steps)
 
     def novelty(self, rows: Floats, z: Floats, contexts: Sequence[Floats]) -> NDArray[np.float64]:
-        """How unusual D is, 1 at the limit, [...]: the largest deviation of its mean surprise or of a beginning of it.
+        """Novelty of D, out of distribution above 1, [...]: the largest deviation of its mean surprise or of a prefix.
 
-        Too little surprise counts like too much: a sensor that is frozen surprises nobody. Of a D longer than the
-        longest calibrated length only so many transitions are looked at: episodes change as they go on.
+        Deviations downwards count as well: a frozen sensor gives too little surprise. A D longer than the longest
+            calibrated length is truncated to it, since episodes change over time.
 
         Args:
             rows: standardised feature rows [..., n, F], n at least 1.
@@ -194,11 +197,11 @@ class SelfCheck:
         return np.maximum(whole, started)
 
     def largest(self, rows: Floats, contexts: Sequence[Floats]) -> NDArray[np.float64]:
-        """Largest deviation of any view of D's beginnings up to each of K', in units of its limit [K', ...].
+        """Largest deviation of any view of D's prefixes up to each of K', in units of its limit [K', ...].
 
         Args:
             rows: standardised feature rows [..., n, F].
-            contexts: z of the first rows [..., Z], for each of the K' shortest beginnings.
+            contexts: z of the first rows [..., Z], for each of the K' shortest prefixes.
         """
         assert self.beginnings is not None
         found = []
@@ -211,11 +214,11 @@ class SelfCheck:
         return running
 
     def judge(self, rows: Floats, z: Floats, contexts: Sequence[Floats]) -> Verdict:
-        """Judge one D.
+        """Check one D.
 
         Args:
             rows: standardised feature rows [n, F].
-            z: context [Z]; not looked at where n is 0.
+            z: context [Z]; ignored if n is 0.
             contexts: z of the first k rows [Z], for each k in ``looked_at(n)``.
         """
         steps = len(rows)
@@ -227,11 +230,11 @@ class SelfCheck:
         better = 0.5 * (1.0 + math.erf(gain / (error * math.sqrt(2.0))))
         confidence = better * math.exp(min(0.0, 1.0 - novelty))
         if self.least_steps is None:
-            reason = "calibration did not find this mapper's policies safe, not even from its longest D"
+            reason = "calibration did not find this mapper's policies safe at any length of D"
         elif steps < self.least_steps:
             reason = f"{steps} transitions are too few, at least {self.least_steps} are needed"
         elif novelty > 1.0:
-            reason = f"D is not like this family's, {novelty:.1f} times as unusual as is still trusted"
+            reason = f"D is out of distribution for this family, its novelty is {novelty:.1f} times the limit"
         elif gain + error < -self.noise:
             reason = f"a return of {generated:.1f} is expected, below the base policy's {base:.1f}"
         else:
@@ -241,7 +244,7 @@ class SelfCheck:
     # ---------------------------------------------------------------------------------------------- storage
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return every array by a stable name; :meth:`from_arrays` with :meth:`describe` is the inverse."""
+        """Return the arrays by name; :meth:`from_arrays` with :meth:`describe` is the inverse."""
         layers = zip(self.surprise.weights, self.surprise.biases, strict=True)
         return {
             "mean": self.surprise.mean,
@@ -256,7 +259,7 @@ class SelfCheck:
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return what the arrays do not say, as plain JSON values."""
+        """Return everything but the arrays, as JSON values."""
         beginnings = {} if self.beginnings is None else {"beginnings": list(self.beginnings.lengths)}
         return {
             "lengths": list(self.lengths),
@@ -269,10 +272,10 @@ class SelfCheck:
 
     @staticmethod
     def shapes(description: object, spec: PolicySpec, context_size: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape that each array of :meth:`arrays` must have.
+        """Return the expected shape of each array of :meth:`arrays`.
 
         Raises:
-            MetaMapError: the description lacks a key, has an unknown one, or holds a value of another type.
+            MetaMapError: the description has a missing or unknown key, or a value of the wrong type.
         """
         if not isinstance(description, Mapping) or set(description) - set(_OPTIONAL_TYPES) != set(_DESCRIPTION_TYPES):
             found = sorted(description) if isinstance(description, Mapping) else repr(description)
@@ -281,7 +284,7 @@ class SelfCheck:
             if key in _OPTIONAL_TYPES and key not in description:
                 continue
             if not isinstance(description[key], kind) or isinstance(description[key], bool):
-                raise MetaMapError(f"self-check: {key}: another type of value expected, got {description[key]!r}")
+                raise MetaMapError(f"self-check: {key}: unexpected type, got {description[key]!r}")
         for key in ("lengths", "beginnings"):
             if not all(type(length) is int for length in description.get(key, [])):
                 raise MetaMapError(f"self-check: {key}: expected whole numbers, got {description[key]}")
@@ -311,10 +314,10 @@ class SelfCheck:
         context_size: int,
         what: str = "self-check",
     ) -> SelfCheck:
-        """Build a self-check from what :meth:`arrays` and :meth:`describe` gave.
+        """Inverse of :meth:`arrays` and :meth:`describe`.
 
         Raises:
-            MetaMapError: an array is missing, left over or of the wrong shape, or a value is out of range.
+            MetaMapError: an array is missing, unexpected or of the wrong shape, or a value is out of range.
         """
         check_arrays(dict(arrays), cls.shapes(description, spec, context_size), what)
         count = sum(name.endswith(".weight") for name in arrays)
@@ -349,18 +352,18 @@ def _beginnings(arrays: Mapping[str, NDArray[Any]], description: Mapping[str, An
 
 
 def beginning_lengths(lengths: Sequence[int]) -> tuple[int, ...]:
-    """The calibrated lengths at which beginnings of D are looked at."""
+    """Calibrated lengths at which prefixes of D are checked."""
     return tuple(length for length in lengths if length >= SHORTEST)
 
 
 def check_lengths(lengths: Sequence[int]) -> None:
-    """Refuse lengths of D between which a D of any length has no place.
+    """Raise an error unless lengths ascend from 1.
 
     Raises:
         MetaMapError: none, the first is not 1, or they do not ascend.
     """
     if not lengths or lengths[0] != 1 or list(lengths) != sorted(set(lengths)):
-        raise MetaMapError(f"self-check: lengths: expected 1 and larger ones, ascending, got {list(lengths)}")
+        raise MetaMapError(f"self-check: lengths: expected ascending lengths from 1, got {list(lengths)}")
 
 
 def layer_sizes(seen: int, outcome: int, context_size: int, hidden: int) -> Sequence[tuple[int, int]]:

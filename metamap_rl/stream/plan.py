@@ -27,7 +27,7 @@ class Plan:
     """A config with its tasks drawn.
 
     Attributes:
-        config: the stream's.
+        config: config of the stream.
         arrivals: what arrives, in order.
         held_out: tasks that are never trained on, of every family of the stream.
         cache: experts and base policies.
@@ -43,7 +43,7 @@ class Plan:
         """Draw the tasks; nothing is trained or written.
 
         Args:
-            config: the stream's.
+            config: config of the stream.
             zoo: folder of the expert cache.
             tasks: the tasks, from Python, in place of ``config.stream``; an iterator is drawn to its end.
 

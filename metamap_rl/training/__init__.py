@@ -1,1 +1,1 @@
-"""Training of the mapper: loop, losses, checkpoints, data from experts, calibration."""
+"""Training of the mapper: data from experts, loop, losses, checkpoints, calibration."""

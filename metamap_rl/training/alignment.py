@@ -1,8 +1,8 @@
-"""Alignment of weights: the same network, its hidden units put in the order of another network's.
+"""Alignment of weights: permutes the hidden units of a network to match another network.
 
-Two networks that do the same can differ in every weight, because hidden units can stand in any order (and with tanh
-each can be turned round: -tanh(-x) is tanh(x)). Experts that were not fine-tuned from phi_0 say little as numbers until
-they are put in its order. Units are matched layer by layer, again and again until nothing changes, as in Git Re-Basin
+Networks that compute the same function can differ in every weight: hidden units can be permuted and, with tanh, have
+their signs flipped (-tanh(-x) = tanh(x)). Weights of experts that were not fine-tuned from phi_0 are therefore not
+comparable until they are aligned with it. Units are matched layer by layer until nothing changes, as in Git Re-Basin
 (Ainsworth et al. 2023).
 """
 
@@ -24,18 +24,18 @@ Weights = NDArray[np.float32]
 
 
 def align(spec: PolicySpec, phi: Weights, reference: Weights) -> Weights:
-    """Return the network ``phi`` with its hidden units in the order, and with the signs, that are nearest to another's.
+    """Return ``phi`` with its hidden units permuted, and their signs flipped, to be close to another network.
 
-    The result computes what ``phi`` does, up to the order of sums. No pass makes the distance to ``reference`` larger,
-    so weights that are aligned already come back as they are.
+    The result computes the same function as ``phi``, up to the order of sums. No pass increases the distance to
+    ``reference``; aligned weights are returned unchanged.
 
     Args:
-        spec: shape of both.
+        spec: architecture of both.
         phi: weights [P].
-        reference: weights [P] to come near to, such as phi_0.
+        reference: target weights [P], such as phi_0.
 
     Raises:
-        MetaMapError: weights of another shape.
+        MetaMapError: weights of the wrong shape.
     """
     for name, weights in (("phi", phi), ("reference", reference)):
         if weights.shape != (spec.size,):
@@ -50,9 +50,9 @@ def align(spec: PolicySpec, phi: Weights, reference: Weights) -> Weights:
 
 
 def _match(parts: dict[str, Weights], wanted: dict[str, NDArray[np.float64]], layer: int, odd: bool) -> bool:
-    """Put the units of one hidden layer in order, given the layers around it; whether any had to move."""
+    """Match the units of one hidden layer, given the adjacent layers; returns whether any changed."""
     into, bias, out = f"layers.{layer}.weight", f"layers.{layer}.bias", f"layers.{layer + 1}.weight"
-    # A unit is all that touches it: weights in, bias, weights out. Row i: the wanted unit, column j: the one there is.
+    # A unit is its input weights, bias and output weights. Row i: unit of the reference, column j: present unit.
     likeness = wanted[into] @ parts[into].T + np.outer(wanted[bias], parts[bias]) + wanted[out].T @ parts[out]
     scores = np.abs(likeness) if odd else likeness
     units, order = linear_sum_assignment(scores, maximize=True)

@@ -1,7 +1,7 @@
-"""Auxiliary losses: what else z should be good for. They are learned beside the mapper and dropped after training.
+"""Auxiliary losses on z, trained together with the mapper and dropped after training.
 
-They need no experts, so they are learned on the survey where there is one. To add one, write a module with the
-constructor and the call of :class:`Auxiliary` under ``@AUXILIARIES.register("name")``.
+They need no experts, so they use the survey if there is one. To add one, write a module with the interface of
+:class:`Auxiliary` and register it with ``@AUXILIARIES.register("name")``.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ __all__ = ["AUXILIARIES", "Auxiliary", "AuxiliaryFactory", "Dynamics", "new_auxi
 
 
 class Auxiliary(Protocol):
-    """What training needs of an auxiliary loss; implementations are ``nn.Module`` classes."""
+    """Interface of auxiliary losses; implementations are ``nn.Module`` classes."""
 
     def __call__(self, z: Tensor, rows: Tensor) -> Tensor:
         """Return the loss, a scalar.
 
         Args:
-            z: contexts [B, Z] of B tasks, each from a D of its own.
-            rows: feature rows [B, Q, F] of the same tasks, standardised, most of which are not in that D.
+            z: contexts [B, Z] of B tasks.
+            rows: standardised feature rows [B, Q, F] of the same tasks, mostly not part of D.
         """
         ...
 
 
 class AuxiliaryFactory(Protocol):
-    """How training builds one: the sizes F and Z, the generated network's shape, the width of hidden layers."""
+    """Constructor of an auxiliary loss: sizes F and Z, architecture of the generated network, hidden width."""
 
     def __call__(self, feature_size: int, context_size: int, spec: PolicySpec, hidden: int) -> nn.Module:
-        """Build it; parameters are drawn from torch's current generator."""
+        """Build it; parameters are drawn from torch's global generator."""
         ...
 
 
@@ -47,13 +47,13 @@ AUXILIARIES: Registry[AuxiliaryFactory] = Registry("auxiliary loss")
 
 @AUXILIARIES.register("dynamics")
 class Dynamics(nn.Module):
-    """A model of the task: from z, observation and action to reward and change of the observation.
+    """Dynamics model: predicts reward and change of the observation from z, observation and action.
 
-    The loss is the mean squared error of standardised reward and change, so that 1 is what a constant would have. A z
-    that tells how the task answers to actions tells what a policy needs to know of it (VariBAD, Zintgraf et al. 2020).
+    The loss is the mean squared error of standardised reward and change; the best constant prediction has loss 1. A z
+    that predicts the dynamics contains what a policy needs to know of the task (VariBAD, Zintgraf et al. 2020).
 
     Raises:
-        MetaMapError: the feature rows are not those of `metamap_rl.data.layout.TransitionLayout`.
+        MetaMapError: the feature rows do not have the size of `metamap_rl.data.layout.TransitionLayout`.
     """
 
     def __init__(self, feature_size: int, context_size: int, spec: PolicySpec, hidden: int) -> None:
@@ -74,7 +74,7 @@ class Dynamics(nn.Module):
         )
 
     def predict(self, z: Tensor, given: Tensor) -> Tensor:
-        """Reward and change [..., Q, 1 + O] after observations and actions [..., Q, O + A + 1], standardised."""
+        """Predict reward and change [..., Q, 1 + O] from observations and actions [..., Q, O + A + 1], standardised."""
         context = z.unsqueeze(-2).expand(*given.shape[:-1], -1)
         outcome: Tensor = self.network(torch.cat([context, given], dim=-1))
         return outcome
@@ -87,7 +87,7 @@ class Dynamics(nn.Module):
 def new_auxiliary(
     name: str, *, feature_size: int, context_size: int, spec: PolicySpec, hidden: int, seed: int
 ) -> nn.Module:
-    """Build an auxiliary loss by name; torch's global generator is left as it was."""
+    """Build an auxiliary loss by name; torch's global generator is restored."""
     seed = read_seed(seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

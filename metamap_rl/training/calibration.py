@@ -1,7 +1,7 @@
-"""Calibration: what the self-check knows, measured in the simulator once the mapper is trained.
+"""Calibration of the self-check of a trained mapper, in the simulator.
 
-Only tasks of the training and the validation split are used, drawn with seeds of their own. None needs an expert: the
-question is whether a generated policy beats the base policy, and both can be run anywhere.
+Uses only tasks of the training and the validation split, drawn with separate seeds. No experts are needed: generated
+policies are compared with the base policy.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from metamap_rl.training.usual import joint_limits, learn_surprise, usual, usual
 __all__ = ["calibrate"]
 
 OnStage = Callable[[str], None]
-_BATCH = 128  # tasks probed at once
+_BATCH = 128  # tasks per batch of probes
 _RIDGES = (0.1, 1.0, 10.0, 100.0)
 
 
@@ -44,13 +44,13 @@ def calibrate(
     num_threads: int = 0,
     on_stage: OnStage | None = None,
 ) -> SelfCheck:
-    """Measure what the self-check of a trained mapper needs to know; `mapper.check` is where it belongs.
+    """Calibrate the self-check of a trained mapper, to be assigned to `mapper.check`.
 
     Args:
-        mapper: of a family that can be simulated, with the probe that it was trained on.
-        config: how much to measure.
-        num_threads: threads of the simulator; 0 takes all cores.
-        on_stage: called with what is done next.
+        mapper: a mapper of a family with a simulator.
+        config: settings of the calibration.
+        num_threads: threads of the simulator; 0 uses all cores.
+        on_stage: called with the name of each stage before it begins.
 
     Raises:
         MetaMapError: an unknown family or probe.
@@ -66,7 +66,7 @@ def calibrate(
         for tasks in (learned[: config.usual_tasks], learned[config.usual_tasks :], validation)
     ]
     contexts = [_contexts(mapper, rows, config.lengths) for rows in probes]
-    on_stage("learning what is usual")
+    on_stage("fitting the novelty model")
     surprise = learn_surprise(mapper, probes[0], contexts[0], config)
     others = (probes[1:], contexts[1:])
     familiar = usual(surprise, *others, config)
@@ -132,7 +132,7 @@ def _contexts(mapper: Mapper, rows: Tensor, lengths: Sequence[int]) -> Tensor:
 
 @dataclass(frozen=True)
 class _Returns:
-    """Runs base and generated policies of a mapper on the same reset seeds."""
+    """Returns of base and generated policies of a mapper on the same reset seeds."""
 
     mapper: Mapper
     config: CalibrationConfig
@@ -141,14 +141,16 @@ class _Returns:
     def validation(
         self, tasks: Sequence[Task], z: Tensor
     ) -> tuple[dict[int, Harm], NDArray[np.float64], NDArray[np.float64]]:
-        """Harm on validation tasks, from the longest D down to the first that is not served; shorter ones are run less.
+        """Measure harm on validation tasks, from the longest D down to the first that is not served.
+
+        At shorter lengths fewer tasks and episodes are run.
 
         Args:
-            tasks: of the validation split, as many as there are D.
+            tasks: tasks of the validation split, one for each D.
             z: their contexts [T, L, Z].
 
         Returns:
-            Harm by length; returns of the base policy [T, E]; those of generated policies [L, T', E'], of the tasks
+            Harm by length; returns of the base policy [T, E]; returns of generated policies [L, T', E'] of the tasks
             and episodes that are run at every length.
         """
         config = self.config
@@ -190,15 +192,15 @@ class _Returns:
 
 
 def _harmless(harm: Harm, config: CalibrationConfig) -> bool:
-    """Whether generated policies may be served: few pairs are harmed, and those not more than the others gain.
+    """Whether generated policies may be served: few pairs are harmed, and not by more than the others gain.
 
-    The worst tenth of the pairs must not lose more on average than all gain on average.
+    The mean loss of the worst tenth of the pairs must not exceed the mean gain of all pairs.
     """
     return harm.upper < config.harm_limit and harm.worst_decile >= -harm.mean
 
 
 def least_steps(config: CalibrationConfig, judged: Mapping[int, Harm]) -> int | None:
-    """The smallest length that is harmless with all longer ones; None if the longest is not."""
+    """The smallest length from which on all lengths are harmless; None if the longest is not."""
     least = None
     for length in reversed(config.lengths):
         if length not in judged or not _harmless(judged[length], config):
@@ -208,7 +210,7 @@ def least_steps(config: CalibrationConfig, judged: Mapping[int, Harm]) -> int | 
 
 
 def _noise(base: NDArray[np.float64]) -> float:
-    """Two standard errors of the difference of two means over all tasks of the base policy's returns [T, E]."""
+    """Two standard errors of the difference of two means, over all tasks, of the base policy's returns [T, E]."""
     return float(2.0 * math.sqrt(2.0 * base.var(axis=1, ddof=1).mean() / base.size))
 
 
@@ -228,7 +230,10 @@ def _predict_returns(
 
 
 def ridge(inputs: NDArray[np.float64], targets: NDArray[np.float64], strength: float) -> tuple[NDArray[Any], float]:
-    """Weights that map inputs [T, I] to targets [T, 2], the last input free; and the left-out error of their gain."""
+    """Ridge regression from inputs [T, I] to targets [T, 2], and leave-one-out error of the gain.
+
+    The last input is not penalised.
+    """
     penalty = strength * np.eye(inputs.shape[1])
     penalty[-1, -1] = 1e-9
     solve = np.linalg.solve(inputs.T @ inputs + penalty, inputs.T)

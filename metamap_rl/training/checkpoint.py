@@ -1,8 +1,8 @@
-"""Checkpoints of a training run: stop it anywhere, and the resumed run gives the same mapper to the bit.
+"""Checkpoints of a training run; a resumed run gives the same mapper to the bit.
 
-One .safetensors file holds the arrays (theta, the optimiser's moments, the generator's state, the best theta so
-far, the auxiliary loss's network, what was added to the training set) and, as JSON in its metadata, the counters and
-what the run was started with. One file, so that a run killed while it writes leaves the previous checkpoint whole.
+One .safetensors file contains the arrays (theta, the optimiser's moments, the generator's state, the best theta so far,
+the auxiliary loss's network, additions to the training set) and, as JSON metadata, the counters and the run's identity.
+One file, so that a run killed while writing leaves the previous checkpoint intact.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ CHECKPOINT_FORMAT = "metamap-checkpoint-1"
 
 @dataclass
 class TrainState:
-    """Everything that a training run changes."""
+    """Mutable state of a training run."""
 
     mapper: Mapper
     optimiser: torch.optim.Optimizer
     generator: torch.Generator
-    """Source of every batch."""
+    """Random generator of all batches."""
     update: int = 0
-    """Updates done."""
+    """Number of updates done."""
     history: list[dict[str, float]] = field(default_factory=list)
     """One entry per validation, oldest first."""
     best: dict[str, Tensor] = field(default_factory=dict)
-    """State of the mapper with the least validation loss so far; empty without validation tasks."""
+    """State of the mapper with the lowest validation loss so far; empty without validation tasks."""
     auxiliary: nn.Module | None = None
-    """The auxiliary loss's own network; None without one."""
+    """Network of the auxiliary loss; None without one."""
     visited: dict[str, Tensor] = field(default_factory=dict)
-    """Inputs and targets that were added to the training set on the way; empty before the first round."""
+    """Inputs and targets added to the training set by DAgger; empty before the first round."""
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
-    """Return a short fingerprint of named arrays: names, shapes, dtypes and every byte."""
+    """Return a short hash of named arrays: names, shapes, dtypes and content."""
     hasher = hashlib.sha256()
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
@@ -60,23 +60,23 @@ def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
 
 
 def save(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
-    """Write a checkpoint, in place of the last one.
+    """Write a checkpoint, replacing the previous one.
 
     Args:
         path: a name ending in ``.safetensors``.
-        state: the run.
-        identity: what the run was started with, as a flat JSON document; :func:`restore` compares it.
+        state: state of the run.
+        identity: settings and data of the run, as a flat JSON document; compared by :func:`restore`.
     """
     document = {"update": state.update, "history": state.history, "identity": identity}
     save_arrays(path, _arrays(state), {"format": CHECKPOINT_FORMAT, "state": json.dumps(document)})
 
 
 def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
-    """Put a run back to where :func:`save` left it; ``state`` is a run that has just been set up.
+    """Restore the state written by :func:`save` into ``state``, a newly set up run.
 
     Raises:
-        MetaMapError: not a checkpoint, one of a run started with something else (the message says what), or one
-            whose arrays do not fit.
+        MetaMapError: not a checkpoint, one of a run with different settings (the message names the first), or arrays of
+            the wrong shape.
     """
     arrays, metadata = load_arrays(path)
     if metadata.get("format") != CHECKPOINT_FORMAT:
@@ -109,7 +109,7 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
 
 
 def _arrays(state: TrainState) -> dict[str, NDArray[Any]]:
-    """Return every tensor of a run by name, the optimiser's as ``optimiser.<parameter>.<moment>``."""
+    """Return the tensors of a run by name, the optimiser's as ``optimiser.<parameter>.<moment>``."""
     tensors = {f"mapper.{name}": tensor for name, tensor in state.mapper.state_dict().items()}
     tensors |= {f"best.{name}": tensor for name, tensor in state.best.items()}
     tensors |= {f"visited.{name}": tensor for name, tensor in state.visited.items()}
@@ -122,10 +122,10 @@ def _arrays(state: TrainState) -> dict[str, NDArray[Any]]:
 
 
 def allocate_moments(optimiser: torch.optim.Optimizer) -> None:
-    """Make a fresh Adam allocate the moments of all parameters, which it is otherwise late to do, or never does.
+    """Allocate the moments of all parameters in a new Adam, which otherwise does so only with the first gradient.
 
-    Then a checkpoint holds the same arrays whatever has had a gradient so far. It takes a step with gradients and rates
-    of zero, which changes nothing, and does not count it.
+    Checkpoints then contain the same arrays from the beginning. Takes an uncounted step with gradients and learning
+    rates of zero, which changes nothing.
     """
     rates = [group["lr"] for group in optimiser.param_groups]
     for group in optimiser.param_groups:
@@ -145,7 +145,7 @@ def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def _compare(found: Mapping[str, Any], wanted: Mapping[str, Any], path: Path) -> None:
-    """Refuse a checkpoint of another run, naming the first thing that differs, in the order of ``wanted``."""
+    """Raise an error for a checkpoint of another run, naming the first difference in the order of ``wanted``."""
     for key in dict.fromkeys([*wanted, *found]):
         if found.get(key) != wanted.get(key):
             raise MetaMapError(

@@ -1,4 +1,4 @@
-"""Settings of training and of calibration, each declared once, for the library and the command line alike."""
+"""Settings of training and calibration, for library and command line."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _OpenShare = Annotated[float, Gt(0), Lt(1)]
 @renamed(batch="batch_tasks", states="states_per_task")
 @dataclass(frozen=True)
 class UpdateConfig(Config):
-    """How a mapper is updated.
+    """Settings of a mapper's updates.
 
     Raises:
         MetaMapError: an unknown loss, or a number out of range.
@@ -62,7 +62,7 @@ class UpdateConfig(Config):
 @renamed(steps="updates", rounds="dagger_rounds")
 @dataclass(frozen=True)
 class TrainConfig(UpdateConfig):
-    """How a mapper is trained.
+    """Settings of training.
 
     Raises:
         MetaMapError: an unknown loss, or a number out of range.
@@ -108,18 +108,18 @@ class TrainConfig(UpdateConfig):
 
 @dataclass(frozen=True)
 class MapperRecipe(Config):
-    """How a mapper is made from the experts of a zoo."""
+    """Settings for making a mapper from the experts of a zoo."""
 
     called: ClassVar[str] = "mapper"
 
     training: TrainConfig = field(default_factory=TrainConfig)
-    """How it is trained."""
+    """Training."""
     shape: MapperConfig = field(default_factory=MapperConfig)
-    """Its networks."""
+    """Networks."""
     survey_tasks: Count = 2048
     """Number of survey tasks (without experts); 0 for no survey."""
     aligned: bool = False
-    """Align the hidden units of each expert with the base policy's, for experts that did not start from it."""
+    """Align the hidden units of each expert with the base policy's, for experts not fine-tuned from it."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -129,7 +129,7 @@ class MapperRecipe(Config):
 
 @dataclass(frozen=True)
 class CalibrationConfig(Config):
-    """How to calibrate.
+    """Settings of calibration.
 
     Raises:
         MetaMapError: a value out of range.
@@ -138,30 +138,31 @@ class CalibrationConfig(Config):
     called: ClassVar[str] = "calibration"
 
     lengths: tuple[int, ...] = (1, 2, 5, 10, 20, 50, 100, 200)
-    """Transitions of D at which everything is measured; the first must be 1."""
+    """Lengths of D, in transitions, to calibrate at; the first must be 1."""
     usual_tasks: Annotated[int, Ge(4)] = 256
-    """Tasks of the training split from which what is usual is learned; half as many of the training split, and as many
-    of the validation split, say how much usual D differ from it."""
+    """Tasks of the training split to fit the novelty model on; its limits are set on half as many other tasks of the
+    training split, and as many of the validation split.
+    """
     return_tasks: Annotated[int, Ge(2)] = 48
-    """Tasks of either split on which generated and base policies are run, to learn which returns to expect."""
+    """Tasks of each split on which generated and base policies are run, to fit the prediction of returns."""
     episodes: Annotated[int, Ge(2)] = 3
-    """Of each policy on each of them."""
+    """Episodes of each policy on each of them."""
     harm_tasks: Positive = 64
     """Validation tasks on which harm is measured; fewer than 22 cannot show a harm rate below a tenth."""
     harm_episodes: Annotated[int, Ge(2)] = 6
-    """Of each policy on each of those, on the same reset seeds."""
+    """Episodes of each policy on each of those, on the same reset seeds."""
     harm_limit: _OpenShare = 0.1
-    """What the upper confidence bound of the harm rate must stay below where generated policies are served."""
+    """Generated policies are served only if the upper confidence bound of the harm rate is below this."""
     false_alarms: _OpenShare = 0.005
-    """Share of usual D that may count as foreign, at every length, before ``slack``."""
+    """Fraction of in-distribution D rejected as out of distribution, at every length, before ``slack``."""
     slack: Annotated[float, Ge(1)] = 1.2
-    """By how much the limit is raised above that quantile, which is itself uncertain: a few hundred D, long tails."""
+    """Factor on that quantile, which is uncertain: a few hundred D, heavy tails."""
     hidden: Positive = 64
     """Width of the network that predicts reward and change."""
     updates: Positive = 1500
-    """Of that network."""
+    """Updates of that network."""
     seed: int = 0
-    """Of tasks, probes and the network."""
+    """Seed of tasks, probes and the network."""
 
     def __post_init__(self) -> None:
         from metamap_envs.seeds import read_seed

@@ -31,8 +31,8 @@ __all__ = ["build_pairs", "build_survey", "expert_behaviour", "on_policy", "task
 
 _STATES = 1000  # of each expert, drawn from its episodes
 _STATE_EPISODES = 10
-_VISIT_EPISODES = 2  # of each of a task's R generated policies
-_SURVEY_BATCH = 128  # tasks probed at once
+_VISIT_EPISODES = 2  # of each of the R generated policies of a task
+_SURVEY_BATCH = 128  # tasks per batch of probes
 
 
 def build_pairs(
@@ -46,16 +46,16 @@ def build_pairs(
     aligned: bool = False,
     num_threads: int = 0,
 ) -> Pairs:
-    """Collect R probe rollouts of each expert's task, and states visited by the expert with its actions there.
+    """Collect R probe rollouts of each expert's task, and states and actions of the expert.
 
     Args:
-        zoo: gives the base policy.
+        zoo: zoo with the base policy.
         experts: T experts.
-        probe: how D is collected.
+        probe: probe that collects D.
         steps: n, transitions of each rollout.
         repeats: R, independent rollouts of each task.
-        seed: of the probe and of the draw.
-        aligned: put the hidden units of each phi* in the order of phi_0's, for experts that did not start from it.
+        seed: seed of probe and states.
+        aligned: align the hidden units of each phi* with phi_0's, for experts not fine-tuned from it.
         num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
@@ -63,7 +63,7 @@ def build_pairs(
     """
     seed = read_seed(seed)
     if not experts:
-        raise MetaMapError(f"{zoo.root} has no experts of the split asked for; `metamap experts train` makes them")
+        raise MetaMapError(f"{zoo.root} has no experts of this split; `metamap experts train` trains them")
     base, tasks = zoo.base, [expert.task for expert in experts]
     phi = np.stack([align(base.spec, expert.phi, base.phi) if aligned else expert.phi for expert in experts])
     rollouts = collect(probe, tasks, base, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
@@ -95,14 +95,14 @@ def expert_behaviour(
     seed: int,
     num_threads: int = 0,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """What experts see and do: states that they visit in 10 episodes, and their mean actions there.
+    """States visited by experts in 10 episodes, and their mean actions.
 
     Args:
         tasks: T tasks of one family.
-        base: gives the network's shape and the normaliser.
+        base: base policy, with architecture and normaliser.
         phis: the experts' weights [T, P].
-        states: S, fewer where the episodes are short.
-        generator: of the draw of states.
+        states: S; fewer if the episodes are short.
+        generator: generator of the draw of states.
         seed: first reset seed of the episodes.
         num_threads: threads of the simulator; 0 takes all cores.
 
@@ -123,16 +123,16 @@ def expert_behaviour(
 
 
 def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int = 0, num_threads: int = 0) -> Visit:
-    """What training on the policies' own states needs (DAgger, Ross et al. 2011): see `metamap_rl.training.loop.Visit`.
+    """DAgger (Ross et al. 2011): expert actions on states visited by generated policies, as a `Visit` of the loop.
 
-    In each round every one of a task's R rollouts is mapped from some first steps of it, each to a policy that is run
-    for 2 episodes; states are drawn from all of them, and the task's expert says what it would do there.
+    In each round a prefix of each of a task's R rollouts is mapped to a policy, which is run for 2 episodes; states are
+    drawn from all of them and labelled with the actions of the task's expert.
 
     Args:
-        pairs: the training tasks, with their rollouts and experts.
-        base: gives the network's shape and the normaliser.
+        pairs: training tasks with rollouts and experts.
+        base: base policy, with architecture and normaliser.
         states: S', states of each task and round.
-        seed: of lengths, draws and episodes.
+        seed: seed of lengths, draws and episodes.
         num_threads: threads of the simulator; 0 takes all cores.
     """
     seed = read_seed(seed)
@@ -141,7 +141,7 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
 
     def visit(mapper: Mapper, number: int) -> tuple[Tensor, Tensor]:
         generator = np.random.default_rng([seed, DAGGER_EPISODES, number])
-        # Evenly on a logarithmic scale, as training's lengths are: policies from short D go astray most.
+        # Log-uniform, like the lengths in training: policies from short D deviate most.
         lengths = torch.from_numpy(np.ceil(steps ** generator.random((tasks, rollouts, 1))))
         with torch.no_grad():
             phis = [mapper(features[:, r], torch.arange(steps) < lengths[:, r]) for r in range(rollouts)]
@@ -161,7 +161,7 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
 
 
 def _draw(episodes: Episodes, tasks: int, count: int, generator: np.random.Generator) -> NDArray[np.float32]:
-    """States [T, count, O] out of episodes of several policies of each task; some repeatedly where there are few."""
+    """Draw states [T, count, O] from episodes of several policies of each task; with repetition if there are few."""
     assert episodes.observations is not None, "recorded"
     alive = np.arange(episodes.observations.shape[2]) < episodes.lengths[..., None]
     rows = []
@@ -179,15 +179,15 @@ def task_coordinates(tasks: Sequence[Task]) -> NDArray[np.float32]:
 def build_survey(
     zoo: Zoo, probe: Probe, *, count: int, steps: int = 200, repeats: int = 2, seed: int = 0, num_threads: int = 0
 ) -> Survey:
-    """Collect R probe rollouts of each of ``count`` training-split tasks, most of which have no expert.
+    """Collect R probe rollouts of each of ``count`` training-split tasks.
 
     Args:
-        zoo: gives family and base policy.
-        probe: how D is collected.
-        count: U, number of tasks; drawn with a seed of their own.
+        zoo: zoo with family and base policy.
+        probe: probe that collects D.
+        count: U, number of tasks, drawn with a separate seed.
         steps: n, transitions of each rollout.
         repeats: R, independent rollouts of each task.
-        seed: of tasks and probe.
+        seed: seed of tasks and probe.
         num_threads: threads of the simulator; 0 takes all cores.
     """
     seed = read_seed(seed)
@@ -203,7 +203,7 @@ def build_survey(
             num_threads=num_threads,
         )
         for start in range(0, count, _SURVEY_BATCH)
-    ]  # in batches: thousands of environments at once take memory for no speed
+    ]  # in batches: thousands of environments at once need memory without being faster
     return Survey(
         features=torch.from_numpy(np.concatenate([part.features() for part in parts])),
         coordinates=torch.from_numpy(task_coordinates(tasks)),

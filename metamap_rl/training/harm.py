@@ -1,4 +1,4 @@
-"""Harm: on which share of (task, D) pairs a generated policy is worse than the base policy, and by how much."""
+"""Harm: fraction of (task, D) pairs on which a generated policy is worse than the base policy, and by how much."""
 
 from __future__ import annotations
 
@@ -14,24 +14,23 @@ from metamap_envs.errors import MetaMapError
 __all__ = ["CONFIDENCE", "LEVEL", "Harm", "harmed_pairs", "measure_harm", "upper_bound"]
 
 LEVEL = 0.05
-"""Of the one-sided paired t-test over episodes by which a pair counts as harmed: so many of the pairs on which both
-policies are equally good count by chance."""
+"""Level of the one-sided paired t-test over episodes by which a pair counts as harmed: the rate of false positives."""
 
 CONFIDENCE = 0.9
-"""Of the upper bound of a harm rate."""
+"""Confidence of the upper bound of a harm rate."""
 
 _DECILE = 0.1
 
 
 @dataclass(frozen=True)
 class Harm:
-    """What generated policies do to N pairs of a task and a D of it, compared with the base policy.
+    """Comparison of generated policies with the base policy on N pairs of a task and a D of it.
 
     Attributes:
         pairs: N.
-        rate: share of the pairs that are harmed, in [0, 1].
-        upper: upper confidence bound of that (Clopper and Pearson 1934, one-sided).
-        mean: gain over the base policy, in units of the return.
+        rate: fraction of harmed pairs, in [0, 1].
+        upper: upper confidence bound of the rate (Clopper and Pearson 1934, one-sided).
+        mean: mean gain over the base policy, in units of the return.
         worst_decile: mean gain over the worst tenth of the pairs.
     """
 
@@ -45,14 +44,14 @@ class Harm:
 def harmed_pairs(base: ArrayLike, generated: ArrayLike) -> NDArray[np.bool_]:
     """Whether a generated policy is worse than the base policy, bool [...].
 
-    By the paired test over episodes, `metamap_agents.policy.evaluation.clearly_better_each`, at `LEVEL`.
+    Uses the paired test over episodes, `metamap_agents.policy.evaluation.clearly_better_each`, at `LEVEL`.
 
     Args:
         base: returns of the base policy [..., E], E at least 2.
-        generated: those of the generated policy on the same reset seeds [..., E].
+        generated: returns of the generated policy on the same reset seeds [..., E].
 
     Raises:
-        MetaMapError: returns of other shape, or fewer than 2 episodes.
+        MetaMapError: returns of the wrong shape, or fewer than 2 episodes.
     """
     one, other = np.asarray(base, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     if one.shape != other.shape or one.ndim < 1 or one.shape[-1] < 2:
@@ -63,19 +62,19 @@ def harmed_pairs(base: ArrayLike, generated: ArrayLike) -> NDArray[np.bool_]:
 
 
 def upper_bound(harmed: int, pairs: int) -> float:
-    """Upper confidence bound of a harm rate of which so many of so many pairs are an estimate."""
+    """Upper confidence bound of a harm rate, given the numbers of harmed and of all pairs."""
     return 1.0 if harmed >= pairs else float(beta.ppf(CONFIDENCE, harmed + 1, pairs - harmed))
 
 
 def measure_harm(base: ArrayLike, generated: ArrayLike) -> Harm:
-    """Harm of generated policies on N pairs.
+    """Compute the harm of generated policies on N pairs.
 
     Args:
         base: returns of the base policy [N, E].
-        generated: those of the policy generated from each pair's D, on the same reset seeds [N, E].
+        generated: returns of the policy generated from each pair's D, on the same reset seeds [N, E].
 
     Raises:
-        MetaMapError: returns of other shape, no pairs, or fewer than 2 episodes.
+        MetaMapError: returns of the wrong shape, no pairs, or fewer than 2 episodes.
     """
     harmed = harmed_pairs(base, generated)
     if harmed.ndim != 1 or not harmed.size:

@@ -1,7 +1,7 @@
-"""Training of the mapper: plain supervised back-propagation from pairs (D, phi*), in seven steps.
+"""Training of the mapper: supervised learning from pairs (D, phi*), in seven steps.
 
-:func:`train` reads as the steps, in order. It knows feature rows, weights and networks; nothing in it is about
-control, so the same loop learns to map points of a function to a network that draws it.
+:func:`train` contains the steps in order. It is independent of control: the same loop trains mappers for function
+regression.
 """
 
 from __future__ import annotations
@@ -43,18 +43,19 @@ from metamap_rl.training.updates import gradient_step, learning_rate, new_optimi
 __all__ = ["OnUpdate", "TrainingData", "Visit", "round_updates", "train", "validation_losses"]
 
 OnUpdate = Callable[[int, int, dict[str, float]], None]
-"""Called after every update with the updates done, their total, and the numbers of this one."""
+"""Called after every update with the number of updates done, their total, and metrics of the update."""
 
 
 Visit = Callable[[Mapper, int], tuple[Tensor, Tensor]]
-"""Uses the networks that a mapper generates for the training tasks, in round 1, 2, ...: the inputs that they come to
-[T, S', I], and what the experts answer there [T, S', A]. It must be a function of its arguments alone."""
+"""Runs the networks generated for the training tasks, in round 1, 2, ...: returns the inputs visited [T, S', I] and the
+experts' outputs for them [T, S', A]. Must be a pure function of its arguments.
+"""
 
 AUXILIARY_ROWS = 32
-"""Feature rows of each task on which the auxiliary loss is measured."""
+"""Feature rows of each task for the auxiliary loss."""
 
 VALIDATION_STATES = 256
-"""Most states per task that a validation looks at, evenly spread over those there are."""
+"""Maximum number of states per task for validation, evenly spaced over those available."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,36 +87,36 @@ def train(
     checkpoint: Path | None = None,
     on_update: OnUpdate | None = None,
 ) -> Mapper:
-    """Train a mapper. The same arguments give the same mapper to the bit, for one number of torch threads.
+    """Train a mapper. Deterministic to the bit for a fixed number of torch threads.
 
     Args:
         data: training and validation tasks, base policy, survey.
-        config: how to train.
-        mapper_config: shape of the mapper.
+        config: settings of training.
+        mapper_config: sizes and networks of the mapper.
         start: a mapper of the same family and base policy to go on from instead of a new one; it is not changed.
             Its own shape, units and probe are kept; ``data.probe`` and ``mapper_config`` are ignored.
-        checkpoint: a .safetensors file. It is written every so often; where it exists, the run goes on from it.
+        checkpoint: a .safetensors file, written regularly; if it exists, the run resumes from it.
         on_update: called after every update; an exception that it raises stops the run.
 
     Returns:
         The mapper, on the CPU, with a ``record`` of its training.
 
     Raises:
-        MetaMapError: source, validation and base do not fit together, DAgger rounds are asked for without ``visit``,
-            the checkpoint is another run's, or the loss stopped being finite.
+        MetaMapError: source, validation and base do not match, DAgger rounds without ``visit``, a checkpoint of another
+            run, or a non-finite loss.
     """
     config = config or TrainConfig()
     base, survey, visit = data.base, data.survey, data.visit
     if config.dagger_rounds and visit is None:
         raise MetaMapError(
-            f"train config: dagger_rounds: {config.dagger_rounds} need a way to use the networks (visit)"
+            f"train config: dagger_rounds: {config.dagger_rounds} need a function to run the networks (visit)"
         )
 
     # Step 1: build the training set of pairs (D, phi*).
     examples = data.source.examples(base)
     held_out = data.validation.examples(base) if data.validation is not None else None
 
-    # Step 2: initialise f_theta. Before its first update it answers phi_0 to every D.
+    # Step 2: initialise f_theta. Before the first update its output is phi_0 for every D.
     if start is None:
         _check_fit(base, examples, "training set")
         mapper = Mapper(
@@ -144,13 +145,13 @@ def train(
 
     loss_function = LOSSES.get(config.loss)
     while state.update < config.updates:
-        # Step 3: forward. Each D of a batch of tasks goes in, weights phi_hat come out. Through a bottleneck the true
-        # coordinates go in instead: reading them from D is learned from the survey alone (step 4).
+        # Step 3: forward pass, from D of each task of a batch to weights phi_hat. With a bottleneck from the true
+        # coordinates instead: estimating them from D is learned from the survey alone (step 4).
         batch = _next_batch(state, examples, config)
         phi_hat = _generated(mapper, batch)
 
-        # Step 4: loss. How far phi_hat is from phi*, in weights or in behaviour; how far z is from telling the tasks
-        # of a survey apart, and from what else it is to be good for.
+        # Step 4: loss. Error of phi_hat against phi*, in weights or in behaviour; error of the coordinates estimated
+        # from z on the survey; auxiliary loss.
         loss = loss_function(Outcome.of(mapper, phi_hat, batch, config.weights_coefficient))
         if survey is not None:
             loss = loss + config.survey_coefficient * _survey_loss(state, survey, config, batch.features.shape[1])
@@ -158,14 +159,14 @@ def train(
             rollouts = survey.features if survey is not None else examples.features
             loss = loss + config.auxiliary_coefficient * _auxiliary_loss(state, rollouts, config)
 
-        # Step 5: back-propagate, through the generated network and the hypernetwork down to the encoder.
+        # Step 5: backward pass, through the generated network and the hypernetwork to the encoder.
         # Step 6: update theta.
         rate = learning_rate(state.update, config)
         metrics = gradient_step(loss, state.optimiser, update=state.update, rate=rate, clip=config.gradient_clip)
         state.update += 1
 
-        # Step 7: repeat. On the way: choose the best mapper on validation tasks, add to the training set the inputs
-        # that the generated networks come to, save, report.
+        # Step 7: repeat. At intervals: validate and keep the best mapper, add inputs visited by generated networks to
+        # the training set, save a checkpoint, report.
         if held_out is not None and _due(state.update, config.validation_every, config.updates):
             _validate(state, held_out, config, metrics)
         if visit is not None and state.update in round_updates(config):
@@ -179,22 +180,22 @@ def train(
 
 
 def round_updates(config: TrainConfig) -> tuple[int, ...]:
-    """Return the updates after which a round is due: they cut a run into equal parts."""
+    """Return the updates after which a DAgger round is due, evenly spaced."""
     return tuple(config.updates * part // (config.dagger_rounds + 1) for part in range(1, config.dagger_rounds + 1))
 
 
 @torch.no_grad()
 def validation_losses(mapper: Mapper, examples: Examples, lengths: tuple[int, ...]) -> dict[int, float]:
-    """Return the behaviour loss for each length k of D, over every rollout of every task from its first step.
+    """Return the behaviour loss for each length k of D, over every rollout of every task from its first transition.
 
     Args:
-        mapper: the mapper to judge.
+        mapper: the mapper to validate.
         examples: T tasks with R rollouts of n steps each.
-        lengths: values of k; those above n are left out, and n is used if all are.
+        lengths: values of k; those above n are skipped, and n is used if all are.
 
     Returns:
-        Mean squared error of the generated networks' outputs, by k. It is the behaviour loss whatever was
-        trained on, so that mappers trained on different losses compare.
+        Mean squared error of the generated networks' outputs, by k: the behaviour loss whatever the training loss, so
+        that mappers trained with different losses are comparable.
     """
     rollouts, steps = examples.features.shape[1:3]
     stride = math.ceil(examples.inputs.shape[1] / VALIDATION_STATES)
@@ -202,7 +203,7 @@ def validation_losses(mapper: Mapper, examples: Examples, lengths: tuple[int, ..
     losses = {}
     for length in usable_lengths(lengths, steps):
         total = 0.0
-        for rollout in range(rollouts):  # not all at once: T * R policies take R times the memory for no gain
+        for rollout in range(rollouts):  # one rollout at a time: T * R policies need R times the memory
             batch = Batch(examples.features[:, rollout, :length], examples.phi, inputs, targets)
             total += behaviour(Outcome.of(mapper, mapper(batch.features), batch)).item()
         losses[length] = total / rollouts
@@ -210,7 +211,7 @@ def validation_losses(mapper: Mapper, examples: Examples, lengths: tuple[int, ..
 
 
 def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
-    """Return a run before its first update."""
+    """Return the state before the first update."""
     auxiliary = None
     if config.auxiliary is not None:
         auxiliary = new_auxiliary(
@@ -228,20 +229,20 @@ def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
 
 
 def _continued(start: Mapper, base: BasePolicy, family: str, survey: Survey | None) -> Mapper:
-    """Return a copy of ``start`` to train on, if it is of this family and base policy and reads these coordinates."""
+    """Return a copy of ``start`` to continue from, after checking its family, base policy and coordinates."""
     if start.family != family:
-        raise MetaMapError(f"start: expected a mapper of family {family!r}, it is of {start.family!r}")
+        raise MetaMapError(f"start: expected a mapper of family {family!r}, got one of {start.family!r}")
     if not np.array_equal(start.base.phi, base.phi):
-        raise MetaMapError("start: the mapper was trained around another base policy than the one given")
+        raise MetaMapError("start: the mapper has a different base policy than the given one")
     if survey is not None and survey.names != start.coordinates:
         raise MetaMapError(f"survey: expected the coordinates {start.coordinates} of start, got {survey.names}")
     mapper = copy.deepcopy(start)
-    mapper.check = None  # it judged the mapper that was
+    mapper.check = None  # calibrated for the previous weights
     return mapper
 
 
 def _check_fit(base: BasePolicy, examples: Examples, what: str, feature_size: int | None = None) -> None:
-    """Refuse examples of networks of another size than the base policy's, or of other feature rows."""
+    """Raise an error if sizes of examples differ from the base policy's, or feature rows differ in size."""
     spec = base.spec
     expected = {
         "weights": (examples.phi.shape[-1], spec.size),
@@ -255,7 +256,7 @@ def _check_fit(base: BasePolicy, examples: Examples, what: str, feature_size: in
 
 
 def _check_told(mapper: Mapper, examples: Examples, what: str) -> None:
-    """Refuse tasks whose coordinates a mapper with a bottleneck cannot be told."""
+    """Raise an error if a mapper with a bottleneck lacks the true coordinates of tasks."""
     wanted, found = len(mapper.coordinates), 0 if examples.coordinates is None else examples.coordinates.shape[-1]
     if mapper.config.bottleneck and found != wanted:
         raise MetaMapError(f"bottleneck: expected {wanted} coordinates for each task of the {what}, got {found}")
@@ -264,7 +265,7 @@ def _check_told(mapper: Mapper, examples: Examples, what: str) -> None:
 def _identity(
     config: TrainConfig, mapper: Mapper, examples: Examples, held_out: Examples | None, survey: Survey | None
 ) -> dict[str, Any]:
-    """Return what a run is started with, so that a checkpoint of another run is not mistaken for its own."""
+    """Return settings and data of a run, to recognise its checkpoints."""
     return {
         **asdict(config),
         "initial mapper": digest(mapper.arrays()),
@@ -275,7 +276,7 @@ def _identity(
 
 
 def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> Batch:
-    """Draw a batch of tasks, with one length of D for all of them so that nothing needs padding."""
+    """Draw a batch of tasks, with one length of D for all of them, so that no padding is needed."""
     return examples.sample(
         state.generator,
         tasks=config.batch_tasks,
@@ -286,7 +287,7 @@ def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> B
 
 
 def _generated(mapper: Mapper, batch: Batch) -> Tensor:
-    """Weights [B, P] for a batch of tasks: from D, or from true coordinates where the mapper has a bottleneck."""
+    """Weights [B, P] for a batch of tasks: from D or, with a bottleneck, from true coordinates."""
     if not mapper.config.bottleneck:
         phi_hat: Tensor = mapper(batch.features)
         return phi_hat
@@ -295,7 +296,7 @@ def _generated(mapper: Mapper, batch: Batch) -> Tensor:
 
 
 def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length: int) -> Tensor:
-    """Mean squared error of the coordinates read from z, standardised, on a batch of the survey's tasks."""
+    """Mean squared error of the coordinates estimated from z, standardised, on a batch of survey tasks."""
     mapper = state.mapper
     features, coordinates = survey.sample(
         state.generator, tasks=config.survey_batch, length=length, from_start=config.from_start
@@ -304,7 +305,7 @@ def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length:
 
 
 def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) -> Tensor:
-    """The auxiliary loss on a batch of tasks, out of rollouts [T, R, n, F]; most rows that it asks for are not in D."""
+    """The auxiliary loss on a batch of tasks from rollouts [T, R, n, F]; most of its rows are not in D."""
     mapper, generator = state.mapper, state.generator
     length = draw_length(config.lengths, rollouts.shape[2], generator)
     tasks = torch.randint(len(rollouts), (min(config.survey_batch, len(rollouts)),), generator=generator)
@@ -317,7 +318,7 @@ def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) ->
 
 @torch.no_grad()
 def _visit(state: TrainState, visit: Visit, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Use the mapper as it is now; what it comes to is kept in the state, since a resumed run cannot ask again."""
+    """Run the networks generated by the current mapper; the inputs are kept in the state, for resumed runs."""
     found = visit(state.mapper, round_updates(config).index(state.update) + 1)
     for name, more in zip(("inputs", "targets"), found, strict=True):
         state.visited[name] = torch.cat([state.visited[name], more], dim=1) if name in state.visited else more
@@ -325,7 +326,7 @@ def _visit(state: TrainState, visit: Visit, config: TrainConfig) -> tuple[Tensor
 
 
 def _validate(state: TrainState, held_out: Examples, config: TrainConfig, metrics: dict[str, float]) -> None:
-    """Score the mapper on validation tasks; keep it if it is the best so far; add the scores to ``metrics``."""
+    """Validate the mapper; keep it if it is the best so far; add the losses to ``metrics``."""
     losses = validation_losses(state.mapper, held_out, config.validation_lengths)
     mean = sum(losses.values()) / len(losses)
     if all(mean < entry["validation"] for entry in state.history):
@@ -336,7 +337,7 @@ def _validate(state: TrainState, held_out: Examples, config: TrainConfig, metric
 
 
 def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: int) -> Mapper:
-    """Return the best mapper of a run, with the record of the run in it."""
+    """Return the best mapper of a run, with the record of the run."""
     chosen: float = state.update
     if state.history:
         state.mapper.load_state_dict(state.best)
@@ -354,5 +355,5 @@ def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: 
 
 
 def _due(update: int, every: int, total: int) -> bool:
-    """Whether something done every so many updates, and after the last one, is done now."""
+    """Whether an action due every ``every`` updates, and after the last one, is due now."""
     return update % every == 0 or update == total

@@ -1,7 +1,7 @@
-"""Losses of the mapper: how far generated weights are from the expert's, as numbers and as behaviour.
+"""Losses of the mapper: error of generated weights against the expert's, in weights or in behaviour.
 
-Each is a function of an :class:`Outcome` under ``@LOSSES.register("name")``. They know networks and their
-inputs, nothing of control, so they serve function regression as well.
+Each is a function of an :class:`Outcome`, registered with ``@LOSSES.register("name")``. They are independent of control
+and also used for function regression.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ __all__ = ["LOSSES", "Loss", "Outcome", "behaviour", "both", "weights"]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one forward pass gave for B tasks, and what it should have given."""
+    """Output and target of one forward pass for B tasks."""
 
     spec: PolicySpec
     """Architecture of the generated network, with P weights, I inputs and A outputs."""
@@ -36,13 +36,13 @@ class Outcome:
     inputs: Tensor
     """Inputs of the generated network [B, S, I]; for policies the expert's states, normalised."""
     targets: Tensor
-    """Outputs of the experts there [B, S, A]; for policies unclipped mean actions."""
+    """Outputs of the experts for them [B, S, A]; for policies unclipped mean actions."""
     weights_coefficient: float = 0.0
-    """Share of the weight loss in ``both``, >= 0."""
+    """Coefficient of the weight loss in ``both``, >= 0."""
 
     @classmethod
     def of(cls, mapper: Mapper, phi_hat: Tensor, batch: Batch, weights_coefficient: float = 0.0) -> Outcome:
-        """The weights [B, P] that a mapper generated for a batch, beside those of its experts."""
+        """Build from generated weights [B, P] and the batch that they were generated for."""
         spec, scale = mapper.base.spec, mapper.weight_scale
         return cls(spec, phi_hat, batch.phi, scale, batch.inputs, batch.targets, weights_coefficient)
 
@@ -55,7 +55,7 @@ LOSSES: Registry[Loss] = Registry("loss")
 def weights(outcome: Outcome) -> Tensor:
     """Return ``mean(((phi_hat - phi*) / scale)^2)``, a scalar without unit.
 
-    Meaningful only where all phi* lie in one basin: two networks that behave alike can differ in every weight.
+    Meaningful only if all phi* are in one basin: networks that compute the same function can differ in every weight.
     """
     return mse_loss(outcome.phi_hat / outcome.scale, outcome.phi / outcome.scale)
 
@@ -64,8 +64,8 @@ def weights(outcome: Outcome) -> Tensor:
 def behaviour(outcome: Outcome) -> Tensor:
     """Return the mean squared error of outputs on the expert's inputs, a scalar in squared output units.
 
-    Nothing is clamped: an expert's action beyond the actuator's range still says which way to go, and a clamp
-    would stop the gradient there.
+    Actions are not clipped: an expert's action outside the actuator's range still gives a direction, and clipping would
+        stop the gradient.
     """
     return mse_loss(network_forward(outcome.spec, outcome.phi_hat, outcome.inputs), outcome.targets)
 

@@ -1,4 +1,4 @@
-"""From a zoo of experts to a mapper in a few calls, on which the command line and the scripts build."""
+"""Pipeline from a zoo of experts to a mapper, used by the command line and the scripts."""
 
 from __future__ import annotations
 
@@ -35,23 +35,24 @@ __all__ = [
 OnUpdate = Callable[[int, int, Mapping[str, float]], None]
 
 PROBE_STEPS = 200
-"""Transitions of the rollouts that a mapper is trained on, and the longest D that it is measured with."""
+"""Transitions of training rollouts, and longest D for measurements."""
 
 TOUR_STOPS = 4
-"""Policies of a tour that is made of a zoo's experts."""
+"""Number of policies of a tour made of a zoo's experts."""
 
 CALIBRATION = CalibrationConfig()
-"""How the self-check of a mapper is calibrated, unless told otherwise."""
+"""Default calibration of the self-check."""
 
-_PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validation tasks are drawn apart
+_PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validation tasks use different seeds
 
 
 def training_pairs(
     zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STEPS, repeats: int = 8, aligned: bool = False
 ) -> Pairs:
-    """Pairs (D, phi*) of all finished experts of "train" or "validation"; ``aligned`` as in `build_pairs`.
+    """Build pairs (D, phi*) of all finished experts of "train" or "validation"; ``aligned`` as in `build_pairs`.
 
-    Where few settings are trained on (`ParameterSpace.training_share`), "validation" is other rollouts of those.
+    For families with few training settings (`ParameterSpace.training_share`), "validation" consists of other rollouts
+    of those.
 
     Raises:
         MetaMapError: another split, or the zoo has no expert of it.
@@ -65,23 +66,23 @@ def training_pairs(
 
 
 def survey_of(zoo: Zoo, probe: Probe, *, count: int, steps: int = PROBE_STEPS) -> Survey | None:
-    """Probe rollouts of so many training-split tasks without experts; None of no task."""
+    """Collect probe rollouts of ``tasks`` training-split tasks without experts; None for 0 tasks."""
     return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed) if count else None
 
 
 @contextmanager
 def probe_for(zoo: Zoo, document: Mapping[str, Any], stops: int = TOUR_STOPS) -> Iterator[Probe]:
-    """Make a probe, as `probe_from_json`; a tour that is not given is one of the zoo's experts.
+    """Make a probe, as `probe_from_json`; a missing tour is made of the zoo's experts.
 
-    That tour is in a folder that is there until the block ends; a mapper that is saved takes it along.
+    The tour is in a temporary folder, deleted at the end of the block; a saved mapper contains a copy.
 
     Args:
-        zoo: of the mapper that is to be trained.
+        zoo: zoo of the mapper to train.
         document: name and settings of the probe.
-        stops: policies of such a tour.
+        stops: number of policies of such a tour.
 
     Raises:
-        MetaMapError: as `probe_from_json`, or the zoo has no training experts to tour.
+        MetaMapError: as `probe_from_json`, or the zoo has no training experts for a tour.
     """
     probe = probe_from_json(document)
     if not isinstance(probe, TourProbe) or probe.tour:
@@ -102,14 +103,14 @@ def train_mapper(
     on_update: OnUpdate | None = None,
     on_stage: Callable[[str], None] | None = None,
 ) -> Mapper:
-    """Train a mapper from a zoo's training experts, its checkpoint chosen on the validation experts; then calibrate it.
+    """Train a mapper on a zoo's training experts, with model selection on the validation experts, and calibrate it.
 
     Args:
-        zoo: with experts of both splits.
-        recipe: its shape, training and survey.
-        probe: how D is collected; default the base policy with noise.
-        calibration: how to calibrate its self-check; None leaves it without one.
-        checkpoint: file to go on from, and to keep up to date.
+        zoo: zoo with experts of both splits.
+        recipe: networks, training and survey.
+        probe: probe that collects D; default the base policy with noise.
+        calibration: settings of the self-check's calibration; None for no self-check.
+        checkpoint: checkpoint file, written regularly; if it exists, training resumes from it.
         on_update: called after every update.
         on_stage: called with each stage of the calibration before it begins.
 
@@ -117,7 +118,7 @@ def train_mapper(
         MetaMapError: the zoo has no training or no validation experts, or training diverged.
     """
     recipe, probe = recipe or MapperRecipe(), probe or BasePolicyProbe()
-    with torch_threads(1):  # the networks are small; and it is the same mapper on any number of cores
+    with torch_threads(1):  # the networks are small; and for the same mapper on any number of cores
         pairs = training_pairs(zoo, "train", probe, aligned=recipe.aligned)
         data = TrainingData(
             pairs,

@@ -1,4 +1,4 @@
-"""One gradient step, the same in training, in a stream, in calibration and for baselines."""
+"""Optimiser and gradient step of training, streams, calibration and baselines."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def gradient_step(
 
     Args:
         loss: scalar.
-        optimiser: holds the parameters.
+        optimiser: optimiser of the parameters.
         update: number of this update, counted from 0, for the error.
         rate: learning rate.
-        clip: largest norm of the gradient; longer ones are scaled down to it.
+        clip: maximum norm of the gradient.
         adjust: called between the backward pass and the clipping; may change gradients in place.
 
     Returns:
@@ -51,7 +51,7 @@ def gradient_step(
         MetaMapError: the loss or its gradient is not finite; the parameters are unchanged.
     """
     optimiser.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
+    loss.backward()  # type: ignore[no-untyped-call]  # annotated only partly in torch
     adjust()
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
     norm = torch.nn.utils.clip_grad_norm_(parameters, clip)

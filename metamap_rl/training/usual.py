@@ -1,4 +1,4 @@
-"""What is usual of a family's D: learned from probe rollouts of training tasks, with limits from those of others."""
+"""Novelty model of a family's D: fitted to probe rollouts of training tasks, with limits from other tasks."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ __all__ = ["joint_limits", "learn_surprise", "usual", "usual_beginnings"]
 
 Floats = NDArray[np.float32]
 
-_SHRINK = 0.01  # added to the variance of observations and actions, in their own units
+_SHRINK = 0.01  # added to the variance of observations and actions, in the mapper's units
 
 
 def learn_surprise(mapper: Mapper, rows: Tensor, contexts: Tensor, config: CalibrationConfig) -> Surprise:
-    """Gaussian of observation and action, and the network that predicts reward and change from them and z."""
+    """Fit the Gaussian of observation and action, and the network that predicts reward and change from them and z."""
     layout = TransitionLayout.of(mapper.base.spec)
     seen, outcome = rows[..., layout.state_action], rows[..., layout.outcome]
     network = _fit(seen, outcome.clamp(-LARGEST_ERROR, LARGEST_ERROR), contexts, config)
@@ -57,7 +57,7 @@ def learn_surprise(mapper: Mapper, rows: Tensor, contexts: Tensor, config: Calib
 
 
 def _fit(seen: Tensor, outcome: Tensor, contexts: Tensor, config: CalibrationConfig) -> nn.Sequential:
-    """Maximise the likelihood of reward and change under a Gaussian, z from as many transitions as D may have."""
+    """Maximise the Gaussian likelihood of reward and change, given z of D of all lengths."""
     sizes = layer_sizes(seen.shape[-1], outcome.shape[-1], contexts.shape[-1], config.hidden)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -69,7 +69,7 @@ def _fit(seen: Tensor, outcome: Tensor, contexts: Tensor, config: CalibrationCon
     for update in range(config.updates):
         task = torch.randint(len(seen), (1024,), generator=generator)
         at = torch.randint(len(lengths), (1024,), generator=generator)
-        row = (torch.rand(1024, generator=generator) * lengths[at]).long()  # one of those that z was read from
+        row = (torch.rand(1024, generator=generator) * lengths[at]).long()  # one of those that z was computed from
         expected, spread = network(torch.cat([seen[task, row], contexts[task, at]], dim=-1)).chunk(2, dim=-1)
         spread = spread.clamp(math.log(SMALLEST_SPREAD), math.log(LARGEST_ERROR))
         loss = functional.gaussian_nll_loss(expected, outcome[task, row], (2.0 * spread).exp())
@@ -81,16 +81,16 @@ def _fit(seen: Tensor, outcome: Tensor, contexts: Tensor, config: CalibrationCon
 def usual(
     surprise: Surprise, probes: Sequence[Tensor], contexts: Sequence[Tensor], config: CalibrationConfig
 ) -> dict[str, Floats]:
-    """Mean surprise of usual D, "typical" [L, S], its "spread" [L, S], and the "limit" of the largest deviation [L].
+    """Surprise of in-distribution D: "typical" (mean) and "spread" (standard deviation) [L, S], and "limit" [L].
 
-    The limit is, but for the slack, the larger of those of the splits: where validation tasks are unlike training
-    tasks, tasks to come will be so too.
+    The limit of the largest deviation is the largest of the splits, before the slack: if validation tasks differ from
+    training tasks, new tasks will too.
 
     Args:
-        surprise: how surprising a transition is.
+        surprise: model of a transition's surprise.
         probes: standardised rows of D [T, n, F], of each split.
-        contexts: z of their beginnings [T, L, Z].
-        config: lengths, share of false alarms, slack.
+        contexts: z of their prefixes [T, L, Z].
+        config: lengths, fraction of false alarms, slack.
     """
     rows = []
     for at, length in enumerate(config.lengths):
@@ -114,14 +114,14 @@ def usual_beginnings(
     contexts: Sequence[Tensor],
     config: CalibrationConfig,
 ) -> Beginnings | None:
-    """What is usual of the beginnings of D, with joint limits of 1; None where no length is long enough.
+    """Reference statistics of prefixes of D, with joint limits of 1; None if all lengths are too short.
 
     Args:
-        surprise: how surprising a transition is.
-        learned: contexts [T, L, Z] of the training tasks, among which those of other D must lie.
+        surprise: model of a transition's surprise.
+        learned: contexts [T, L, Z] of the training tasks, the reference for those of other D.
         probes: standardised rows of D [T, n, F], of each split.
-        contexts: z of their beginnings [T, L, Z].
-        config: lengths, share of false alarms, slack.
+        contexts: z of their prefixes [T, L, Z].
+        config: lengths, fraction of false alarms, slack.
     """
     lengths = beginning_lengths(config.lengths)
     if not lengths:
@@ -164,13 +164,13 @@ def usual_beginnings(
 def joint_limits(
     check: SelfCheck, probes: Sequence[Tensor], contexts: Sequence[Tensor], config: CalibrationConfig
 ) -> SelfCheck:
-    """The check with limits for all views of all beginnings together, so that looking often is no reason for alarm.
+    """Add joint limits for all views of all prefixes, to correct for multiple comparisons.
 
     Args:
-        check: with joint limits of 1.
+        check: self-check with joint limits of 1.
         probes: standardised rows of D [T, n, F], of each split.
-        contexts: z of their beginnings [T, L, Z].
-        config: lengths, share of false alarms, slack.
+        contexts: z of their prefixes [T, L, Z].
+        config: lengths, fraction of false alarms, slack.
     """
     if check.beginnings is None:
         return check
@@ -190,7 +190,7 @@ def _moments(found: Sequence[Floats]) -> tuple[Floats, Floats]:
 
 
 def _quantile(largest: Sequence[NDArray[Any]], config: CalibrationConfig) -> NDArray[np.float64]:
-    """Deviation that all but the false alarms stay below, in the split where it is the larger; over the first axis."""
+    """Quantile of deviations over the first axis, at the rate of false alarms; the largest of the splits."""
     found: NDArray[np.float64] = np.max(
         [np.quantile(one.astype(np.float64), 1.0 - config.false_alarms, axis=0) for one in largest], axis=0
     )

@@ -113,7 +113,7 @@ def test_a_checkpoint_with_the_old_name_of_the_rounds_goes_on(tmp_path: Path) ->
 
 
 def test_rounds_that_cannot_be_are_told() -> None:
-    with pytest.raises(MetaMapError, match=r"dagger_rounds: 3 need a way to use the networks \(visit\)"):
+    with pytest.raises(MetaMapError, match=r"dagger_rounds: 3 .*\(visit\)"):
         run()
     with pytest.raises(MetaMapError, match=r"dagger_rounds: expected fewer than the 3 .*, got 3"):
         TrainConfig(updates=3, dagger_rounds=3)

@@ -225,7 +225,7 @@ def test_it_goes_on_from_another_mapper() -> None:
 
 def test_a_start_from_elsewhere_is_refused() -> None:
     start = quick()
-    with pytest.raises(MetaMapError, match="expected a mapper of family 'other', it is of 'reacher-goal'"):
+    with pytest.raises(MetaMapError, match=r"family 'other'.*'reacher-goal'"):
         train(pairs(6, 3), base_policy(), family="other", start=start)
     other = dataclasses.replace(base_policy(), phi=base_policy().phi + 1)
     with pytest.raises(MetaMapError, match="another base policy"):
