@@ -52,7 +52,7 @@ def evaluate_mappers(
         episodes: per task and method, at least 1; the protocol asks for 10.
         controls: whether to run "shuffled".
         training_experts: experts that the mappers were trained on.
-        num_threads: threads of the simulator; 0 takes all cores.
+        num_threads: threads of the simulator; 0 uses all cores.
         on_method: called with the name of each method before it runs.
 
     Raises:

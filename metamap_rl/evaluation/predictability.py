@@ -150,7 +150,7 @@ def interpolation_barrier(
         experts: of 2 tasks or more of one family.
         base: gives the network's shape and the normaliser.
         episodes: for each task and policy.
-        num_threads: threads of the simulator; 0 takes all cores.
+        num_threads: threads of the simulator; 0 uses all cores.
     """
     tasks = [expert.task for expert in experts]
     pairs = neighbours(task_coordinates(tasks))

@@ -52,7 +52,7 @@ def collect(
         steps: n, transitions of each rollout; episodes follow one another in it.
         repeats: R, independent rollouts of each task.
         seed: of episodes and excitation.
-        num_threads: threads of the simulator; 0 takes all cores.
+        num_threads: threads of the simulator; 0 uses all cores.
 
     Raises:
         MetaMapError: no tasks, or fewer than one step or repeat.

@@ -1,4 +1,4 @@
-"""Streams: tasks arrive one after another, and the mapper goes on learning; what it forgets is measured."""
+"""Streams: continual learning of a mapper on a sequence of tasks, with metrics of forgetting and transfer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An update of the mapper in a stream, and whether it stays."""
+"""Updates of the mapper in a stream, and their acceptance."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ __all__ = ["Update", "update_mapper"]
 
 @dataclass(frozen=True)
 class Update:
-    """What became of an update; nothing where there was none."""
+    """Result of an update; all None without one."""
 
     accepted: bool | None = None
-    """Whether it stays; None if it was not validated."""
+    """Whether it is accepted; None if it was not validated."""
     before: float | None = None
-    """Validation loss before it; None without a validation set."""
+    """Validation loss before the update; None without a validation set."""
     after: float | None = None
 
 
 def update_mapper(session: Session, stage: int, experience: Experience) -> Update:
-    """Let the learner update the mapper; take the update back if it makes the validation set worse."""
+    """Let the learner update the mapper; roll back if the validation loss increases too much."""
     config, learner = session.config, session.learner
     validation = _validation_set(session, stage) if config.accept.enabled and learner.validated else []
     theta, state = session.mapper.arrays(), learner.arrays()
@@ -46,7 +46,7 @@ def update_mapper(session: Session, stage: int, experience: Experience) -> Updat
 
 
 def _validation_set(session: Session, stage: int) -> list[Item]:
-    """One rollout of each task in memory, at most so many that the cost does not grow with the stream."""
+    """One rollout of each task in memory, limited in number so that the cost does not grow with the stream."""
     held_out, most = session.memory.held_out(), session.config.accept.items
     if len(held_out) <= most:
         return held_out
@@ -56,13 +56,13 @@ def _validation_set(session: Session, stage: int) -> list[Item]:
 
 @torch.no_grad()
 def _validation_loss(session: Session, items: list[Item]) -> float | None:
-    """Mean behaviour loss of the policies that are generated from the items' D; None without items."""
+    """Mean behaviour loss of the policies generated from the items' D; None without items."""
     losses = [float(behaviour(_outcome(session, item))) for item in items]
     return sum(losses) / len(losses) if losses else None
 
 
 def _outcome(session: Session, item: Item) -> Outcome:
-    """The policy generated from one stored D beside its expert."""
+    """Outcome of the policy generated from one stored D."""
     features = item.features[None, : session.config.map_steps]
     batch = Batch(features, item.phi[None], item.inputs[None], item.targets[None])
     phi_hat = session.learner.generate(session.mapper, session.memory, item.embodiment, features)
@@ -71,6 +71,6 @@ def _outcome(session: Session, item: Item) -> Outcome:
 
 @torch.no_grad()
 def _with_own_outputs(session: Session, item: Item) -> Item:
-    """The item with what the mapper's policy does now on its states: its dark experience."""
+    """The item with the outputs of the mapper's current policy on its states (dark experience)."""
     outcome = _outcome(session, item)
     return replace(item, dark=network_forward(outcome.spec, outcome.phi_hat, outcome.inputs)[0].clone())

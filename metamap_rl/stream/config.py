@@ -1,4 +1,4 @@
-"""The config of a stream: YAML in, frozen and checked settings out, and back to YAML beside the results."""
+"""The config of a stream: validated, frozen settings, read from and written to YAML."""
 
 from __future__ import annotations
 
@@ -26,128 +26,131 @@ from metamap_rl.training.config import UpdateConfig
 __all__ = ["FORMAT", "StreamConfig", "list_presets", "load_config", "replaced", "to_yaml"]
 
 FORMAT = "metamap-stream-1"
-"""What a config calls itself; another meaning of a key is another format."""
+"""Format of a config; changes with the meaning of a key."""
 
 Positive = Annotated[Whole, Field(ge=1)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 UPDATE = UpdateConfig(updates=300, states_per_task=64, learning_rate=2e-3, warmup=10, lengths=(10, 20, 50, 100, 200))
 SHAPE = MapperConfig(hypernetwork="residual")
-"""What streams are measured with, where it is not the default of mappers."""
+"""Defaults of streams that differ from those of mappers."""
 
 
 class ExpertSettings(Settings):
-    """Where experts come from."""
+    """Settings of experts."""
 
     start: Literal["phi-hat", "phi-0"] = "phi-hat"
-    """phi-hat: trained in the stream, from the generated policy. phi-0: from the cache, where each is trained once from
-    the base policy, so that all learners learn from the same pairs (D, phi*)."""
+    """phi-hat: trained in the stream, from the generated policy. phi-0: from the cache, trained once from the base
+    policy, so that all learners use the same pairs (D, phi*).
+    """
     budget: Annotated[Number, Field(gt=0)] = 1.0
-    """Share of the expert recipe's steps that training from phi-hat may take."""
+    """Fraction of the expert recipe's environment steps available to training from phi-hat."""
     overrides: dict[str, Any] = Field(default_factory=dict)
-    """Settings that replace the expert recipe's, whose ``start`` is base here: a universal policy is trained over
-    a whole family, which a stream does not know beforehand."""
+    """Settings that replace the expert recipe's, whose ``start`` is base here: a universal policy is trained over a
+    whole family, which a stream does not know in advance.
+    """
     base_overrides: dict[str, Any] = Field(default_factory=dict)
     """Settings that replace the base recipe's."""
     bases: dict[str, str] = Field(default_factory=dict)
-    """Family that the base policy is trained over, by embodiment; by default the first of its families by name."""
+    """Family that the base policy is trained on, by embodiment; default the first of its families by name."""
 
 
 class ServeSettings(Settings):
-    """When the generated policy is served as it is, and no expert is trained."""
+    """Settings for serving the generated policy without training an expert."""
 
     enabled: bool = True
     gap: Share = 0.9
-    """Share of the gain that stored tasks' experts promise over the base policy, which it must have reached."""
+    """Fraction of the expected gain of an expert over the base policy that it must reach."""
     confidence: Share = 0.5
-    """Least confidence."""
+    """Minimum confidence."""
     episodes: Positive = 4
-    """Episodes of the generated and of the base policy that are run to check."""
+    """Episodes of the generated and of the base policy for the check."""
 
 
 class AcceptSettings(Settings):
-    """When an update of the mapper is kept."""
+    """Settings for accepting an update of the mapper."""
 
     enabled: bool = True
     tolerance: Annotated[Number, Field(ge=0)] = 0.0
-    """How much worse the validation loss may get, as a share of itself."""
+    """Maximum relative increase of the validation loss."""
     items: Positive = 32
-    """Most stored tasks that are validated on."""
+    """Maximum number of stored tasks to validate on."""
 
 
 class EvaluationSettings(Settings):
-    """How the stream is measured; nothing of it reaches the mapper."""
+    """Settings of evaluation, which is invisible to the mapper."""
 
     held_out: Annotated[Whole, Field(ge=0)] = 4
-    """Tasks of each family that are never trained on."""
+    """Number of held-out tasks of each family, never trained on."""
     split: Literal["validation", "test-in", "test-out"] = "validation"
-    """Split that they are of; test splits are for final numbers."""
+    """Split of the held-out tasks; test splits are for final results."""
     episodes: Positive = 10
-    """Episodes of each task and measurement."""
+    """Episodes per task and evaluation."""
     every: Positive = 1
-    """Stages between measurements of all tasks; in between the current and the next task are measured."""
+    """Stages between evaluations of all tasks; in between only the current and the next task are evaluated."""
     lengths: tuple[Positive, ...] = ()
-    """Steps of D besides `map_steps`: the next task is measured from each before it arrives, the held-out tasks after
-    the last stage."""
+    """Lengths of D besides `map_steps`: the next task is evaluated at each before it arrives, the held-out tasks after
+    the last stage.
+    """
     reference: bool = True
-    """Whether experts of all these tasks are trained, so that returns become scores."""
+    """Whether experts of all these tasks are trained, to compute scores from returns."""
 
 
 class SeedSettings(Settings):
-    """Seeds, apart from one another."""
+    """Independent seeds."""
 
     stream: Seed = 0
-    """Of the tasks, of probes and of experts trained in the stream."""
+    """Seed of the tasks, probes and experts trained in the stream."""
     learner: Seed = 0
-    """Of the mapper, memory and updates."""
+    """Seed of the mapper, memory and updates."""
     evaluation: Seed = 0
-    """Of held-out tasks and of everything that is measured with."""
+    """Seed of held-out tasks and evaluations."""
 
 
 class StreamConfig(Settings):
-    """A whole stream."""
+    """Settings of a stream."""
 
     format: Literal["metamap-stream-1"] = "metamap-stream-1"
     name: Annotated[str, Field(min_length=1)]
-    """For people."""
+    """Name, for display."""
     description: str = ""
-    """A line of what it is, for lists."""
+    """One-line description, for lists."""
     stream: SerializeAsAny[StreamKind]
-    """What arrives: a kind and its settings."""
+    """Sequence of tasks: a kind of stream and its settings."""
     boundaries: Literal["given", "hidden"] = "given"
-    """Whether the learner is told where one task ends and another begins."""
+    """Whether task boundaries are given to the learner."""
     revisits: bool = True
-    """Whether a task may come back; if not, a stream in which one does is refused."""
+    """Whether a task may come back; if not, a stream with revisits is an error."""
     learner: dict[str, Any] = Field(default_factory=lambda: {"name": "replay"})
     """Name and settings of the learner."""
     memory_bytes: Positive = 8_000_000
-    """Most bytes of stored rollouts."""
+    """Maximum size of stored rollouts in bytes."""
     probe: dict[str, Any] = Field(default_factory=lambda: probe_to_json(BasePolicyProbe()))
-    """How D is collected."""
+    """Probe that collects D."""
     probe_steps: Positive = 200
-    """Transitions of each rollout."""
+    """Transitions per rollout."""
     probe_repeats: Positive = 4
-    """Rollouts of each arrival; one of them is held out to validate on, and hidden boundaries need two."""
+    """Rollouts per arrival; one of them is held out for validation; hidden boundaries need at least 2."""
     map_steps: Positive = 50
     """Transitions of D that phi_hat is generated from, at most `probe_steps`."""
     update: UpdateConfig = UPDATE
-    """How the mapper is updated after a task; the work does not depend on how many came before."""
+    """Settings of the mapper's update after a task; its cost does not depend on the number of earlier tasks."""
     mapper: MapperConfig = SHAPE
-    """Shape of the mapper."""
+    """Sizes and networks of the mapper."""
     experts: ExpertSettings = ExpertSettings()
     serve: ServeSettings = ServeSettings()
     accept: AcceptSettings = AcceptSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
     seeds: SeedSettings = SeedSettings()
     on_error: Literal["stop", "continue"] = "stop"
-    """What happens when a stage fails: an expert that diverges, physics that blow up, a damaged file in memory."""
+    """Action on a failed stage: an expert that diverges, an unstable simulation, a damaged file of the memory."""
     tensorboard: bool = False
-    """Whether to write curves for TensorBoard too."""
+    """Whether to write TensorBoard event files."""
 
     @field_validator("stream", mode="before")
     @classmethod
     def _read_stream(cls, value: object) -> object:
-        """Read a stream's settings as its kind."""
+        """Validate a stream's settings as its kind."""
         if isinstance(value, StreamKind):
             return value
         if not isinstance(value, Mapping) or not isinstance(value.get("kind"), str):
@@ -157,7 +160,7 @@ class StreamConfig(Settings):
     @field_validator("update", "mapper", mode="before")
     @classmethod
     def _complete(cls, value: object, info: ValidationInfo) -> object:
-        """What is left out is as streams are measured."""
+        """Fill in the defaults of streams."""
         default = cls.model_fields[str(info.field_name)].default
         return {**default.flat(), **default.with_new_names(value)} if isinstance(value, Mapping) else value
 
@@ -174,7 +177,7 @@ class StreamConfig(Settings):
         return probe_to_json(probe_from_json(value))
 
     def model_post_init(self, context: Any) -> None:
-        """Check what concerns several keys."""
+        """Check constraints between keys."""
         if self.map_steps > self.probe_steps:
             raise MetaMapError(f"map_steps: expected at most probe_steps = {self.probe_steps}, got {self.map_steps}")
         if self.update.batch_tasks < 2:
@@ -184,10 +187,10 @@ class StreamConfig(Settings):
             raise MetaMapError("boundaries: hidden: the shift detector needs probe_repeats of at least 2, got 1")
 
     def check_revisits(self, tasks: list[Task]) -> None:
-        """Refuse a stream in which a task comes back, where the config does not allow it.
+        """Raise an error for a stream with revisits if the config does not allow them.
 
         Raises:
-            MetaMapError: one does; it names the first.
+            MetaMapError: a task comes back; the message names the first.
         """
         back = () if self.revisits else revisits(tasks)
         if back:
@@ -196,26 +199,26 @@ class StreamConfig(Settings):
             )
 
     def resolved(self) -> dict[str, Any]:
-        """Every setting as plain values; reading them back gives an equal config."""
+        """All settings as JSON values; loading them gives an equal config."""
         return self.model_dump(mode="json")
 
 
 def list_presets() -> tuple[str, ...]:
-    """Names of the configs that come along."""
+    """Names of the bundled configs."""
     folder = resources.files("metamap_rl.stream").joinpath("presets")
     return tuple(sorted(path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")))
 
 
 def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, Any] | None = None) -> StreamConfig:
-    """Read a config.
+    """Load a config.
 
     Args:
         source: a YAML file, the name of a preset, or the settings themselves.
         overrides: values by dotted key (``{"seeds.learner": 3}``) that replace the source's; text is read as YAML.
 
     Raises:
-        MetaMapError: no such file or preset, not YAML, or a key or value that is not admitted: one sentence that names
-            it and the closest valid choice.
+        MetaMapError: no such file or preset, not YAML, or an invalid key or value; the message names it and the closest
+            valid choice.
     """
     document, what = (dict(source), "stream config") if isinstance(source, Mapping) else _read(source)
     for key, value in (overrides or {}).items():
@@ -226,12 +229,12 @@ def load_config(source: str | Path | Mapping[str, Any], overrides: Mapping[str, 
 
 
 def to_yaml(config: StreamConfig) -> str:
-    """A config as YAML, every setting in it."""
+    """A config as YAML, with all settings."""
     return dump_yaml(config.resolved())
 
 
 def _read(source: str | Path) -> tuple[dict[str, Any], str]:
-    """A file's or preset's document, and what to call it in an error."""
+    """Document of a file or preset, and its name for errors."""
     path = Path(source)
     if path.is_file():
         document, what = read_yaml(path), str(path)
@@ -247,7 +250,7 @@ def _read(source: str | Path) -> tuple[dict[str, Any], str]:
 
 
 def _number(value: object) -> object:
-    """Text that is a number as the number: YAML reads 1e-3, without a dot, as text."""
+    """Convert text to a number if it is one: YAML reads 1e-3, without a dot, as text."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -255,10 +258,10 @@ def _number(value: object) -> object:
 
 
 def _check_experts(settings: ExpertSettings, families: tuple[str, ...]) -> None:
-    """Refuse recipe settings and base families that would fail only when something has been trained already.
+    """Check recipe settings and base families before anything is trained.
 
     Raises:
-        MetaMapError: an unknown setting, embodiment or family, or one that does not fit.
+        MetaMapError: an unknown setting, embodiment or family, or a family of another embodiment.
     """
     known = {get_family(name).embodiment for name in list_families()}
     for embodiment in settings.bases:
@@ -274,21 +277,21 @@ def _check_experts(settings: ExpertSettings, families: tuple[str, ...]) -> None:
 
 
 def replaced(document: Mapping[str, Any], key: str, value: Any, what: str) -> dict[str, Any]:
-    """A document with the value of a dotted key replaced, text being read as YAML; ``what`` is what errors call it.
+    """A document with the value of a dotted key replaced; text is read as YAML; ``what`` names the document in errors.
 
     Raises:
-        MetaMapError: the text is not YAML, or a key before the last is no mapping.
+        MetaMapError: the text is not YAML, or the value of a key before the last is not a mapping.
     """
     given = parse_yaml(value, f"{what}: {key}") if isinstance(value, str) else value
     return _replaced(document, key.split("."), given, key)
 
 
 def _replaced(document: Mapping[str, Any], keys: list[str], value: Any, name: str) -> dict[str, Any]:
-    """The document with one value replaced, whatever mappings lead to it."""
+    """The document with one nested value replaced."""
     first, *rest = keys
     if not rest:
         return {**document, first: value}
     inner = document.get(first) or {}
     if not isinstance(inner, Mapping):
-        raise MetaMapError(f"{name}: {first} is no mapping, so nothing in it can be replaced")
+        raise MetaMapError(f"{name}: {first} is not a mapping, so nothing in it can be replaced")
     return {**document, first: _replaced(inner, rest, value, name)}

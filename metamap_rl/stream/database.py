@@ -1,8 +1,8 @@
-"""What a record needs of SQLite: tables made of dataclasses, whole transactions, and errors told in one sentence.
+"""SQLite for records: tables of dataclasses, transactions, and errors as `MetaMapError`.
 
-The file is in WAL mode with ``synchronous=FULL``: readers never wait for the writer nor it for them, and what was
-committed is on the disk. WAL needs a file system with shared memory, so the folder must not be on a network drive
-that several machines write to at once.
+The file is in WAL mode with ``synchronous=FULL``: readers and the writer do not block each other, and commits are
+durable. WAL needs a file system with shared memory, so the folder must not be on a network drive with writers on
+several machines.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ Row = TypeVar("Row")
 
 
 class Table(Generic[Row]):
-    """A table whose columns are the fields of a dataclass.
+    """A table with the fields of a dataclass as columns.
 
     Args:
-        name: of the table.
+        name: name of the table.
         kind: the dataclass; fields are int, bool, float, str, a dict of JSON values, or bool or float or None.
-        key: names of the fields that make a row unique.
+        key: names of the fields of the primary key.
     """
 
     def __init__(self, name: str, kind: type[Row], key: Sequence[str]) -> None:
@@ -57,33 +57,33 @@ class Table(Generic[Row]):
 
     @property
     def schema(self) -> str:
-        """The statement that makes the table."""
+        """SQL statement that creates the table."""
         columns = ", ".join(f"{name} {_COLUMN_TYPES[kind]}" for name, kind in self.columns.items())
         return f"CREATE TABLE {self.name} ({columns}, PRIMARY KEY ({self.key}))"
 
     @property
     def insert(self) -> str:
-        """The statement that adds a row."""
+        """SQL statement that inserts a row."""
         return f"INSERT INTO {self.name} VALUES ({', '.join('?' * len(self.columns))})"
 
     @property
     def select(self) -> str:
-        """The statement that reads rows; ``WHERE`` and ``ORDER BY`` may follow."""
+        """SQL statement that selects rows; ``WHERE`` and ``ORDER BY`` may follow."""
         return f"SELECT {', '.join(self.columns)} FROM {self.name}"
 
     def values(self, row: Row) -> tuple[Any, ...]:
-        """A row as SQLite takes it.
+        """Convert a row to SQLite values.
 
         Raises:
-            MetaMapError: a number that is not finite: SQLite would store nothing in place of NaN.
+            MetaMapError: a number that is not finite: SQLite would store NULL for NaN.
         """
         return tuple(self._stored(name, getattr(row, name)) for name in self.columns)
 
     def row(self, values: Sequence[Any]) -> Row:
-        """A row as it was read.
+        """Convert SQLite values to a row.
 
         Raises:
-            MetaMapError: a value is not of its column's type.
+            MetaMapError: a value of the wrong type.
         """
         pairs = zip(self.columns.items(), values, strict=True)
         return self.kind(**{name: self._read(name, kind, value) for (name, kind), value in pairs})
@@ -113,10 +113,10 @@ class Database:
 
     Args:
         path: an existing file.
-        read_only: never write, not even what SQLite keeps beside the file unless it must.
+        read_only: open without writing, including SQLite's files beside it if possible.
 
     Raises:
-        MetaMapError: no such file, not SQLite, damaged, or locked by a program that is not ours.
+        MetaMapError: no such file, not SQLite, damaged, or locked by another program.
     """
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
@@ -132,7 +132,7 @@ class Database:
             raise
 
     def _connect(self, mode: str) -> sqlite3.Connection:
-        # isolation_level=None: transactions begin and end where `transaction` says, nowhere else.
+        # isolation_level=None: transactions are controlled by `transaction` alone.
         address = f"{self.path.absolute().as_uri()}?{mode}"
         return sqlite3.connect(address, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
 
@@ -141,7 +141,7 @@ class Database:
             try:
                 found = self._connection.execute("PRAGMA quick_check(1)").fetchone()
             except sqlite3.OperationalError as error:
-                # A folder where nothing may be written: SQLite cannot make the files of WAL beside the record.
+                # In a read-only folder SQLite cannot create the WAL files.
                 wal = self.path.with_name(f"{self.path.name}-wal")
                 unwritable = error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY"))
                 if not read_only or wal.exists() or not unwritable:
@@ -156,20 +156,20 @@ class Database:
                 self._connection.execute("PRAGMA synchronous=FULL")
 
     def execute(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """Run one statement; returns its rows.
+        """Execute one statement; returns its rows.
 
         Raises:
-            MetaMapError: whatever SQLite refuses.
+            MetaMapError: an error of SQLite.
         """
         with self.told():
             return self._connection.execute(statement, tuple(values)).fetchall()
 
     @contextmanager
     def transaction(self, *, reading: bool = False) -> Iterator[None]:
-        """Commit what the block does as a whole, or nothing of it if it fails or the process dies.
+        """Run a block as one transaction, rolled back if it fails or the process dies.
 
         Args:
-            reading: the block only reads, and sees the file as it was at its first look.
+            reading: the block only reads, from a snapshot taken at its first statement.
         """
         self.execute("BEGIN" if reading else "BEGIN IMMEDIATE")
         try:
@@ -181,13 +181,13 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close the file; what was committed stays."""
+        """Close the file."""
         with self.told():
             self._connection.close()
 
     @contextmanager
     def told(self) -> Iterator[None]:
-        """Turn SQLite's errors into `MetaMapError`."""
+        """Convert SQLite's errors to `MetaMapError`."""
         try:
             yield
         except sqlite3.Error as error:
@@ -195,7 +195,7 @@ class Database:
 
 
 def _reason(error: sqlite3.Error) -> str:
-    """What went wrong, for people."""
+    """Human-readable reason of an error."""
     name = getattr(error, "sqlite_errorname", "")
     reasons = {
         "SQLITE_FULL": "the disk is full; what was recorded before is kept",

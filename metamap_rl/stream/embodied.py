@@ -1,8 +1,8 @@
-"""One mapper for robots of different observation and action sizes: a shared core, and a head for each embodiment.
+"""Mapper for several embodiments of different observation and action sizes: a shared core and a head for each.
 
-Each embodiment has a whole `Mapper` of its own, with its base policy and units, but all of them hold the *same*
-modules for everything that does not depend on the sizes: what is learnt on one robot moves the core of all. A head
-belongs to a robot, never to a task or a family: which task it is must be read from D.
+Each embodiment has a complete `Mapper` with its own base policy and units, but all mappers share the modules whose
+sizes do not depend on the embodiment. A head belongs to an embodiment, never to a task or a family: the task must be
+inferred from D.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class EmbodiedMapper(nn.Module):
     """``phi_hat = phi_0 + weight_scale * head(core(first_layer(D)))``, the first layer, head and units by embodiment.
 
     Args:
-        config: shape of the core.
+        config: sizes and networks of the core.
         seed: of the initial parameters.
     """
 
@@ -43,14 +43,14 @@ class EmbodiedMapper(nn.Module):
 
     @property
     def embodiments(self) -> tuple[str, ...]:
-        """Names of the embodiments, in the order in which they were added."""
+        """Names of the embodiments, in order of addition."""
         return tuple(self._mappers)
 
     def __contains__(self, embodiment: str) -> bool:
         return embodiment in self._mappers
 
     def __getitem__(self, embodiment: str) -> Mapper:
-        """The mapper of one embodiment, an ordinary one in every way.
+        """The mapper of one embodiment.
 
         Raises:
             MetaMapError: it was not added.
@@ -65,14 +65,14 @@ class EmbodiedMapper(nn.Module):
     def add(
         self, embodiment: str, base: BasePolicy, scales: Scales, *, family: str, probe: Mapping[str, Any] | None = None
     ) -> Mapper:
-        """Add an embodiment; before it is trained its answer is phi_0, exactly. The others are left as they are.
+        """Add an embodiment; before training its output is exactly phi_0. The others are not changed.
 
         Args:
             embodiment: its name.
-            base: the base policy, centre of all weights generated for it.
-            scales: units of features and weights, frozen from here on.
-            family: name of the family that the base policy comes from.
-            probe: how D is collected.
+            base: base policy of the embodiment.
+            scales: units of features and weights, fixed from now on.
+            family: name of the family of the base policy.
+            probe: name and settings of the probe.
 
         Raises:
             MetaMapError: it was added before.
@@ -88,7 +88,7 @@ class EmbodiedMapper(nn.Module):
         return mapper
 
     def forget(self, embodiments: Iterable[str]) -> None:
-        """Remove heads, as if they had never been added; the core stays as it is."""
+        """Remove heads; the core is not changed."""
         for embodiment in embodiments:
             del self._mappers[embodiment]
 
@@ -97,7 +97,7 @@ class EmbodiedMapper(nn.Module):
 
         Args:
             embodiment: its name.
-            features: one or more sets of D [B_i, n_i, F], n_i at least 1 where there are several.
+            features: one or more batches of D [B_i, n_i, F]; n_i at least 1 if there are several.
 
         Returns:
             [sum B_i, P], in the order given.
@@ -119,7 +119,7 @@ class EmbodiedMapper(nn.Module):
         return fresh
 
     def theta(self, embodiment: str | None = None) -> dict[str, nn.Parameter]:
-        """Every trainable tensor by name, those of the core once; or only those that act on one embodiment."""
+        """Trainable tensors by name, those of the core once; or only those that affect one embodiment."""
         theta = dict(self.named_parameters())
         if embodiment is None:
             return theta
@@ -127,12 +127,12 @@ class EmbodiedMapper(nn.Module):
         return {name: parameter for name, parameter in theta.items() if id(parameter) in acting}
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Theta and units of all embodiments by name (copies), the core once; not the base policies."""
+        """Copies of theta and units of all embodiments by name, the core once; without base policies."""
         return {name: np.array(tensor.detach().cpu().numpy()) for name, tensor in self._tensors().items()}
 
     @torch.no_grad()
     def restore(self, arrays: Mapping[str, NDArray[Any]], what: str = "mapper") -> None:
-        """Put back what `arrays` gave; the same embodiments must have been added, in the same order.
+        """Restore the result of `arrays`; the same embodiments must have been added, in the same order.
 
         Raises:
             MetaMapError: an array is missing, unexpected or of another shape.
@@ -143,7 +143,7 @@ class EmbodiedMapper(nn.Module):
             tensor.copy_(torch.from_numpy(np.array(arrays[name])))
 
     def _tensors(self) -> dict[str, Tensor]:
-        """Theta and the scales of each embodiment; phi_0 comes with the base policy."""
+        """Theta and the scales of each embodiment; phi_0 is stored with the base policy."""
         units = {
             f"unit.{embodiment}.{name}": tensor
             for embodiment in self

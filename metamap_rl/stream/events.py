@@ -1,4 +1,4 @@
-"""What a running stream tells whoever watches it. Nothing here changes the stream."""
+"""Events of a running stream, for callbacks."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ __all__ = ["Doing", "OnStream", "Scores", "StageDone", "StageStarted", "StreamEv
 
 @dataclass(frozen=True)
 class Scores:
-    """Scores after a stage (`EvaluationRow.score`, means over tasks); None where nothing was measured."""
+    """Scores after a stage (`EvaluationRow.score`, means over tasks); None if not measured."""
 
     before: float | None = None
-    """Of the stage's own task, after the stage before: R[i-1, i]."""
+    """Score on the stage's task after the previous stage: R[i-1, i]."""
     current: float | None = None
-    """Of the stage's own task: R[i, i]."""
+    """Score on the stage's task: R[i, i]."""
     old: float | None = None
-    """Of the tasks before it: mean of R[i, j], j < i."""
+    """Mean score on earlier tasks: R[i, j], j < i."""
     held_out: float | None = None
-    """Of the held-out tasks."""
+    """Mean score on the held-out tasks."""
 
     @classmethod
     def of(cls, record: Record, stage: int) -> Scores:
-        """Read them from a record; the work does not grow with the number of stages."""
+        """Read the scores from a record; the cost does not grow with the number of stages."""
         now, before = record.evaluations(stage), record.evaluations(stage - 1)
         return cls(
             before=_mean(row for row in before if _is(row, stage)),
@@ -38,17 +38,17 @@ class Scores:
 
 @dataclass(frozen=True)
 class StreamStarted:
-    """A run begins, or goes on after some stages."""
+    """A run starts or resumes."""
 
     name: str
     total: int
-    """Stages of the whole stream."""
+    """Total number of stages."""
     done: int
-    """Stages that are done already."""
+    """Number of stages done."""
     memory_budget: int
-    """Bytes."""
+    """Memory budget in bytes."""
     past: Sequence[tuple[StageRow, Scores]] = ()
-    """Some of the stages done already, oldest first, for a table that goes on where it was."""
+    """Some of the finished stages, oldest first, to continue a table."""
 
 
 @dataclass(frozen=True)
@@ -59,30 +59,30 @@ class StageStarted:
     total: int
     family: str
     task: str
-    """In words (`Task.describe`)."""
+    """Description of the task (`Task.describe`)."""
 
 
 @dataclass(frozen=True)
 class Doing:
-    """What is being done from now on, or how far it is."""
+    """Current activity and its progress."""
 
     what: str
     """"base policy", "reference experts", "probe", "map", "check", "expert", "update", "evaluate", ..."""
     done: float = 0
     total: float | None = None
-    """None if it is not known."""
+    """Total, None if unknown."""
     detail: str = ""
-    """Which one, or how good it is so far."""
+    """Item or interim result."""
 
 
 @dataclass(frozen=True)
 class StageDone:
-    """A stage is done and recorded."""
+    """A stage is finished and recorded."""
 
     row: StageRow
     scores: Scores
     timings: Mapping[str, float] = field(default_factory=dict)
-    """Seconds by what they were spent on."""
+    """Seconds by activity."""
     notes: Sequence[str] = ()
 
 
@@ -90,10 +90,10 @@ StreamEvent = StreamStarted | StageStarted | Doing | StageDone
 
 
 class OnStream(Protocol):
-    """Whoever watches a stream."""
+    """Callback for events of a stream."""
 
     def __call__(self, event: StreamEvent, /) -> None:
-        """Take notice of an event; called in the thread that runs the stream."""
+        """Handle an event, in the thread of the stream."""
 
 
 def _is(row: EvaluationRow, stage: int) -> bool:

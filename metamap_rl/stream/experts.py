@@ -1,7 +1,7 @@
-"""Experts of a stream: one cache on disk for all learners, orders and runs, and experts trained from phi_hat.
+"""Experts of a stream: a cache on disk shared by all learners, orders and runs, and experts trained from phi_hat.
 
-Every embodiment has one base policy in a stream, trained over one of its families; experts of all its families start
-from it, so that all their phi* lie in one coordinate system.
+Every embodiment has one base policy in a stream, trained on one of its families; experts of all its families are
+fine-tuned from it, so that their weights are comparable.
 """
 
 from __future__ import annotations
@@ -42,15 +42,14 @@ _POLL_SECONDS = 0.5
 
 
 def bases_of(families: Sequence[str], given: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The family that each embodiment's base policy is trained over.
+    """Family on which each embodiment's base policy is trained.
 
     Args:
         families: all families of a stream, in any order.
-        given: some choices by embodiment; for the others it is the first of its families by name, so that it does
-            not depend on the order of the stream.
+        given: choices by embodiment; default the first family by name, independent of the order of the stream.
 
     Raises:
-        MetaMapError: an unknown family, or a choice that is of another embodiment.
+        MetaMapError: an unknown family, or one of another embodiment.
     """
     bases = {}
     for name in sorted(families, reverse=True):
@@ -67,10 +66,10 @@ def bases_of(families: Sequence[str], given: Mapping[str, str] | None = None) ->
 
 @dataclass
 class ExpertCache:
-    """Base policies and experts, made when they are asked for and kept in zoos.
+    """Cache of base policies and experts in zoos, trained on first use.
 
-    ``root/<family>`` is the zoo of a family whose base policy is its own, ``root/<family>-on-<other>`` that of one
-    that uses another family's. Several processes may share a cache: each expert is trained once.
+    ``root/<family>`` is the zoo of a family with its own base policy, ``root/<family>-on-<other>`` of one with another
+    family's. Processes may share a cache: each expert is trained once.
     """
 
     root: Path
@@ -81,20 +80,20 @@ class ExpertCache:
     base_overrides: Mapping[str, Any] = field(default_factory=dict)
     """Settings that replace the base recipe's."""
     seed: int = 0
-    """Of the zoos: it decides base policies and experts."""
+    """Seed of the zoos, for base policies and experts."""
     num_threads: int = 0
-    """Threads of the simulator while a base policy is trained; 0 takes all cores."""
+    """Threads of the simulator for training base policies; 0 uses all cores."""
 
     def __post_init__(self) -> None:
         self.seed = read_seed(self.seed, "the seed of an expert cache")
 
     _opened: dict[Path, Zoo] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """Zoos by place: the base policy is asked for many times in a stage, and read from disk once."""
+    """Zoos by folder name, so that base policies are read from disk once."""
     _checked: set[str] = field(init=False, repr=False, compare=False, default_factory=set)
-    """Families whose zoos are known to be of these settings."""
+    """Families whose zoos were checked for these settings."""
 
     def prepare(self, tasks: Sequence[Task], executor: Executor, *, on_expert: OnExpert | None = None) -> None:
-        """Train whatever experts of ``tasks`` are missing, in parallel, and before them their base policies.
+        """Train missing base policies, then missing experts of ``tasks`` in parallel.
 
         Raises:
             MetaMapError: a zoo in the cache was made with other settings, or training failed.
@@ -104,7 +103,7 @@ class ExpertCache:
             build_experts(self.zoo(family), own, overrides=self.overrides, executor=executor, on_expert=on_expert)
 
     def base(self, embodiment: str, on_progress: OnProgress | None = None) -> BasePolicy:
-        """The base policy of an embodiment; trained now if it is missing."""
+        """The base policy of an embodiment; trained if missing."""
         owner = self.bases[embodiment]
         zoo = self._open(owner, owner)
         if not zoo.has_base:
@@ -112,7 +111,7 @@ class ExpertCache:
         return zoo.base
 
     def expert(self, task: Task, on_progress: OnProgress | None = None) -> Expert:
-        """The expert of a task, trained from phi_0; trained now if it is missing, or waited for."""
+        """The expert of a task, fine-tuned from phi_0; trained if missing, or awaited from another process."""
         zoo = self.zoo(task.family)
         while not zoo.has(task):
             with zoo.claim(task.id) as ours:
@@ -126,7 +125,7 @@ class ExpertCache:
         return zoo.get(task)
 
     def recipe(self, family: str, budget: float = 1.0) -> Recipe:
-        """The expert recipe of a family with a share of its steps, at least one rollout of PPO."""
+        """The expert recipe of a family with a fraction of its environment steps, at least one rollout of PPO."""
         recipe = load_recipe(family, "expert", **self.overrides)
         if budget == 1.0:
             return recipe
@@ -141,7 +140,7 @@ class ExpertCache:
         seed: int,
         on_progress: OnProgress | None = None,
     ) -> Expert:
-        """An expert trained from ``start`` [P] under a budget; it belongs to one run and is not kept here.
+        """Train an expert from ``start`` [P] with a budget; it is not cached.
 
         Raises:
             MetaMapError: training diverged.
@@ -153,7 +152,7 @@ class ExpertCache:
         )
 
     def zoo(self, family: str) -> Zoo:
-        """The zoo of a family, with its embodiment's base policy in it."""
+        """The zoo of a family, with its embodiment's base policy."""
         embodiment = get_family(family).embodiment
         owner = self.bases[embodiment]
         zoo = self._open(family, owner)
@@ -173,7 +172,7 @@ class ExpertCache:
         return zoo
 
     def _open(self, family: str, owner: str) -> Zoo:
-        """The zoo of a family whose base policy is that of ``owner``."""
+        """The zoo of a family with the base policy of ``owner``."""
         place = self.root / (family if family == owner else f"{family}-on-{owner}")
         if place not in self._opened:
             self._opened[place] = Zoo.create(place, family, self.seed)

@@ -1,4 +1,4 @@
-"""Forecast from memory, before anything is run: is this a known kind of task, and what return to expect?"""
+"""Forecast from memory: confidence that a task is similar to stored ones, and expected return."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from metamap_rl.stream.memory import Memory
 __all__ = ["Forecast", "forecast"]
 
 _MOST_ITEMS = 64
-"""Stored rollouts looked at, so that the cost does not grow with the stream."""
+"""Maximum number of stored rollouts compared, so that the cost does not grow with the stream."""
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Confidence and expectation; both None where memory holds fewer than two tasks of the embodiment."""
+    """Confidence and expected return; both None with fewer than two tasks of the embodiment in memory."""
 
     confidence: float | None = None
-    """In (0, 1]: ``exp(-d / r)``, d the distance of z to the nearest stored task's, r the median distance of stored
-    tasks to their own nearest: 1 for a task just like a stored one, .37 for one as far off as neighbours are."""
+    """In (0, 1]: ``exp(-d / r)``, d the distance of z to the nearest stored task's, r the median distance between
+    stored nearest neighbours: 1 for a task equal to a stored one, 0.37 for one at distance r.
+    """
     predicted_return: float | None = None
-    """What the experts of stored tasks reached, weighted by ``exp(-d^2 / 2 r^2)``."""
+    """Mean return of the experts of stored tasks, weighted by ``exp(-d^2 / 2 r^2)``."""
 
 
 @torch.no_grad()
 def forecast(mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Forecast:
-    """Compare the context z of D with those of stored rollouts, encoded anew: stored embeddings would be stale.
+    """Compare the context z of D with those of stored rollouts, encoded by the current encoder.
 
     Args:
         mapper: the mapper.
-        memory: one rollout of each task in it is looked at.
-        embodiment: of D.
+        memory: memory, of which one rollout per task is used.
+        embodiment: embodiment of D.
         features: feature rows of D [k, F].
     """
     stored = [item for item in memory.held_out() if item.embodiment == embodiment][-_MOST_ITEMS:]

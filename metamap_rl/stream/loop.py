@@ -1,7 +1,7 @@
-"""The streaming loop: tasks arrive one after another, and the mapper goes on learning.
+"""The streaming loop: continual training of a mapper on arriving tasks.
 
-:func:`run_stream` reads as the steps, top to bottom. No task id, no family and no parameter reaches the mapper: what
-it knows of a task is D, and the size of its rows.
+:func:`run_stream` and :func:`_stage` contain the steps in order. The mapper is given neither task id nor family nor
+parameters of a task: its only input is D.
 """
 
 from __future__ import annotations
@@ -38,29 +38,29 @@ from metamap_rl.training.from_experts import expert_behaviour
 __all__ = ["run_stream"]
 
 STATES = 256
-"""States of each expert that go into memory with its rollouts."""
+"""States of each expert stored in memory with its rollouts."""
 
 
 def run_stream(
     session: Session, *, on_event: OnStream | None = None, stop_requested: Callable[[], bool] | None = None
 ) -> bool:
-    """Handle the arrivals that are left, saving after each.
+    """Process the remaining arrivals, saving after each.
 
     Args:
         session: a new one, or one restored from its last checkpoint.
-        on_event: told what is going on.
-        stop_requested: asked between stages; True ends the loop there.
+        on_event: callback for events.
+        stop_requested: called between stages; True stops the loop.
 
     Returns:
         Whether the stream is finished.
 
     Raises:
-        MetaMapError: a stage failed and the config says to stop; the stages before it are kept.
+        MetaMapError: a stage failed and the config requires stopping; earlier stages are kept.
     """
     say: OnStream = on_event if on_event is not None else lambda event: None
     total, record = len(session.arrivals), session.record
     say(StreamStarted(session.config.name, total, record.last_stage, session.memory.budget, _past(record)))
-    with torch_threads(1):  # the networks are small; and it is the same stream on any number of cores
+    with torch_threads(1):  # the networks are small; and for the same results on any number of cores
         if not record.evaluations(0):
             say(Doing("evaluate"))
             record.add_evaluations(_evaluate(session, 0))  # row 0 of R: the initial mapper
@@ -84,31 +84,31 @@ def run_stream(
 
 
 def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tuple[StageRow, Watch]:
-    """One arrival, from its first transition to the updated mapper."""
+    """Process one arrival, from its first transition to the updated mapper."""
     config, task, embodiment, watch = session.config, arrival.task, embodiment_of(arrival.task), Watch()
 
-    # Probe: a few transitions of whatever has arrived.
+    # Probe: collect a few transitions of the new task.
     say(Doing("probe"))
     with watch.of("probe"):
         rollouts, features = _probe(session, stage, task)
 
-    # Is it another task than the one before? As the stream says, or, where boundaries are hidden, as D tells.
+    # Task boundary: given by the stream or, if boundaries are hidden, detected from D.
     boundary = arrival.boundary if config.boundaries == "given" else _shifted(session, rollouts)
     if boundary or session.slot < 0:
         session.slot, session.known = session.slot + 1, None
 
-    # Map: the weights of a policy for it, in one forward pass.
+    # Map: generate weights of a policy in one forward pass.
     say(Doing("map"))
     with watch.of("map"):
         phi_hat = session.map(embodiment, features[:1, : config.map_steps])[0]
 
-    # Check: how sure the mapper is, what return it expects, and what a few episodes really give.
+    # Check: confidence, expected return, and measured return of a few episodes.
     say(Doing("check"))
     with watch.of("check"):
         expected = forecast(session.mapper, session.memory, embodiment, features[0, : config.map_steps])
         check = _check(session, stage, task, phi_hat)
 
-    # Serve the generated policy at no training cost if it is good enough; else get an expert.
+    # Serve the generated policy without training if it is good enough; else get an expert.
     decision, expert_steps = "reused", 0
     if session.known is None:
         decision = "served" if _good_enough(session, expected, check) else "trained"
@@ -117,8 +117,8 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         with watch.of("expert"):
             session.known, expert_steps = _expert(session, stage, task, phi_hat, say)
 
-    # Store (D, phi*, states) in memory, which makes room for it. Update the mapper; keep the update if a validation set
-    # drawn from memory does not get worse, else roll back.
+    # Store (D, phi*, states) in memory. Update the mapper; roll back if the loss on a validation set from memory
+    # increases.
     update = Update()
     if session.known is not None:
         say(Doing("store"))
@@ -148,7 +148,7 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
 
 
 def _finish(session: Session, row: StageRow, watch: Watch) -> StageRow:
-    """The learner makes up for what it has put off; the row of the last stage, with what went wrong."""
+    """Do deferred updates; returns the row of the last stage, with an error if any."""
     before = session.snapshot()
     generator = torch_generator(session.config.seeds.learner, row.stage, "finish")
     try:
@@ -181,7 +181,7 @@ def _probe(session: Session, stage: int, task: Task) -> tuple[Rollouts, Tensor]:
 
 
 def _shifted(session: Session, rollouts: Rollouts) -> bool:
-    """Whether D is of another task than the last D; the detector goes on with this one."""
+    """Whether D is of another task than the last D; the detector is reset with this one."""
     arrays = (rollouts.observations[0], rollouts.actions[0], rollouts.rewards[0], rollouts.next_observations[0])
     shifted = session.detector.is_shift(*arrays).shifted
     if shifted:
@@ -196,7 +196,7 @@ class Check:
     generated_return: float
     base_return: float
     steps: int
-    """Environment steps that the check took."""
+    """Environment steps of the check."""
 
 
 def _check(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32]) -> Check:
@@ -213,7 +213,7 @@ def _check(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32
 
 
 def _good_enough(session: Session, expected: Forecast, check: Check) -> bool:
-    """Whether the generated policy is served: a known kind of task, and most of the gain that an expert would bring."""
+    """Whether the generated policy is served: sufficient confidence, and most of an expert's expected gain."""
     serve = session.config.serve
     if not serve.enabled or expected.confidence is None or expected.predicted_return is None:
         return False
@@ -223,7 +223,7 @@ def _good_enough(session: Session, expected: Forecast, check: Check) -> bool:
 
 
 def _expert(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32], say: OnStream) -> tuple[Known, int]:
-    """An expert from phi_hat under the budget, or the cache's own from phi_0; with the steps that it took."""
+    """An expert from phi_hat under the budget, or the cache's own from phi_0; and the environment steps spent."""
     experts = session.config.experts
 
     def on_progress(done: int, total: int, metrics: dict[str, float]) -> None:
@@ -239,9 +239,9 @@ def _expert(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float3
 
 
 def _store(session: Session, stage: int, task: Task, features: Tensor, known: Known) -> Experience:
-    """Put the rollouts and the expert's behaviour into memory; returns what is to be learnt from them.
+    """Store the rollouts and the expert's behaviour in memory; returns the training data.
 
-    One rollout is held out to validate on, where there are several.
+    One rollout is held out for validation if there are several.
     """
     embodiment, base = embodiment_of(task), session.cache.base(embodiment_of(task))
     phi = torch.from_numpy(np.array(known.phi))
@@ -281,7 +281,7 @@ def _store(session: Session, stage: int, task: Task, features: Tensor, known: Kn
 
 @dataclass
 class Watch:
-    """Seconds spent, by what they were spent on."""
+    """Seconds by activity."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -294,7 +294,7 @@ class Watch:
 
 
 def _blank_row(session: Session, stage: int, arrival: Arrival) -> StageRow:
-    """The row of a stage that came to nothing, as of now."""
+    """The row of a stage without results yet."""
     task = arrival.task
     return StageRow(
         stage=stage,
@@ -324,7 +324,7 @@ def _blank_row(session: Session, stage: int, arrival: Arrival) -> StageRow:
 
 
 def _commit(session: Session, row: StageRow, watch: Watch, say: OnStream) -> None:
-    """Measure, and write everything of a stage at once: after a kill there is all of it or nothing."""
+    """Evaluate, and write a stage in one transaction."""
     say(Doing("evaluate"))
     with watch.of("evaluate"):
         rows = _evaluate(session, row.stage)
@@ -339,7 +339,7 @@ def _commit(session: Session, row: StageRow, watch: Watch, say: OnStream) -> Non
 
 
 def _past(record: Record) -> list[tuple[StageRow, Scores]]:
-    """The stages of a record that goes on."""
+    """The stages of a resumed record."""
     return [(row, Scores.of(record, row.stage)) for row in record.stages()]
 
 
@@ -350,15 +350,15 @@ def _last_of_its_family(session: Session, stage: int) -> bool:
 
 
 def _evaluate(session: Session, stage: int) -> list[EvaluationRow]:
-    """Rows of R and of the held-out tasks; at most stages, if the config says so, the current and the next task only.
+    """Evaluate the stream's tasks and the held-out tasks; between full evaluations only the current and the next task.
 
-    All is measured every so many stages, and after the last task of each family, where BWT_families starts from.
+    Full evaluations are every ``evaluation.every`` stages, and after the last task of each family, for BWT_families.
     """
     return _evaluate_tasks(session, stage) + _evaluate_lengths(session, stage)
 
 
 def _evaluate_lengths(session: Session, stage: int) -> list[EvaluationRow]:
-    """The next task, and in the end the held-out ones, from D of other lengths, where the config asks for it."""
+    """Evaluate the next task and, at the end, the held-out tasks at the other lengths of D of the config."""
     total = len(session.arrivals)
     rows: list[EvaluationRow] = []
     if session.config.evaluation.lengths and stage < total:
@@ -369,7 +369,7 @@ def _evaluate_lengths(session: Session, stage: int) -> list[EvaluationRow]:
 
 
 def _evaluate_tasks(session: Session, stage: int) -> list[EvaluationRow]:
-    """The tasks of the stream and the held-out ones, or only those around this stage."""
+    """Evaluate the tasks of the stream and the held-out tasks, or only those around this stage."""
     every, total = session.config.evaluation.every, len(session.arrivals)
     if stage % every == 0 or _last_of_its_family(session, stage):
         rows = session.stream_board.measure(session.map, stage)

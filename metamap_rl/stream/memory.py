@@ -1,8 +1,8 @@
-"""Memory of a stream: rollouts with what an expert did, bounded by bytes.
+"""Memory of a stream: rollouts with the weights and behaviour of experts, with a budget in bytes.
 
-Feature rows are kept, not embeddings: an embedding made by last week's encoder means nothing to today's. What has to
-go is decided by random keys drawn once, when an item comes in (the items with the least keys stay), which makes
-reservoir sampling exact for items of different size as well: the bottom-k sketch of Cohen and Kaplan (2007).
+Feature rows are stored, not embeddings, which would become stale with the encoder. Items have random keys, drawn on
+arrival; those with the smallest keys are kept. This makes reservoir sampling exact for items of different sizes too:
+the bottom-k sketch of Cohen and Kaplan (2007).
 """
 
 from __future__ import annotations
@@ -30,35 +30,35 @@ _TENSORS = tuple(_AXES)
 
 @dataclass(frozen=True, eq=False)
 class Item:
-    """One rollout D of a task, with the expert's weights and its behaviour on some states."""
+    """One rollout D of a task, with the expert's weights and behaviour."""
 
     slot: int
-    """Which segment of the stream it came from, counted by the learner; the mapper never sees it."""
+    """Number of the segment of the stream, counted by the learner; not an input of the mapper."""
     embodiment: str
     features: Tensor
-    """Feature rows of D [n, F]: every transition, not standardised."""
+    """Feature rows of D [n, F], not standardised."""
     phi: Tensor
     """phi* [P]."""
     inputs: Tensor
-    """Some of the expert's states, normalised [S, I]."""
+    """States of the expert, normalised [S, I]."""
     targets: Tensor
-    """The expert's outputs there [S, A]."""
+    """Outputs of the expert [S, A]."""
     dark: Tensor
-    """What the mapper's own policy did there when it had just learnt this task [S, A] (Buzzega et al. 2020)."""
+    """Outputs of the mapper's policy just after learning the task [S, A] (Buzzega et al. 2020)."""
     expert_return: float
     """Mean return of phi*, in the environment's units."""
     base_return: float
     """Mean return of phi_0 on the same task."""
     key: float = 0.0
-    """Random number in [0, 1) that decides how long the item stays."""
+    """Random key in [0, 1); items with larger keys are dropped earlier."""
 
     @cached_property
     def nbytes(self) -> int:
-        """Bytes of all its tensors, each counted though rollouts of one task share some of them."""
+        """Size of its tensors in bytes; tensors shared by rollouts of a task count each time."""
         return sum(tensor.numel() * tensor.element_size() for tensor in (getattr(self, name) for name in _TENSORS))
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Tensors and numbers by name, as they are stored."""
+        """Tensors and numbers by name, for storage."""
         numbers = {"slot": self.slot, "returns": [self.expert_return, self.base_return], "key": self.key}
         return {
             **{name: getattr(self, name).numpy() for name in _TENSORS},
@@ -70,12 +70,12 @@ class Item:
         """Inverse of `arrays`.
 
         Raises:
-            MetaMapError: an array is missing, unexpected, empty, of a type or shape that does not fit, or not finite.
+            MetaMapError: an array is missing, unexpected, empty, of the wrong type or shape, or not finite.
         """
         shapes = {name: np.shape(arrays.get(name, 0.0)) for name in _TENSORS}
         for name, shape in shapes.items():
             if name not in arrays or arrays[name].dtype != np.float32 or len(shape) != _AXES[name] or 0 in shape:
-                raise MetaMapError(f"{what}: {name}: not that of an item of a stream's memory")
+                raise MetaMapError(f"{what}: {name}: unexpected in an item of a stream's memory")
         states, outputs = shapes["inputs"][0], shapes["targets"][1]
         expected = {**shapes, "targets": (states, outputs), "dark": (states, outputs)}
         check_arrays(dict(arrays), {**expected, "slot": (), "returns": (2,), "key": ()}, what)
@@ -94,7 +94,7 @@ class Item:
 
 
 def items_by_slot(items: Iterable[Item]) -> dict[int, list[Item]]:
-    """Group items by task, in the order in which the tasks come up."""
+    """Group items by task, in order of first occurrence."""
     groups: dict[int, list[Item]] = {}
     for item in items:
         groups.setdefault(item.slot, []).append(item)
@@ -102,16 +102,16 @@ def items_by_slot(items: Iterable[Item]) -> dict[int, list[Item]]:
 
 
 Retention = Callable[[Sequence[Item], int], Item | None]
-"""Says which of some items to drop next, given the budget in bytes; None if all of them may stay."""
+"""Returns the index of the item to drop next, given the budget in bytes; None if none has to be dropped."""
 
 RETENTIONS: Registry[Retention] = Registry("memory")
 
 
 @RETENTIONS.register("balanced")
 def balanced(items: Sequence[Item], budget: int) -> Item | None:
-    """As many tasks as fit, each with as much as the others: the largest task gives up a rollout.
+    """As many tasks as fit, of equal size: a rollout of the largest task is dropped.
 
-    Once every task is down to one rollout, a uniform reservoir over tasks: the task with the greatest key goes.
+    If every task has one rollout, a uniform reservoir over tasks: the task with the largest key is dropped.
     Class-balancing reservoir sampling (Chrysakis and Moens 2020), with the smallest of a task's keys as the task's.
     """
     tasks = items_by_slot(items)
@@ -119,35 +119,35 @@ def balanced(items: Sequence[Item], budget: int) -> Item | None:
     if sum(sizes.values()) <= budget:
         return None
     shrinkable = [slot for slot, task in tasks.items() if len(task) > 1]
-    # Never a task's own least key where it has others: it is the task's place in the reservoir over tasks.
+    # Never a task's smallest key if it has others: it is the task's key in the reservoir over tasks.
     largest = tasks[max(shrinkable, key=lambda slot: (sizes[slot], -slot))] if shrinkable else items
     return max(largest, key=_key)
 
 
 @RETENTIONS.register("reservoir")
 def reservoir(items: Sequence[Item], budget: int) -> Item | None:
-    """A uniform sample of all rollouts ever offered, whatever tasks they are of (Vitter 1985)."""
+    """A uniform sample of all rollouts offered so far, independent of tasks (Vitter 1985)."""
     return max(items, key=_key) if _bytes(items) > budget else None
 
 
 @RETENTIONS.register("all")
 def everything(items: Sequence[Item], budget: int) -> Item | None:
-    """Nothing is ever dropped; the budget is ignored. For upper bounds."""
+    """Nothing is dropped; the budget is ignored. For upper bounds."""
     return None
 
 
 @RETENTIONS.register("none")
 def nothing(items: Sequence[Item], budget: int) -> Item | None:
-    """Nothing is ever kept."""
+    """Nothing is kept."""
     return items[0] if items else None
 
 
 class Memory:
-    """Items of the tasks seen so far, at most ``budget`` bytes of them.
+    """Items of the tasks seen so far, within a budget.
 
     Args:
         retention: name in `RETENTIONS`.
-        budget: most bytes of all items together, at least 1.
+        budget: maximum total size in bytes, at least 1.
 
     Raises:
         MetaMapError: unknown retention, or a budget below 1.
@@ -167,19 +167,19 @@ class Memory:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all items."""
+        """Size of all items in bytes."""
         return _bytes(self.items)
 
     @property
     def slots(self) -> tuple[int, ...]:
-        """The tasks that something is left of, oldest first."""
+        """Tasks with stored items, oldest first."""
         return tuple(sorted({item.slot for item in self.items}))
 
     def offer(self, items: Iterable[Item], generator: np.random.Generator) -> list[Item]:
-        """Take items in, then drop what no longer fits, which may be they.
+        """Add items, then drop items, possibly the new ones, until the budget is met.
 
         Returns:
-            The items with the keys that were drawn for them, kept or not.
+            The items with their keys, whether kept or not.
         """
         offered = [replace(item, key=float(generator.random())) for item in items]
         self.items += offered
@@ -188,16 +188,16 @@ class Memory:
         return offered
 
     def swap(self, change: Callable[[Item], Item]) -> None:
-        """Put ``change(item)`` in place of every item; its size must not grow."""
+        """Replace every item by ``change(item)``, which must not be larger."""
         self.items = [change(item) for item in self.items]
 
     def held_out(self) -> list[Item]:
-        """For each task the rollout that stays longest: the validation set, not replayed where a task has others."""
+        """The rollout with the smallest key of each task: the validation set, not replayed if a task has others."""
         tasks = items_by_slot(self.items)
         return [min(tasks[slot], key=_key) for slot in sorted(tasks)]
 
     def replayable(self) -> list[Item]:
-        """Everything else, and the only rollout of a task that has no other."""
+        """All other rollouts, and those of tasks with a single rollout."""
         counts = Counter(item.slot for item in self.items)
         held = {id(item) for item in self.held_out() if counts[item.slot] > 1}
         return [item for item in self.items if id(item) not in held]

@@ -1,6 +1,6 @@
-"""The picture of a running stream on a terminal, drawn with rich several times a second.
+"""Live display of a running stream on a terminal, with rich.
 
-It is drawn in a thread of rich's while events change what is watched: whatever may be None is read once.
+Drawn in a thread of rich while events change the state, so attributes that may be None are read once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _BAR_WIDTH = 30
 
 
 def start_live(file: TextIO, watched: Watched) -> Live | None:
-    """Draw frames until `stop`, in a thread of rich's; None on a terminal that cannot move its cursor."""
+    """Draw frames until `stop`, in a thread of rich; None on a terminal without cursor control."""
     console = Console(file=file, highlight=False)
     if console.is_dumb_terminal:
         return None
@@ -48,7 +48,7 @@ def start_live(file: TextIO, watched: Watched) -> Live | None:
 
 
 def frame(watched: Watched, console: Console) -> RenderableType:
-    """Draw what is known now, fitted to the console's height."""
+    """Draw the current state, fitted to the console's height."""
     parts: list[RenderableType] = [_heading(watched), _now(watched)]
     if rows := watched.rows[-_rows_that_fit(console) :]:
         parts += ["", _table(rows, console.width)]
@@ -64,7 +64,7 @@ def _rows_that_fit(console: Console) -> int:
 
 
 def _heading(watched: Watched) -> RenderableType:
-    """Name of the stream, how far it is, time passed and left."""
+    """Name of the stream, progress, time elapsed and remaining."""
     elapsed = duration(watched.clock() - watched.began)
     if (stream := watched.stream) is None:
         return _styled(f"preparing the stream  {elapsed}", "bold")
@@ -75,7 +75,7 @@ def _heading(watched: Watched) -> RenderableType:
 
 
 def _now(watched: Watched) -> RenderableType:
-    """The task that has arrived and what is done with it."""
+    """Current task and activity."""
     lines: list[RenderableType] = []
     if (stage := watched.stage) is not None:
         lines.append(_line(_styled(stage.family, "cyan"), stage.task))
@@ -101,7 +101,7 @@ def _table(rows: Sequence[tuple[StageRow, Scores, float | None]], width: int) ->
 
 
 def _columns_that_fit(texts: Sequence[Sequence[str]], width: int) -> list[int]:
-    """Indices of the columns that say something and have room on a narrow terminal; the least needed go first."""
+    """Indices of the non-empty columns that fit the width; the least important are dropped first."""
     shown = [index for index in range(len(COLUMNS)) if any(text[index] not in _NOTHING for text in texts)]
     widths = [max(map(len, column)) + _BETWEEN_COLUMNS for column in zip(COLUMNS, *texts, strict=True)]
     for name in _LEAST_NEEDED:
@@ -119,7 +119,7 @@ def _steps(watched: Watched) -> RenderableType:
 
 
 def _memory(watched: Watched) -> RenderableType:
-    """Memory used of its budget."""
+    """Memory used and budget."""
     stream, rows = watched.stream, watched.rows
     if stream is None or not rows:
         return _styled("memory: empty")
@@ -129,7 +129,7 @@ def _memory(watched: Watched) -> RenderableType:
 
 
 def _line(*parts: str | Text | ProgressBar) -> RenderableType:
-    """Parts side by side; where there is no room, bars get shorter before words do."""
+    """Parts side by side; on narrow terminals bars are shortened before text."""
     grid = Table.grid(padding=(0, 2))
     shown = [_styled(part) if isinstance(part, str) else part for part in parts]
     for part in shown:
@@ -146,5 +146,5 @@ def _bar(done: float, total: float) -> ProgressBar:
 
 
 def _styled(text: str, style: str = "") -> Text:
-    """Text in which square brackets are brackets and not rich's markup."""
+    """Text with rich's markup escaped."""
     return Text(text, style=style)

@@ -1,4 +1,4 @@
-"""What a stream is going to do: its tasks in their order, the tasks held out, and the cache their experts are in."""
+"""Plan of a stream: its tasks in order, the held-out tasks, and the expert cache."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = ["Plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """A config with its tasks drawn.
+    """A config with drawn tasks.
 
     Attributes:
         config: config of the stream.
-        arrivals: what arrives, in order.
-        held_out: tasks that are never trained on, of every family of the stream.
+        arrivals: arrivals in order.
+        held_out: held-out tasks of every family of the stream, never trained on.
         cache: experts and base policies.
     """
 
@@ -40,15 +40,15 @@ class Plan:
 
     @classmethod
     def of(cls, config: StreamConfig, zoo: Path, tasks: Iterable[Task] | None = None) -> Plan:
-        """Draw the tasks; nothing is trained or written.
+        """Draw the tasks, without training or writing anything.
 
         Args:
             config: config of the stream.
             zoo: folder of the expert cache.
-            tasks: the tasks, from Python, in place of ``config.stream``; an iterator is drawn to its end.
+            tasks: tasks in place of ``config.stream``; an iterator is exhausted.
 
         Raises:
-            MetaMapError: there are no tasks, or one comes back though the config does not allow it.
+            MetaMapError: no tasks, or a task comes back and the config does not allow it.
         """
         drawn = config.stream.tasks(numpy_generator(config.seeds.stream, 0, "tasks")) if tasks is None else list(tasks)
         if not drawn:
@@ -58,35 +58,35 @@ class Plan:
 
     @classmethod
     def again(cls, config: StreamConfig, zoo: Path, coming: tuple[Arrival, ...], held_out: tuple[Task, ...]) -> Plan:
-        """A plan whose tasks were drawn before."""
+        """A plan with tasks drawn before."""
         families = sorted({arrival.task.family for arrival in coming} | {task.family for task in held_out})
         cache = ExpertCache(
             root=zoo,
             bases=bases_of(families, config.experts.bases),
-            overrides={"start": "base", **config.experts.overrides},  # a stream has no family to train a parent over
+            overrides={"start": "base", **config.experts.overrides},  # a stream has no family for a universal policy
             base_overrides=config.experts.base_overrides,
         )
         return cls(config, coming, held_out, cache)
 
     @property
     def tasks(self) -> list[Task]:
-        """The tasks that arrive, in order."""
+        """Tasks of the arrivals, in order."""
         return [arrival.task for arrival in self.arrivals]
 
     @property
     def environments(self) -> dict[str, str]:
-        """The Gymnasium id of each family, which ends in its version, with a digest where a file declares it."""
+        """The Gymnasium id of each family, ending in its version, with a hash for declared families."""
         families = {task.family for task in (*self.tasks, *self.held_out)}
         return {name: environment_id(name) for name in sorted(families)}
 
     def prepare(self, executor: Executor, *, on_event: OnStream | None = None) -> None:
-        """Train what is missing in the cache: base policies always, experts where scores or the learner need them.
+        """Train missing base policies, and missing experts if scores or the learner need them.
 
         Runs that share the cache then only read it.
 
         Args:
-            executor: where experts are trained.
-            on_event: told what is going on.
+            executor: executor for training experts.
+            on_event: callback for events.
 
         Raises:
             MetaMapError: a zoo in the cache was made with other settings, or training failed.
@@ -103,7 +103,7 @@ class Plan:
             )
 
     def boards(self, num_threads: int) -> tuple[Scoreboard, Scoreboard | None]:
-        """The scoreboards of the stream's own tasks and of the held-out ones; the cache must be prepared."""
+        """Scoreboards of the stream's tasks and of the held-out tasks; the cache must be prepared."""
         config = self.config
         stream = Scoreboard(
             tasks=tuple(self.tasks),

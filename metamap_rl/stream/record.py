@@ -1,7 +1,7 @@
-"""The record of a stream: what happened at each stage and how good the mapper was after it, in one SQLite file.
+"""The record of a stream: one SQLite file with the results of each stage and the evaluations after it.
 
-A stage is written in one transaction, with everything that belongs to it: a process that is killed leaves the stages
-before, whole. Only one process may have the record open for writing; any number may read it meanwhile.
+A stage is written in one transaction, so that a killed process leaves complete stages. One process may have the record
+open for writing; any number may read it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from metamap_rl.stream.rows import DECISIONS, Entry, EvaluationRow, StageRow
 __all__ = ["DECISIONS", "SCHEMA_VERSION", "Entry", "EvaluationRow", "Record", "StageRow"]
 
 SCHEMA_VERSION = 1
-"""Version of the tables; any change of them is a new one."""
+"""Version of the schema; incremented with any change."""
 
 _FORMAT = "metamap-stream-record"
 _LOCK_SECONDS = 0.2
@@ -69,11 +69,11 @@ _META = Table("meta", _Meta, ["key"])
 _TABLES: tuple[Table[Any], ...] = (_META, _STAGES, _EVALUATIONS, _CHECKPOINTS, _TIMINGS, _NOTES, _LOG)
 
 Value = Literal["score", "mean_return"]
-"""What a matrix is made of."""
+"""Values available in a matrix."""
 
 
 class Record:
-    """The record of one stream. Use `create` or `open`, and close it, or use it in a ``with`` block."""
+    """The record of one stream. Open with `create` or `open`, and close it or use a ``with`` block."""
 
     def __init__(self, database: Database, lock: FileLock | None) -> None:
         self.path = database.path
@@ -82,10 +82,10 @@ class Record:
 
     @classmethod
     def create(cls, path: str | Path) -> Record:
-        """Make an empty record and open it for writing.
+        """Create an empty record and open it for writing.
 
         Raises:
-            MetaMapError: there is something already, another process is making it, or the disk refuses.
+            MetaMapError: the file exists, another process is creating it, or a write error.
         """
         path = Path(path)
         lock = _claim(path)
@@ -104,7 +104,7 @@ class Record:
 
         Args:
             path: the file.
-            read_only: only to look at, while another process may be writing.
+            read_only: open for reading, also while another process is writing.
 
         Raises:
             MetaMapError: no such file, not SQLite or not a record, damaged, of another schema version, or open for
@@ -125,7 +125,7 @@ class Record:
 
     @staticmethod
     def is_open_for_writing(path: str | Path) -> bool:
-        """Whether some process, this one included, has the record at ``path`` open for writing."""
+        """Whether any process has the record at ``path`` open for writing."""
         if not _lock_path(Path(path)).exists():
             return False
         try:
@@ -133,11 +133,11 @@ class Record:
                 return False
         except Timeout:
             return True
-        except OSError:  # a folder where nothing may be written, so nobody writes
+        except OSError:  # a read-only folder, so there is no writer
             return False
 
     def close(self) -> None:
-        """Close the file and let others write."""
+        """Close the file and release the lock."""
         self._database.close()
         if self._lock is not None:
             self._lock.release()
@@ -160,18 +160,18 @@ class Record:
         timings: Mapping[str, float],
         notes: Sequence[str] = (),
     ) -> None:
-        """Record a stage, all of it or nothing.
+        """Record a stage in one transaction.
 
         Args:
-            row: what happened.
-            evaluations: measured after it; may be empty.
-            checkpoint: the artifact from which a run goes on after this stage.
-            timings: seconds by what they were spent on.
-            notes: sentences for people.
+            row: results of the stage.
+            evaluations: evaluations after it; may be empty.
+            checkpoint: artifact to resume from after this stage.
+            timings: seconds by activity.
+            notes: human-readable sentences.
 
         Raises:
-            MetaMapError: not the next stage, an evaluation of another stage or given twice, a number that is not
-                finite, or the disk refuses.
+            MetaMapError: not the next stage, an evaluation of another stage or a duplicate, a number that is not
+                finite, or a write error.
         """
         if row.stage != self.last_stage + 1:
             raise MetaMapError(f"{self.path}: expected stage {self.last_stage + 1}, got {row.stage}")
@@ -186,7 +186,7 @@ class Record:
             self._insert(_NOTES, [_Note(row.stage, number, text) for number, text in enumerate(notes)])
 
     def add_evaluations(self, evaluations: Sequence[EvaluationRow]) -> None:
-        """Record evaluations beside a stage, as those of the initial mapper (stage 0): all of them or none."""
+        """Record evaluations without a stage, such as those of the initial mapper (stage 0), in one transaction."""
         with self._database.transaction():
             self._insert(_EVALUATIONS, evaluations)
 
@@ -204,17 +204,17 @@ class Record:
 
     @contextmanager
     def still(self) -> Iterator[None]:
-        """See the record as it is now throughout the block, whatever another process adds meanwhile."""
+        """Read from a snapshot of the record throughout the block."""
         with self._database.transaction(reading=True):
             yield
 
     @property
     def last_stage(self) -> int:
-        """The last stage that was recorded; 0 if none was."""
+        """The last recorded stage; 0 if there is none."""
         return int(self._database.execute("SELECT COALESCE(MAX(stage), 0) FROM stages")[0][0])
 
     def checkpoint(self) -> tuple[int, str] | None:
-        """The last stage and the artifact from which a run goes on after it; None before the first stage."""
+        """The last stage and its checkpoint artifact; None before the first stage."""
         rows = self._read(_CHECKPOINTS, "ORDER BY stage DESC LIMIT 1")
         return (rows[0].stage, rows[0].sha) if rows else None
 
@@ -223,19 +223,19 @@ class Record:
         return self._read(_STAGES, "ORDER BY stage")
 
     def evaluations(self, stage: int | None = None) -> list[EvaluationRow]:
-        """All evaluations (after one stage), ordered by stage, split, place and length of D."""
+        """All evaluations (after one stage), ordered by stage, split, position and length of D."""
         where, values = ("", ()) if stage is None else ("WHERE stage = ? ", (stage,))
         return self._read(_EVALUATIONS, f"{where}ORDER BY {_EVALUATIONS.key}", values)
 
     def timings(self) -> dict[int, dict[str, float]]:
-        """Seconds by stage, then by what they were spent on."""
+        """Seconds by stage and activity."""
         found: dict[int, dict[str, float]] = {stage: {} for stage in range(1, self.last_stage + 1)}
         for timing in self._read(_TIMINGS, "ORDER BY rowid"):
             found.setdefault(timing.stage, {})[timing.name] = timing.seconds
         return found
 
     def notes(self) -> dict[int, tuple[str, ...]]:
-        """Sentences for people by stage; stages without any are left out."""
+        """Notes by stage; stages without notes are omitted."""
         found: dict[int, tuple[str, ...]] = {}
         for note in self._read(_NOTES, f"ORDER BY {_NOTES.key}"):
             found[note.stage] = (*found.get(note.stage, ()), note.text)
@@ -246,7 +246,7 @@ class Record:
         return self._read(_LOG, "ORDER BY number")
 
     def comparable(self) -> dict[str, Any]:
-        """Everything that two runs of one stream must agree on, as JSON values: all but timings and log."""
+        """The reproducible content as JSON values: everything but timings and log."""
         return {
             "stages": [asdict(row) for row in self.stages()],
             "evaluations": [asdict(row) for row in self.evaluations()],
@@ -259,14 +259,14 @@ class Record:
 
         Args:
             split: "stream" or "held-out".
-            steps: only those from D of this length; None if there is one length.
-            value: what R holds.
+            steps: length of D; None if there is a single one.
+            value: value in R.
 
         Returns:
-            float64 [stages so far + 1, tasks of the split], NaN where nothing was measured.
+            float64 [stages so far + 1, tasks of the split], NaN where not measured.
 
         Raises:
-            MetaMapError: an unknown value, or several lengths of D and none chosen.
+            MetaMapError: an unknown value, or several lengths of D without ``steps``.
         """
         if value not in get_args(Value):
             raise unknown_name("value of a matrix", value, get_args(Value))
@@ -293,7 +293,7 @@ def _lock_path(path: Path) -> Path:
 
 
 def _claim(path: Path) -> FileLock:
-    """Become the one process that writes; the system lets go of it when the process ends, however it ends."""
+    """Acquire the writer's lock; released by the system when the process ends."""
     lock = FileLock(_lock_path(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -306,7 +306,7 @@ def _claim(path: Path) -> FileLock:
 
 
 def _write_empty(path: Path) -> None:
-    """Make the tables in memory and write the file as a whole, so that there is never half a record."""
+    """Create the tables in memory and write the file atomically."""
     connection = sqlite3.connect(":memory:")
     for table in _TABLES:
         connection.execute(table.schema)
@@ -318,7 +318,7 @@ def _write_empty(path: Path) -> None:
 
 
 def _check_version(database: Database) -> None:
-    """Refuse what is not a record, or one of another version; closes it then."""
+    """Raise an error, and close the file, if it is not a record of this version."""
     try:
         tables = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         meta = dict(database.execute(_META.select)) if ("meta",) in tables else {}

@@ -1,4 +1,4 @@
-"""What a stream's record holds: a row per stage, a row per evaluation, and a log."""
+"""Rows of a stream's record: stages, evaluations, and a log."""
 
 from __future__ import annotations
 
@@ -10,56 +10,57 @@ from metamap_envs.errors import unknown_name
 __all__ = ["DECISIONS", "Entry", "EvaluationRow", "StageRow"]
 
 DECISIONS = ("served", "trained", "reused", "failed")
-"""How a stage ended: the generated policy was good enough; an expert was trained; the expert of the segment was used
-again; or no expert came out."""
+"""Outcomes of a stage: the generated policy was served; an expert was trained; the expert of the segment was reused; or
+the stage failed.
+"""
 
 
 @dataclass(frozen=True)
 class StageRow:
-    """What happened at one stage. Returns are means over episodes, in the environment's units."""
+    """Results of one stage. Returns are means over episodes, in the environment's units."""
 
     stage: int
-    """1 for the first."""
+    """Number of the stage, from 1."""
     task: dict[str, Any]
-    """The task that arrived, as `Task.to_json` gives it. Nothing of it was shown to the mapper."""
+    """The task as `Task.to_json`; hidden from the mapper."""
     family: str
     embodiment: str
     segment: int
-    """Which run of arrivals this one is counted to, as the learner believes."""
+    """Number of the segment (arrivals of one task), counted by the learner."""
     boundary: bool
-    """Whether the learner took it for another task than the one before."""
+    """Whether the learner assumed a new task."""
     true_boundary: bool
-    """Whether it was."""
+    """Whether it was a new task."""
     confidence: float | None
-    """Of the mapper in the generated policy, in [0, 1]."""
+    """Confidence in the generated policy, in [0, 1]."""
     predicted_return: float | None
-    """What the generated policy was expected to reach."""
+    """Expected return of the generated policy."""
     base_return: float | None
-    """Measured, of phi_0."""
+    """Measured return of phi_0."""
     generated_return: float | None
-    """Measured, of phi_hat."""
+    """Measured return of phi_hat."""
     decision: str
     """One of `DECISIONS`."""
     expert_return: float | None
-    """Of the expert that was trained; None if none was."""
+    """Return of the trained expert; None without one."""
     expert_steps: int
-    """Environment steps that were spent on an expert."""
+    """Environment steps spent on an expert."""
     full_steps: int
-    """Environment steps that the expert's recipe would have spent."""
+    """Environment steps of the expert's recipe."""
     environment_steps: int
     """Environment steps of probe and check."""
     accepted: bool | None
-    """Whether the update was kept; None if there was none or it was not validated."""
+    """Whether the update was accepted; None without an update or validation."""
     validation_before: float | None
-    """Loss on the validation set from memory before the update."""
+    """Validation loss before the update."""
     validation_after: float | None
-    """The same, after it."""
+    """Validation loss after the update."""
     memory_bytes: int
     memory_items: int
     phi_hat: str
-    """The artifact with the generated weights; "" if none were generated."""
+    """Artifact with the generated weights; "" without any."""
     detail: str
-    """In words, anything else; "" if there is nothing to say."""
+    """Human-readable note; "" without one."""
 
     def __post_init__(self) -> None:
         if self.decision not in DECISIONS:
@@ -67,35 +68,35 @@ class StageRow:
 
     @property
     def saved_steps(self) -> int:
-        """Environment steps that were not spent though the recipe would have; a stage that failed saves nothing."""
+        """Environment steps saved against the recipe; 0 for a failed stage."""
         return 0 if self.decision == "failed" else self.full_steps - self.expert_steps
 
 
 @dataclass(frozen=True)
 class EvaluationRow:
-    """How well the policy generated for one task did after one stage."""
+    """Evaluation of the policy generated for one task after one stage."""
 
     stage: int
-    """0 before the first."""
+    """Stage, 0 before the first."""
     split: str
     """"stream" or "held-out", measured from D of the config's ``map_steps``; or, from D of other lengths, "next", the
     stream's task that arrives at the next stage, and "lengths", the held-out tasks after the last stage."""
     position: int
-    """Place of the task among the stream's or the held-out ones, from 0: task ``position`` of the stream arrives at
+    """Index of the task among the stream's or the held-out tasks, from 0: task ``position`` of the stream arrives at
     stage ``position + 1``."""
     task_id: str
     family: str
     steps: int
     """Transitions of D that the policy was generated from."""
     mean_return: float
-    """In the environment's units."""
+    """Mean return, in the environment's units."""
     score: float | None
-    """``(J - J_random) / (J_expert - J_random)``; None where no expert was measured or it is no better than random."""
+    """``(J - J_random) / (J_expert - J_random)``; None without an expert or if it is no better than random."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the log: when a run began, went on, was stopped, and why. Not part of the results."""
+    """A log entry: start, resumption or stop of a run and the reason. Not part of the results."""
 
     number: int
     time: float

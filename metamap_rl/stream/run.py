@@ -1,14 +1,14 @@
-"""A stream's run directory: start it, go on with it, look at it.
+"""Run directory of a stream: start, resume and read.
 
 ::
 
     config.yaml         the resolved config
     manifest.json       format and library versions, machine, every task of the stream, held-out tasks, references
     record.sqlite       one row per stage and per evaluation (WAL)
-    artifacts/          memory, checkpoints and generated weights by the hash of their content
-    experts/            the expert cache, unless another one was named
-    mappers/<family>/   at the end: the mapper, as `metamap adapt` and `Mapper.load` take it
-    tensorboard/        where the config asks for it
+    artifacts/          memory, checkpoints and generated weights by hash
+    experts/            the expert cache, unless another one is given
+    mappers/<family>/   at the end: the mapper, for `metamap adapt` and `Mapper.load`
+    tensorboard/        if enabled in the config
 """
 
 from __future__ import annotations
@@ -65,15 +65,15 @@ __all__ = [
 ]
 
 FORMAT_VERSION = 1
-"""Version of the run directory; any change of what it holds is a new one."""
+"""Version of the run directory; incremented with any change of its content."""
 
 _CONFIG, _MANIFEST, _RECORD = "config.yaml", "manifest.json", "record.sqlite"
 _BEFORE_MANIFEST = ("experts", _CONFIG, _RECORD, _MANIFEST)
-"""Beginnings of the names of all that is there before the manifest is."""
+"""Prefixes of the names of files that exist before the manifest."""
 
 
 class _Task(Settings):
-    """A task as `Task.to_json` gives it."""
+    """A task as of `Task.to_json`."""
 
     family: str
     parameters: dict[str, Any]
@@ -81,13 +81,13 @@ class _Task(Settings):
 
 
 class _Arrival(_Task):
-    """One that arrives."""
+    """A task with its boundary."""
 
     boundary: bool
 
 
 class _Manifest(Settings):
-    """What ``manifest.json`` must hold; it may hold more."""
+    """Required keys of ``manifest.json``; further keys are allowed."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -132,21 +132,21 @@ def start(
     on_event: OnStream | None = None,
     stop_requested: Callable[[], bool] | None = None,
 ) -> StreamRun:
-    """Run a stream in a new directory.
+    """Start a stream in a new directory.
 
     Args:
-        config: what to do.
-        out: the directory, which must not hold anything yet.
-        tasks: the tasks, from Python, in place of ``config.stream``; an iterator is drawn to its end first.
-        zoo: an expert cache to share with other runs; by default a folder in the directory.
-        executor: where experts are trained that are missing; by default processes on this machine.
-        num_threads: threads of the simulator; 0 takes all cores.
-        on_event: told what is going on.
-        stop_requested: asked between stages; True ends the run there, to be resumed.
+        config: config of the stream.
+        out: the directory, which must be empty or new.
+        tasks: tasks in place of ``config.stream``; an iterator is exhausted first.
+        zoo: expert cache to share with other runs; default a folder in the directory.
+        executor: executor for training missing experts; default processes on this machine.
+        num_threads: threads of the simulator; 0 uses all cores.
+        on_event: callback for events.
+        stop_requested: called between stages; True stops the run, which can be resumed.
 
     Raises:
-        MetaMapError: the directory is not free, the cache is a file, an empty stream, or a stage failed and the config
-            says to stop.
+        MetaMapError: the directory is not empty, the cache is a file, an empty stream, or a stage failed and the config
+            requires stopping.
     """
     root = _claim(Path(out))
     if zoo is not None and Path(zoo).is_file():
@@ -176,7 +176,7 @@ def start(
     }
     write_bytes(root / _CONFIG, to_yaml(config).encode())
     Record.create(root / _RECORD).close()
-    write_json(root / _MANIFEST, manifest)  # last: with it the directory can be resumed
+    write_json(root / _MANIFEST, manifest)  # last, since it makes the directory resumable
     return resume(root, num_threads=num_threads, on_event=on_event, stop_requested=stop_requested)
 
 
@@ -188,14 +188,14 @@ def resume(
     on_event: OnStream | None = None,
     stop_requested: Callable[[], bool] | None = None,
 ) -> StreamRun:
-    """Go on with a run from its last finished stage; the result equals that of a run never stopped, to the bit.
+    """Resume a run from its last finished stage; the result equals that of an uninterrupted run to the bit.
 
     Args:
-        directory: the run's.
-        executor: where experts are trained that the cache has lost; by default processes on this machine.
-        num_threads: threads of the simulator; 0 takes all cores.
-        on_event: told what is going on.
-        stop_requested: asked between stages.
+        directory: directory of the run.
+        executor: executor for training experts missing from the cache; default processes on this machine.
+        num_threads: threads of the simulator; 0 uses all cores.
+        on_event: callback for events.
+        stop_requested: called between stages; True stops the run.
 
     Raises:
         MetaMapError: not a run directory, one of another version, one that another process is running, damaged files.
@@ -213,7 +213,7 @@ def resume(
             session = _session(run, executor, num_threads, on_event)
             finished = run_stream(session, on_event=_all(watchers), stop_requested=stop_requested)
         except MetaMapError as error:
-            with suppress(MetaMapError):  # the disk may be what failed
+            with suppress(MetaMapError):  # the disk may have failed
                 record.log(f"stopped: {error}")
             raise
         if finished:
@@ -247,7 +247,7 @@ def open_run(directory: str | Path) -> StreamRun:
 
 
 def plan_of(run: StreamRun) -> Plan:
-    """What a run was started to do."""
+    """The plan of a run."""
     coming = tuple(
         Arrival(Task.from_json({key: entry[key] for key in ("family", "parameters", "split")}), entry["boundary"])
         for entry in run.manifest["arrivals"]
@@ -257,7 +257,7 @@ def plan_of(run: StreamRun) -> Plan:
 
 
 def read_base(run: StreamRun, embodiment: str) -> BasePolicy:
-    """The base policy of an embodiment in a run."""
+    """Read the base policy of an embodiment."""
     return plan_of(run).cache.base(embodiment)
 
 
@@ -265,23 +265,23 @@ def read_base(run: StreamRun, embodiment: str) -> BasePolicy:
 
 
 def _claim(root: Path) -> Path:
-    """Check that a run may start there: nothing is there, or only what a start that was killed has left.
+    """Check that a run may start there: an empty folder, or the remains of a killed start.
 
     Raises:
-        MetaMapError: the directory holds something else, or a run.
+        MetaMapError: the directory contains a run or other files.
     """
     if (root / _MANIFEST).is_file():
         raise MetaMapError(f"{root}: holds a stream already: `metamap stream resume` goes on with it")
     if root.is_dir() and all(path.name.lstrip(".").startswith(_BEFORE_MANIFEST) for path in root.iterdir()):
         claim_output(root, overwrite=True)
-        for name in (_RECORD, f"{_RECORD}-wal", f"{_RECORD}-shm"):  # not the lock, which somebody may hold
+        for name in (_RECORD, f"{_RECORD}-wal", f"{_RECORD}-shm"):  # not the lock, which another process may hold
             (root / name).unlink(missing_ok=True)
         return root
     return claim_output(root)
 
 
 def _all(watchers: list[OnStream]) -> OnStream:
-    """Tell everyone."""
+    """Call all callbacks."""
 
     def tell(event: StreamEvent) -> None:
         for watcher in watchers:
@@ -291,7 +291,7 @@ def _all(watchers: list[OnStream]) -> OnStream:
 
 
 def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_event: OnStream | None) -> Session:
-    """A session where the record left off."""
+    """A session restored from the record."""
     config, plan = run.config, plan_of(run)
     check_environments(run.manifest.get("environments", {}), str(run.root))
     if executor is not None:
@@ -329,12 +329,12 @@ def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_eve
 
 
 def _save_mappers(run: StreamRun, session: Session) -> None:
-    """Write the mapper of each family that was seen, as an ordinary mapper of that family."""
+    """Save the mapper of each family seen, as an ordinary mapper of that family."""
     families = dict.fromkeys(arrival.task.family for arrival in session.arrivals)
     for family in families:
         embodiment = get_family(family).embodiment
         if embodiment not in session.mapper:
-            continue  # every one of its stages failed or was served by phi_0
+            continue  # all of its stages failed or were served by phi_0
         mapper = copy.copy(session.mapper[embodiment])
         mapper.family = family
         mapper.record = {

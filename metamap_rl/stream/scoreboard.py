@@ -1,6 +1,6 @@
-"""The scoreboard of a stream: how well the policies that a mapper generates do, on fixed tasks with fixed rollouts.
+"""The scoreboard of a stream: evaluates generated policies on fixed tasks with fixed rollouts.
 
-The mapper and its learner never see any of this.
+Hidden from the mapper and its learner.
 """
 
 from __future__ import annotations
@@ -31,64 +31,64 @@ from metamap_rl.stream.record import EvaluationRow
 __all__ = ["Generate", "Reference", "Returns", "Scoreboard", "embodiment_of"]
 
 Generate = Callable[[str, Tensor], NDArray[np.float32]]
-"""(embodiment, feature rows [B, k, F]) to weights [B, P]."""
+"""Maps (embodiment, feature rows [B, k, F]) to weights [B, P]."""
 
 Returns = Callable[[str, Sequence[Task]], NDArray[np.float64]]
-"""(family, B tasks) to the mean returns [B] of the policies for them."""
+"""Maps (family, B tasks) to the mean returns [B] of policies for them."""
 
-_SEED_STRIDE = 10_000  # evaluation seeds reset their episodes apart
+_SEED_STRIDE = 10_000  # distance between the reset seeds of evaluation seeds
 
 
 def embodiment_of(task: Task) -> str:
-    """The robot of a task."""
+    """The embodiment of a task."""
     return get_family(task.family).embodiment
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Mean returns that a score is measured against, on the scoreboard's own episodes."""
+    """Reference returns of scores, means over the scoreboard's episodes."""
 
     random: float
-    """Of uniform random actions: score 0."""
+    """Mean return of uniform random actions: score 0."""
     base: float
-    """Of phi_0."""
+    """Mean return of phi_0."""
     expert: float
-    """Of phi*: score 1."""
+    """Mean return of phi*: score 1."""
     better: bool | None = None
-    """Whether phi* is better than phi_0 in the paired test over these episodes; None of a run that did not keep it."""
+    """Whether phi* is better than phi_0 in the paired test over these episodes; None in older runs."""
 
     def score(self, mean_return: float) -> float | None:
-        """``(J - J_random) / (J_expert - J_random)``; None where the expert is no better than random actions."""
+        """``(J - J_random) / (J_expert - J_random)``; None if the expert is no better than random actions."""
         reach = self.expert - self.random
         return (mean_return - self.random) / reach if reach > 0 else None
 
     def gap_closed(self, mean_return: float) -> float | None:
-        """``(J - J_base) / (J_expert - J_base)``; None where there is no gap, as in `scores.Evaluation`."""
+        """``(J - J_base) / (J_expert - J_base)``; None without a gap, as in `scores.Evaluation`."""
         counted = bool(old_rule(self.random, self.base, self.expert)) if self.better is None else self.better
         return (mean_return - self.base) / (self.expert - self.base) if counted else None
 
 
 @dataclass(frozen=True)
 class Scoreboard:
-    """T tasks with one rollout D each."""
+    """Evaluates policies on T tasks with one rollout D each."""
 
     tasks: tuple[Task, ...]
     split: Literal["stream", "held-out"]
     cache: ExpertCache
     probe: Probe
     steps: int
-    """k, transitions of D that phi_hat is made from."""
+    """k, transitions of D."""
     episodes: int
     seed: int
     num_threads: int = 0
     lengths: tuple[int, ...] = ()
-    """Other k to measure from, where `measure_lengths` is asked to."""
+    """Other k, for `measure_lengths`."""
     with_experts: bool = True
-    """Whether to measure experts and so to give scores; else returns only."""
+    """Whether to measure experts, for scores; else returns only."""
 
     @cached_property
     def _distinct(self) -> dict[str, list[Task]]:
-        """Tasks by family, each once though it may come several times."""
+        """Distinct tasks by family."""
         families: dict[str, list[Task]] = {}
         for task in dict.fromkeys(self.tasks):
             families.setdefault(task.family, []).append(task)
@@ -96,12 +96,12 @@ class Scoreboard:
 
     @cached_property
     def _features(self) -> dict[str, Tensor]:
-        """D of each family's tasks [B, k, F], collected once: the probe does not depend on the mapper."""
+        """D of each family's tasks [B, k, F], collected once, since the probe does not depend on the mapper."""
         return _features(self._collect(self.steps))
 
     @cached_property
     def _longest(self) -> dict[str, Tensor]:
-        """The same, of the longest of `lengths`; a shorter D is its head."""
+        """D of the longest of `lengths`; a shorter D is its prefix."""
         return _features(self._collect(max(self.lengths)))
 
     def _collect(self, steps: int) -> dict[str, Rollouts]:
@@ -113,7 +113,7 @@ class Scoreboard:
         return found
 
     def rollouts(self, steps: int) -> dict[Task, Rollout]:
-        """D of each task, of so many transitions; whose task it is is not told."""
+        """D of each task with ``steps`` transitions, without the task."""
         found = {}
         for seen in self._collect(steps).values():
             for index, task in enumerate(seen.tasks):
@@ -130,19 +130,19 @@ class Scoreboard:
             expert, start = self._episodes(tasks, base, experts), self._episodes(tasks, base, base.phi)
             better = clearly_better_each(expert, start)
             for index, task in enumerate(tasks):
-                # One task at a time: the random actions of a task must not depend on which others are measured.
+                # One task at a time, so that the random actions of a task do not depend on the other tasks.
                 zero = random_returns([task], episodes=self.episodes, seed=self.episode_seed).mean()
                 means = float(zero), float(start[index].mean()), float(expert[index].mean())
                 found[task.id] = Reference(*means, better=bool(better[index]))
         return found
 
     def with_references(self, references: Mapping[str, Reference]) -> None:
-        """Take references that were measured before, in place of measuring them again."""
+        """Return a scoreboard with references measured before."""
         self.__dict__["references"] = dict(references)
 
     @property
     def episode_seed(self) -> int:
-        """First reset seed of the episodes, the same for whatever is measured."""
+        """First reset seed of the episodes, the same for all policies."""
         return EVALUATION_SEED + _SEED_STRIDE * self.seed
 
     def _returns(self, tasks: Sequence[Task], base: BasePolicy, phis: NDArray[Any]) -> NDArray[np.float64]:
@@ -161,15 +161,15 @@ class Scoreboard:
         ).returns
 
     def measure(self, generate: Generate, stage: int, positions: Sequence[int] | None = None) -> list[EvaluationRow]:
-        """Generate a policy for each task from its D, and run it.
+        """Generate a policy for each task from its D, and evaluate it.
 
         Args:
             generate: the mapper.
-            stage: after which stage this is; 0 before the first.
-            positions: which places of ``tasks``; all of them by default.
+            stage: last finished stage; 0 before the first.
+            positions: indices of ``tasks``; default all.
 
         Returns:
-            One row for each place, in the order of ``tasks``.
+            One row per index, in the order of ``tasks``.
         """
         wanted = range(len(self.tasks)) if positions is None else positions
         return self._measure(self._generated(generate, self._features), stage, wanted, self.steps, self.split)
@@ -189,19 +189,19 @@ class Scoreboard:
     def measure_returns(
         self, returns: Returns, stage: int, positions: Sequence[int] | None = None, *, steps: int, split: str
     ) -> list[EvaluationRow]:
-        """`measure` of policies that are not a mapper's.
+        """`measure` for policies of other learners.
 
         Args:
-            returns: gives the mean returns, on the episodes of `episode_seed`.
+            returns: computes the mean returns on the episodes of `episode_seed`.
             stage: as in `measure`.
             positions: as in `measure`.
-            steps: transitions of D that they were made from.
-            split: name of the rows' split.
+            steps: transitions of D.
+            split: split of the rows.
         """
         return self._measure(returns, stage, range(len(self.tasks)) if positions is None else positions, steps, split)
 
     def _generated(self, generate: Generate, features: Mapping[str, Tensor]) -> Returns:
-        """Returns of the policies that a mapper generates from D by family."""
+        """Returns of the policies generated from D, by family."""
 
         def returns(family: str, tasks: Sequence[Task]) -> NDArray[np.float64]:
             rows = [self._distinct[family].index(task) for task in tasks]

@@ -1,4 +1,4 @@
-"""Randomness of a stream: each use at each stage has a generator of its own, so that none has to be saved."""
+"""Random generators of a stream: one for each use at each stage, so that no state has to be saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the streaming loop works with, and how it is saved after each stage."""
+"""State of the streaming loop, and its checkpoints."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _FORMAT = "metamap-stream-checkpoint-1"
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """The expert of the segment that is running: with no boundary in between, the next arrival needs no other."""
+    """The expert of the current segment, reused until the next boundary."""
 
     phi: NDArray[np.float32]
     """phi* [P]."""
@@ -45,7 +45,7 @@ class Known:
 
 @dataclass
 class Session:
-    """A stream in progress: fixed services, and the state that every stage changes."""
+    """A stream in progress: fixed services, and mutable state."""
 
     config: StreamConfig
     arrivals: tuple[Arrival, ...]
@@ -62,16 +62,16 @@ class Session:
     memory: Memory
     detector: ShiftDetector
     slot: int = -1
-    """Number of the running segment, counted by the learner's own idea of boundaries."""
+    """Number of the current segment, by the learner's boundaries."""
     known: Known | None = None
     num_threads: int = 0
     kept: set[str] = field(default_factory=set)
-    """Artifacts that are results, not state: they stay."""
+    """Artifacts that are results and always kept."""
     _needed: set[str] = field(default_factory=set)
     """Artifacts of the last checkpoint."""
 
     def map(self, embodiment: str, features: Tensor) -> NDArray[np.float32]:
-        """Weights [B, P] for feature rows [B, k, F]; phi_0 for an embodiment that nothing was learnt of yet.
+        """Weights [B, P] for feature rows [B, k, F]; phi_0 for a new embodiment.
 
         Raises:
             MetaMapError: the weights are not finite.
@@ -84,9 +84,9 @@ class Session:
         return phis
 
     def meet(self, embodiment: str, base: BasePolicy, features: Tensor, phi: Tensor, family: str) -> None:
-        """Give the mapper a head for an embodiment, its units taken from the first task: D [R, n, F] and phi* [P].
+        """Add a head for an embodiment, with units from the first task: D [R, n, F] and phi* [P].
 
-        The units stay, since a change of them would change what the mapper answers.
+        The units are fixed, since a change would change the mapper's output.
         """
         if embodiment not in self.mapper:
             scales = Scales.of_first_task(features, phi, torch.from_numpy(base.phi))
@@ -95,7 +95,7 @@ class Session:
     # state ----------------------------------------------------------------------------------------------------------
 
     def snapshot(self) -> Snapshot:
-        """Everything that a stage may change, to put it back if the stage fails."""
+        """Copy the mutable state, for `roll_back`."""
         return Snapshot(
             mapper=self.mapper.arrays(),
             learner=self.learner.arrays(),
@@ -107,7 +107,7 @@ class Session:
         )
 
     def roll_back(self, before: Snapshot) -> None:
-        """Undo a stage."""
+        """Restore a snapshot."""
         self.mapper.forget(set(self.mapper.embodiments) - set(before.embodiments))
         self.mapper.restore(before.mapper)
         self.learner.restore(before.learner, self.mapper)
@@ -116,7 +116,7 @@ class Session:
         self.slot, self.known = before.slot, before.known
 
     def save(self) -> str:
-        """Write the state as artifacts, each thing once; returns the name of the one that names the others."""
+        """Save the state as artifacts; returns the name of the checkpoint artifact, which refers to the others."""
         known = self.known
         arrays = {
             **_prefixed("mapper", self.mapper.arrays()),
@@ -138,7 +138,7 @@ class Session:
         return checkpoint
 
     def _save_base(self, base: BasePolicy) -> str:
-        # Without the record of its training, which holds seconds: the same weights have the same name.
+        # Without the training record, which contains times, so that equal weights have equal names.
         about = {**base.describe(), "record": {}}
         return self.store.put(base.to_arrays(), {"base": json.dumps(about, sort_keys=True)})
 
@@ -146,14 +146,14 @@ class Session:
         return self.store.put(item.arrays(), {"embodiment": item.embodiment})
 
     def restore(self, checkpoint: str, *, drop_damaged: bool = False) -> list[str]:
-        """Put the state back to where `save` left it.
+        """Restore the state of `save`.
 
         Args:
-            checkpoint: what `save` returned.
-            drop_damaged: go on without rollouts of the memory whose files are damaged.
+            checkpoint: result of `save`.
+            drop_damaged: drop rollouts of the memory whose files are damaged.
 
         Returns:
-            A sentence for each rollout that was dropped.
+            A sentence for each dropped rollout.
 
         Raises:
             MetaMapError: a file is missing or damaged.
@@ -173,7 +173,7 @@ class Session:
         return self._restore_memory(document["memory"], drop_damaged)
 
     def _restore_embodiment(self, entry: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Add a head of the right sizes; its units and weights come with the rest of the mapper's arrays."""
+        """Add a head of the right sizes; its units and weights are restored with the mapper's arrays."""
         base_arrays, about = self.store.get(entry["base"])
         base = BasePolicy.from_arrays(base_arrays, json.loads(about["base"]), f"artifact {entry['base']}")
         prefix = f"mapper.unit.{entry['name']}."
@@ -199,7 +199,7 @@ class Session:
         return dropped
 
     def collect_garbage(self) -> None:
-        """Remove the artifacts that neither the results nor the last checkpoint, saved or restored, need."""
+        """Remove artifacts used neither by the results nor by the last checkpoint."""
         self.store.keep(self._needed | self.kept)
 
 
@@ -217,7 +217,7 @@ class Snapshot:
 
 
 def _artifacts(checkpoint: str, document: Mapping[str, Any]) -> set[str]:
-    """Everything that a checkpoint consists of."""
+    """Names of all artifacts of a checkpoint."""
     return {checkpoint, *(entry["base"] for entry in document["embodiments"]), *document["memory"]}
 
 

@@ -1,4 +1,4 @@
-"""Has the task changed? Told from D alone: by whether a model of the last task predicts what the probe sees now."""
+"""Detection of task changes from D: compares predictions by models of the last and the current task."""
 
 from __future__ import annotations
 
@@ -18,40 +18,40 @@ THRESHOLD = 2.25
 """Chosen on pairs of training tasks (docs/measurements.md)."""
 
 _RANDOM_FEATURES = 64
-_FEATURE_SEED = 20_240_602  # the model is the same in every run
+_FEATURE_SEED = 20_240_602  # same random features in every run
 _RIDGE = 1e-3  # per row, in units of standardised inputs
-_LEAST_SPREAD = 0.3  # of the log error between rollouts: a handful of rollouts may agree by chance
-_LEAST_ERROR = 1e-5  # in standard deviations of the output: what is predicted better than this is predicted exactly
+_LEAST_SPREAD = 0.3  # minimum standard deviation of the log error between rollouts: a few rollouts may agree by chance
+_LEAST_ERROR = 1e-5  # minimum error, in standard deviations of the output
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Shift:
-    """A verdict."""
+    """Result of the detector."""
 
     shifted: bool
     statistic: float
-    """How many standard errors the other task's model is worse than the rollout's own, for the output that tells most.
-
-    Infinite where there is no last task, or rows have not its size."""
+    """Difference of log errors between the other task's model and the rollout's own, in standard errors, for the output
+    with the largest difference. Infinite without a last task, or if sizes differ.
+    """
     threshold: float
     output: str
-    """That output: "reward", "observation 3", or "size" where there is nothing to compare with."""
+    """That output: "reward", "observation 3", or "size" if there is nothing to compare."""
 
 
 class ShiftDetector:
-    """Compares the probe's rollouts with those of the last task, both ways.
+    """Compares the probe's rollouts with those of the last task.
 
     Each rollout, old or new, is predicted twice: by a model of the other task's rollouts, and by a model of the other
-    rollouts of its own task. If the task is the same, both do as well, also on the rare rollout in which the robot
-    falls over and which neither predicts; if it changed, the former is worse on all of them. The statistic of an
-    output is the mean over rollouts of the difference of their log errors, in standard errors; the outputs
-    (reward, change of each observation) are told apart because a goal changes the reward alone, and an actuator perhaps
-    one joint. The one that tells most is compared with the threshold.
+    rollouts of its own task. If the task is the same, both errors are similar, also on a rare rollout that neither
+    predicts (the robot falls over); if it changed, the former is larger on all of them. The statistic of an output is
+    the mean over rollouts of the difference of their log errors, in standard errors. Outputs (reward, change of each
+    observation) are separate because a goal changes the reward alone, and an actuator perhaps one joint. The largest
+    statistic is compared with the threshold.
 
     Models are ridge regressions in closed form, float64, on standardised inputs, their squares and fixed random
-    features. The reward's inputs are (o, a, o'), so that it is known where the robot went; the others' (o, a).
+    features. Inputs of the reward's model are (o, a, o'), of the others (o, a).
 
     Args:
         threshold: in standard errors, positive.
@@ -69,7 +69,7 @@ class ShiftDetector:
     def reset(
         self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike, next_observations: ArrayLike
     ) -> None:
-        """Take rollouts as those of the task that holds from now on.
+        """Set the rollouts of the current task.
 
         Args:
             observations: [R, n, O], R at least 2.
@@ -78,17 +78,17 @@ class ShiftDetector:
             next_observations: [R, n, O].
 
         Raises:
-            MetaMapError: fewer than 2 rollouts, shapes that do not fit, NaN or infinity.
+            MetaMapError: fewer than 2 rollouts, inconsistent shapes, NaN or infinity.
         """
         self._last = _Rollouts.of(observations, actions, rewards, next_observations)
 
     def is_shift(
         self, observations: ArrayLike, actions: ArrayLike, rewards: ArrayLike, next_observations: ArrayLike
     ) -> Shift:
-        """Judge new rollouts; before the first `reset` everything is a shift.
+        """Test new rollouts; before the first `reset` the result is a shift.
 
         Raises:
-            MetaMapError: as `reset`, which takes the same arrays.
+            MetaMapError: as for `reset`.
         """
         new = _Rollouts.of(observations, actions, rewards, next_observations)
         if self._last is None or self._last.sizes != new.sizes:
@@ -104,7 +104,7 @@ class ShiftDetector:
         return Shift(bool(statistic[most] > self.threshold), float(statistic[most]), self.threshold, name)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that it keeps, by name: the last task's rollouts, float32; nothing before the first `reset`."""
+        """Its state by name: the last task's rollouts, float32; empty before the first `reset`."""
         return {} if self._last is None else dict(vars(self._last))
 
     @classmethod
@@ -112,7 +112,7 @@ class ShiftDetector:
         """Inverse of `arrays`.
 
         Raises:
-            MetaMapError: an array is missing, unexpected, or not as `reset` takes it.
+            MetaMapError: an array is missing, unexpected or invalid for `reset`.
         """
         detector = cls(threshold)
         if arrays:
@@ -133,7 +133,7 @@ class _Rollouts:
 
     @classmethod
     def of(cls, *given: ArrayLike) -> _Rollouts:
-        """Check and copy."""
+        """Validate and copy arrays."""
         arrays = [np.array(array, dtype=np.float32) for array in given]
         first, shape = arrays[0].shape, (*arrays[0].shape[:2],)
         if len(first) != 3 or [array.shape for array in arrays[2:]] != [shape, first] or arrays[1].shape[:-1] != shape:
@@ -149,11 +149,11 @@ class _Rollouts:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """Numbers of observations and of actions."""
+        """Sizes of observations and actions."""
         return self.observations.shape[-1], self.actions.shape[-1]
 
     def tables(self) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
-        """Inputs and outputs [R, n, ...] of the reward's model and of that of the observations' changes."""
+        """Inputs and outputs [R, n, ...] of the model of the reward and of the model of the observations' changes."""
         before, after, actions = (
             array.astype(np.float64) for array in (self.observations, self.next_observations, self.actions)
         )
@@ -163,7 +163,7 @@ class _Rollouts:
 
 
 def _worse_by_the_other(last: tuple[Array, Array], new: tuple[Array, Array]) -> Array:
-    """How much the log error on each rollout is greater by the other task's model than by its own's [2 R, outputs]."""
+    """Log error of the other task's model minus that of the own task's model, on each rollout [2 R, outputs]."""
     units = _units(last[0]), _units(last[1])
     sides = [_Normal.of(_features(_standardised(x, units[0])), _standardised(y, units[1])) for x, y in (last, new)]
     own = [_log_errors(side, side.solve_left_out()) for side in sides]
@@ -200,7 +200,7 @@ class _Normal:
 
 
 def _log_errors(side: _Normal, coefficients: Array) -> Array:
-    """Log of the median absolute error of each rollout [R, outputs]; a mean would be that of a few contacts."""
+    """Log of the median absolute error of each rollout [R, outputs]; a mean would be dominated by a few contacts."""
     return np.log(np.median(np.abs(side.targets - side.rows @ coefficients), axis=1) + _LEAST_ERROR)
 
 
@@ -216,8 +216,8 @@ def _standardised(table: Array, units: tuple[Array, Array]) -> Array:
 
 
 def _features(inputs: Array) -> Array:
-    """Rows of a model [R, n, features] for standardised inputs [R, n, I]: 1, inputs, squares and random waves."""
-    x = np.clip(inputs, -10.0, 10.0)  # squares of an outlier would rule the fit
+    """Rows of a model [R, n, features] for standardised inputs [R, n, I]: 1, inputs, squares and random features."""
+    x = np.clip(inputs, -10.0, 10.0)  # squares of outliers would dominate the fit
     generator, size = np.random.default_rng(_FEATURE_SEED), x.shape[-1]
     phases = x @ generator.normal(size=(size, _RANDOM_FEATURES)) / np.sqrt(size)
     waves = np.cos(phases + generator.uniform(0.0, 2.0 * np.pi, _RANDOM_FEATURES))

@@ -1,4 +1,4 @@
-"""How a stream stands, from its record: while it runs, after it was stopped, and in the end."""
+"""Status of a running, stopped or finished stream, from its record."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["Status", "read_status"]
 
 @dataclass(frozen=True)
 class Status:
-    """What a record says of its stream up to now."""
+    """Progress and results so far."""
 
     done: int
     total: int
     alive: bool
-    """Whether some process is running it."""
+    """Whether a process is running it."""
     decisions: dict[str, int]
-    """How many stages ended with each decision; those that none ended with are left out."""
+    """Number of stages by decision, without zeros."""
     metrics: dict[str, float | None]
-    """`METRICS` and BWT_families by name, of the stream as if it ended here; None if they cannot be told (yet)."""
+    """`METRICS` and BWT_families by name, of the stages so far; None if undefined or not measured."""
     ap: list[float | None]
     """AP(i) after stages 1..done; None where it was not measured."""
     gen: dict[int, list[float | None]]
@@ -38,19 +38,19 @@ class Status:
     memory_bytes: int
     memory_items: int
     seconds: dict[str, float]
-    """Of all stages together, by what they were spent on."""
+    """Seconds of all stages, by activity."""
     notes: list[tuple[int, str]]
     """(stage, sentence), oldest first."""
     log: list[tuple[str, str]]
-    """(time, sentence): when the run began, went on, was stopped and why; oldest first."""
+    """(time, sentence): starts, resumptions and stops of the run; oldest first."""
 
 
 def read_status(record: Record, total: int) -> Status:
-    """Read how a stream stands.
+    """Read the status of a stream.
 
     Args:
         record: open for reading.
-        total: stages of the whole stream.
+        total: total number of stages.
 
     Raises:
         MetaMapError: the record is damaged.
@@ -84,7 +84,7 @@ def _read(record: Record, total: int) -> Status:
 
 
 def _matrix(record: Record, evaluations: list[EvaluationRow], done: int) -> NDArray[np.float64]:
-    """R of the stream so far [done + 1, done], from the longest D that was measured with; NaN if nothing was."""
+    """R of the stream so far [done + 1, done], at the longest length of D; NaN if not measured."""
     steps = max((row.steps for row in evaluations if row.split == "stream"), default=None)
     R = record.matrix("stream", steps=steps)
     missing = max(0, done - R.shape[1])

@@ -1,4 +1,4 @@
-"""Artifacts of a stream by the hash of their content: what is the same is stored once, and damage shows."""
+"""Content-addressed store of a stream's artifacts: no duplicates, and damage is detected."""
 
 from __future__ import annotations
 
@@ -21,34 +21,34 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.safetensors\.[0-9a-f]+\.tmp")
 
 
 class ArtifactStore:
-    """A folder of files ``<sha256 of the file>.safetensors``, each written whole or not at all.
+    """A folder of files ``<sha256 of the file>.safetensors``, written atomically.
 
     Args:
-        root: the folder; made when the first artifact comes.
+        root: the folder, created with the first artifact.
     """
 
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
 
     def put(self, arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> str:
-        """Store named arrays and a few strings; returns their name. What is there already is not written again.
+        """Store arrays and strings by name; returns the name of the artifact. Existing artifacts are not rewritten.
 
         Raises:
-            MetaMapError: something that the format cannot hold, or the disk refuses.
+            MetaMapError: an unsupported type, or a write error.
         """
         content = arrays_to_bytes(arrays, metadata, "artifact")
         name = hashlib.sha256(content).hexdigest()
         path = self._path(name)
-        # The size: a file that a broken disk has cut short is put right.
+        # Compare sizes, so that a truncated file is replaced.
         if not path.is_file() or path.stat().st_size != len(content):
             write_bytes(path, content)
         return name
 
     def get(self, name: str) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-        """Read arrays and strings of an artifact.
+        """Read the arrays and strings of an artifact.
 
         Raises:
-            MetaMapError: not a name, no such artifact, or one whose content is not what its name says.
+            MetaMapError: not a name, no such artifact, or content that does not match its name.
         """
         path = self._path(name)
         try:
@@ -58,15 +58,15 @@ class ArtifactStore:
         except OSError as error:
             raise MetaMapError(f"{path}: cannot be read ({error.strerror})") from error
         if hashlib.sha256(content).hexdigest() != name:
-            raise MetaMapError(f"{path}: damaged, its content is not what its name says")
+            raise MetaMapError(f"{path}: damaged, its content does not match its name")
         return load_arrays(path)
 
     def has(self, name: str) -> bool:
-        """Whether an artifact is there; its content is not looked at."""
+        """Whether an artifact exists; its content is not checked."""
         return self._path(name).is_file()
 
     def keep(self, names: Collection[str]) -> None:
-        """Remove all other artifacts, and what was left of writing by processes that were killed.
+        """Remove all other artifacts, and temporary files of killed processes.
 
         Raises:
             MetaMapError: a file cannot be removed.
@@ -81,6 +81,6 @@ class ArtifactStore:
             raise MetaMapError(f"{self.root}: cannot be cleared of old artifacts ({error.strerror})") from error
 
     def _path(self, name: str) -> Path:
-        if not _NAME.fullmatch(name):  # names come from files: none may lead out of the folder
+        if not _NAME.fullmatch(name):  # names are read from files: they must not lead out of the folder
             raise MetaMapError(f"expected the name of an artifact, 64 hexadecimal digits, got {name!r}")
         return self.root / f"{name}.safetensors"

@@ -1,4 +1,4 @@
-"""Curves of a stream for TensorBoard, written on request beside the record."""
+"""TensorBoard output of a stream, optional."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _NUMBERS = ("generated_return", "base_return", "expert_return", "confidence", "e
 
 @contextmanager
 def tensorboard(folder: Path) -> Iterator[OnStream]:
-    """Give a watcher that writes what a stream tells as scalars, one step for each stage.
+    """Make a callback that writes events as scalars, one step per stage.
 
     Args:
-        folder: where the event files go.
+        folder: folder of the event files.
 
     Raises:
         MetaMapError: tensorboard is not installed.

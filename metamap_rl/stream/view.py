@@ -1,7 +1,6 @@
-"""What a person sees of a running stream: a picture that moves on a terminal, one line per stage elsewhere.
+"""Console output of a running stream: a live display on a terminal, one line per stage elsewhere.
 
-Both are drawn on standard error from one `Watched`, which follows the events. rich is imported only where there is a
-terminal.
+Both are written to standard error from one `Watched`, updated by events. rich is imported only on a terminal.
 """
 
 from __future__ import annotations
@@ -21,11 +20,11 @@ __all__ = ["StreamView"]
 
 
 class StreamView:
-    """Shows a stream while the ``with`` block runs; pass it as ``on_event``.
+    """Displays a stream during the ``with`` block; pass it as ``on_event``.
 
     Args:
-        file: where to; standard error by default. A terminal gets a moving picture, anything else lines.
-        silent: show nothing, for whoever wants JSON only; errors and Ctrl-C are told all the same.
+        file: output; default standard error. A terminal gets a live display, anything else lines.
+        silent: no output, for JSON only; errors and Ctrl-C are still reported.
     """
 
     def __init__(self, file: TextIO | None = None, *, silent: bool = False) -> None:
@@ -50,21 +49,21 @@ class StreamView:
             self._live = None
 
     def __call__(self, event: StreamEvent) -> None:
-        """Show an event."""
+        """Display an event."""
         self.watched(event)
         if self._live is None and not self._silent:
             for line in self._lines(event):
                 print(line, file=self._file, flush=True)
 
     def stopping(self) -> None:
-        """Tell that the run ends after the running stage; safe to call in a signal handler."""
+        """Report that the run stops after the current stage; safe to call in a signal handler."""
         self.watched.stopping = True
         if self._live is None:
-            # Not `print`: the signal may have come in the middle of one, which does not let another in.
+            # Not `print`, which is not reentrant: the signal may interrupt one.
             os.write(self._file.fileno(), f"metamap: {STOPPING}\n".encode())
 
     def _lines(self, event: StreamEvent) -> list[str]:
-        """What an event is worth without a terminal: a line per stage, and one per thing done before the first."""
+        """Lines for an event without a terminal: one per stage, and one per activity before the first."""
         if isinstance(event, StreamStarted):
             self._said = None
             after = f", going on after stage {event.done}" if event.done else ""

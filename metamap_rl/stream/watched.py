@@ -1,4 +1,4 @@
-"""What is known of a running stream from its events, and how it is put into words."""
+"""State of a running stream, collected from its events, and its text."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ STOPPING = "stopping when this stage is done and saved; Ctrl-C again stops at on
 
 @dataclass
 class Watched:
-    """What is known of a stream from the events so far."""
+    """State of a stream, collected from its events."""
 
     clock: Callable[[], float] = time.monotonic
     stream: StreamStarted | None = None
     stage: StageStarted | None = None
     doing: Doing | None = None
     rows: list[tuple[StageRow, Scores, float | None]] = field(default_factory=list)
-    """Stages that are done, with the seconds that they took, None for those of an earlier run."""
+    """Finished stages with their seconds, None for those of an earlier run."""
     notes: Sequence[str] = ()
-    """Of the last stage."""
+    """Scores of the last stage."""
     stopping: bool = False
     began: float = 0.0
     doing_since: float = 0.0
@@ -39,7 +39,7 @@ class Watched:
         self.began = self.doing_since = self.clock()
 
     def __call__(self, event: StreamEvent) -> None:
-        """Take notice of an event."""
+        """Update the state with an event."""
         if isinstance(event, StreamStarted):
             self.stream, self.doing = event, None
             self.rows = [(row, scores, None) for row, scores in event.past]
@@ -55,12 +55,12 @@ class Watched:
 
     @property
     def running(self) -> bool:
-        """Whether there is a stage to finish, rather than preparations."""
+        """Whether a stage is in progress."""
         return self.stream is not None
 
     @property
     def done(self) -> int:
-        """Stages that are done."""
+        """Number of finished stages."""
         stream, rows = self.stream, self.rows
         if rows:
             return rows[-1][0].stage
@@ -74,7 +74,7 @@ class Watched:
 
     @property
     def seconds_left(self) -> float | None:
-        """A guess from the stages of this run; None before the first of them is done."""
+        """Estimate from the stages of this run; None before the first is finished."""
         stream, took = self.stream, [seconds for _, _, seconds in self.rows if seconds is not None]
         return (stream.total - self.done) * sum(took) / len(took) if stream is not None and took else None
 

@@ -1,4 +1,4 @@
-"""Windows of stored rollouts: what one gradient step sees of them."""
+"""Windows of stored rollouts: training batches of a gradient step."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["StreamBatch", "by_embodiment", "draw", "windows"]
 
 @dataclass(eq=False, kw_only=True)
 class StreamBatch(Batch):
-    """A batch of B rollouts of one embodiment; drawn for one gradient step and dropped after it."""
+    """A batch of B windows of rollouts of one embodiment, for one gradient step."""
 
     embodiment: str
     dark: Tensor
-    """Outputs of the mapper's own policies when they were stored [B, S, A]."""
+    """Outputs of the mapper's policies at storage time [B, S, A]."""
     generated: Tensor | None = None
-    """phi_hat [B, P], once the mapper has been asked for it in this step."""
+    """phi_hat [B, P], cached within the gradient step; None before."""
 
     def __len__(self) -> int:
         """Number of rollouts B."""
@@ -31,7 +31,7 @@ class StreamBatch(Batch):
 
 
 def by_embodiment(rows: Iterable[StreamBatch]) -> dict[str, list[StreamBatch]]:
-    """Group rows, in the order in which the embodiments come up."""
+    """Group rows by embodiment, in order of first occurrence."""
     groups: dict[str, list[StreamBatch]] = {}
     for part in rows:
         groups.setdefault(part.embodiment, []).append(part)
@@ -44,15 +44,14 @@ def draw(
     """Draw windows of rollouts, with replacement, all of one length.
 
     Args:
-        items: what to draw from; may be empty, then nothing is drawn.
-        count: how many, 0 or more.
-        config: gives lengths and number of states.
-        generator: of every draw.
-        by_slot: draw the task first, then one of its rollouts, so that each task counts alike; else the rollouts
-            count alike.
+        items: items to draw from; may be empty, then nothing is drawn.
+        count: number of windows, 0 or more.
+        config: settings with lengths and number of states.
+        generator: random generator.
+        by_slot: draw uniformly over tasks, then over rollouts of the task; else uniformly over rollouts.
 
     Returns:
-        The windows, those of one embodiment together.
+        The windows, grouped by embodiment.
     """
     if not items or count < 1:
         return []
@@ -65,7 +64,7 @@ def draw(
 
 
 def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Generator) -> list[StreamBatch]:
-    """Draw one window of each rollout, all of one length; those of one embodiment come together."""
+    """Draw one window of each rollout, all of one length, grouped by embodiment."""
     if not items:
         return []
     length = draw_length(config.lengths, min(len(item.features) for item in items), generator)
@@ -79,7 +78,7 @@ def windows(items: Sequence[Item], config: UpdateConfig, generator: torch.Genera
 def _rows(
     embodiment: str, items: Sequence[Item], length: int, config: UpdateConfig, generator: torch.Generator
 ) -> StreamBatch:
-    """Stack a window and some states of each item."""
+    """Stack a window and states of each item."""
     cut, states = [], []
     for item in items:
         offset = _integers(len(item.features) - length + 1, 1, generator)[0]

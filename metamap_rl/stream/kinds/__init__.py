@@ -1,4 +1,4 @@
-"""Kinds of streams, one module for each sort; importing the package files them all in `STREAMS`."""
+"""Kinds of streams, registered in `STREAMS` on import."""
 
 from __future__ import annotations
 

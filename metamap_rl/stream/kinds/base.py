@@ -1,4 +1,4 @@
-"""What a stream is: a kind with settings, which gives tasks; and arrivals, which are tasks with their boundaries."""
+"""Base class of kinds of streams, which generate tasks; and arrivals, which are tasks with boundaries."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 TRAIN = "train"
-"""The split that streams draw their tasks from."""
+"""Split of the tasks of streams."""
 
 
 @dataclass(frozen=True)
@@ -44,16 +44,16 @@ class Arrival:
 
     task: Task
     boundary: bool
-    """Whether it is another task than the arrival before; True for the first."""
+    """Whether the task differs from the previous arrival's; True for the first."""
 
 
 def arrivals(tasks: Iterable[Task]) -> tuple[Arrival, ...]:
-    """Mark the boundaries in a sequence of tasks; an iterator is drawn to its end.
+    """Mark the boundaries in a sequence of tasks; an iterator is exhausted.
 
     ``arrivals(itertools.islice(my_tasks(), 20))`` makes a stream of any generator.
 
     Raises:
-        MetaMapError: there are no tasks, or something else than a task is among them.
+        MetaMapError: no tasks, or an item that is not a task.
     """
     found: list[Arrival] = []
     for task in tasks:
@@ -66,9 +66,9 @@ def arrivals(tasks: Iterable[Task]) -> tuple[Arrival, ...]:
 
 
 def revisits(tasks: Iterable[Task]) -> tuple[Task, ...]:
-    """The tasks that come back after another one in between, each once, in the order of their returns.
+    """Tasks that come back after another one, each once, in order.
 
-    A task that stays for several arrivals does not come back. Two tasks are the same if family and parameters are.
+    Consecutive arrivals of a task are not revisits. Tasks are equal if family and parameters are.
     """
     seen: set[str] = set()
     back: dict[str, Task] = {}
@@ -80,25 +80,25 @@ def revisits(tasks: Iterable[Task]) -> tuple[Task, ...]:
 
 
 class StreamKind(Settings, ABC):
-    """A way to make a sequence of tasks. A new one is a subclass in a module of this package, filed in `STREAMS`.
+    """Base class of generators of task sequences; to add one, register a subclass in `STREAMS`.
 
-    Its fields are the keys that a config may give. What can be checked without drawing is checked when it is made.
+    Its fields are the keys of a config, validated on construction as far as possible without drawing.
     """
 
     kind: str
 
     @abstractmethod
     def tasks(self, generator: np.random.Generator) -> list[Task]:
-        """Draw the tasks, at least one, in the order of their arrival.
+        """Draw the tasks, at least one, in order of arrival.
 
         Args:
-            generator: a fresh one, made from the stream's seed: the same seed gives the same tasks.
+            generator: generator seeded with the stream's seed.
         """
 
     @property
     @abstractmethod
     def family_names(self) -> tuple[str, ...]:
-        """Names of the families that the tasks are of, each once."""
+        """Names of the families of the tasks, each once."""
 
 
 STREAMS: Registry[type[StreamKind]] = Registry("kind of stream")
@@ -123,7 +123,7 @@ def _check_families(names: tuple[str, ...]) -> tuple[str, ...]:
         raise MetaMapError("the stream is empty: expected at least 1 family, got none")
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise MetaMapError(f"expected each family once, {twice!r} is there {names.count(twice)} times")
+        raise MetaMapError(f"expected each family once, got {twice!r} {names.count(twice)} times")
     return names
 
 
@@ -134,19 +134,19 @@ FamilyNames = Annotated[tuple[FamilyName, ...], AfterValidator(_check_families)]
 Count = Annotated[Whole, AfterValidator(_check_count)]
 """A number of tasks or arrivals, at least 1."""
 Order = Annotated[Whole, Field(ge=0)]
-"""Which permutation of the families, see `ordered`."""
+"""Number of a permutation of the families, see `ordered`."""
 Table = dict[str, Any]
-"""Some parameters of a family by name; the others are at their defaults."""
+"""Parameters of a family by name; the others have their default values."""
 
 
 # helpers of kinds -----------------------------------------------------------------------------------------------------
 
 
 def ordered(names: Sequence[str], order: int) -> tuple[str, ...]:
-    """A permutation of n names by its number.
+    """Return a permutation of n names by its number.
 
-    0 is as written and 1 reversed. Permutations are numbered from both ends of their lexicographic order by turns
-    (2 is the second one, 3 the last but one), so that all n! of them are different; number n! is number 0 again.
+    0 is the given order and 1 its reverse. Permutations are numbered from both ends of their lexicographic order in
+    turn (2 is the second, 3 the last but one), modulo n!.
     """
     total = math.factorial(len(names))
     half, from_the_end = divmod(order % total, 2)
@@ -159,9 +159,9 @@ def ordered(names: Sequence[str], order: int) -> tuple[str, ...]:
 
 
 def draw_evenly(names: Sequence[str], count: int, generator: np.random.Generator) -> dict[str, list[Task]]:
-    """Training tasks of several families, ``count`` in all, split evenly; the first families get what is left over.
+    """Draw ``count`` training tasks of several families, split evenly; the first families get the remainder.
 
-    Each family draws from a generator of its own.
+    Each family has its own generator.
     """
     share, rest = divmod(count, len(names))
     children = generator.spawn(len(names))
@@ -172,14 +172,14 @@ def draw_evenly(names: Sequence[str], count: int, generator: np.random.Generator
 
 
 def tables_to_tasks(family: str, tables: Mapping[str, Table]) -> tuple[Task, ...]:
-    """The tasks of several parameter tables of one family.
+    """Build tasks of one family from parameter tables.
 
     Args:
-        family: its name.
-        tables: parameters, by what the table is called.
+        family: name of the family.
+        tables: parameters, by name of the table.
 
     Raises:
-        MetaMapError: a table that the family does not admit, by its name.
+        MetaMapError: an invalid table; the message names it.
     """
     found = []
     for name, table in tables.items():

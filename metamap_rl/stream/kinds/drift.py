@@ -1,4 +1,4 @@
-"""Streams in which parameters of a task change a little from arrival to arrival."""
+"""Streams in which task parameters change gradually."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ __all__ = ["Drift", "Line", "Path", "RandomWalk", "Sinusoid"]
 Values = NDArray[np.float64]
 Positive = Annotated[Number, Field(gt=0)]
 
-_DECIMALS = 6  # as sampled values have, so that they survive JSON and the screen unchanged
+_DECIMALS = 6  # like sampled values, for short JSON and display
 
 
 class Path(Settings, ABC):
-    """How one parameter changes."""
+    """Trajectory of one parameter."""
 
     @abstractmethod
     def values(self, parameter: Parameter, count: int, generator: np.random.Generator) -> Values:
-        """Values [count] of the parameter, in its unit; those of a periodic one may leave [-pi, pi]."""
+        """Values [count] of the parameter, in its unit; those of a periodic parameter may leave [-pi, pi]."""
 
 
 class Line(Path):
-    """From one value to another in equal steps."""
+    """Linear interpolation between two values."""
 
     start: Number = Field(alias="from")
     """First value."""
     stop: Number = Field(alias="to")
-    """Last value. Of an angle: from 0 to 6.2 goes once around."""
+    """Last value. For angles, 0 to 6.2 is a full turn."""
 
     def values(self, parameter: Parameter, count: int, generator: np.random.Generator) -> Values:
-        """Both ends are reached; one arrival is at the start."""
+        """Includes both ends; a single arrival is at the start."""
         return np.linspace(self.start, self.stop, count)
 
 
 class RandomWalk(Path):
-    """Gaussian steps, reflected at the ends of the training range (an angle goes around instead)."""
+    """Gaussian random walk, reflected at the ends of the training range (angles wrap around)."""
 
     start: Number | None = None
     """First value, in the training range; by default the middle of it."""
@@ -56,7 +56,7 @@ class RandomWalk(Path):
     """Standard deviation of a step, in the parameter's unit, greater than 0."""
 
     def values(self, parameter: Parameter, count: int, generator: np.random.Generator) -> Values:
-        """Raises MetaMapError if the start is outside."""
+        """Raises MetaMapError if the start is outside the training range."""
         low, high = _training_range(parameter)
         start = (low + high) / 2 if self.start is None else self.start
         if not low <= start <= high:
@@ -71,14 +71,14 @@ class Sinusoid(Path):
     """``centre + amplitude sin(2 pi i / period)`` at arrival i = 0, 1, ..."""
 
     centre: Number
-    """Middle value, where it starts."""
+    """Centre, the first value."""
     amplitude: Positive
-    """Largest distance from the middle, greater than 0."""
+    """Amplitude, greater than 0."""
     period: Positive
-    """Arrivals until it comes back."""
+    """Period in arrivals."""
 
     def values(self, parameter: Parameter, count: int, generator: np.random.Generator) -> Values:
-        """A value comes back where the period is a whole number."""
+        """Values repeat exactly if the period is an integer."""
         values: Values = self.centre + self.amplitude * np.sin(2.0 * math.pi * np.arange(count) / self.period)
         return values
 
@@ -88,24 +88,24 @@ PATHS: dict[str, type[Path]] = {"line": Line, "random-walk": RandomWalk, "sinuso
 
 @STREAMS.register("drift")
 class Drift(StreamKind):
-    """A task that changes gradually: every arrival is another task, near the one before."""
+    """Gradual drift: every arrival is a new task close to the previous one."""
 
     kind: Literal["drift"] = "drift"
     family: FamilyName
     count: Count = Field(alias="tasks")
     """Number of arrivals, at least 1."""
     path: Literal["line", "random-walk", "sinusoid"]
-    """How the parameters change."""
+    """Trajectory of the parameters."""
     parameters: dict[str, SerializeAsAny[Path]]
     """Settings of the path by parameter: ``from`` and ``to`` | ``start`` and ``step`` | ``centre``, ``amplitude`` and
     ``period``."""
     fixed: Table = Field(default_factory=dict)
-    """Values of other parameters that stay; those in neither table are at their defaults."""
+    """Values of constant parameters; those in neither table have their default values."""
 
     @field_validator("parameters", mode="before")
     @classmethod
     def _choose_path(cls, given: object, info: Any) -> object:
-        if not isinstance(given, Mapping) or "path" not in info.data:  # the latter was told already
+        if not isinstance(given, Mapping) or "path" not in info.data:  # an error about the latter was reported already
             return given
         path = PATHS[info.data["path"]]
         return {
@@ -118,12 +118,12 @@ class Drift(StreamKind):
             raise MetaMapError("parameters: expected at least one parameter to change, got none")
         twice = min(self.parameters.keys() & self.fixed.keys(), default=None)
         if twice is not None:
-            raise MetaMapError(f"{twice!r} is in parameters and in fixed, expected it in one of them")
-        self.tasks(np.random.default_rng(0))  # what a random path can reach is inside its family's bounds always
+            raise MetaMapError(f"{twice!r} is in both parameters and fixed, expected one of them")
+        self.tasks(np.random.default_rng(0))  # random walks are always within the family's bounds
         return self
 
     def tasks(self, generator: np.random.Generator) -> list[Task]:
-        """One point of the path after another."""
+        """One task per point of the trajectory."""
         family = get_family(self.family)
         columns = {
             name: self._column(path, name, child)
@@ -133,7 +133,7 @@ class Drift(StreamKind):
         return [family.task({**self.fixed, **dict(zip(columns, row, strict=True))}) for row in rows]
 
     def _column(self, path: Path, name: str, generator: np.random.Generator) -> Values:
-        """Values [T] of one parameter, as a task takes them."""
+        """Values [T] of one parameter, rounded and wrapped."""
         parameter = _parameter(self.family, name)
         try:
             values = path.values(parameter, self.count, generator)
@@ -142,7 +142,7 @@ class Drift(StreamKind):
         if not parameter.periodic:
             return parameter.rounded(values)
         values = np.round((values + math.pi) % (2.0 * math.pi) - math.pi, _DECIMALS)
-        return np.clip(values, parameter.low, parameter.high)  # pi is rounded up, to an angle that is none
+        return np.clip(values, parameter.low, parameter.high)  # pi is rounded up, beyond the valid range
 
     @property
     def family_names(self) -> tuple[str, ...]:
@@ -151,10 +151,10 @@ class Drift(StreamKind):
 
 
 def _parameter(family: str, name: str) -> Parameter:
-    """A parameter that can change gradually.
+    """Return a continuous parameter by name.
 
     Raises:
-        MetaMapError: the family has none of that name, or it has a few values only.
+        MetaMapError: unknown name, or a discrete parameter.
     """
     known = {parameter.name: parameter for parameter in get_family(family).space.parameters}
     if name not in known:
@@ -170,7 +170,7 @@ def _training_range(parameter: Parameter) -> tuple[float, float]:
 
 
 def reflect(values: Values, low: float, high: float) -> Values:
-    """Fold values back at both ends of a range."""
+    """Reflect values at both ends of a range."""
     width = high - low
     folded: Values = np.abs((values - low + width) % (2.0 * width) - width)
     return high - (width - folded) if width else np.full_like(values, low)

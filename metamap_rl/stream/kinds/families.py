@@ -1,4 +1,4 @@
-"""Streams of tasks drawn from the training split of one family or of several."""
+"""Streams of tasks drawn from the training split of one or several families."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Embodiments", "Families", "Long", "Sequential"]
 
 @STREAMS.register("sequential")
 class Sequential(StreamKind):
-    """Tasks of one family, one after another."""
+    """Tasks of one family."""
 
     kind: Literal["sequential"] = "sequential"
     family: FamilyName
@@ -46,12 +46,12 @@ class Sequential(StreamKind):
 
 
 class _Several(StreamKind):
-    """Tasks of several families, split evenly among them (the first ones get what is left over)."""
+    """Tasks of several families, split evenly (the first families get the remainder)."""
 
     families: FamilyNames
     """Names of the families."""
     count: Count = Field(alias="tasks")
-    """Number of tasks in all, at least one for each family."""
+    """Total number of tasks, at least one for each family."""
     order: Order = 0
     """Number of the permutation of the families: 0 is as written, 1 reversed, then all the others (see `ordered`).
     Every order has the same tasks of each family, in the same order among themselves."""
@@ -112,7 +112,7 @@ class Long(_Several):
 
     kind: Literal["long"] = "long"
     count: Count = Field(default=100, alias="tasks")
-    """Number of tasks in all, at least one for each family."""
+    """Total number of tasks, at least one for each family."""
 
     def tasks(self, generator: np.random.Generator) -> list[Task]:
         """Rounds of `ordered` families, shuffled each."""

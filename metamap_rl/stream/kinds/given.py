@@ -1,4 +1,4 @@
-"""Streams whose tasks are written out: a list, or two changes and their composition."""
+"""Streams of explicitly given tasks: a list, or two changes and their composition."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def _check_split(name: str) -> str:
 
 
 class WrittenTask(Settings):
-    """One task, as `Task.to_json` writes it."""
+    """One task, in the format of `Task.to_json`."""
 
     family: FamilyName
     parameters: dict[str, Any] = Field(default_factory=dict)
-    """Some parameters by name; the others are at their defaults."""
+    """Parameters by name; the others have their default values."""
     split: Annotated[str, AfterValidator(_check_split)] = CUSTOM_SPLIT
-    """The split that the task was sampled from, if it was."""
+    """Split that the task was sampled from, if any."""
 
     @model_validator(mode="after")
     def _check_parameters(self) -> WrittenTask:
@@ -48,7 +48,7 @@ def _check_some(written: tuple[WrittenTask, ...]) -> tuple[WrittenTask, ...]:
 
 @STREAMS.register("tasks")
 class Tasks(StreamKind):
-    """A list of tasks, of any families."""
+    """A list of tasks of any families."""
 
     kind: Literal["tasks"] = "tasks"
     written: Annotated[tuple[WrittenTask, ...], AfterValidator(_check_some)] = Field(alias="tasks")
@@ -60,27 +60,27 @@ class Tasks(StreamKind):
 
     @property
     def family_names(self) -> tuple[str, ...]:
-        """In the order in which they first come."""
+        """In order of first occurrence."""
         return tuple(dict.fromkeys(entry.family for entry in self.written))
 
 
 @STREAMS.register("composition")
 class Composition(StreamKind):
-    """A change a, then a change b, then both at once: has the mapper learnt what they have to do with each other?"""
+    """A change a, then a change b, then both at once, to test compositional generalisation."""
 
     kind: Literal["composition"] = "composition"
     family: FamilyName
     a: Table
-    """Parameters of the first change; the others are at their defaults."""
+    """Parameters of the first change; the others have their default values."""
     b: Table
-    """Parameters of the second change. One that is in a as well must have the same value there."""
+    """Parameters of the second change. Parameters in both must have equal values."""
     hold: Count = 1
     """Arrivals of each of the three tasks, at least 1."""
 
     @model_validator(mode="after")
     def _check_composition(self) -> Composition:
         if len(set(self._three())) < 3:
-            raise MetaMapError("a, b and a+b are not three different tasks: expected that each changes something else")
+            raise MetaMapError("a, b and a+b are not three different tasks: expected different changes")
         return self
 
     def _three(self) -> tuple[Task, ...]:

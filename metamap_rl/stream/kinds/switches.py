@@ -1,4 +1,4 @@
-"""Streams that switch between a few tasks of one family: abruptly, in cycles, or with normal and inverted actions."""
+"""Streams that switch between a few tasks of one family: abruptly, in cycles, or by inversion of actions."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class _Points(_OneFamily):
     """A few tasks of one family: drawn from its training split, or given."""
 
     count: Count | None = Field(default=None, alias="tasks")
-    """Number of tasks to draw; nothing where they are given."""
+    """Number of tasks to draw; None if they are given."""
     parameters: tuple[Table, ...] | None = None
-    """Parameters of each task; what is left out is at its default. Nothing where tasks are drawn."""
+    """Parameters of each task; the others have their default values. None if tasks are drawn."""
 
     @model_validator(mode="after")
     def _check_points(self) -> _Points:
@@ -59,7 +59,7 @@ class _Points(_OneFamily):
 
 @STREAMS.register("abrupt")
 class Abrupt(_Points):
-    """A task for several arrivals, then another one, without warning."""
+    """Abrupt switches between tasks that stay for several arrivals."""
 
     kind: Literal["abrupt"] = "abrupt"
     hold: Count = 5
@@ -72,11 +72,11 @@ class Abrupt(_Points):
 
 @STREAMS.register("cycles")
 class Cycles(_Points):
-    """A few tasks that come again and again, always in the same order."""
+    """A few tasks in a repeated cycle."""
 
     kind: Literal["cycles"] = "cycles"
     repeats: Annotated[Whole, Field(ge=1)] = 3
-    """How often the cycle is gone through, at least 1."""
+    """Number of cycles, at least 1."""
 
     @model_validator(mode="after")
     def _check_length(self) -> Cycles:
@@ -92,17 +92,17 @@ class Cycles(_Points):
 
 @STREAMS.register("distraction")
 class Distraction(_OneFamily):
-    """Normal and inverted actions by turns: what was right in the last turn is wrong in this one."""
+    """Alternating blocks of normal and inverted actions."""
 
     kind: Literal["distraction"] = "distraction"
     turns: Annotated[Whole, Field(ge=2)] = 4
-    """Number of turns, normal first, at least 2."""
+    """Number of blocks, normal first, at least 2."""
     hold: Count = 1
-    """Arrivals in a turn, at least 1."""
+    """Arrivals per block, at least 1."""
     normal: Table = Field(default_factory=dict)
-    """Parameters of normal turns. By default every parameter sign_* is 1, and the others are at their defaults."""
+    """Parameters of normal blocks. By default every parameter sign_* is 1, and the others have their default values."""
     inverted: Table | None = None
-    """Parameters of inverted turns. By default those of normal turns with every sign_* negated."""
+    """Parameters of inverted blocks. By default those of normal blocks with every sign_* negated."""
 
     @model_validator(mode="after")
     def _check_tables(self) -> Distraction:
@@ -123,7 +123,7 @@ class Distraction(_OneFamily):
         return normal, *tables_to_tasks(self.family, {"inverted": inverted if self.inverted is None else self.inverted})
 
     def tasks(self, generator: np.random.Generator) -> list[Task]:
-        """Turns of `hold` arrivals."""
+        """Blocks of `hold` arrivals."""
         pair = self._pair()
         return [pair[turn % 2] for turn in range(self.turns) for _ in range(self.hold)]
 

@@ -1,4 +1,4 @@
-"""Learners of a stream: `base` says what one is, `gradient` is the update loop, every other module holds a kind."""
+"""Learners of streams: `base` defines the interface, `gradient` the update loop, the other modules the learners."""
 
 from __future__ import annotations
 

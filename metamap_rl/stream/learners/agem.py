@@ -1,4 +1,4 @@
-"""A-GEM: the gradient of the new task must not make the loss on stored rollouts larger."""
+"""A-GEM: projects the new task's gradient so that it does not increase the loss on stored rollouts."""
 
 from __future__ import annotations
 
@@ -21,17 +21,16 @@ __all__ = ["AveragedGEM", "project"]
 class AveragedGEM(GradientLearner):
     """Averaged gradient episodic memory (Chaudhry et al. 2019).
 
-    In each gradient step the new task's gradient g is compared with that of a batch of stored rollouts, g_ref; where
-    ``g . g_ref < 0`` it becomes ``g - g_ref (g . g_ref) / (g_ref . g_ref)``. Memory is a uniform reservoir of rollouts.
-    The optimiser rescales the projected gradient for each parameter, so that its step can still cost old tasks a
-    little.
+    In each gradient step the new task's gradient g is compared with that of a batch of stored rollouts, g_ref; if ``g .
+    g_ref < 0`` it becomes ``g - g_ref (g . g_ref) / (g_ref . g_ref)``. Memory is a uniform reservoir of rollouts. The
+    optimiser rescales the projected gradient per parameter, so that its step can still increase the loss on old tasks.
     """
 
     name: ClassVar[str] = "agem"
     retention: ClassVar[str] = "reservoir"
 
     def adjust_gradient(self, step: Step) -> None:
-        """Project it."""
+        """Project the gradient."""
         if not step.old:
             return
         parameters = list(step.mapper.parameters())
@@ -43,15 +42,15 @@ class AveragedGEM(GradientLearner):
 
 
 def project(gradients: Sequence[Tensor | None], references: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Take the part that runs against ``references`` off ``gradients``, both taken as one long vector.
+    """Remove the component of ``gradients`` opposite to ``references``, both flattened to one vector.
 
     Args:
         gradients: by parameter; None for a parameter without one, the same as zero.
         references: of the same shapes.
 
     Returns:
-        The gradients as they are if their inner product with the references is not negative, else gradients whose
-        inner product is zero, to float error.
+        The unchanged gradients if their inner product with the references is not negative, else gradients whose inner
+        product is zero, up to rounding.
     """
     pairs = list(zip(gradients, references, strict=True))
     inner = sum(float((mine * other).sum()) for mine, other in pairs if mine is not None and other is not None)

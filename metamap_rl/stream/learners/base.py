@@ -1,8 +1,8 @@
-"""Learners: how the mapper is updated when a task of a stream has been learnt.
+"""Interface of learners, which update the mapper after each task of a stream.
 
-A learner is a dataclass (its fields are its settings) in a module of `metamap_rl.stream.learners`, filed under
-``@LEARNERS.register("name")``; nothing else is edited. Most of them differ in a line or two of the one update loop
-in `metamap_rl.stream.learners.gradient`: what is added to the loss, what is done to the gradient, what is remembered.
+A learner is a dataclass (its fields are its settings) in a module of `metamap_rl.stream.learners`, registered with
+``@LEARNERS.register("name")``. Most override parts of the update loop in `metamap_rl.stream.learners.gradient`: the
+loss, the gradient, or the retention of memory.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ __all__ = ["LEARNERS", "KeepsNothing", "MapperLearner", "list_learners", "make_l
 
 
 class MapperLearner(Protocol):
-    """What the streaming loop needs of a learner. Its state is in the mapper, in memory, and in its own arrays."""
+    """Interface of learners. The state is in the mapper, the memory and the learner's arrays."""
 
     name: ClassVar[str]
     retention: ClassVar[str]
-    """Which memory it learns from (`metamap_rl.stream.memory.RETENTIONS`)."""
+    """Retention of its memory (`metamap_rl.stream.memory.RETENTIONS`)."""
     validated: ClassVar[bool]
-    """Whether an update that makes a validation set drawn from memory worse is rolled back."""
+    """Whether updates are validated on memory and rolled back if they are worse."""
 
     def generate(self, mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Tensor:
-        """Map D to weights: feature rows [B, k, F] of one embodiment to phi_hat [B, P], without gradient."""
+        """Map D to weights: feature rows [B, k, F] of one embodiment to phi_hat [B, P], without gradients."""
         ...
 
     def update(self, step: Step) -> None:
@@ -43,20 +43,20 @@ class MapperLearner(Protocol):
         ...
 
     def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
-        """The stream is over, whatever became of its last stage: make up for updates that were put off."""
+        """Do deferred updates at the end of the stream."""
         ...
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that the learner keeps between tasks beside mapper and memory, for the checkpoint."""
+        """State of the learner besides mapper and memory, for checkpoints."""
         ...
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
-        """Put back what `arrays` gave."""
+        """Restore the result of `arrays`."""
         ...
 
 
 class KeepsNothing:
-    """A learner, or the part of one, that keeps no arrays of its own and puts nothing off."""
+    """Mixin of learners without state and without deferred updates."""
 
     name: ClassVar[str]
 
@@ -70,7 +70,7 @@ class KeepsNothing:
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
         """See `MapperLearner`."""
         if arrays:
-            raise MetaMapError(f"learner {self.name!r} keeps no arrays, the checkpoint has {sorted(arrays)[0]!r}")
+            raise MetaMapError(f"learner {self.name!r} has no arrays, the checkpoint has {sorted(arrays)[0]!r}")
 
 
 LEARNERS: Registry[type[Any]] = Registry("learner")
@@ -82,10 +82,10 @@ def list_learners() -> tuple[str, ...]:
 
 
 def make_learner(settings: Mapping[str, Any]) -> MapperLearner:
-    """Make a learner from ``{"name": ..., setting: value, ...}``; settings left out are at their defaults.
+    """Make a learner from ``{"name": ..., setting: value, ...}``; other settings have their default values.
 
     Raises:
-        MetaMapError: no or an unknown name, an unknown setting, or a value out of range.
+        MetaMapError: a missing or unknown name, an unknown setting, or a value out of range.
     """
     given = dict(settings)
     if not isinstance(given.get("name"), str):

@@ -1,4 +1,4 @@
-"""The bounds that learners are compared with: fine-tuning only, joint retraining, the nearest stored expert."""
+"""Reference learners: fine-tuning only, joint retraining, the nearest stored expert."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from metamap_rl.training.config import UpdateConfig
 __all__ = ["FineTuning", "JointRetraining", "NearestExpert"]
 
 _NOTHING_NEW = Experience(-1, "", ())
-"""All tasks are old to a mapper that is made anew."""
+"""For a new mapper all tasks are old."""
 
 
 @LEARNERS.register("finetune")
 @dataclass
 class FineTuning(GradientLearner):
-    """Each new task alone, without any care for the old ones."""
+    """Training on each new task alone."""
 
     name: ClassVar[str] = "finetune"
     validated: ClassVar[bool] = False
@@ -34,12 +34,12 @@ class FineTuning(GradientLearner):
 @LEARNERS.register("joint")
 @dataclass
 class JointRetraining(GradientLearner):
-    """A new mapper from all pairs ever seen. What bounded memory is compared with; its cost grows with the stream."""
+    """Retraining of a new mapper on all pairs seen so far, an upper bound; its cost grows with the stream."""
 
     most: int = 2000
-    """Most gradient steps of one retraining; below that it makes ``updates`` for each task seen."""
+    """Maximum number of gradient steps of one retraining; below it, ``updates`` for each task seen."""
     every: int = 1
-    """Retrain after every so many tasks, and at the end of the stream; in between the mapper stays as it is."""
+    """Tasks between retrainings, besides one at the end of the stream; in between the mapper does not change."""
 
     name: ClassVar[str] = "joint"
     retention: ClassVar[str] = "all"
@@ -50,13 +50,13 @@ class JointRetraining(GradientLearner):
             raise MetaMapError(f"learner 'joint': expected most and every to be at least 1, got {self}")
 
     def update(self, step: Step) -> None:
-        """See `MapperLearner`: theta starts anew each time."""
+        """See `MapperLearner`; theta is reinitialised each time."""
         if self._is_due(step.memory):
             self._retrain(step.mapper, step.memory, step.config, step.generator)
 
     def finish(self, mapper: EmbodiedMapper, memory: Memory, config: UpdateConfig, generator: torch.Generator) -> None:
-        """See `MapperLearner`: the tasks since the last retraining."""
-        if not self._is_due(memory):  # else it was retrained when the last of them was learnt
+        """See `MapperLearner`; retrains with the tasks since the last retraining."""
+        if not self._is_due(memory):  # else it was retrained after the last task
             self._retrain(mapper, memory, config, generator)
 
     def _is_due(self, memory: Memory) -> bool:
@@ -71,16 +71,16 @@ class JointRetraining(GradientLearner):
         mapper.restore(fresh.arrays())
 
     def loss(self, step: Step) -> Tensor:
-        """All tasks alike."""
+        """Loss on all tasks alike."""
         return step.pair_loss(step.draw(step.old, step.config.batch_tasks, by_slot=True))
 
 
 @LEARNERS.register("nearest")
 @dataclass
 class NearestExpert(KeepsNothing):
-    """The stored phi* whose rollout is most like D; nothing is trained. What plain recall is worth.
+    """The stored phi* whose rollout is most similar to D, without training.
 
-    Likeness: Euclidean distance of the mean and standard deviation of the standardised feature rows.
+    Distance: Euclidean, between means and standard deviations of the standardised feature rows.
     """
 
     name: ClassVar[str] = "nearest"
@@ -89,7 +89,7 @@ class NearestExpert(KeepsNothing):
 
     @torch.no_grad()
     def generate(self, mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Tensor:
-        """See `MapperLearner`; phi_0 where nothing of the embodiment is stored, or D is empty."""
+        """See `MapperLearner`; phi_0 if nothing of the embodiment is stored, or D is empty."""
         stored = [item for item in memory.items if item.embodiment == embodiment]
         if not stored or not features.shape[1]:
             weights: Tensor = mapper(embodiment, features)
@@ -100,7 +100,7 @@ class NearestExpert(KeepsNothing):
         return torch.stack([stored[index].phi for index in distance.argmin(dim=1).tolist()])
 
     def update(self, step: Step) -> None:
-        """Memory is all."""
+        """Do nothing: the memory is the only state."""
 
 
 def _summary(mapper: EmbodiedMapper, embodiment: str, features: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The update loop that gradient-based learners share: draw new and stored rollouts, loss, back-propagate, step."""
+"""Update loop of gradient-based learners: draw rollouts, compute the loss, backward pass, optimiser step."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["GradientLearner", "state_by_parameter"]
 
 
 def state_by_parameter(arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper, what: str) -> dict[str, Tensor]:
-    """What a learner kept for each parameter, by the names of `EmbodiedMapper.theta`; not all of them need be there.
+    """State of a learner by parameter of `EmbodiedMapper.theta`; parameters may be missing.
 
     Raises:
-        MetaMapError: an array for a parameter that the mapper has not, or neither of its shape nor a single number.
+        MetaMapError: an unknown parameter, or an array that has neither its shape nor a single number.
     """
     shapes = {
         name: tuple(tensor.shape) if np.ndim(arrays[name]) else ()
@@ -37,7 +37,7 @@ def state_by_parameter(arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMappe
 
 
 class GradientLearner(KeepsNothing):
-    """The update loop that learners share; what a subclass does not change is fine-tuning on the new task."""
+    """Base class of learners with the shared update loop; without overrides it is fine-tuning on the new task."""
 
     name: ClassVar[str]
     retention: ClassVar[str] = "none"
@@ -50,7 +50,7 @@ class GradientLearner(KeepsNothing):
         return weights
 
     def update(self, step: Step) -> None:
-        """See `MapperLearner`. The optimiser is made anew for each task, so nothing of it has to be kept."""
+        """See `MapperLearner`. The optimiser is new for each task, so that it has no state to keep."""
         self.begin(step)
         self.descend(step, step.config.updates)
         self.end(step)
@@ -59,7 +59,7 @@ class GradientLearner(KeepsNothing):
         """Make ``updates`` gradient steps on `loss`.
 
         Raises:
-            MetaMapError: the loss or its gradient stopped being finite.
+            MetaMapError: the loss or its gradient is not finite.
         """
         config = replace(step.config, updates=updates)
         optimiser = new_optimiser(step.mapper.parameters(), config)
@@ -75,17 +75,17 @@ class GradientLearner(KeepsNothing):
             self.adjust_theta(step)
 
     def begin(self, step: Step) -> None:
-        """Before the first gradient step of a task."""
+        """Hook before the first gradient step of a task."""
 
     def loss(self, step: Step) -> Tensor:
-        """What one gradient step minimises, a scalar; the new task's loss by default."""
+        """Loss of one gradient step, a scalar; default the new task's loss."""
         return step.pair_loss(step.new(step.config.batch_tasks))
 
     def adjust_gradient(self, step: Step) -> None:
-        """Between the backward pass and the clipping: may change the gradients in place."""
+        """Hook between the backward pass and clipping: may change the gradients in place."""
 
     def adjust_theta(self, step: Step) -> None:
-        """After the optimiser's step: may change theta in place."""
+        """Hook after the optimiser's step: may change theta in place."""
 
     def end(self, step: Step) -> None:
-        """After the last gradient step of a task."""
+        """Hook after the last gradient step of a task."""

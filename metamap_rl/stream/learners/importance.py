@@ -1,4 +1,4 @@
-"""Learners that hold theta itself where it was, all of it alike or each parameter by its importance."""
+"""Learners that regularise theta towards its previous value, uniformly or by importance."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ __all__ = ["L2", "OnlineEWC"]
 class _HoldingTheta(GradientLearner, ABC):
     """``L(new) + strength / 2 sum_i F_i (theta_i - theta_i before the task)^2``, F the importance.
 
-    A parameter that no task has trained yet, as those of a head that is new, has no importance. Nothing of old tasks
-    is stored but F: theta before the task is theta when the update begins.
+    Parameters that no task has trained yet, such as those of a new head, have no importance. Only F is stored.
     """
 
     strength: float = 1.0
 
     importance: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """F by the name of the parameter, of its shape or one number for all of it."""
+    """F by parameter, of its shape or a single number."""
     _held: list[tuple[nn.Parameter, Tensor, Tensor]] = field(
         init=False, repr=False, compare=False, default_factory=list
     )
@@ -43,7 +42,7 @@ class _HoldingTheta(GradientLearner, ABC):
             raise MetaMapError(f"learner {self.name!r}: strength: expected >= 0, got {self.strength}")
 
     def begin(self, step: Step) -> None:
-        """Keep theta as it is, as far as it acts on the new task."""
+        """Copy the parameters that affect the new task."""
         self._held = [
             (parameter, parameter.detach().clone(), self.importance[name])
             for name, parameter in step.mapper.theta(step.experience.embodiment).items()
@@ -58,17 +57,17 @@ class _HoldingTheta(GradientLearner, ABC):
                 parameter.grad.addcmul_(importance, parameter - before, value=self.strength)
 
     def end(self, step: Step) -> None:
-        """Let go of the old theta and measure how important the new one is."""
+        """Drop the copy and compute the importance of the new theta."""
         self._held = []
         for name, importance in self.measure(step).items():
             self.importance[name] = importance
 
     @abstractmethod
     def measure(self, step: Step) -> dict[str, Tensor]:
-        """Importance after this task, of the parameters that act on it."""
+        """Importance after this task, of the parameters that affect it."""
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The importance of each parameter."""
+        """Importance by parameter."""
         return {name: np.array(tensor.numpy()) for name, tensor in self.importance.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
@@ -79,7 +78,7 @@ class _HoldingTheta(GradientLearner, ABC):
 @LEARNERS.register("l2")
 @dataclass
 class L2(_HoldingTheta):
-    """Hold every parameter alike that some task has trained: F = 1."""
+    """L2 regularisation of every trained parameter: F = 1."""
 
     strength: float = 30.0
     """Weight of the penalty, at least 0."""
@@ -87,7 +86,7 @@ class L2(_HoldingTheta):
     name: ClassVar[str] = "l2"
 
     def measure(self, step: Step) -> dict[str, Tensor]:
-        """One number for all of a tensor."""
+        """A single number for each tensor."""
         return {name: torch.ones(()) for name in step.mapper.theta(step.experience.embodiment)}
 
 
@@ -97,16 +96,16 @@ class OnlineEWC(_HoldingTheta):
     """Online elastic weight consolidation (Schwarz et al. 2018): F is a running diagonal Fisher matrix.
 
     ``F = decay F_old + F_task``, with the empirical Fisher of the pair loss, ``F_task = mean_s (dL_s / dtheta)^2`` over
-    single windows s of the task just learnt, divided by its mean, so that tasks count alike whatever the size of their
-    losses (as there). Parameters that do not act on the task keep the F they have.
+    single windows s of the current task, divided by its mean, so that tasks have equal weight whatever their losses (as
+    in the paper). F of parameters that do not affect the task is kept.
     """
 
     strength: float = 300.0
     """Weight of the penalty, lambda in the paper, at least 0."""
     decay: float = 0.95
-    """What is left of F after another task, gamma in the paper, in [0, 1]."""
+    """Decay of F per task, gamma in the paper, in [0, 1]."""
     samples: int = 32
-    """Windows that the Fisher matrix is measured on, at least 1."""
+    """Windows for the Fisher matrix, at least 1."""
 
     name: ClassVar[str] = "ewc"
 
@@ -116,7 +115,7 @@ class OnlineEWC(_HoldingTheta):
             raise MetaMapError(f"learner 'ewc': expected decay in [0, 1] and samples >= 1, got {self}")
 
     def measure(self, step: Step) -> dict[str, Tensor]:
-        """The decayed sum."""
+        """Decayed sum of Fisher matrices."""
         theta = step.mapper.theta(step.experience.embodiment)
         fisher = self._fisher(step, theta.values())
         return {
@@ -125,7 +124,7 @@ class OnlineEWC(_HoldingTheta):
         }
 
     def _fisher(self, step: Step, parameters: Iterable[nn.Parameter]) -> list[Tensor]:
-        """Mean squared gradients, divided by the mean over all parameters; zero where there is no gradient at all."""
+        """Mean squared gradients, divided by the mean over all parameters; zero without any gradient."""
         parameters = list(parameters)
         sums = [torch.zeros_like(parameter) for parameter in parameters]
         for _ in range(self.samples):

@@ -1,4 +1,4 @@
-"""Learners that hold the mapper's answers to old D where they were: D from memory, or D made up."""
+"""Learners that regularise the mapper's outputs for old D, from memory or generated."""
 
 from __future__ import annotations
 
@@ -30,10 +30,9 @@ __all__ = ["Distillation", "FeatureMoments", "OutputRegularisation"]
 
 @dataclass
 class _HoldingAnswers(GradientLearner, ABC):
-    """``L(new) + strength / K sum_k |f_theta(D_k) - f_before(D_k)|^2``, f_before the mapper as it was before the task.
+    """``L(new) + strength / K sum_k |f_theta(D_k) - f_before(D_k)|^2``, f_before the mapper before the task.
 
-    The square is the mean over the P weights, each in units of ``weight_scale``, so that it means the same for robots
-    of any size.
+    The square is the mean over the P weights in units of ``weight_scale``, comparable between embodiments.
     """
 
     contexts: int = 8
@@ -50,11 +49,11 @@ class _HoldingAnswers(GradientLearner, ABC):
             )
 
     def begin(self, step: Step) -> None:
-        """Keep the mapper as it is."""
+        """Copy the mapper."""
         self._before = copy.deepcopy(step.mapper).requires_grad_(False)
 
     def loss(self, step: Step) -> Tensor:
-        """The new task's, and how far the answers to old D have gone."""
+        """Loss of the new task, and change of the outputs for old D."""
         new, old = step.new(step.config.batch_tasks), self.old(step)
         step.generate([*new, *old])
         loss = step.pair_loss(new)
@@ -62,15 +61,15 @@ class _HoldingAnswers(GradientLearner, ABC):
 
     @abstractmethod
     def old(self, step: Step) -> list[StreamBatch]:
-        """Old D, of which only embodiment and features count."""
+        """Draw old D, of which only embodiment and features are used."""
 
     def end(self, step: Step) -> None:
-        """Let go of the copy."""
+        """Drop the copy."""
         self._before = None
 
     @torch.no_grad()
     def _answered(self, rows: StreamBatch) -> StreamBatch:
-        """The same D with the answers from before the task in place of phi*."""
+        """The same D with the outputs of before the task as phi*."""
         assert self._before is not None, "set in begin"
         return replace(rows, phi=self._before(rows.embodiment, rows.features))
 
@@ -78,24 +77,25 @@ class _HoldingAnswers(GradientLearner, ABC):
 @LEARNERS.register("output-regularisation")
 @dataclass
 class OutputRegularisation(_HoldingAnswers):
-    """Hold the weights generated for old tasks where they were (von Oswald et al. 2020).
+    """Regularise the weights generated for old tasks (von Oswald et al. 2020).
 
-    There each task has an embedding of its own, which is told to the hypernetwork; here the D of old tasks stand in
-    their place, so that the encoder is held as well. Of memory only rollouts are used, not phi*.
+    In the paper the hypernetwork is given an embedding of each task; here the D of old tasks replace it, so that the
+    encoder is regularised as well. Stored phi* are not used.
     """
 
     contexts: int = 8
-    """Stored D that are looked at in a gradient step, drawn anew each time, tasks alike; 0: one window of every stored
-    rollout, at a cost that grows with memory."""
+    """Stored D per gradient step, drawn uniformly over tasks; 0 uses one window of every stored rollout, at a cost that
+    grows with memory.
+    """
     strength: float = 10.0
-    """Weight of the held answers, beta in the paper, at least 0."""
+    """Weight of the regularisation, beta in the paper, at least 0."""
 
     name: ClassVar[str] = "output-regularisation"
     retention: ClassVar[str] = "balanced"
     least_contexts: ClassVar[int] = 0
 
     def old(self, step: Step) -> list[StreamBatch]:
-        """Windows of stored rollouts."""
+        """Draw windows of stored rollouts."""
         if self.contexts:
             return step.draw(step.old, self.contexts, by_slot=True)
         return windows(step.old, step.config, step.generator)
@@ -103,10 +103,10 @@ class OutputRegularisation(_HoldingAnswers):
 
 @dataclass(frozen=True, eq=False)
 class FeatureMoments:
-    """Running moments of the feature rows of one embodiment: enough to make up rollouts like those seen."""
+    """Running moments of the feature rows of one embodiment, to generate similar rollouts."""
 
     count: NDArray[np.float64]
-    """Rollouts seen, []."""
+    """Number of rollouts, []."""
     mean: NDArray[np.float64]
     """Mean of the rollouts' means [F]."""
     between: NDArray[np.float64]
@@ -116,7 +116,7 @@ class FeatureMoments:
 
     @classmethod
     def empty(cls, size: int) -> FeatureMoments:
-        """Nothing seen of rows of F = ``size`` numbers."""
+        """Moments of no rollouts, for rows of size F = ``size``."""
         return cls(np.zeros(()), np.zeros(size), np.zeros((size, size)), np.zeros((size, size)))
 
     def with_rollout(self, features: Tensor) -> FeatureMoments:
@@ -133,7 +133,7 @@ class FeatureMoments:
         )
 
     def draw(self, count: int, length: int, generator: torch.Generator) -> Tensor:
-        """Make up rollouts [count, length, F]: each gets a mean of its own, and normal rows about it."""
+        """Generate rollouts [count, length, F]: each has its own mean, and normal rows around it."""
         mean, root_between, root_within = self._normals
         means = torch.randn((count, 1, len(mean)), generator=generator) @ root_between
         rows = torch.randn((count, length, len(mean)), generator=generator) @ root_within
@@ -141,18 +141,18 @@ class FeatureMoments:
 
     @cached_property
     def _normals(self) -> tuple[Tensor, Tensor, Tensor]:
-        """The mean, and a root of each covariance, of which one needs no more for drawing."""
+        """Mean, and a square root of each covariance."""
         roots = [_root(scatter / self.count) for scatter in (self.between, self.within)]
         mean, between, within = (torch.from_numpy(array.astype(np.float32)) for array in (self.mean, *roots))
         return mean, between, within
 
     def arrays(self) -> dict[str, NDArray[np.float64]]:
-        """All four by name (copies)."""
+        """Copies of all four by name."""
         return {item.name: np.array(getattr(self, item.name)) for item in fields(self)}
 
 
 def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Matrix R with ``R^T R`` the covariance, which need not be of full rank."""
+    """Matrix R with ``R^T R`` the covariance, which may be rank-deficient."""
     values, vectors = np.linalg.eigh(covariance)
     root: NDArray[np.float64] = (vectors * np.sqrt(np.maximum(values, 0.0))).T
     return root
@@ -161,26 +161,26 @@ def _root(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
 @LEARNERS.register("distillation")
 @dataclass
 class Distillation(_HoldingAnswers):
-    """Pseudo-rehearsal (Robins 1995): hold the answers to D that are made up, since no old ones are stored.
+    """Pseudo-rehearsal (Robins 1995): regularise the outputs for generated D, without a memory.
 
-    Learning without forgetting (Li and Hoiem 2016) distils on the new task's inputs, which say nothing of old tasks
-    here: D *is* the task. So D like those seen so far are made up from running moments of the feature rows of each
-    embodiment: a mean for each pseudo-task, drawn from the spread of the rollouts' means, and normal rows about it
-    with the covariance that rows have within rollouts. Nothing else is kept of old tasks. Rows that belong to no real
-    task are held as well, and what a normal distribution does not show of a task is not held.
+    Learning without forgetting (Li and Hoiem 2016) distils on the new task's inputs, which contain no information on
+    old tasks here. D similar to those seen so far are therefore generated from running moments of the feature rows of
+    each embodiment: a mean for each pseudo-task, drawn from the distribution of the rollouts' means, and normal rows
+    around it with the covariance of rows within rollouts. Limits: some generated rows belong to no real task, and task
+    information beyond a normal distribution is lost.
     """
 
     contexts: int = 8
-    """D made up for each gradient step, at least 1."""
+    """Generated D per gradient step, at least 1."""
     strength: float = 10.0
-    """Weight of the held answers, at least 0."""
+    """Weight of the regularisation, at least 0."""
 
     moments: dict[str, FeatureMoments] = field(init=False, repr=False, compare=False, default_factory=dict)
 
     name: ClassVar[str] = "distillation"
 
     def old(self, step: Step) -> list[StreamBatch]:
-        """Made-up D, embodiments alike."""
+        """Generate D, uniformly over embodiments."""
         known = sorted(self.moments)
         if not known:
             return []
@@ -190,7 +190,7 @@ class Distillation(_HoldingAnswers):
         return [self._made_up(step, known[index], chosen[index], length) for index in sorted(chosen)]
 
     def _made_up(self, step: Step, embodiment: str, count: int, length: int) -> StreamBatch:
-        """Made-up D without a policy: no phi*, no states."""
+        """A batch of generated D, without phi* and states."""
         spec = step.mapper[embodiment].base.spec
         return StreamBatch(
             embodiment=embodiment,

@@ -1,4 +1,4 @@
-"""PackNet: each task gets some of the parameters for good, the later ones share the rest."""
+"""PackNet: each task freezes a fraction of the free parameters."""
 
 from __future__ import annotations
 
@@ -23,25 +23,24 @@ __all__ = ["PackNet"]
 @LEARNERS.register("packnet")
 @dataclass
 class PackNet(GradientLearner):
-    """Keep the largest parameters of each task as they are for ever (Mallya and Lazebnik 2018).
+    """Freezes the largest parameters of each task (Mallya and Lazebnik 2018).
 
-    A task trains the parameters that are free. Then, in each tensor, the ``share`` of them that is largest is kept, the
-    others are set to zero and are free again, and those kept are trained on alone to make up for it, within the same
-    number of gradient steps. From then on they do not move.
+    A task trains the free parameters. Then, in each tensor, the largest ``share`` of them is kept, the others are reset
+    to zero and stay free, and those kept are retrained within the same number of gradient steps, then frozen.
 
-    The paper is told the task when it is used and switches off the parameters of later tasks. Here nothing tells the
-    task, so that all parameters always act: later tasks can disturb what an earlier one computes, though not what it
-    left. Biases are treated like weights, and a new embodiment's head is free. What is free shrinks by ``share`` with
-    every task, so a long stream ends in a mapper that hardly learns.
+    In the paper the task is given at test time and selects its parameters. Here it is unknown, so all parameters are
+    active: later tasks can change the output of earlier ones, though not their parameters. Biases are treated like
+    weights, and a new embodiment's head is free. The free parameters shrink by ``share`` with every task, so in a long
+    stream the mapper stops learning.
     """
 
     share: float = 0.3
-    """Of the free parameters that a task keeps, in (0, 1)."""
+    """Fraction of the free parameters that a task keeps, in (0, 1)."""
     retrain: float = 0.3
-    """Of the gradient steps, spent on what is kept; in [0, 1)."""
+    """Fraction of the gradient steps for retraining the kept parameters, in [0, 1)."""
 
     kept: dict[str, Tensor] = field(init=False, repr=False, compare=False, default_factory=dict)
-    """What must not move any more, bool, by the name of the parameter, of its shape."""
+    """Masks of the frozen parameters, bool, by parameter, of its shape."""
     _still: list[tuple[nn.Parameter, Tensor, Tensor]] = field(
         init=False, repr=False, compare=False, default_factory=list
     )
@@ -68,25 +67,25 @@ class PackNet(GradientLearner):
         self._train(step, chosen, retraining)
 
     def _train(self, step: Step, movable: Mapping[str, Tensor], updates: int) -> None:
-        """Gradient steps on some of the parameters; the others do not move by a bit."""
+        """Gradient steps on some of the parameters; the others do not change."""
         theta = step.mapper.theta(step.experience.embodiment)
         self._still = [(theta[name], ~mask, theta[name].detach().clone()) for name, mask in movable.items()]
         self.descend(step, updates)
         self._still = []
 
     def adjust_gradient(self, step: Step) -> None:
-        """What stands still takes no part in the clipping."""
+        """Exclude frozen parameters from the gradient and its clipping."""
         for parameter, still, _ in self._still:
             if parameter.grad is not None:
                 parameter.grad.masked_fill_(still, 0.0)
 
     def adjust_theta(self, step: Step) -> None:
-        """Undo the weight decay of what stands still."""
+        """Undo the weight decay of frozen parameters."""
         for parameter, still, value in self._still:
             _set(parameter, still, value)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The masks."""
+        """Masks of the frozen parameters."""
         return {name: np.array(mask.numpy()) for name, mask in self.kept.items()}
 
     def restore(self, arrays: Mapping[str, NDArray[Any]], mapper: EmbodiedMapper) -> None:
@@ -95,7 +94,7 @@ class PackNet(GradientLearner):
 
 
 def _largest(tensor: Tensor, free: Tensor, share: float) -> Tensor:
-    """Mask of the share of the free entries that is largest in size, rounded up."""
+    """Mask of the fraction of free entries with the largest absolute values, rounded up."""
     size = torch.where(free, tensor.abs(), -1.0).flatten()
     count = int(np.ceil(share * int(free.sum())))
     chosen = torch.zeros_like(size, dtype=torch.bool)

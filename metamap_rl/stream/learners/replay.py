@@ -18,12 +18,12 @@ __all__ = ["PerfectMemory", "Replay", "ReservoirReplay"]
 
 @dataclass
 class _Replaying(GradientLearner):
-    """New pairs and stored ones in one batch, with dark-experience terms on the stored ones."""
+    """Batches of new and stored pairs, with dark-experience terms on the stored ones."""
 
     new_share: float = 0.25
-    """Share of the batch that is of the new task, in (0, 1)."""
+    """Fraction of the batch from the new task, in (0, 1)."""
     dark: float = 0.5
-    """Weight of staying with what the mapper's own policies did when they were stored, at least 0."""
+    """Weight of the error against the outputs of the mapper's policies at storage time, at least 0."""
 
     by_slot: ClassVar[bool] = True
 
@@ -51,7 +51,7 @@ class Replay(_Replaying):
 @LEARNERS.register("reservoir")
 @dataclass
 class ReservoirReplay(_Replaying):
-    """Experience replay from a uniform reservoir of rollouts, whatever tasks they are of (Chaudhry et al. 2019)."""
+    """Experience replay from a uniform reservoir of rollouts, independent of tasks (Chaudhry et al. 2019)."""
 
     name: ClassVar[str] = "reservoir"
     retention: ClassVar[str] = "reservoir"
@@ -62,7 +62,7 @@ class ReservoirReplay(_Replaying):
 @LEARNERS.register("perfect-memory")
 @dataclass
 class PerfectMemory(_Replaying):
-    """Replay from everything ever seen, memory without bound. What replay from bounded memory is compared with."""
+    """Replay from an unbounded memory, an upper bound for replay from bounded memory."""
 
     name: ClassVar[str] = "perfect-memory"
     retention: ClassVar[str] = "all"

@@ -1,7 +1,6 @@
-"""Metrics of a stream, each by the name of its formula, which is the first thing that its docstring says.
+"""Metrics of a stream; the docstring of each begins with its formula.
 
-`matrix` has those made of scores after each stage, `curves` those made of learning curves, `costs` memory, time and
-steps.
+`matrix`: metrics of scores after each stage; `curves`: of learning curves; `costs`: memory, time and environment steps.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ __all__ = [
 
 
 def _formula(function: Callable[..., object]) -> str:
-    """What stands behind the name in the first sentence of the docstring."""
+    """Formula in the first sentence of a docstring."""
     found = re.match(r"``[\w()]+ = (.*?)``", function.__doc__ or "")
     return found[1] if found else ""
 
@@ -84,4 +83,4 @@ _NAMED: Mapping[str, Callable[..., object]] = {
 }
 
 FORMULAS: Mapping[str, str] = {name: _formula(function) for name, function in _NAMED.items()}
-"""The formula of each metric, by the name under which it is printed."""
+"""Formula of each metric by name."""

@@ -1,4 +1,4 @@
-"""Metrics of what a stream costs."""
+"""Metrics of the costs of a stream."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def env(steps: ArrayLike) -> float:
 
 
 COSTS: Mapping[str, Callable[[ArrayLike], float]] = {"MEM": mem, "UPD": upd, "LAT": lat, "ENV": env}
-"""Costs that are one number made of a number per stage, by the names under which they are printed."""
+"""Costs that reduce a number per stage to one number, by name."""
 
 
 def growth(values: Iterable[float], count: int = 10) -> float:
-    """How a cost per stage grew: the mean of the last ``count`` stages over that of the first ``count``.
+    """Growth of a cost per stage: the mean of the last ``count`` stages divided by that of the first ``count``.
 
     Raises:
         MetaMapError: fewer than ``2 * count`` values, or a first mean that is not positive.

@@ -1,8 +1,8 @@
-"""Metrics made of learning curves: scores on each task while it is learnt, beside those of a baseline.
+"""Metrics of learning curves: scores on each task during learning, compared with a baseline.
 
-``x`` is float64 [K], rising: the experience after which the K points were measured (environment steps, or steps of
-D). ``C`` is float64 [T, K]: ``C[j, k]`` is the score on task j after x_k of it; ``B`` is the same for a learner
-that has not seen the tasks before it.
+``x`` is float64 [K], rising: the experience at the K points (environment steps, or transitions of D). ``C`` is float64
+[T, K]: ``C[j, k]`` is the score on task j after x_k of it; ``B`` is the same for a learner that has not seen the tasks
+before it.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ TRANSFER: Mapping[str, Callable[[ArrayLike, ArrayLike, ArrayLike], float]] = {
     "ABC": abc,
     "JS": jump_start,
 }
-"""Metrics of (x, curves, baseline), by the names under which they are printed."""
+"""Metrics of (x, curves, baseline), by name."""
 
 
 def recovery_time(x: ArrayLike, curve: ArrayLike, before: float) -> float:

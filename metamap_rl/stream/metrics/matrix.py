@@ -1,4 +1,4 @@
-"""Metrics made of the scores R on the stream's tasks, and H on held-out ones.
+"""Metrics of the scores R on the stream's tasks, and H on held-out tasks.
 
 ``R`` is float64 [T+1, T]: ``R[i, j]`` is the score on task j after stage i; row 0 is the initial mapper, and task j
 (1..T) is column ``j - 1``. `H` is float64 [T+1, N]: the same for N tasks that the stream does not train on. NaN stands
@@ -65,7 +65,7 @@ def ap_anytime(R: ArrayLike) -> float:
 
 
 def f_last(R: ArrayLike) -> float:
-    """``F_last = mean_{j<T} (R[j, j] - R[T, j])``: what was lost since each task was learnt; negative is a gain.
+    """``F_last = mean_{j<T} (R[j, j] - R[T, j])``: mean loss of score since each task was learnt; negative is a gain.
 
     ``-BWT`` of Lopez-Paz and Ranzato 2017, "Gradient Episodic Memory for Continual Learning". Continual World averages
     over one task more: `f_cw`.
@@ -104,7 +104,7 @@ def bwt(R: ArrayLike) -> float:
 
 
 def f_max(R: ArrayLike) -> float:
-    """``F_max = mean_{j<T} (max_{j<=k<T} R[k, j] - R[T, j])``: what was lost since each task was at its best.
+    """``F_max = mean_{j<T} (max_{j<=k<T} R[k, j] - R[T, j])``: mean loss of score since each task was at its best.
 
     Chaudhry et al. 2018, "Riemannian Walk for Incremental Learning", but for the stages before a task was learnt, which
     are left out here. Never below F_last.
@@ -121,7 +121,7 @@ def f_max(R: ArrayLike) -> float:
 
 
 def f_iso(R: ArrayLike) -> float:
-    """``F_iso = mean_{j<i} (R[i-1, j] - R[i, j])``: what one stage takes from each task that was learnt before it.
+    """``F_iso = mean_{j<i} (R[i-1, j] - R[i, j])``: mean loss of score per stage on each task learnt before it.
 
     "Isolated forgetting" of Powers et al. 2021, "CORA", averaged over all pairs of a stage i and an earlier task j, and
     not divided by a task's largest return, as scores have a unit already.
@@ -137,7 +137,7 @@ def f_iso(R: ArrayLike) -> float:
 
 
 def nbt(R: ArrayLike) -> float:
-    """``NBT = mean_{j<T} mean_{j<i<=T} (R[j, j] - R[i, j])``: what is lost of a task, averaged over all later stages.
+    """``NBT = mean_{j<T} mean_{j<i<=T} (R[j, j] - R[i, j])``: mean loss on a task over all later stages.
 
     "Negative backward transfer" of Liu et al. 2023, "LIBERO". Its sum over tasks has no term for the last one, which we
     leave out of the average as well.
@@ -149,7 +149,7 @@ def nbt(R: ArrayLike) -> float:
 
 
 def pm(R: ArrayLike) -> float:
-    """``PM = mean_{j<T} mean_{j<i<=T} (R[i, j] - R[j, j]) = -NBT``: how the score of a task is kept up.
+    """``PM = mean_{j<T} mean_{j<i<=T} (R[i, j] - R[j, j]) = -NBT``: mean change over all later stages.
 
     "Performance maintenance" of l2metrics (New et al. 2022, "Lifelong Learning Metrics") against the most recent
     evaluation after learning, "mrlep", averaged over tasks; in scores, where l2metrics scales to 0-100. A task that
@@ -172,7 +172,7 @@ def _maintained(R: ArrayLike, name: str) -> float:
 
 
 def fwt_zs(R: ArrayLike) -> float:
-    """``FWT_zs = mean_{j>=2} (R[j-1, j] - R[0, j])``: what the tasks before gave a task, without training on it.
+    """``FWT_zs = mean_{j>=2} (R[j-1, j] - R[0, j])``: zero-shot gain on a task from the tasks before it.
 
     Lopez-Paz and Ranzato 2017, "Gradient Episodic Memory for Continual Learning", with the initial mapper for their
     random initialisation.
@@ -186,7 +186,7 @@ def fwt_zs(R: ArrayLike) -> float:
 
 
 def regret(R: ArrayLike) -> float:
-    """``REG_dyn = mean_i (1 - R[i-1, i])``: how far from its expert (score 1) each task is when it arrives.
+    """``REG_dyn = mean_i (1 - R[i-1, i])``: mean gap to the expert (score 1) when a task arrives.
 
     Dynamic regret (Zinkevich 2003, "Online Convex Programming"; the comparator is the best answer to each round's own
     task), here per stage, so that streams of different length compare.
@@ -199,10 +199,10 @@ def regret(R: ArrayLike) -> float:
 
 
 def plasticity(R: ArrayLike) -> float:
-    """``PLA = slope of R[i, i] over i``: by least squares, how the score just after learning changes over the stages.
+    """``PLA = slope of R[i, i] over i``: least-squares trend of the score just after learning.
 
     Negative where a learner loses the ability to learn (Dohare et al. 2024, "Loss of plasticity in deep continual
-    learning", who show the curve itself); it says something only where tasks are alike in difficulty.
+    learning", who show the curve itself); only meaningful if tasks are of similar difficulty.
 
     Raises:
         MetaMapError: R has another shape, fewer than 2 tasks, or an entry that is needed was not measured.
@@ -214,7 +214,7 @@ def plasticity(R: ArrayLike) -> float:
 
 
 def kept(R: ArrayLike) -> NDArray[np.float64]:
-    """``K(d) = mean_{j<=T-d} (R[j+d, j] - R[j, j])``: what became of a task d stages after it was learnt, d = 0..T-1.
+    """``K(d) = mean_{j<=T-d} (R[j+d, j] - R[j, j])``: mean change of score, d = 0..T-1 stages after learning.
 
     Returns:
         float64 [T], the first of which is 0; NaN at distances at which some task was not measured.
@@ -262,7 +262,7 @@ def gen(H: ArrayLike) -> NDArray[np.float64]:
 def bwt_families(H: ArrayLike, families: Sequence[str], stream: Sequence[str]) -> float:
     """``BWT_families = mean_{j: l(j)<T} (H[T, j] - H[l(j), j])``, l(j) the last stage that was of task j's family.
 
-    BWT on tasks that were never trained on: what later families did to the tasks of earlier ones.
+    BWT on tasks that were never trained on: effect of later families on the tasks of earlier ones.
 
     Args:
         H: [T+1, N], scores of held-out tasks.
@@ -300,18 +300,18 @@ METRICS: Mapping[str, Callable[[ArrayLike], float]] = {
     "REG_dyn": regret,
     "PLA": plasticity,
 }
-"""The metrics that are one number made of R, by the names under which they are printed."""
+"""Metrics that reduce R to one number, by name."""
 
 
 def so_far(R: ArrayLike, stage: int) -> NDArray[np.float64]:
-    """R of a stream as if it had ended after ``stage``: [stage+1, stage].
+    """R of the stream truncated after ``stage``: [stage+1, stage].
 
     Args:
         R: [rows, tasks], with at least ``stage + 1`` rows and ``stage`` tasks.
         stage: at least 0.
 
     Raises:
-        MetaMapError: R does not reach so far.
+        MetaMapError: R has fewer stages.
     """
     matrix = np.asarray(R, dtype=np.float64)
     if matrix.ndim != 2 or not 0 <= stage < len(matrix) or stage > matrix.shape[1]:
