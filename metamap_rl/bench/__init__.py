@@ -1,4 +1,4 @@
-"""Benchmarks of continual learning: learners x streams x orders x seeds, each a cell on disk, and their sum."""
+"""Benchmarks of continual learning: learners x streams x orders x seeds, one cell on disk each, and their summary."""
 
 from __future__ import annotations
 

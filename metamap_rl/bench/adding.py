@@ -1,4 +1,4 @@
-"""Take a user's own learner into a benchmark, after a trial."""
+"""Adding a user's learner to a benchmark, after a trial."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from metamap_rl.bench.entry import ExternalSettings, LearnerFolder, make_externa
 __all__ = ["add_learner", "try_learner"]
 
 _FAMILIES = ("reacher-goal", "cartpole-swingup")
-"""Two robots of different sizes, quick to step."""
+"""Families of two embodiments of different sizes, fast to simulate."""
 _STEPS = 64
 
 
 def add_learner(folder: Path, bench: Path, *, seed: int = 0) -> str:
-    """Try a learner, copy its folder into a benchmark, and name it there.
+    """Try a learner, copy its folder into a benchmark, and add it to the config.
 
     Args:
-        folder: with ``learner.yaml``.
-        bench: the benchmark's folder.
-        seed: of the trial.
+        folder: folder with ``learner.yaml``.
+        bench: folder of the benchmark.
+        seed: seed of the trial.
 
     Returns:
         The learner's name.
 
     Raises:
-        MetaMapError: the learner does not do what is asked of it, or its name is taken.
+        MetaMapError: the learner fails the trial, or its name is taken.
     """
     seed = read_seed(seed)
     from metamap_rl.bench.run import open_bench
@@ -52,7 +52,7 @@ def add_learner(folder: Path, bench: Path, *, seed: int = 0) -> str:
     shutil.rmtree(place, ignore_errors=True)
     try:
         shutil.copytree(folder, place, ignore=shutil.ignore_patterns("__pycache__", ".*"))
-    except OSError as error:  # shutil's own is one, with a list of all files in it
+    except OSError as error:  # shutil.Error is one, with a list of files
         shutil.rmtree(place, ignore_errors=True)
         raise MetaMapError(f"{place}: cannot be written ({error.strerror or 'not all files can be copied'})") from error
     settings = _settings(about, f"learners/{about.name}").model_dump(mode="json", exclude_none=True)
@@ -63,10 +63,10 @@ def add_learner(folder: Path, bench: Path, *, seed: int = 0) -> str:
 
 
 def try_learner(settings: ExternalSettings, seed: int = 0) -> None:
-    """Make a learner go through two robots for a few steps.
+    """Run a learner on two embodiments for a few environment steps.
 
     Raises:
-        MetaMapError: what it does not do, in one sentence.
+        MetaMapError: it violates the interface; the message names how.
     """
     seed = read_seed(seed)
     what = settings.entry or settings.sb3
@@ -75,7 +75,7 @@ def try_learner(settings: ExternalSettings, seed: int = 0) -> None:
         _try(make_external(settings, seed), what, seed)
     except MetaMapError:
         raise
-    except Exception as error:  # anything may go wrong in somebody else's code
+    except Exception as error:  # user code may raise anything
         raise MetaMapError(f"{what}: fails in a trial with {describe_error(error)}") from error
 
 
@@ -95,7 +95,7 @@ def _try(learner: StreamLearner, what: str, seed: int) -> None:
 
 
 def _act(learner: StreamLearner, env: CountedEnv, task: Task, what: str) -> None:
-    """Ask for a policy from no transitions, and for two actions."""
+    """Request a policy for an empty D, and two actions."""
     family = get_family(task.family)
     size, actions = family.observation_size, family.action_size
     empty = Rollout(

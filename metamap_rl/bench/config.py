@@ -1,4 +1,4 @@
-"""The config of a benchmark: which learners go through which streams, how often, in which orders."""
+"""The config of a benchmark: learners, streams, seeds and orders."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from metamap_rl.stream.config import StreamConfig, load_config, replaced
 __all__ = ["FORMAT", "BenchConfig", "Cell", "StreamChoice", "bench_to_yaml", "list_benches", "load_bench"]
 
 FORMAT = "metamap-bench-1"
-"""What a config calls itself; another meaning of a key is another format."""
+"""Format of a config; changes with the meaning of a key."""
 
 Count = Annotated[Whole, Field(ge=1)]
 Label = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-"""A name that is the name of a folder too."""
+"""A name that is valid as a folder name."""
 
 
 class StreamChoice(Settings):
-    """A stream config, and what is changed in it."""
+    """A stream config, and overrides."""
 
     config: str | dict[str, Any]
     """A YAML file, the name of a preset of streams, or the settings themselves."""
     set: dict[str, Any] = Field(default_factory=dict)
-    """Other values, by dotted key."""
+    """Overrides by dotted key."""
 
 
 @dataclass(frozen=True)
@@ -46,29 +46,30 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Where it lies below the folder of cells."""
+        """Its path below the folder of cells."""
         return f"{self.stream}/{self.learner}-order{self.order}-seed{self.seed}"
 
 
 class BenchConfig(Settings):
-    """A whole benchmark."""
+    """Settings of a benchmark."""
 
     format: Literal["metamap-bench-1"] = "metamap-bench-1"
     name: Annotated[str, Field(min_length=1)]
-    """For people."""
+    """Name, for display."""
     description: str = ""
-    """A line of what it is, for lists."""
+    """One-line description, for lists."""
     streams: Annotated[dict[Label, StreamChoice], Field(min_length=1)]
-    """By the name that they have in the report."""
+    """Streams by name in the report."""
     learners: Annotated[dict[Label, dict[str, Any]], Field(min_length=1)]
-    """Settings by the name that they have in the report. With ``sb3`` an algorithm of Stable-Baselines3, with ``entry``
-    a user's own learner, else one of `metamap stream list`, whose ``name`` is by default the key."""
+    """Settings of learners by name in the report. With ``sb3`` an algorithm of Stable-Baselines3, with ``entry`` a
+    user's learner, else one of `metamap stream list`, whose ``name`` defaults to the key.
+    """
     seeds: Count = 1
-    """Each draws the tasks of the streams and everything random in the learner."""
+    """Seeds of both the streams' tasks and the learners."""
     orders: Count = 1
-    """Orders of the same tasks, for the kinds of streams that have several."""
+    """Number of task orders, for kinds of streams with several orders."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Values for all streams, by dotted key."""
+    """Overrides for all streams, by dotted key."""
 
     @field_validator("learners")
     @classmethod
@@ -79,7 +80,7 @@ class BenchConfig(Settings):
         return value
 
     def cells(self) -> list[Cell]:
-        """All cells; those that tell most together come first."""
+        """All cells, ordered by seed and order first, so that partial results are informative."""
         orders = {stream: self.orders if self.has_orders(stream) else 1 for stream in self.streams}
         return [
             Cell(stream, learner, order, seed)
@@ -91,11 +92,11 @@ class BenchConfig(Settings):
         ]
 
     def has_orders(self, stream: str) -> bool:
-        """Whether a stream is of a kind that has several orders."""
+        """Whether a stream is of a kind with several orders."""
         return "order" in type(self.stream_config(stream).stream).model_fields
 
     def stream_config(self, stream: str, overrides: Mapping[str, Any] | None = None) -> StreamConfig:
-        """A stream's config with the benchmark's settings, and more of them.
+        """A stream's config with the benchmark's overrides, and further ones.
 
         Raises:
             MetaMapError: an unknown key or value.
@@ -107,12 +108,12 @@ class BenchConfig(Settings):
             raise MetaMapError(f"streams: {stream}: {error}") from error
 
     def external(self, learner: str) -> ExternalSettings | None:
-        """The settings of a learner that is not one of the mapper's."""
+        """The settings of an external learner."""
         settings = self.learners[learner]
         return parse(ExternalSettings, settings, f"learner {learner!r}") if is_external(settings) else None
 
     def cell_config(self, cell: Cell) -> StreamConfig:
-        """The config of one cell; an external learner's settings are not in it."""
+        """The config of one cell, without an external learner's settings."""
         own = self.learners[cell.learner]
         overrides: dict[str, Any] = {"seeds.stream": cell.seed, "seeds.learner": cell.seed}
         if not is_external(own):
@@ -122,10 +123,10 @@ class BenchConfig(Settings):
         return self.stream_config(cell.stream, overrides)
 
     def check(self) -> None:
-        """Read every cell's config.
+        """Validate every cell's config.
 
         Raises:
-            MetaMapError: the first that cannot be read.
+            MetaMapError: the first invalid one.
         """
         for stream in self.streams:
             for learner in self.learners:
@@ -133,7 +134,7 @@ class BenchConfig(Settings):
 
 
 def list_benches() -> tuple[str, ...]:
-    """Names of the benchmarks that come along, quickest first."""
+    """Names of the bundled benchmarks, fastest first."""
     folder = resources.files("metamap_rl.bench").joinpath("presets")
     found = [path.name.removesuffix(".yaml") for path in folder.iterdir() if path.name.endswith(".yaml")]
     order = ("smoke", "small", "standard")
@@ -141,14 +142,14 @@ def list_benches() -> tuple[str, ...]:
 
 
 def load_bench(source: str | Path, overrides: Sequence[str] = ()) -> BenchConfig:
-    """Read a benchmark.
+    """Load a benchmark.
 
     Args:
         source: a YAML file, or the name of a preset.
         overrides: ``KEY=VALUE`` with dotted keys, such as ``seeds=2`` or ``streams.NAME.set={...}``; values are YAML.
 
     Raises:
-        MetaMapError: no such file or preset, not YAML, or a key or value that is not admitted.
+        MetaMapError: no such file or preset, not YAML, or an invalid key or value.
     """
     path = Path(source)
     if path.is_dir() and (path / "bench.yaml").is_file():
@@ -160,7 +161,7 @@ def load_bench(source: str | Path, overrides: Sequence[str] = ()) -> BenchConfig
         preset = resources.files("metamap_rl.bench").joinpath("presets", f"{source}.yaml")
         document = parse_yaml(preset.read_text(encoding="utf-8"), what)
     elif path.is_dir():
-        raise MetaMapError(f"{path}: not the folder of a benchmark: there is no bench.yaml in it")
+        raise MetaMapError(f"{path}: not a benchmark folder: it has no bench.yaml")
     elif path.suffix in (".yaml", ".yml") or len(path.parts) > 1:
         raise MetaMapError(f"{path}: no such file; presets are {', '.join(list_benches())}")
     else:
@@ -178,5 +179,5 @@ def load_bench(source: str | Path, overrides: Sequence[str] = ()) -> BenchConfig
 
 
 def bench_to_yaml(config: BenchConfig) -> str:
-    """A benchmark as YAML, every setting in it."""
+    """A benchmark as YAML, with all settings."""
     return dump_yaml(config.model_dump(mode="json"))

@@ -1,4 +1,4 @@
-"""What a benchmark asks of a learner that is not the mapper: its methods, and budgets that it can keep."""
+"""Interface of external learners of a benchmark, and checks of their budgets."""
 
 from __future__ import annotations
 
@@ -16,64 +16,64 @@ from metamap_envs.rollout import Rollout
 __all__ = ["METHODS", "N_STEPS", "Policy", "StreamLearner", "check_rollout", "describe_error"]
 
 METHODS = ("learn", "policy", "save")
-"""What a class must have."""
+"""Required methods of a learner class."""
 
 N_STEPS = {"a2c": 5, "ppo": 2048, "trpo": 2048}
-"""Steps of a rollout in each environment where the settings have no ``n_steps``: the defaults of the libraries."""
+"""Default ``n_steps`` of the libraries, in steps per environment."""
 
 
 class Policy(Protocol):
-    """Stable-Baselines3's ``predict``, for several observations at once."""
+    """Stable-Baselines3's ``predict``, for a batch of observations."""
 
     def predict(self, observation: NDArray[np.float32], /) -> tuple[NDArray[Any], Any]:
-        """Actions [n, A] of observations [n, O], and a state that is not used."""
+        """Actions [n, A] for observations [n, O], and an unused state."""
         ...
 
 
 @runtime_checkable
 class StreamLearner(Protocol):
-    """A learner that goes through a stream; made with ``seed=``, from which all that it draws comes, and settings."""
+    """Interface of external learners; constructed with ``seed=``, the source of all random numbers, and settings."""
 
     def learn(self, env: gym.Env[Any, Any], steps: int) -> None:
-        """Learn on the task that has arrived, taking at most so many environment steps.
+        """Train on the current task, for at most ``steps`` environment steps.
 
-        It is called several times for one task, so that its learning curve can be measured; ``env`` is then the same
-        object. Another object is another arrival.
+        Called several times per task, to measure the learning curve, with the same ``env`` object; a new object is a
+        new arrival.
 
         Args:
-            env: a Gymnasium environment with the family's horizon, to be reset before the first step. Robots may differ
-                from task to task, and with them the sizes of observations and actions.
-            steps: at most.
+            env: a Gymnasium environment with the family's horizon, to be reset before the first step. Embodiments, and
+                with them the sizes of observations and actions, may differ between tasks.
+            steps: maximum number of environment steps.
         """
         ...
 
     def policy(self, env: gym.Env[Any, Any], rollout: Rollout) -> Policy:
-        """A policy for some task, seen before or not, given a few transitions D of it.
+        """Return a policy for a task, seen before or not, given transitions D of it.
 
         Args:
-            env: tells the spaces, and nothing else: its task is hidden.
-            rollout: D, of 0 or more transitions; most learners from elsewhere ignore it.
+            env: environment with the task's spaces; the task is hidden.
+            rollout: D, of 0 or more transitions; most external learners ignore it.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write everything that is kept from task to task into an empty folder: its bytes are the learner's MEM."""
+        """Save everything kept between tasks to an empty folder; its size is the learner's MEM."""
         ...
 
 
 def check_rollout(algorithm: str, setting: str, value: int, others: str, each: int, steps: int) -> None:
-    """Refuse an algorithm that would never learn, since one rollout does not fit into the steps on a task.
+    """Raise an error for an algorithm that would never learn, because one rollout exceeds the steps on a task.
 
     Args:
-        algorithm: its name.
-        setting: what the length of a rollout is set by.
-        value: of it.
-        others: what it is multiplied by, in words.
-        each: the same as a number.
+        algorithm: name of the algorithm.
+        setting: name of the setting for the length of a rollout.
+        value: value of the setting.
+        others: description of its factor.
+        each: value of the factor.
         steps: environment steps on each task.
 
     Raises:
-        MetaMapError: it does not fit.
+        MetaMapError: one rollout exceeds ``steps``.
     """
     if value * each <= steps:
         return
@@ -85,7 +85,7 @@ def check_rollout(algorithm: str, setting: str, value: int, others: str, each: i
 
 
 def describe_error(error: Exception) -> str:
-    """What went wrong in somebody else's code, and in which of its lines, as one sentence."""
+    """Describe an exception of user code, with its line, in one sentence."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {error}{where}"

@@ -22,6 +22,6 @@ class CountedEnv(gym.Wrapper[Any, Any, Any, Any]):
         self.steps = 0
 
     def step(self, action: Any) -> Any:
-        """One step more."""
+        """Step and count."""
         self.steps += 1
         return super().step(action)

@@ -1,12 +1,12 @@
-"""Learners that are not ours: what a benchmark asks of one, and how it gets hold of it.
+"""External learners: settings, and loading of user code.
 
-A user's own learner is a folder with ``learner.yaml`` and Python beside it::
+A user's learner is a folder with ``learner.yaml`` and Python modules::
 
     format: metamap-learner-1
     name: mine                      # letters, digits, - and _
     entry: my_module:MyLearner      # a class with the three methods of `StreamLearner`
-    steps: 20000                    # environment steps that it may take on each task
-    settings: {size: 64}            # arguments of the class, beside seed
+    steps: 20000                    # environment steps on each task
+    settings: {size: 64}            # arguments of the class, besides seed
 """
 
 from __future__ import annotations
@@ -29,32 +29,32 @@ from metamap_rl.bench.contract import METHODS, N_STEPS, StreamLearner, check_rol
 __all__ = ["ExternalSettings", "LearnerFolder", "is_external", "make_external", "read_folder"]
 
 _PREFIX = "metamap_bench_"
-"""How the names of learners' main modules begin."""
+"""Prefix of the names of learners' main modules."""
 
 _FOLDER = "__metamap_folder__"
-"""Where a learner's main module says in which folder it lies."""
+"""Attribute of a learner's main module with its folder."""
 
 
 class ExternalSettings(Settings):
-    """A learner that is not the mapper's: ``sb3`` or ``entry``."""
+    """Settings of an external learner: ``sb3`` or ``entry``."""
 
     sb3: str | None = None
     """Name of an algorithm of Stable-Baselines3 (ppo, a2c, sac, td3, ddpg) or sb3-contrib (tqc, trpo, crossq, ars)."""
     entry: str | None = None
     """``module:Class``."""
     folder: str | None = None
-    """Where the module is; without it, it is imported."""
+    """Folder of the module; without it, the module is imported from the Python path."""
     steps: Annotated[Whole, Field(ge=1)] = 20_000
     """Environment steps on each task."""
     points: Annotated[Whole, Field(ge=1)] = 5
     """Points of each learning curve after the first."""
     alone: bool = True
-    """Whether a new learner is trained on each task besides, as the baseline of FT_auc and ABC. Doubles the time."""
+    """Whether to also train a new learner on each task, as the baseline of FT_auc and ABC. Doubles the time."""
     settings: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the class, or of the algorithm, with ``n_envs`` for how many environments run at once."""
+    """Arguments of the class, or of the algorithm and ``n_envs``, the number of parallel environments."""
 
     def model_post_init(self, context: Any) -> None:
-        """Check what concerns several keys."""
+        """Check constraints between keys."""
         if (self.sb3 is None) == (self.entry is None):
             raise MetaMapError("expected either sb3 or entry")
         if self.points > self.steps:
@@ -67,7 +67,7 @@ class ExternalSettings(Settings):
 
 
 class LearnerFolder(Settings):
-    """What ``learner.yaml`` says."""
+    """Content of ``learner.yaml``."""
 
     format: Literal["metamap-learner-1"] = "metamap-learner-1"
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
@@ -78,7 +78,7 @@ class LearnerFolder(Settings):
     settings: dict[str, Any] = Field(default_factory=dict)
 
     def model_post_init(self, context: Any) -> None:
-        """Check the settings, which documents must be able to hold."""
+        """Check that settings are finite, for JSON."""
         check_finite(self.settings, "settings")
 
 
@@ -89,15 +89,15 @@ class _Entry:
 
 
 def is_external(settings: Mapping[str, Any]) -> bool:
-    """Whether a learner's settings are those of one that is not the mapper's."""
+    """Whether settings are those of an external learner."""
     return "sb3" in settings or "entry" in settings
 
 
 def check_finite(value: object, place: str) -> None:
-    """Refuse infinity and NaN in free settings: a cell's document cannot hold them.
+    """Raise an error for infinity and NaN in free settings, which JSON cannot represent.
 
     Raises:
-        MetaMapError: there is one.
+        MetaMapError: a number is not finite.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise MetaMapError(f"{place}: expected a finite number, got {value}")
@@ -113,19 +113,19 @@ def read_folder(folder: Path) -> LearnerFolder:
     """Read ``learner.yaml`` of a user's learner.
 
     Raises:
-        MetaMapError: there is none, or it says something that is not admitted.
+        MetaMapError: no such file, or an invalid key or value.
     """
     path = folder / "learner.yaml"
     if not path.is_file():
-        raise MetaMapError(f"{folder}: not the folder of a learner: there is no learner.yaml in it")
+        raise MetaMapError(f"{folder}: not a learner folder: it has no learner.yaml")
     return parse(LearnerFolder, read_document(path), str(path))
 
 
 def make_external(settings: ExternalSettings, seed: int) -> StreamLearner:
-    """Make a learner that is not the mapper's.
+    """Make an external learner.
 
     Raises:
-        MetaMapError: no such algorithm, module or class, a class without the three methods, or settings refused.
+        MetaMapError: no such algorithm, module or class, a class without the three methods, or invalid settings.
     """
     seed = read_seed(seed)
     if settings.sb3 is not None:
@@ -146,10 +146,10 @@ def make_external(settings: ExternalSettings, seed: int) -> StreamLearner:
 
 
 def _load(entry: _Entry, folder: Path | None) -> Any:
-    """The class, from a file of the folder or from wherever Python finds the module.
+    """Load the class, from a file of the folder or from the Python path.
 
     Raises:
-        MetaMapError: it is not there, or fails to import.
+        MetaMapError: not found, or an error on import.
     """
     try:
         if folder is None:
@@ -157,7 +157,7 @@ def _load(entry: _Entry, folder: Path | None) -> Any:
         else:
             folder = folder.resolve()
             path = folder.joinpath(*entry.module.split(".")).with_suffix(".py")
-            # A name of its own: two learners may both have a `learner.py`.
+            # A unique name: two learners may both have a `learner.py`.
             name = f"{_PREFIX}{abs(hash(str(path)))}"
             spec = importlib.util.spec_from_file_location(name, path)
             if not path.is_file() or spec is None or spec.loader is None:
@@ -166,7 +166,7 @@ def _load(entry: _Entry, folder: Path | None) -> Any:
             _forget_helpers()
             setattr(module, _FOLDER, folder)
             sys.modules[name] = module
-            sys.path.insert(0, str(folder))  # for what it imports from beside it
+            sys.path.insert(0, str(folder))  # for imports of modules in its folder
             try:
                 spec.loader.exec_module(module)
             finally:
@@ -174,15 +174,15 @@ def _load(entry: _Entry, folder: Path | None) -> Any:
     except (ImportError, SyntaxError) as error:
         raise MetaMapError(f"{entry.module}: cannot be imported ({error})") from error
     if not hasattr(module, entry.name):
-        raise MetaMapError(f"{entry.module}: there is no {entry.name} in it")
+        raise MetaMapError(f"{entry.module}: it has no {entry.name}")
     return getattr(module, entry.name)
 
 
 def _forget_helpers() -> None:
-    """Take what learners loaded earlier have imported from beside them out of ``sys.modules``.
+    """Remove modules in the folders of previously loaded learners from ``sys.modules``.
 
-    Two learners may both have a `utils.py`. Modules stay there until the next learner is loaded, since pickling, and an
-    import within a method, look them up by name; a learner that has imported them keeps them anyway.
+    Two learners may both have a `utils.py`. Modules are kept until the next learner is loaded, for pickling and for
+    imports in methods.
     """
     mains = {name for name in sys.modules if name.startswith(_PREFIX)}
     folders = [vars(sys.modules[name])[_FOLDER] for name in mains]
@@ -192,7 +192,7 @@ def _forget_helpers() -> None:
 
 
 def _places(module: object) -> list[Path]:
-    """The file of a module, or the folders of a package without one."""
-    names = getattr(module, "__dict__", {})  # nothing that a lazy module would have to make first
+    """The file of a module, or the folders of a namespace package."""
+    names = getattr(module, "__dict__", {})  # without triggering lazy attributes
     file = names.get("__file__")
     return [Path(place) for place in ([file] if file else names.get("__path__") or ()) if isinstance(place, str)]

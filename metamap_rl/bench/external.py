@@ -1,4 +1,4 @@
-"""A learner that is not the mapper's goes through a stream: tasks, probes, episodes and scores are the mapper's."""
+"""Runs of external learners on a stream, with the same tasks, probes, episodes and scores as mappers."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ Scores = list[float | None]
 
 @dataclass
 class _Way:
-    """A learner on its way, and how it is measured."""
+    """An external learner in a stream, and its evaluation."""
 
     learner: StreamLearner
     stream: Scoreboard
     held_out: Scoreboard | None
     rollouts: dict[Task, Rollout]
-    """D of each task, as long as the longest that is asked for."""
+    """D of each task, of the longest length."""
     map_steps: int
     seconds: list[float]
-    """From D to a policy, of each time that one was asked for."""
+    """Latency from D to a policy, of each request."""
 
     def returns(self, steps: int) -> Any:
-        """Mean returns of the learner's policies from D of so many steps; see `Scoreboard.measure_returns`."""
+        """Mean returns of the learner's policies from D of ``steps`` transitions; see `Scoreboard.measure_returns`."""
 
         def measured(family: str, tasks: Sequence[Task]) -> NDArray[np.float64]:
             return np.array([self._return(task, steps) for task in tasks])
@@ -59,7 +59,7 @@ class _Way:
         return measured
 
     def _return(self, task: Task, steps: int) -> float:
-        env = TimeLimit(FamilyEnv(task.family), get_family(task.family).horizon)  # the family's defaults: not the task
+        env = TimeLimit(FamilyEnv(task.family), get_family(task.family).horizon)  # default parameters, task hidden
         started = time.perf_counter()
         policy = self.learner.policy(env, _head(self.rollouts[task], steps))
         self.seconds.append(time.perf_counter() - started)
@@ -72,16 +72,16 @@ class _Way:
         return float(run_episodes([task], act, board.episodes, board.episode_seed, num_threads=1).returns.mean())
 
     def own(self, stage: int) -> float | None:
-        """Score on the stage's own task."""
+        """Score on the stage's task."""
         return self._rows(self.stream, stage, [stage - 1], self.map_steps)[0].score
 
     def all(self, stage: int) -> tuple[list[EvaluationRow], list[EvaluationRow]]:
-        """Rows of all tasks of the stream, and of the held-out ones."""
+        """Rows of all tasks of the stream, and of the held-out tasks."""
         held_out = self._rows(self.held_out, stage, None, self.map_steps) if self.held_out is not None else []
         return self._rows(self.stream, stage, None, self.map_steps), held_out
 
     def lengths(self, stage: int) -> list[Scores]:
-        """Scores [K][N] on the held-out tasks from D of each of the other lengths."""
+        """Scores [K][N] on the held-out tasks at each of the other lengths of D."""
         if self.held_out is None:
             return []
         return [[row.score for row in self._rows(self.held_out, stage, None, steps)] for steps in self.held_out.lengths]
@@ -91,10 +91,10 @@ class _Way:
 
 
 def check_external(settings: ExternalSettings, families: Sequence[str]) -> None:
-    """Make a learner, and if it is one of Stable-Baselines3 its model for each robot, without any training.
+    """Construct a learner and, for Stable-Baselines3, its model for each embodiment, without training.
 
     Raises:
-        MetaMapError: the learner cannot be made, or would not learn within its steps.
+        MetaMapError: the learner cannot be constructed, or would not learn within its steps.
     """
     try:
         learner = make_external(settings, 0)
@@ -104,7 +104,7 @@ def check_external(settings: ExternalSettings, families: Sequence[str]) -> None:
         raise MetaMapError(f"{settings.entry}: cannot be made, {describe_error(error)}") from error
     if settings.sb3 is None:
         return
-    check: Callable[[CountedEnv], None] = getattr(learner, "check")  # noqa: B009  # of `SB3Learner`, whose import is slow
+    check: Callable[[CountedEnv], None] = getattr(learner, "check")  # noqa: B009  # of `SB3Learner`, a slow import
     for name in {get_family(name).embodiment: name for name in families}.values():
         env = CountedEnv(get_family(name).task())
         check(env)
@@ -114,18 +114,18 @@ def check_external(settings: ExternalSettings, families: Sequence[str]) -> None:
 def run_external(
     config: StreamConfig, settings: ExternalSettings, zoo: Path, *, stream: str, learner: str, order: int
 ) -> CellResult:
-    """Go through a whole stream.
+    """Run an external learner on a stream.
 
     Args:
-        config: the stream; what it says of mapper, memory and updates is not used.
-        settings: the learner.
-        zoo: the expert cache, which the scores come from.
-        stream: what to call the stream.
-        learner: what to call the learner.
-        order: number of the order of its tasks.
+        config: config of the stream; settings of mapper, memory and updates are ignored.
+        settings: settings of the learner.
+        zoo: expert cache, for scores.
+        stream: name of the stream.
+        learner: name of the learner.
+        order: number of the task order.
 
     Raises:
-        MetaMapError: the learner cannot be made, or gives actions of another shape or that are not finite.
+        MetaMapError: the learner cannot be constructed, or its actions have the wrong shape or are not finite.
     """
     if not config.evaluation.reference:
         raise MetaMapError("evaluation.reference: a benchmark needs scores, so it must be true")
@@ -184,7 +184,7 @@ class _Seen:
 
 
 def _go(way: _Way, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
-    """Learn task after task, and measure after each."""
+    """Train on each task in turn, and evaluate after each."""
     rows, held_out = way.all(0)
     seen = _Seen([_scores(rows)], [_scores(held_out)], [], [], [], [], [])
     for stage, task in enumerate(tasks, start=1):
@@ -201,9 +201,10 @@ def _go(way: _Way, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
 
 
 def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tuple[Scores, int, float]:
-    """Learn one task; its learning curve, and the environment steps and seconds that learning took.
+    """Train on one task; returns its learning curve, environment steps and seconds.
 
-    The steps of a user's own learner are its budget: it may step other environments than the one that counts.
+    For a user's learner the budget is returned as environment steps, since it may step other environments than the
+    counted one.
     """
     env, curve, seconds, points = CountedEnv(task), [way.own(stage)], 0.0, settings.points
     for point in range(1, points + 1):
@@ -219,7 +220,7 @@ def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tup
 
 
 def _alone(way: _Way, tasks: Sequence[Task], settings: ExternalSettings, seed: int) -> list[Scores]:
-    """Learning curves of learners that have seen no other task."""
+    """Learning curves of new learners on single tasks."""
     curves: dict[Task, Scores] = {}
     for stage, task in enumerate(tasks, start=1):
         if task not in curves:
@@ -229,7 +230,7 @@ def _alone(way: _Way, tasks: Sequence[Task], settings: ExternalSettings, seed: i
 
 
 def _gaps(rows: Sequence[EvaluationRow], stream: Scoreboard, held_out: Scoreboard | None) -> dict[str, list[float]]:
-    """Gap closed by split, on tasks whose expert has a lead over the base policy."""
+    """Gap closed by split, on tasks whose expert beats the base policy."""
     references = stream.references | (held_out.references if held_out is not None else {})
     found: dict[str, list[float]] = {"stream": [], "held-out": []}
     for row in rows:
@@ -244,7 +245,7 @@ def _head(rollout: Rollout, steps: int) -> Rollout:
 
 
 def _checked(actions: Any, count: int, env: gym.Env[Any, Any]) -> NDArray[Any]:
-    """The learner's actions, if they are actions."""
+    """Validate the learner's actions."""
     array, shape = np.asarray(actions, dtype=np.float64), (count, *(env.action_space.shape or ()))
     if array.shape != shape or not np.isfinite(array).all():
         raise MetaMapError(f"predict: expected finite actions {list(shape)}, got shape {list(array.shape)}")
@@ -256,7 +257,7 @@ def _scores(rows: Sequence[EvaluationRow]) -> Scores:
 
 
 def _size(learner: StreamLearner) -> int:
-    """Bytes of what a learner keeps."""
+    """Size of a learner's saved state in bytes."""
     with tempfile.TemporaryDirectory() as folder:
         learner.save(Path(folder))
         return sum(path.stat().st_size for path in Path(folder).rglob("*") if path.is_file())

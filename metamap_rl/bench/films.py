@@ -1,4 +1,4 @@
-"""Films of a benchmark: the base policy beside the one that a learner's mapper generates."""
+"""Videos of a benchmark: base policy and generated policy side by side."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ __all__ = ["film"]
 
 
 def film(bench: Path, learner: str, *, on_film: Callable[[str], None] | None = None) -> list[Path]:
-    """Film a held-out task of each family, by the mappers of a learner's first cell on each stream.
+    """Record a held-out task of each family, with the mappers of a learner's first cell on each stream.
 
     Args:
-        bench: the benchmark's folder.
-        learner: whose.
-        on_film: told of each film that is begun.
+        bench: folder of the benchmark.
+        learner: name of the learner.
+        on_film: called before each video.
 
     Returns:
-        The files, ``videos/<stream>-<family>.mp4`` with a ``.json`` beside each, which names the renderer.
+        The files, ``videos/<stream>-<family>.mp4`` with a ``.json`` each, which names the renderer.
 
     Raises:
-        MetaMapError: no finished cell of that learner that has a mapper.
+        MetaMapError: no finished cell of that learner with a mapper.
     """
     made: list[Path] = []
     seen: set[str] = set()
@@ -42,7 +42,7 @@ def film(bench: Path, learner: str, *, on_film: Callable[[str], None] | None = N
             seen.add(cell.stream)
             made += _of_cell(bench, cell, on_film or (lambda what: None))
     if not made:
-        raise MetaMapError(f"{bench}: no finished cell of a learner {learner!r} that has a mapper")
+        raise MetaMapError(f"{bench}: no finished cell of a learner {learner!r} with a mapper")
     return made
 
 

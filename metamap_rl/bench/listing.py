@@ -1,4 +1,4 @@
-"""Runs on disk, finished or not, and how finished ones compare."""
+"""Listing of runs on disk, finished or not, and comparison of finished ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Comparison", "Listed", "compare", "list_runs", "one_result"]
 
 @dataclass(frozen=True)
 class Listed:
-    """A run, in a line."""
+    """Summary of a run."""
 
     place: str
     stream: str
@@ -32,21 +32,21 @@ class Listed:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Columns of metrics, and their changes against the first."""
+    """Metrics of folders, and their differences to the first."""
 
     columns: dict[str, dict[str, Estimate | None]]
     """Metrics by folder."""
     changes: dict[str, dict[str, Estimate | None]]
-    """The mean difference to the first folder, over the cells that both have, by folder; the first is left out."""
+    """Mean difference to the first folder, over common cells, by folder, without the first."""
     differences: list[str]
-    """Of versions, as sentences."""
+    """Differences of versions, as sentences."""
 
 
 def list_runs(roots: Iterable[Path]) -> list[Listed]:
     """All cells and runs of streams below some folders.
 
     Raises:
-        MetaMapError: a folder that is not there, or a file that is damaged.
+        MetaMapError: a missing folder, or a damaged file.
     """
     found: list[Listed] = []
     for root in roots:
@@ -78,22 +78,22 @@ def one_result(folder: Path) -> CellResult:
     """The one finished run at or below a folder.
 
     Raises:
-        MetaMapError: there is none, or there are several.
+        MetaMapError: none or several.
     """
     found = find_results([folder])
     if not found:
-        raise MetaMapError(f"{folder}: nothing finished in it; `metamap runs list` shows what there is")
+        raise MetaMapError(f"{folder}: no finished run in it; `metamap runs list` lists all runs")
     if len(found) > 1:
-        raise MetaMapError(f"{folder}: holds {len(found)} finished runs, such as {found[0].place}: name one of them")
+        raise MetaMapError(f"{folder}: has {len(found)} finished runs, such as {found[0].place}: name one of them")
     return found[0]
 
 
 def compare(folders: Sequence[Path], *, across_versions: bool = False) -> Comparison:
-    """Compare what is in some folders.
+    """Compare the runs in several folders.
 
     Args:
         folders: at least two.
-        across_versions: whether different versions of environments may be compared.
+        across_versions: allow different versions of environments.
 
     Raises:
         MetaMapError: fewer than two folders, one without results, or results of different versions.
@@ -116,7 +116,7 @@ def compare(folders: Sequence[Path], *, across_versions: bool = False) -> Compar
 
 Key = tuple[str, int, int]
 Values = dict[str, dict[Key, list[float]]]
-"""Each metric by (stream, order, seed): of all learners there."""
+"""Metrics of all learners by (stream, order, seed)."""
 
 
 def _values(cells: Sequence[CellResult]) -> Values:
@@ -129,7 +129,7 @@ def _values(cells: Sequence[CellResult]) -> Values:
 
 
 def _paired(first: Values, other: Values) -> Values:
-    """Differences where both have a value; of several learners, of their means."""
+    """Differences of cells with both values; of several learners, of their means."""
     return {
         name: {
             key: [sum(values) / len(values) - sum(first[name][key]) / len(first[name][key])]
@@ -142,7 +142,7 @@ def _paired(first: Values, other: Values) -> Values:
 
 
 def _mean(values: Values) -> dict[str, Estimate | None]:
-    """Estimates over seeds, each drawn with all its streams and orders."""
+    """Estimates over seeds; streams and orders of a seed are resampled together."""
     found: dict[str, Estimate | None] = {}
     for name, by_key in values.items():
         strata = {place: index for index, place in enumerate(sorted({key[:2] for key in by_key}))}

@@ -1,4 +1,4 @@
-"""What a finished cell tells: everything that a report needs, in one JSON file beside its run."""
+"""Results of finished cells: all data of a report, in one JSON file in the cell's folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 CELL = "cell.json"
-"""The file; where it is, the cell is finished."""
+"""Name of the file; its presence marks a finished cell."""
 
 _FORMAT = "metamap-cell-1"
 
@@ -45,80 +45,80 @@ Curve = list[float | None]
 
 @dataclass(frozen=True)
 class CellResult:
-    """A learner's way through a stream. Scores are expert-normalised; None stands for "not measured"."""
+    """Results of a learner on a stream. Scores are expert-normalised; None means "not measured"."""
 
     stream: str
     learner: str
     order: int
     seed: int
     config: dict[str, Any]
-    """Everything that decides the result."""
+    """All settings that determine the result."""
     versions: dict[str, str]
     environments: dict[str, str]
     """Gymnasium id by family."""
     machine: dict[str, Any]
     tasks: list[str]
-    """Ids, in the order of arrival."""
+    """Task ids in order of arrival."""
     families: list[str]
-    """Of the tasks."""
+    """Families of the tasks."""
     held_out: list[str]
     """Families of the held-out tasks."""
     R: list[Curve]
-    """[T+1][T]."""
+    """Scores R [T+1][T]."""
     H: list[Curve]
-    """[T+1][N]."""
+    """Scores H on held-out tasks [T+1][N]."""
     map_steps: int
-    """Steps of D that R and H were measured from."""
+    """Transitions of D for R and H."""
     lengths: list[int]
     """K other lengths of D."""
     by_length: list[Curve]
-    """[K][N], held-out tasks after the last stage."""
+    """Scores [K][N] on held-out tasks after the last stage, at these lengths."""
     curve_x: list[float]
-    """Experience at the points of the learning curves: steps of D, or environment steps."""
+    """Experience at the points of the learning curves: transitions of D, or environment steps."""
     curve_unit: str
     """"steps of D" or "environment steps"; "" without curves."""
     curves: list[Curve]
-    """[T][points], each task while it is learnt."""
+    """Learning curve of each task [T][points]."""
     baselines: list[Curve]
-    """[T][points], of a learner that has not seen the tasks before."""
+    """Learning curve of the baseline, trained on the task alone [T][points]."""
     gap_closed: dict[str, list[float]]
-    """After the last stage, by split ("stream", "held-out"), of tasks whose expert has a lead over the base policy."""
+    """Gap closed after the last stage, by split ("stream", "held-out"), on tasks whose expert beats the base policy."""
     memory_bytes: list[int]
     """After each stage."""
     environment_steps: list[int]
     """Of each stage."""
     decisions: dict[str, int]
-    """How many stages ended how."""
+    """Number of stages by decision."""
     update_seconds: list[float] = field(default_factory=list)
-    """Of each stage; with the two below, what two runs of one cell need not agree on."""
+    """Seconds of each stage; like the two fields below not reproducible."""
     map_seconds: list[float] = field(default_factory=list)
     seconds: float = 0.0
-    """Of the whole cell."""
+    """Seconds of the whole cell."""
     place: str = ""
-    """Where it was read from; not stored."""
+    """File that it was read from; not stored."""
 
     @property
     def key(self) -> tuple[str, str, int, int]:
-        """What it is a result of."""
+        """Identifies the cell."""
         return self.stream, self.learner, self.order, self.seed
 
     @property
     def every(self) -> int:
-        """Tasks from one retraining to the next of a learner that is retrained only now and then; 1 of the others."""
+        """Tasks between retrainings of a learner that is retrained at intervals; 1 for the others."""
         return int(self.config.get("learner", {}).get("every", 1))
 
     @cached_property
     def metrics(self) -> dict[str, float | None]:
-        """Every metric by name; None where it cannot be told from what was measured.
+        """All metrics by name; None if undefined or not measured.
 
-        Between the retrainings of a learner that is retrained only now and then its scores are those of an older
-        mapper: what depends on them is None.
+        For a learner that is retrained at intervals, scores in between are those of an older mapper, and metrics that
+        depend on them are None.
         """
         found = _metrics(self)
         return {name: value if self.every == 1 or name in _AT_THE_END else None for name, value in found.items()}
 
     def comparable(self) -> dict[str, Any]:
-        """Everything that two runs of one cell must agree on."""
+        """The reproducible content."""
         left_out = ("update_seconds", "map_seconds", "seconds", "place", "machine")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
 
@@ -155,13 +155,13 @@ def _or_none(metric: Any, *arguments: Any) -> float | None:
 
 
 def _recovery(cell: CellResult, R: NDArray[np.float64]) -> float | None:
-    """PR of the tasks that come back."""
+    """PR of the revisited tasks."""
     last: dict[str, int] = {}
     times: dict[str, list[float]] = {}
     for position, task in enumerate(cell.tasks):
         if task in last:
             earlier = last[task]
-            before = R[earlier + 1, earlier]  # measured whatever `evaluation.every` says, unlike [.., position]
+            before = R[earlier + 1, earlier]  # measured independently of `evaluation.every`, unlike [.., position]
             found = _or_none(recovery_time, cell.curve_x, matrix([cell.curves[position]])[0], before)
             times.setdefault(task, []).append(np.nan if found is None else found)
         last[task] = position
@@ -175,10 +175,10 @@ def of_run(run: StreamRun, *, stream: str | None = None, learner: str | None = N
     """The result of a finished run of a stream.
 
     Args:
-        run: open for reading.
-        stream: what to call its stream; by default the config's name.
-        learner: what to call its learner; by default its name.
-        order: number of the order of its tasks.
+        run: the run, open for reading.
+        stream: name of the stream; default the config's name.
+        learner: name of the learner; default the config's.
+        order: number of the task order.
 
     Raises:
         MetaMapError: it is not finished.
@@ -225,7 +225,7 @@ def of_run(run: StreamRun, *, stream: str | None = None, learner: str | None = N
 
 
 def gaps(run: StreamRun) -> dict[str, list[float]]:
-    """Gap closed after the last stage by split, on tasks whose expert has a lead over the base policy."""
+    """Gap closed after the last stage by split, on tasks whose expert beats the base policy."""
     found: dict[str, list[float]] = {"stream": [], "held-out": []}
     for row in run.record.evaluations(run.record.last_stage):
         reference = run.manifest["references"].get(row.task_id)
@@ -249,16 +249,16 @@ def _ids(evaluations: Iterable[Any], total: int) -> list[str]:
 
 
 def write_cell(folder: Path, cell: CellResult) -> None:
-    """Write a finished cell; with this file it is finished."""
+    """Write the result, which marks the cell as finished."""
     document = {name: value for name, value in asdict(cell).items() if name != "place"}
     write_json(folder / CELL, {"format": _FORMAT, **document})
 
 
 def read_cell(folder: Path) -> CellResult:
-    """Read what `write_cell` wrote.
+    """Read the file of `write_cell`.
 
     Raises:
-        MetaMapError: no such file, or another one.
+        MetaMapError: no such file, or another format.
     """
     path = folder / CELL
     document = read_json(path)
@@ -273,9 +273,9 @@ def read_cell(folder: Path) -> CellResult:
 
 
 def find_results(roots: Iterable[Path]) -> list[CellResult]:
-    """All finished cells and runs of streams at or below some folders, each once.
+    """Find all finished cells and runs of streams at or below some folders, each once.
 
-    Those of a benchmark come in the order of its learners, others in that of their places.
+    Cells of a benchmark are in the order of its learners, others in the order of their paths.
 
     Raises:
         MetaMapError: a folder that is not there, or a file that is damaged.
@@ -304,11 +304,11 @@ def _below(root: Path) -> Iterator[CellResult]:
 
 
 def _order(root: Path) -> dict[str, int]:
-    """Place of each learner in the benchmark of a folder; empty if there is none."""
+    """Index of each learner in the benchmark of a folder; empty without one."""
     path = root / "bench.yaml"
     document = read_document(path) if path.is_file() else {}
     return {str(name): place for place, name in enumerate(document.get("learners") or {})}
 
 
 RUN_PARTS = ("artifacts", "experts", "zoo", "mappers", "tensorboard")
-"""Folders of a run that hold no runs."""
+"""Folders of a run without nested runs."""

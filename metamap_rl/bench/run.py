@@ -1,14 +1,14 @@
-"""Run a benchmark: every cell that is not finished yet, several at a time.
+"""Run a benchmark: all unfinished cells, in parallel.
 
 ::
 
-    bench.yaml                          the benchmark, every setting in it
-    manifest.json                       versions, machine, the command that ran it
+    bench.yaml                          the benchmark, with all settings
+    manifest.json                       versions, machine, command
     zoo/                                the expert cache of all cells
-    learners/<name>/                    users' own learners, as `metamap bench add` copied them
+    learners/<name>/                    users' learners, copied by `metamap bench add`
     cells/<stream>/<learner>-order0-seed0/
-        cell.json                       the result; where it is, the cell is finished
-        ...                             a mapper's run directory, as `metamap stream run` makes it
+        cell.json                       the result; marks a finished cell
+        ...                             a run directory of `metamap stream run`
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ __all__ = ["CELLS", "OnCell", "cell_folder", "open_bench", "run_bench"]
 CELLS, _CONFIG, _MANIFEST, _ZOO, _LEARNERS = "cells", "bench.yaml", "manifest.json", "zoo", "learners"
 
 OnCell = Callable[[Cell, int, int], None]
-"""Told (cell, cells finished, cells in all) whenever one is finished, those found finished included."""
+"""Called with (cell, finished cells, all cells) for each finished cell, including earlier ones."""
 
 
 def cell_folder(out: Path, cell: Cell) -> Path:
-    """Where a cell lies."""
+    """Folder of a cell."""
     return out / CELLS / cell.name
 
 
 def open_bench(out: Path) -> BenchConfig:
-    """The benchmark of a folder.
+    """Load the benchmark of a folder.
 
     Raises:
-        MetaMapError: there is none in it.
+        MetaMapError: not a benchmark folder.
     """
     if not (out / _CONFIG).is_file():
-        raise MetaMapError(f"{out}: not the folder of a benchmark: there is no {_CONFIG} in it")
+        raise MetaMapError(f"{out}: not a benchmark folder: it has no {_CONFIG}")
     return load_bench(out / _CONFIG)
 
 
@@ -69,23 +69,23 @@ def run_bench(
     on_cell: OnCell | None = None,
     on_event: OnStream | None = None,
 ) -> list[CellResult]:
-    """Run all cells that are not finished yet.
+    """Run all unfinished cells.
 
     Args:
         config: the benchmark.
-        out: its folder; cells of an earlier call are kept if they were made with the same settings.
-        executor: where cells and experts run.
-        zoo: another expert cache than the folder's own.
-        command: what was typed, for the record.
-        on_cell: told of finished cells.
-        on_event: told how the experts come on.
+        out: its folder; finished cells with the same settings are kept.
+        executor: executor of cells and experts.
+        zoo: expert cache; default in the folder.
+        command: command line, for the record.
+        on_cell: called for finished cells.
+        on_event: callback for the progress of experts.
 
     Returns:
-        The results of all cells of ``config``, in its order.
+        The results of all cells of ``config``, in order.
 
     Raises:
-        MetaMapError: the folder holds something else, or a cell of it was made with other settings; or, when all others
-            are finished, that a cell failed.
+        MetaMapError: the folder has other content, a cell with other settings, or, after all others are finished, a
+            cell failed.
     """
     out = out.resolve()
     _claim(out)
@@ -130,10 +130,10 @@ def run_bench(
 def _check_learners(
     cells: Sequence[Cell], externals: Mapping[Cell, ExternalSettings | None], streams: Mapping[Cell, StreamConfig]
 ) -> None:
-    """Make the learners from elsewhere, as their cells will, before anything is trained for them.
+    """Construct the external learners, to find errors before anything is trained.
 
     Raises:
-        MetaMapError: one cannot be made, or would not learn.
+        MetaMapError: one cannot be constructed, or would not learn.
     """
     seen: set[tuple[str, str]] = set()
     for cell in cells:
@@ -148,7 +148,7 @@ def _check_learners(
 
 
 def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, out: str) -> str:
-    """Run or go on with one cell, unless it is finished; returns why it failed, "" if it did not."""
+    """Run or resume one cell, unless it is finished; returns the reason of a failure, or ""."""
     try:
         if not Path(out, CELL).is_file():
             _run_cell(zoo, cell, config, external, Path(out))
@@ -163,8 +163,8 @@ def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSetti
 
 def _run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, folder: Path) -> None:
     if external is not None:
-        shutil.rmtree(folder, ignore_errors=True)  # what a run that was killed has left: they start anew
-        made = _recorded(external)  # before it runs: its code may be edited meanwhile
+        shutil.rmtree(folder, ignore_errors=True)  # remains of a killed run: external learners restart
+        made = _recorded(external)  # before the run, since its code may be edited meanwhile
         result = run_external(config, external, Path(zoo), stream=cell.stream, learner=cell.learner, order=cell.order)
         write_cell(folder, replace(result, config={**result.config, "learner": made}))
         return
@@ -180,20 +180,20 @@ def _run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSett
 
 
 def _claim(out: Path) -> None:
-    """Refuse a folder that holds something else.
+    """Raise an error for a folder with other content.
 
     Raises:
-        MetaMapError: it does.
+        MetaMapError: it has other content.
     """
     if out.is_dir() and not (out / _CONFIG).is_file() and any(out.iterdir()):
-        raise MetaMapError(f"{out}: holds something else than a benchmark; name an empty or a new folder")
+        raise MetaMapError(f"{out}: not a benchmark; name an empty or a new folder")
 
 
 def _is_finished(folder: Path, config: StreamConfig, external: ExternalSettings | None) -> bool:
     """Whether a cell is finished with these settings.
 
     Raises:
-        MetaMapError: it is, or has begun, with others.
+        MetaMapError: it was started with other settings.
     """
     finished = (folder / CELL).is_file()
     if not finished and not (folder / _MANIFEST).is_file():
@@ -207,7 +207,7 @@ def _is_finished(folder: Path, config: StreamConfig, external: ExternalSettings 
         expected["learner"] = _recorded(external)
         code = expected["learner"].pop("files", None)
         if isinstance(found.get("learner"), dict):
-            made_with = found["learner"].pop("files", code)  # older cells do not say
+            made_with = found["learner"].pop("files", code)  # missing in older cells
             found["learner"]["folder"] = _name(found["learner"].get("folder"))
     other = next((key for key in expected if expected[key] != found.get(key)), None)
     if other is not None:
@@ -230,7 +230,7 @@ def _config_of(folder: Path) -> dict[str, object]:
 
 
 def _recorded(external: ExternalSettings) -> dict[str, Any]:
-    """What a cell says of a learner from elsewhere: its settings, and the files of its folder wherever that lies."""
+    """Settings of an external learner, and hash of its files, for comparison."""
     settings = external.model_dump(mode="json")
     if external.folder is None:
         return settings
@@ -242,7 +242,7 @@ def _name(folder: str | None) -> str | None:
 
 
 def _digest(folder: Path) -> str:
-    """SHA-256 of the names and bytes of all files of a folder but hidden ones and what Python has compiled."""
+    """SHA-256 of names and content of all files of a folder except hidden and compiled ones."""
     total = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
@@ -253,7 +253,7 @@ def _digest(folder: Path) -> str:
 
 
 def _absolute(external: ExternalSettings | None, out: Path) -> ExternalSettings | None:
-    """Settings of a learner whose folder is told from the benchmark's folder on."""
+    """Settings of a learner, with a folder relative to the benchmark resolved."""
     if external is None or external.folder is None or Path(external.folder).is_absolute():
         return external
     return external.model_copy(update={"folder": str(out / external.folder)})

@@ -1,4 +1,4 @@
-"""Any plain algorithm of Stable-Baselines3 as a learner of streams: it goes on training on each task."""
+"""Algorithms of Stable-Baselines3 as learners of streams, by fine-tuning on each task."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ ALGORITHMS = {
     **dict.fromkeys(("a2c", "ddpg", "ppo", "sac", "td3"), "stable_baselines3"),
     **dict.fromkeys(("ars", "crossq", "tqc", "trpo"), "sb3_contrib"),
 }
-"""The package of each algorithm for continuous actions, by its name in small letters."""
+"""Package of each algorithm for continuous actions, by lower-case name."""
 
 _CLASSES = {"crossq": "CrossQ"}
 _REFUSALS = (TypeError, ValueError, AssertionError, AttributeError, LookupError, RuntimeError)
-"""What SB3 raises on settings that it does not take."""
+"""Exceptions of SB3 for invalid settings."""
 
 
 class SB3Learner:
-    """Fine-tuning by an algorithm of Stable-Baselines3, one model per size of observations and actions.
+    """Fine-tuning with an algorithm of Stable-Baselines3, one model per size of observations and actions.
 
-    It knows nothing of tasks: the policy for any task of a robot is that robot's model as it is now. What it keeps is
-    the model, the statistics of ``normalize``, and the replay buffer of those algorithms that have one.
+    Independent of tasks: the policy for any task of an embodiment is its current model. State: the model, the
+    statistics of ``normalize``, and the replay buffer of off-policy algorithms.
 
     Args:
         algorithm: one of `ALGORITHMS`.
-        seed: of the model.
-        n_envs: environments that it trains on at once.
-        budget: environment steps on each task; an algorithm that would not learn within them is refused when it first
-            meets a robot. None does without this check.
-        settings: arguments of the algorithm, in the notation of `SB3Settings`.
+        seed: seed of the model.
+        n_envs: number of parallel environments.
+        budget: environment steps on each task; checked to be enough for an update at the first task of an embodiment.
+            None disables this check.
+        settings: arguments of the algorithm, in the format of `SB3Settings`.
 
     Raises:
-        MetaMapError: an unknown algorithm or setting, one that is not read, or sb3-contrib is not installed.
+        MetaMapError: an unknown algorithm, an unknown or unsupported setting, or sb3-contrib is not installed.
     """
 
     def __init__(
@@ -89,9 +89,9 @@ class SB3Learner:
         self._arrivals = self._calls = self._saved_up = 0
 
     def learn(self, env: gym.Env[Any, Any], steps: int) -> None:
-        """See `StreamLearner`. Whole rollouts only: steps left over are saved up for the next call on this task.
+        """See `StreamLearner`. Whole rollouts only: remaining steps are added to the next call on this task.
 
-        Its own environments are stepped; an ``env`` that counts is told how often.
+        Steps its own environments; the counter of ``env`` is updated.
         """
         if self._env is None or self._env[0] is not env:
             self._arrivals, self._saved_up, self._asked = self._arrivals + 1, 0, 0
@@ -107,7 +107,7 @@ class SB3Learner:
             set_random_seed(derive(self._seed, self._calls, "sb3"))
             while self._saved_up >= rollout:
                 before = stepped.steps
-                # An algorithm goes on until it has taken so many: the last rollout begins where there is room for it.
+                # Algorithms stop after total_timesteps is reached: start the last rollout only if it fits.
                 model.learn(self._saved_up // rollout * rollout - rollout + 1, reset_num_timesteps=False)
                 taken = stepped.steps - before
                 self._saved_up -= taken
@@ -115,26 +115,26 @@ class SB3Learner:
                     env.steps += taken
 
     def policy(self, env: gym.Env[Any, Any], rollout: Rollout) -> Policy:
-        """See `StreamLearner`: the model as it is, whatever D is."""
+        """See `StreamLearner`: the current model; D is ignored."""
         return _Deterministic(self._model(env), self._normalizers.get(_sizes(env)))
 
     def check(self, env: gym.Env[Any, Any]) -> None:
-        """Make the model for an environment's robot, as the first task would.
+        """Construct the model for the sizes of an environment, as for the first task.
 
         Raises:
-            MetaMapError: the algorithm does not take these settings, or would not learn within its budget.
+            MetaMapError: invalid settings, or the algorithm would not learn within its budget.
         """
         self._model(env)
 
     @property
     def _remaining(self) -> float:
-        """Share of the steps on this task that is left."""
+        """Remaining fraction of the steps on this task."""
         if self._env is None:
             return 1.0
         return max(0.0, 1 - self._env[1].steps / (self._budget or self._asked or 1))
 
     def save(self, folder: Path) -> None:
-        """See `StreamLearner`: weights, optimisers, statistics, and replay buffers as far as they are full."""
+        """See `StreamLearner`: weights, optimisers, statistics, and the filled part of replay buffers."""
         for (observations, actions), model in self._models.items():
             arrays = dict(_arrays("", model.get_parameters()))
             if (normalizer := self._normalizers.get((observations, actions))) is not None:
@@ -150,7 +150,7 @@ class SB3Learner:
             save_arrays(folder / f"{observations}x{actions}.safetensors", arrays)
 
     def _model(self, env: gym.Env[Any, Any]) -> BaseAlgorithm:
-        """The model for the sizes of an environment, a new one if there is none yet."""
+        """The model for the sizes of an environment; constructed if missing."""
         sizes = _sizes(env)
         if sizes not in self._models:
             settings: dict[str, Any] = copy.deepcopy(self._settings.arguments)
@@ -169,7 +169,7 @@ class SB3Learner:
         return self._models[sizes]
 
     def _check(self, model: BaseAlgorithm, env: gym.Env[Any, Any]) -> None:
-        """Refuse an algorithm that would not learn within the budget of a task."""
+        """Raise an error for an algorithm that would not learn within the budget of a task."""
         if self._budget is None:
             return
         every: Any = getattr(model, "train_freq", None)
@@ -187,11 +187,11 @@ class SB3Learner:
             )
 
     def _falling(self, start: float) -> Callable[[float], float]:
-        """A setting that falls to zero with the steps on a task: SB3's own idea of what remains is that of one call."""
+        """A schedule that decays to zero over the steps on a task; SB3's progress is that of a single call."""
         return lambda remaining: start * self._remaining
 
     def _vectorised(self, env: gym.Env[Any, Any]) -> tuple[_CountedVecEnv, VecEnv]:
-        """The fast simulator, with the environment's task in each place, and what the model sees of it."""
+        """The fast simulator with copies of the environment's task, and its wrapper for the model."""
         inner = env.unwrapped
         assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
         seed = derive(self._seed, self._arrivals, "sb3-environments")
@@ -199,53 +199,53 @@ class SB3Learner:
         if self._settings.normalize is None:
             return counted, counted
         normalizer = VecNormalize(counted, **self._settings.normalize)
-        if (before := self._normalizers.get(_sizes(env))) is not None:  # statistics outlive a task, as weights do
+        if (before := self._normalizers.get(_sizes(env))) is not None:  # kept between tasks, like weights
             normalizer.obs_rms, normalizer.ret_rms = before.obs_rms, before.ret_rms
         self._normalizers[_sizes(env)] = normalizer
         return counted, normalizer
 
 
 class _CountedVecEnv(FamilyVecEnv):
-    """The fast simulator, which counts the steps taken in all its environments together."""
+    """The fast simulator with a counter of steps over all environments."""
 
     steps = 0
 
     def step_wait(self) -> VecEnvStepReturn:
-        """A step more in each."""
+        """Step and count."""
         self.steps += self.num_envs
         return super().step_wait()
 
 
 @dataclass(frozen=True)
 class _Rollout:
-    """What an algorithm collects before it learns: at most ``value`` x ``each`` environment steps."""
+    """Transitions collected before an update: at most ``value`` x ``each`` environment steps."""
 
     setting: str
-    """What sets its length."""
+    """Setting for its length."""
     value: int
     others: str
-    """What ``value`` is multiplied by, in words."""
+    """Description of the factor of ``value``."""
     each: int
 
     @property
     def steps(self) -> int:
-        """At most."""
+        """Maximum number of environment steps."""
         return self.value * self.each
 
     @classmethod
     def of(cls, model: BaseAlgorithm, env: gym.Env[Any, Any]) -> _Rollout:
-        """That of a model on an environment of a family."""
+        """Rollout of a model on an environment of a family."""
         inner, envs = env.unwrapped, model.n_envs
         assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
         horizon = get_family(inner.task.family).horizon
         if isinstance(model, OnPolicyAlgorithm):
             return cls("n_steps", model.n_steps, "n_envs", envs)
         if isinstance(model, OffPolicyAlgorithm):
-            every: Any = model.train_freq  # a `TrainFreq`, made of the setting when the model is made
+            every: Any = model.train_freq  # a `TrainFreq`, constructed from the setting by the model
             if every.unit is TrainFrequencyUnit.EPISODE:
                 return cls("train_freq", every.frequency, "n_envs x horizon", envs * horizon)
             return cls("train_freq", every.frequency, "n_envs", envs)
-        search: Any = model  # augmented random search: episodes of 2 n_delta candidates, one after another
+        search: Any = model  # augmented random search: episodes of 2 n_delta candidates, sequentially
         rounds = -(-search.n_eval_episodes // envs)
         return cls("n_delta", search.n_delta, "2 candidates' episodes", 2 * rounds * envs * horizon)
 
@@ -265,7 +265,7 @@ class _Deterministic:
 
 
 def _sizes(env: gym.Env[Any, Any]) -> tuple[int, int]:
-    """Those of observations and actions."""
+    """Sizes of observations and actions."""
     return _size(env.observation_space), _size(env.action_space)
 
 
@@ -282,7 +282,7 @@ def _size(space: gym.Space[Any]) -> int:
 
 
 def _arrays(name: str, tree: object) -> Iterator[tuple[str, NDArray[Any]]]:
-    """Every tensor of nested dictionaries and lists, by its path."""
+    """Tensors of nested dictionaries and lists, by path."""
     if isinstance(tree, torch.Tensor):
         yield name, tree.detach().numpy()
     elif isinstance(tree, Mapping):

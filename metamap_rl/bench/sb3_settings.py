@@ -1,8 +1,8 @@
-"""Settings of Stable-Baselines3's algorithms as rl-zoo's hyperparameter files write them, checked before anything runs.
+"""Settings of Stable-Baselines3's algorithms in the format of rl-zoo's hyperparameter files, with validation.
 
-Numbers may be text; ``lin_3e-4`` falls to zero over the steps on a task; ``policy_kwargs`` is a mapping or rl-zoo's
-``dict(net_arch=[64, 64], activation_fn=nn.ReLU)``, with activations by name; ``normalize`` is true, false or the
-arguments of ``VecNormalize``; ``noise_type`` and ``noise_std`` are action noise. Nothing is evaluated.
+Numbers may be text; ``lin_3e-4`` decays linearly to zero over the steps on a task; ``policy_kwargs`` is a mapping or
+rl-zoo's ``dict(net_arch=[64, 64], activation_fn=nn.ReLU)``, with activations by name; ``normalize`` is true, false or
+the arguments of ``VecNormalize``; ``noise_type`` and ``noise_std`` are action noise. Nothing is evaluated.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOT_READ = {
     "replay_buffer_class": "code is not read from a file",
     "rollout_buffer_class": "code is not read from a file",
 }
-"""Keys of rl-zoo and SB3 that have no meaning here, and why; they may be null."""
+"""Unsupported keys of rl-zoo and SB3, with the reason; they may be null."""
 _POLICIES = ("MlpPolicy", "LinearPolicy")
 _NOISES: dict[str, type[ActionNoise]] = {
     "normal": NormalActionNoise,
@@ -50,12 +50,12 @@ _NORMALIZE = {"norm_obs": bool, "norm_reward": bool, "clip_obs": float, "clip_re
 
 @dataclass(frozen=True)
 class SB3Settings:
-    """What the settings of a learner mean."""
+    """Parsed settings of a learner."""
 
     arguments: dict[str, Any]
-    """Of the algorithm, but for those below, and for environment and seed."""
+    """Arguments of the algorithm, except for those below, environment and seed."""
     falling: dict[str, float] = field(default_factory=dict)
-    """Arguments that fall linearly to zero over the steps on a task, with their first values."""
+    """Arguments that decay linearly to zero over the steps on a task, with their initial values."""
     normalize: dict[str, Any] | None = None
     """Arguments of ``VecNormalize``; None for none."""
     noise: tuple[str, float] | None = None
@@ -63,14 +63,14 @@ class SB3Settings:
 
     @classmethod
     def read(cls, algorithm: type[Any], settings: Mapping[str, Any]) -> SB3Settings:
-        """Read a learner's ``settings:``.
+        """Parse a learner's ``settings:``.
 
         Args:
-            algorithm: the class.
-            settings: by rl-zoo's or SB3's names.
+            algorithm: class of the algorithm.
+            settings: settings by rl-zoo's or SB3's names.
 
         Raises:
-            MetaMapError: an unknown name, one that cannot be read here, or a value of another type or range.
+            MetaMapError: an unknown or unsupported name, or a value of the wrong type or range.
         """
         name = algorithm.__name__
         given = dict(settings)
@@ -88,7 +88,7 @@ class SB3Settings:
                 raise MetaMapError(f"{what}: is set by the benchmark, so it cannot be a setting")
             if key in _NOT_READ:
                 if value not in (None, {}) and (key, value) != ("frame_stack", 1):
-                    raise MetaMapError(f"{what}: is not read here: {_NOT_READ[key]}")
+                    raise MetaMapError(f"{what}: is not supported: {_NOT_READ[key]}")
             elif key not in known:
                 readable = (*known, "normalize", "noise_type", "noise_std", "n_envs")
                 raise MetaMapError(f"{name}: {unknown_name('setting', key, set(readable) - set(_NOT_READ))}")
@@ -114,7 +114,7 @@ class SB3Settings:
         return cls(arguments, falling, normalize, noise)
 
     def action_noise(self, size: int) -> ActionNoise | None:
-        """The action noise for so many actions."""
+        """Make the action noise for ``size`` actions."""
         if self.noise is None:
             return None
         kind, std = self.noise
@@ -123,7 +123,7 @@ class SB3Settings:
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
-    """The types in an annotation, without what is inside of containers."""
+    """Types in an annotation, without element types of containers."""
     origin = get_origin(annotation)
     if origin is None:
         yield annotation
@@ -137,10 +137,10 @@ def _kinds(annotation: Any) -> Iterator[Any]:
 
 
 def _typed(value: object, kinds: set[Any], what: str) -> Any:
-    """A value of one of the types that an algorithm takes.
+    """Convert a value to one of the types of an argument.
 
     Raises:
-        MetaMapError: it is of none.
+        MetaMapError: a value of another type.
     """
     read = read_python(value, what)
     if isinstance(read, list) and tuple in kinds:
@@ -168,7 +168,7 @@ def _check_range(key: str, value: object, what: str) -> None:
 
 
 def _normalize(given: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """Take ``normalize`` out of the settings: the arguments of ``VecNormalize``, or None.
+    """Pop ``normalize`` from the settings: the arguments of ``VecNormalize``, or None.
 
     Raises:
         MetaMapError: neither true, false nor such arguments.
@@ -190,7 +190,7 @@ def _normalize(given: dict[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def _noise(given: dict[str, Any], known: Mapping[str, Any], name: str) -> tuple[str, float] | None:
-    """Take ``noise_type`` and ``noise_std`` out of the settings.
+    """Pop ``noise_type`` and ``noise_std`` from the settings.
 
     Raises:
         MetaMapError: an unknown type, a standard deviation below 0, or an algorithm without action noise.

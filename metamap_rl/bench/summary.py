@@ -1,4 +1,4 @@
-"""What cells add up to: every metric of every learner on every stream, with its interval."""
+"""Summary of cells: all metrics of each learner on each stream, with intervals."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ __all__ = ["Estimate", "Group", "Summary", "bands", "check_versions", "estimate"
 RESAMPLES = 1000
 _SEED = 0
 _PHYSICS = ("gymnasium", "mujoco")
-"""Libraries whose version may change what an environment does."""
+"""Libraries whose version may change the behaviour of environments."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """An interquartile mean over seeds and orders, with a 95 % interval where there are several seeds."""
+    """An interquartile mean over seeds and orders, with a 95 % interval if there are several seeds."""
 
     value: float
     low: float | None
@@ -33,9 +33,9 @@ class Estimate:
     seeds: int
     orders: int
     cells: int
-    """Cells that it is made of."""
+    """Number of cells with a value."""
     of: int
-    """All cells, those that could not tell it included."""
+    """Number of all cells."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Group:
 
     @cached_property
     def values(self) -> dict[str, dict[tuple[int, int], float]]:
-        """Each metric by (seed, order), where it could be told."""
+        """Metrics by (seed, order), where defined."""
         found: dict[str, dict[tuple[int, int], float]] = {}
         for cell in self.cells:
             for name, value in cell.metrics.items():
@@ -59,12 +59,12 @@ class Group:
 
     @cached_property
     def metrics(self) -> dict[str, Estimate | None]:
-        """Each metric over seeds and orders; None where no cell could tell it."""
+        """Metrics over seeds and orders; None if undefined in all cells."""
         return {name: estimate(values, of=len(self.cells)) for name, values in self.values.items()}
 
     @property
     def seeds(self) -> list[int]:
-        """Of each cell."""
+        """Seed of each cell."""
         return [cell.seed for cell in self.cells]
 
     @property
@@ -84,13 +84,13 @@ class Group:
             if table.shape != tables[0].shape:
                 raise MetaMapError(
                     f"{self.cells[0].place} has {tables[0].shape[1]} tasks, {cell.place} {table.shape[1]}: "
-                    "cells of one learner on one stream need as many"
+                    "cells of one learner on one stream need the same number"
                 )
         return np.stack(tables)
 
     @cached_property
     def held_out(self) -> NDArray[np.float64]:
-        """Scores on held-out tasks [cells, T+1, N]; N is 0 where there are none, or not as many in all cells."""
+        """Scores on held-out tasks [cells, T+1, N]; N is 0 without any, or if numbers differ between cells."""
         tables = [matrix(cell.H) if cell.H and cell.H[0] else np.empty((len(cell.H), 0)) for cell in self.cells]
         alike = len({table.shape for table in tables}) == 1
         return np.stack(tables if alike else [np.empty((len(table), 0)) for table in tables])
@@ -114,7 +114,7 @@ class Group:
 
     @cached_property
     def by_length(self) -> dict[int, NDArray[np.float64]]:
-        """Mean score on held-out tasks [cells] by steps of D, those of H included; lengths that all cells have."""
+        """Mean score on held-out tasks [cells] by steps of D, those of H included; only lengths common to all cells."""
         found: dict[int, list[float]] = {}
         for cell in self.cells:
             rows = dict(zip(cell.lengths, cell.by_length, strict=False))
@@ -129,7 +129,7 @@ class Group:
     def learning(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], str]:
         """Learning curves, averaged over tasks: x [K], ours and the baseline's [cells, K], and the unit of x.
 
-        Without cells where one of them has no curve on the same x.
+        Empty if x differs between cells.
         """
         first = self.cells[0]
         alike = all(cell.curve_x == first.curve_x and cell.curves for cell in self.cells)
@@ -147,7 +147,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Summary:
-    """All groups, by stream and then by learner, in the order in which they first appear."""
+    """All groups, by stream and learner, in order of first occurrence."""
 
     groups: tuple[Group, ...]
 
@@ -177,11 +177,11 @@ class Summary:
 
 
 def summarise(cells: Iterable[CellResult]) -> Summary:
-    """Sort cells into groups.
+    """Group cells by stream and learner.
 
     Raises:
-        MetaMapError: none, two results of the same cell, or cells of one group whose configs differ in more than seeds
-            and order.
+        MetaMapError: no cells, two results of the same cell, or cells of one group whose configs differ in more than
+            seeds and order.
     """
     groups: dict[tuple[str, str], list[CellResult]] = {}
     seen: dict[tuple[str, str, int, int], CellResult] = {}
@@ -202,17 +202,17 @@ def summarise(cells: Iterable[CellResult]) -> Summary:
 
 
 _MAY_DIFFER = ("seeds", "stream.order", "name", "description", "learner.folder")
-"""Settings in which the cells of a group may differ: seeds, order, words, and where a learner's files lie."""
+"""Settings in which the cells of a group may differ: seeds, order, texts, and paths of a learner's files."""
 
 
 def _check_alike(first: CellResult, other: CellResult) -> None:
-    """Refuse two cells of one learner on one stream that were made with different settings.
+    """Raise an error if two cells of one learner on one stream have different settings.
 
     Raises:
-        MetaMapError: they were.
+        MetaMapError: settings differ.
     """
     one, two = _settings(first.config), _settings(other.config)
-    if not {"learner.files"} <= one.keys() & two.keys():  # older cells do not say
+    if not {"learner.files"} <= one.keys() & two.keys():  # missing in older cells
         one.pop("learner.files", None), two.pop("learner.files", None)
     key = next((key for key in {**one, **two} if one.get(key, ...) != two.get(key, ...)), None)
     if key is None:
@@ -226,7 +226,7 @@ def _check_alike(first: CellResult, other: CellResult) -> None:
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Every setting by dotted key, but for those that may differ."""
+    """Settings by dotted key, except for those that may differ."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}{name}"
@@ -236,13 +236,13 @@ def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def estimate(values: Mapping[tuple[int, int], float], *, of: int | None = None) -> Estimate | None:
-    """Interquartile mean of values by (seed, order), the orders of a seed drawn together; None without values.
+    """Interquartile mean of values by (seed, order); orders of a seed are resampled together; None without values.
 
-    Where some seed misses an order, cells are drawn as if they were all of one order.
+    If orders are missing for a seed, cells are resampled independently.
 
     Args:
-        values: of the cells that have one.
-        of: number of all cells; by default those of ``values``.
+        values: values of the cells that have one.
+        of: number of all cells; default that of ``values``.
     """
     if not values:
         return None
@@ -266,8 +266,8 @@ def bands(
     """Mean of curves [cells, K] with its 95 % bootstrap interval over seeds: three arrays [K].
 
     Args:
-        curves: of each cell.
-        seeds: of each cell; the orders of a seed are drawn together.
+        curves: curve of each cell.
+        seeds: seed of each cell; orders of a seed are resampled together.
     """
     generator = np.random.default_rng(_SEED)
     _, which = np.unique(seeds, return_inverse=True)
@@ -279,7 +279,7 @@ def bands(
 
 
 def check_versions(cells: Sequence[CellResult]) -> list[str]:
-    """Where cells differ in the version of an environment, or of a library that decides what it does, as sentences."""
+    """Differences between cells in the versions of environments or libraries that affect them, as sentences."""
     found: dict[str, dict[str, str]] = {}
     for cell in cells:
         for family, gym_id in cell.environments.items():
@@ -295,7 +295,7 @@ def check_versions(cells: Sequence[CellResult]) -> list[str]:
 
 
 def refuse_versions(differences: Sequence[str], across_versions: bool) -> None:
-    """Refuse what `check_versions` found, unless it is asked for.
+    """Raise an error for differences of `check_versions`, unless allowed.
 
     Raises:
         MetaMapError: the versions differ.

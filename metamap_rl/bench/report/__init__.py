@@ -1,4 +1,4 @@
-"""The report of a benchmark: one page with everything in it, and the same as tables and figures in files."""
+"""The report of a benchmark: one HTML page, and tables and figures as files."""
 
 from __future__ import annotations
 

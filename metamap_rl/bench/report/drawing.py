@@ -1,7 +1,7 @@
-"""How the figures of a report look, and how they are written: on matplotlib's objects alone.
+"""Style and output of the figures of a report, with matplotlib's object-oriented interface.
 
-Text and lines that are not a learner's are drawn in colours that stand for "the page's own", which `as_inline_svg`
-replaces, so that the same figure is readable in the light and in the dark.
+Text and lines other than learners' have placeholder colours, which `as_inline_svg` replaces by the page's, for light
+and dark themes.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ __all__ = [
 
 
 PALETTE = ("#1f77b4", "#d1662b", "#2f9e58", "#a05cc5", "#b58a10", "#d1477f", "#1d98a8", "#8a6a55", "#7a7f87", "#5566d6")
-"""Learners' colours: all of them can be told from white and from near black."""
+"""Colours of learners, visible on white and on near black."""
 
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-INK, FAINT = "#1b1f24", "#8a909a"  # of the page: see `as_inline_svg`
+INK, FAINT = "#1b1f24", "#8a909a"  # placeholders for the page's, see `as_inline_svg`
 WIDTH, HEIGHT = 4.2, 3.1  # inches of a panel
 DPI = 110
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure, and what to say of it."""
+    """A figure and its caption."""
 
     name: str
-    """Of its file, without suffix."""
+    """File name without suffix."""
     title: str
     caption: str
     figure: Figure
@@ -65,23 +65,23 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Pen:
-    """How a learner is drawn, in all figures alike."""
+    """Line style of a learner in all figures."""
 
     number: int
     name: str
 
     @property
     def colour(self) -> str:
-        """By its number among all learners."""
+        """Colour, by number among all learners."""
         return PALETTE[self.number % len(PALETTE)]
 
     @property
     def marker(self) -> str:
-        """By its number, with another period than the colour where there are many."""
+        """Marker, by number, with another period than the colour."""
         return _MARKERS[(self.number + self.number // len(PALETTE)) % len(_MARKERS)]
 
     def line(self, axes: Axes, x: Any, y: Any, band: tuple[Any, Any] | None = None, **style: Any) -> None:
-        """A curve with its band, which the page can hide by the learner's number."""
+        """Draw a curve with its band, in a group that the page can hide by the learner's number."""
         every = max(1, len(x) // 8)
         settings = {"lw": 1.8, "ms": 4, "marker": self.marker, "markevery": every, "label": self.name, **style}
         (line,) = axes.plot(x, y, color=self.colour, **settings)
@@ -90,7 +90,7 @@ class Pen:
             axes.fill_between(x, *band, color=self.colour, alpha=0.15, lw=0).set_gid(self._id(axes))
 
     def dot(self, axes: Axes, x: float, y: float, bar: tuple[float, float] | None) -> None:
-        """A point with its interval along y."""
+        """Draw a point with its interval along y."""
         (point,) = axes.plot([x], [y], color=self.colour, marker=self.marker, ms=8, ls="", label=self.name)
         point.set_gid(self._id(axes))
         if bar is not None:
@@ -98,7 +98,7 @@ class Pen:
             line.set_gid(self._id(axes))
 
     def over_stages(self, axes: Axes, curves: NDArray[np.float64], group: Group, *, first: int) -> None:
-        """The mean of curves [cells, K] with its band from stage ``first`` on, or its end alone: see `Group.every`."""
+        """Draw the mean of curves [cells, K] with its band from stage ``first`` on, or its end only: see `Group.every`."""
         middle, low, high = bands(curves, group.seeds)
         stages = np.arange(first, first + len(middle))
         if group.every > 1:
@@ -113,7 +113,7 @@ class Pen:
 
 
 def pens(learners: Sequence[str]) -> dict[str, Pen]:
-    """A pen for each learner, by its place among all of them."""
+    """A pen for each learner, by its index."""
     return {name: Pen(number, name) for number, name in enumerate(learners)}
 
 
@@ -136,7 +136,7 @@ def page_style() -> Iterator[None]:
 
 
 def make_panels(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure of ``count`` panels side by side."""
+    """Make a figure of ``count`` panels side by side."""
     width = (WIDTH if count < 3 else WIDTH * 0.78) * count + 0.2
     figure = Figure(figsize=(max(width, 4.8), HEIGHT + 0.5), dpi=DPI)
     FigureCanvasAgg(figure)
@@ -146,7 +146,7 @@ def make_panels(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def dress(axes: Axes, x: str, y: str, title: str) -> None:
-    """Labels, title and grid of a panel."""
+    """Set labels, title and grid of a panel."""
     if x.startswith("stage"):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel(x)
@@ -159,7 +159,7 @@ def dress(axes: Axes, x: str, y: str, title: str) -> None:
 
 
 def add_legend(figure: Figure) -> None:
-    """One legend for all panels, below them."""
+    """Add one legend for all panels, below them."""
     handles = {text: line for axes in figure.axes for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
     columns = max(1, min(len(handles), int(figure.get_figwidth() / 1.3)))
     rows = -(-len(handles) // columns)
@@ -171,25 +171,25 @@ def add_legend(figure: Figure) -> None:
 
 
 def as_svg(drawn: Drawn) -> bytes:
-    """A file of its own, dark on white."""
+    """Standalone SVG, dark on white."""
     text = _svg(drawn)
     return text.encode()
 
 
 def as_inline_svg(drawn: Drawn) -> str:
-    """For inside a page: the page's own colour of text, its width, and learners as classes."""
+    """SVG for the page: with its text colour and width, and learners as classes."""
     text = _svg(drawn)
     text = text[text.index("<svg") :]
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', "", text, count=1)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r'id="L(\d+)-[\d-]+"', r'class="learner-\1"', text)  # ids would repeat from figure to figure
+    text = re.sub(r'id="L(\d+)-[\d-]+"', r'class="learner-\1"', text)  # ids would repeat between figures
     text = re.sub(r' id="[A-Za-z0-9.]+_\d+"', "", text)
     text = re.sub(r"\n\s*", "\n", text)
     return text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
 
 
 def as_png(drawn: Drawn) -> bytes:
-    """A picture, dark on white."""
+    """PNG, dark on white."""
     content = io.BytesIO()
     with rc_context({"savefig.facecolor": "white"}):
         drawn.figure.savefig(content, format="png", dpi=150, metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""The figures of a report: scores, forgetting, learning, costs, of each stream."""
+"""The figures of a report for each stream: scores, forgetting, learning, costs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Dr
 
     Args:
         groups: its learners.
-        learners: of the whole report, for the colours.
+        learners: learners of the whole report, for colours.
     """
     chosen, stream = pens(learners), groups[0].stream
     now_and_then = ", ".join(group.learner for group in groups if group.every > 1)
@@ -37,25 +37,25 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Dr
             lambda: _scores(groups, chosen),
         ),
         "forgetting": (
-            "What becomes of a task",
+            "Scores after learning a task",
             "K(d): score on a task d stages after it was learnt, minus its score then. Below 0 is forgotten." + without,
             lambda: _forgetting(groups, chosen),
         ),
         "learning": (
             "Learning curves",
-            "Score on each task while it is learnt, mean over tasks. Dashed: the baseline of FT_auc and ABC, which has "
-            f"not seen the tasks before it.{without}",
+            "Score on each task while it is learnt, mean over tasks. Dashed: the baseline of FT_auc and ABC, "
+            f"trained on the task alone.{without}",
             lambda: _learning(groups, chosen),
         ),
         "frontier": (
-            "What a score costs",
-            "AP_final against memory, time of an update and environment steps. The line joins the learners that no "
-            "other one beats in both.",
+            "Score against costs",
+            "AP_final against memory, time of an update and environment steps. The line connects the "
+            "Pareto-optimal learners.",
             lambda: _frontier(groups, chosen),
         ),
         "steps-of-d": (
             "Adaptation from a few transitions",
-            "Score on held-out tasks after the last stage, against the steps of D that the policy was made from.",
+            "Score on held-out tasks after the last stage, against the number of transitions in D.",
             lambda: _lengths(groups, chosen),
         ),
         "profile": (
@@ -79,7 +79,7 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Dr
 
 
 def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str) -> Drawn | None:
-    """Scores on the tasks of one family, stage by stage; None where nothing was measured."""
+    """Scores on the tasks of one family, stage by stage; None if not measured."""
     chosen = pens(learners)
     with page_style():
         figure, (left, right) = make_panels(2)
@@ -99,7 +99,7 @@ def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str)
 
 
 def _family_curve(group: Group, family: str, *, held_out: bool) -> NDArray[np.float64]:
-    """Mean score on a family's tasks [cells, T+1]; empty where a cell has none of them."""
+    """Mean score on a family's tasks [cells, T+1]; empty if a cell has none of them."""
     rows = []
     for cell in group.cells:
         families = cell.held_out if held_out else cell.families
@@ -205,7 +205,7 @@ def _profile(groups: Sequence[Group], chosen: dict[str, Pen]) -> Figure | None:
     taus = np.linspace(-0.25, 1.25, 61)
     figure, (axes,) = make_panels(1)
     for group in groups:
-        known = np.isfinite(group.final).sum(axis=1)  # a score that is not there is not a low one
+        known = np.isfinite(group.final).sum(axis=1)  # a missing score is not a low one
         if not known.any():
             continue
         reached = (group.final[known > 0][:, :, None] >= taus).sum(axis=1)
@@ -249,7 +249,7 @@ def _matrices(groups: Sequence[Group]) -> Figure:
 
 
 def _pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Points that no other one beats in cost (less) and score (more), by cost."""
+    """Pareto-optimal points (lower cost, higher score), by cost."""
     front: list[tuple[float, float]] = []
     for cost, score in sorted(points, key=lambda point: (point[0], -point[1])):
         if not front or score > front[-1][1]:
@@ -258,6 +258,6 @@ def _pareto(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 
 def _smallest(costs: Sequence[float]) -> float:
-    """Where a logarithmic axis turns linear, so that a cost of 0 has a place."""
+    """Threshold at which a symmetric-log axis becomes linear, to include a cost of 0."""
     positive = [cost for cost in costs if cost > 0]
     return min(positive) / 2 if positive else 1.0

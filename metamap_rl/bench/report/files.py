@@ -1,4 +1,4 @@
-"""Tables and figures of a report as files of their own."""
+"""Tables and figures of a report as files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TABLES: dict[str, Callable[[Summary], str]] = {
 
 
 def draw_all(summary: Summary) -> list[Drawn]:
-    """Every figure, stream by stream."""
+    """Draw all figures, stream by stream."""
     found: list[Drawn] = []
     for stream in summary.streams:
         groups = summary.of_stream(stream)
@@ -33,7 +33,7 @@ def draw_all(summary: Summary) -> list[Drawn]:
 
 
 def write_files(summary: Summary, folder: Path) -> list[Path]:
-    """Write the tables as CSV, Markdown and LaTeX, and each figure as PNG and SVG; returns what was written.
+    """Write the tables as CSV, Markdown and LaTeX, and each figure as PNG and SVG; returns the files.
 
     Raises:
         MetaMapError: a file cannot be written.

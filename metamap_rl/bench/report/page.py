@@ -1,4 +1,4 @@
-"""The report as one HTML file: no address outside it, no library."""
+"""The report as one self-contained HTML file, without external links or libraries."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from metamap_rl.stream.metrics import COSTS, FORMULAS
 __all__ = ["Video", "find_videos", "write_report"]
 
 _VIDEO_BYTES = 8_000_000
-"""Most bytes of videos in a page; the others are left out by name."""
+"""Maximum size of videos in a page in bytes; the others are listed by name."""
 
 _WIDE = 6.5
-"""Inches from which a figure takes a whole row."""
+"""Width in inches from which a figure has its own row."""
 
-_MOST_SPREAD = 12  # machines or versions listed one by one
+_MOST_SPREAD = 12  # machines or versions listed individually
 
 
 @dataclass(frozen=True)
 class Video:
-    """A film of a family, beside which its ``.json`` says what it shows."""
+    """A video of a family, described by its ``.json``."""
 
     path: Path
     family: str
@@ -54,7 +54,7 @@ class Video:
 
 
 def find_videos(roots: Iterable[Path]) -> list[Video]:
-    """Films that `metamap bench film` has made, below some folders."""
+    """Videos made by `metamap bench film`, below some folders."""
     found = []
     for root in roots:
         for path in sorted(root.glob("**/videos/*.mp4")):
@@ -74,16 +74,16 @@ def write_report(
     commands: Mapping[str, str] | None = None,
     differences: Iterable[str] = (),
 ) -> int:
-    """Write the page.
+    """Write the report.
 
     Args:
-        summary: what to report.
-        out: the file.
-        title: its heading.
-        command: that made the page.
-        videos: films to put in, as far as they fit.
-        commands: that made the results, by folder.
-        differences: of versions between the results, as sentences.
+        summary: summary of the cells.
+        out: output file.
+        title: heading.
+        command: command that made the page.
+        videos: videos to embed, up to the maximum size.
+        commands: commands that made the results, by folder.
+        differences: differences of versions between the results, as sentences.
 
     Returns:
         Bytes written.
@@ -179,7 +179,7 @@ def _figure(drawn: Drawn) -> dict[str, Any]:
 
 
 def _family(summary: Summary, family: str, videos: list[Video]) -> dict[str, Any]:
-    """What there is on one family: a table, a figure for each stream, films."""
+    """Section of one family: a table, a figure for each stream, videos."""
     figures = [draw_families(summary.of_stream(stream), summary.learners, family) for stream in summary.streams]
     rows = []
     for group in summary.groups:
@@ -220,7 +220,7 @@ def _family_score(group: Group, family: str, what: str) -> Estimate | None:
 
 
 def _fitting(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
-    """Films that fit into the page, and the names of those that do not."""
+    """Videos that fit into the page, and the names of the others."""
     shown, left_out, size = [], [], 0
     for video in videos:
         own = video.path.stat().st_size
@@ -244,7 +244,7 @@ def _configs(summary: Summary) -> list[dict[str, str]]:
 
 
 def _spread(documents: Iterable[Mapping[str, str]]) -> dict[str, str]:
-    """The values that occur of each key."""
+    """Distinct values of each key."""
     found: dict[str, dict[str, None]] = {}
     for document in documents:
         for key, value in document.items():
@@ -253,7 +253,7 @@ def _spread(documents: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def _data(summary: Summary) -> list[dict[str, Any]]:
-    """What the page's own heat maps are drawn from."""
+    """Data of the page's interactive heat maps."""
     return [_cell_data(cell) for cell in summary.cells]
 
 
@@ -271,7 +271,7 @@ def _cell_data(cell: CellResult) -> dict[str, Any]:
 
 
 def _json(document: object) -> str:
-    """JSON that may stand inside a script element."""
+    """JSON, escaped for a script element."""
     return json.dumps(document, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 

@@ -1,4 +1,4 @@
-"""The tables of a report: what the columns are, and how numbers are written."""
+"""The tables of a report: columns and number formats."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ __all__ = [
 ]
 
 HEADLINE = ("AP_final", "AP_anytime", "F_last", "FWT_zs", "FT_auc", "GEN_k", "REG_dyn", "MEM", "UPD", "ENV")
-"""Metrics that are shown first."""
+"""Metrics shown first."""
 
 METRIC_NAMES = (*HEADLINE, *(name for name in FORMULAS if name not in HEADLINE))
 
 PARTLY = "(n of N): only n of the N cells have the metric; value and interval are of these."
-"""What stands behind a value that is not of all cells."""
+"""Explanation of values that are not of all cells."""
 
 _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
     "MEM": ((1e6, "MB"), (1e3, "kB"), (1.0, "B")),
@@ -37,11 +37,11 @@ _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
     "LAT": ((1.0, "s"), (1e-3, "ms")),
     "ENV": ((1e6, "M"), (1e3, "k"), (1.0, "")),
 }
-"""What a cost is divided by and what is written behind it, largest first; the first that it reaches is taken."""
+"""Scale and unit of each cost, largest first; the first not above the value is used."""
 
 
 def number(name: str, value: float) -> str:
-    """A value of a metric as text, with its unit."""
+    """Format a value of a metric, with its unit."""
     if name not in COSTS:
         return f"{round(value, 3) + 0.0:.3f}"
     scale, unit = next((pair for pair in _UNITS[name] if abs(value) >= pair[0]), _UNITS[name][-1])
@@ -49,7 +49,7 @@ def number(name: str, value: float) -> str:
 
 
 def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
-    """(value, interval) as text; a dash where it could not be told, "(n of N)" where only some cells tell it."""
+    """(value, interval) as text; a dash if undefined, "(n of N)" if only some cells have the metric."""
     if estimate is None:
         return "–", ""
     value = number(name, estimate.value)
@@ -61,13 +61,13 @@ def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
 
 
 def in_words(group: Group) -> str:
-    """How many seeds and orders a row is made of."""
+    """Numbers of seeds and orders of a row."""
     seeds, orders = {cell.seed for cell in group.cells}, {cell.order for cell in group.cells}
     return f"{len(seeds)} x {len(orders)}"
 
 
 def retrained(summary: Summary) -> list[str]:
-    """Which learners have dashes since they are retrained only now and then, as sentences."""
+    """Sentences on learners with dashes because they are retrained at intervals."""
     return [
         f"{learner} is retrained only after every {every} tasks and after the last: between its retrainings its scores "
         "are those of an older mapper, so metrics that depend on them have a dash."
@@ -77,7 +77,7 @@ def retrained(summary: Summary) -> list[str]:
 
 
 def _notes(summary: Summary) -> list[str]:
-    """What has to be said of the values and dashes of the headline, as sentences."""
+    """Notes on values and dashes of the headline table, as sentences."""
     made = [found for group in summary.groups for name in HEADLINE if (found := group.metrics.get(name)) is not None]
     return [*retrained(summary), *([PARTLY] if any(found.cells < found.of for found in made) else [])]
 
@@ -92,7 +92,7 @@ def _rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
 
 
 def markdown(summary: Summary) -> str:
-    """The headline table in Markdown, with the formulas and what has to be said below it."""
+    """The headline table in Markdown, with formulas and notes."""
     columns, rows = _rows(summary)
     lines = ["| " + " | ".join(columns) + " |", "| " + " | ".join(["---"] * len(columns)) + " |"]
     lines += ["| " + " | ".join(row) + " |" for row in rows]
@@ -101,7 +101,7 @@ def markdown(summary: Summary) -> str:
 
 
 def latex(summary: Summary) -> str:
-    """The headline table in LaTeX (booktabs), with what has to be said below it."""
+    """The headline table in LaTeX (booktabs), with notes."""
     columns, rows = _rows(summary)
     body = "\n".join(" & ".join(map(_escaped, row)) + r" \\" for row in rows)
     head = " & ".join(map(_escaped, columns)) + r" \\"
