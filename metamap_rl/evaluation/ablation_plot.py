@@ -1,4 +1,4 @@
-"""The plot of an ablation: gap closed with its interval, one line for each setting."""
+"""Plot of an ablation: gap closed with its interval, one line for each setting."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _WIDTH, _ROW = 7.0, 0.28  # inches
 
 
 def plot_ablation(rows: Sequence[Mapping[str, Any]], length: str, title: str) -> Figure:
-    """Draw rows of `evaluation.ablation.summarise`, the first one (the baseline) also as a line to compare with.
+    """Plot rows of `evaluation.ablation.summarise`, with a reference line at the first one (the baseline).
 
     Args:
-        rows: what to draw, top to bottom.
-        length: steps of D, a key of the rows' ``gap_closed``.
-        title: of the figure.
+        rows: rows to plot, top to bottom.
+        length: transitions of D, a key of the rows' ``gap_closed``.
+        title: title of the figure.
 
     Raises:
-        MetaMapError: no row, or none has a gap at that length.
+        MetaMapError: no rows, or none has a gap at that length.
     """
     drawn = [row for row in rows if length in row["gap_closed"]]
     if not drawn:

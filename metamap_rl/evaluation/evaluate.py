@@ -1,4 +1,4 @@
-"""Mappers that are there already, under the protocol: beside base policy, experts and controls, on tasks never seen."""
+"""Evaluation of trained mappers on unseen tasks, with base policy, experts and controls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ OnMethod = Callable[[str], None]
 _SPLIT = "given"
 
 
-@torch_threads(1)  # the networks are small; and it is the same evaluation on any number of cores
+@torch_threads(1)  # the networks are small; and for the same results on any number of cores
 def evaluate_mappers(
     mappers: Sequence[Mapper],
     experts: Sequence[Expert],
@@ -39,25 +39,24 @@ def evaluate_mappers(
     num_threads: int = 0,
     on_method: OnMethod | None = None,
 ) -> Evaluation:
-    """Measure mappers of one family, retrained with different seeds, on the tasks of some experts.
+    """Evaluate mappers of one family, retrained with different seeds, on the tasks of given experts.
 
     Methods of `metamap_rl.evaluation.protocol.methods`: "mapper"; "checked-mapper", if all mappers have a self-check;
-    with ``controls`` also "shuffled"; with ``training_experts`` also "mean-expert" and "nearest-expert". All run on the
-    same reset seeds. Mapper i reads the i-th of as many independent rollouts of each task.
+    with ``controls`` also "shuffled"; with ``training_experts`` also "mean-expert" and "nearest-expert". All use the
+    same reset seeds. Mapper i uses the i-th of M independent rollouts of each task.
 
     Args:
         mappers: M mappers of one family, with the same base policy and probe.
-        experts: experts of T tasks that no mapper saw.
-        lengths: steps of D.
-        episodes: per task and method, at least 1; the protocol asks for 10.
+        experts: experts of T tasks unseen by all mappers.
+        lengths: lengths of D in transitions.
+        episodes: episodes per task and method, at least 1; 10 in the protocol.
         controls: whether to run "shuffled".
-        training_experts: experts that the mappers were trained on.
+        training_experts: training experts of the mappers.
         num_threads: threads of the simulator; 0 uses all cores.
         on_method: called with the name of each method before it runs.
 
     Raises:
-        MetaMapError: no mappers, experts or lengths, a negative length, or mappers and experts that do not belong
-            together.
+        MetaMapError: no mappers, experts or lengths, a negative length, or mismatched mappers and experts.
     """
     if not mappers or not experts:
         raise MetaMapError("an evaluation needs at least one mapper and one expert")
@@ -87,7 +86,7 @@ def evaluate_mappers(
 
 
 def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> None:
-    """Refuse mappers and experts of different families, base policies or probes: they run on one set of rollouts."""
+    """Raise an error for mappers and experts of different families, base policies or probes: they share rollouts."""
     first = mappers[0]
     for expert in experts:
         if expert.task.family != first.family:
@@ -104,7 +103,7 @@ def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> No
 
 
 class _Given(Problem):
-    """Tasks of some experts, and mappers that are there, by seed. What was spent on them is not known."""
+    """Problem of given experts and mappers, by seed, without training costs."""
 
     base_steps = zoo_steps = pair_steps = survey_steps = 0
 

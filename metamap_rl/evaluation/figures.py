@@ -1,4 +1,4 @@
-"""Returns and scores against the transitions of D that policies were generated from."""
+"""Plots of returns and scores against the length of D."""
 
 from __future__ import annotations
 
@@ -18,28 +18,27 @@ from metamap_rl.evaluation.scores import Evaluation
 __all__ = ["Score", "plot_lengths"]
 
 Score = Literal["return", "gap closed"]
-"""What is on the y axis: returns as they are, or the share of the gap from base policy to expert that is closed."""
+"""Quantity on the y axis: return, or gap closed between base policy and expert."""
 
 _GENERATED, _EXPERT, _BASE, _SHUFFLED = "#0b6fb8", "#2b8a3e", "#6b6b6b", "#c2571a"
-_PANEL, _NARROWEST = (4.3, 3.5), 6.0  # inches; a narrower figure would cut its legend
-_MARGIN = 0.08  # of the y axis, above and below what is drawn
+_PANEL, _NARROWEST = (4.3, 3.5), 6.0  # inches; minimum width of the legend
+_MARGIN = 0.08  # of the y axis, above and below the data
 _BOOTSTRAP_SEED = 0
 
 
 def plot_lengths(evaluations: Mapping[str, Evaluation], *, score: Score = "return") -> Figure:
-    """Plot generated policies against the steps of D that they were made from, one panel per evaluation.
+    """Plot results of generated policies against the length of D, one panel per evaluation.
 
     A panel shows the generated policy (interquartile mean over tasks, with a 95 % bootstrap interval over tasks and
-    retrained mappers), base policy and expert as lines, and the shuffled control (another task's D) dashed. The
-    lengths stand at even distances, in order.
+    retrained mappers), base policy and expert as lines, and the shuffled control (another task's D) dashed. Lengths are
+    evenly spaced.
 
     Args:
-        evaluations: by title of the panel, usually the family.
-        score: what is on the y axis.
+        evaluations: evaluations by title of the panel, usually the family.
+        score: quantity on the y axis.
 
     Raises:
-        MetaMapError: nothing to plot, an unknown score, or "gap closed" of an evaluation in which no expert beats the
-            base policy.
+        MetaMapError: nothing to plot, an unknown score, or "gap closed" if no expert beats the base policy.
     """
     if not evaluations:
         raise MetaMapError("there is no evaluation to plot")
@@ -67,7 +66,7 @@ def plot_lengths(evaluations: Mapping[str, Evaluation], *, score: Score = "retur
 
 
 def _panel(axes: Axes, evaluation: Evaluation, score: Score) -> None:
-    """Draw one evaluation."""
+    """Plot one evaluation."""
     expert, base = (_score(evaluation, row[None], score) for row in (evaluation.expert, evaluation.base))
     if not expert.size:
         raise MetaMapError("no task has a gap to close: no expert is better than the base policy in a paired test")
@@ -105,7 +104,7 @@ def _dress(axes: Axes, lengths: Sequence[int], limits: tuple[float, float]) -> N
 
 
 def _visible(curves: Mapping[str, Mapping[int, NDArray[np.float64]]], lines: Sequence[float]) -> tuple[float, float]:
-    """Range of the y axis: all lines, curves and the interval; a control far below does not flatten the rest."""
+    """Range of the y axis: all lines, curves and the interval, but not a control far below."""
     shown = [*lines, *(value for row in curves["mapper"].values() for value in row)]
     low, high = min(shown), max(shown)
     span = high - low or 1.0
@@ -117,7 +116,7 @@ def _visible(curves: Mapping[str, Mapping[int, NDArray[np.float64]]], lines: Seq
 
 
 def _curve(evaluation: Evaluation, method: str, score: Score) -> dict[int, NDArray[np.float64]]:
-    """(IQM, low, high) of a method by steps of D, in order."""
+    """(IQM, low, high) of a method by length of D, in order."""
     curve = {}
     for scores in evaluation.methods:
         if scores.method == method and scores.steps is not None:

@@ -1,9 +1,9 @@
-"""Mappability: whether the experts of a zoo are a function of the task that a mapper can learn, before one is trained.
+"""Predictability: whether a mapper can learn the experts of a zoo as a function of the task, measured before training.
 
-Three measures, from cheap to dear. How much of phi* a linear or quadratic function of the task's coordinates explains
-on tasks left out. Whether a policy halfway between the experts of neighbouring tasks still works (an interpolation
-barrier tells that they lie in different basins). And how far a mapper that is told the true coordinates is off on tasks
-that it has not seen, which is what no encoder can make good.
+Three measures, in order of cost: variance of phi* on left-out tasks that a linear or quadratic function of the task's
+coordinates explains; return of the policy halfway between the experts of neighbouring tasks (an interpolation barrier
+means different basins); and error of a privileged mapper, given the true coordinates, on unseen tasks, which no encoder
+can compensate.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ __all__ = ["Barrier", "Explained", "explained_variance", "interpolation_barrier"
 Floats = NDArray[np.float64]
 
 RIDGES = tuple(float(value) for value in np.logspace(-3, 3, 13))
-"""Strengths of ridge regression that are tried, as multiples of the number of tasks."""
+"""Candidate strengths of ridge regression, as multiples of the number of tasks."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """How much of the experts' variance, over all weights, a function of the coordinates explains.
+    """Variance of the experts, over all weights, explained by a function of the coordinates.
 
     Attributes:
-        fitted: share on the tasks that it was fitted to; 1 is everything.
-        left_out: share on each task, fitted without it; below 0 it is worse than the mean of the other experts.
-        ridge: strength of the ridge, chosen for the best ``left_out``.
+        fitted: fraction on the tasks it was fitted to; 1 is all variance.
+        left_out: fraction on each task, fitted without it; negative if worse than the mean of the other experts.
+        ridge: ridge strength with the best ``left_out``.
     """
 
     fitted: float
@@ -52,10 +52,10 @@ class Explained:
 
 
 def explained_variance(coordinates: NDArray[np.floating], phi: NDArray[np.floating], degree: int) -> Explained:
-    """Ridge regression of weights on coordinates, by powers and products of them up to a degree of 1 or 2.
+    """Ridge regression of weights on coordinates, with polynomial features of degree 1 or 2.
 
     Args:
-        coordinates: [T, K], of T tasks, at least 3.
+        coordinates: coordinates of T tasks [T, K], T at least 3.
         phi: [T, P].
         degree: 1 for a linear function, 2 for a quadratic one.
 
@@ -73,7 +73,7 @@ def explained_variance(coordinates: NDArray[np.floating], phi: NDArray[np.floati
     found = []
     gram = inputs @ inputs.T
     for ridge in RIDGES:
-        # Of the fitted values: each is this matrix times the weights, 1 / T of it from the mean.
+        # Hat matrix: fitted values are this matrix times the weights, including 1 / T for the mean.
         hat = gram @ np.linalg.inv(gram + ridge * count * np.eye(count))
         residual = weights - hat @ weights
         left_out = residual / (1 - np.diag(hat) - 1 / count)[:, None]
@@ -84,7 +84,7 @@ def explained_variance(coordinates: NDArray[np.floating], phi: NDArray[np.floati
 
 
 def _powers(inputs: Floats, degree: int) -> Floats:
-    """Columns, and for degree 2 the products of any two of them; standardised, those that are constant left out."""
+    """Columns, and for degree 2 their pairwise products; standardised, without constant ones."""
     columns = [inputs]
     if degree == 2:
         first, second = np.triu_indices(inputs.shape[1])
@@ -100,7 +100,7 @@ def _standardised(columns: Floats) -> Floats:
 
 
 def neighbours(coordinates: NDArray[np.floating]) -> list[tuple[int, int]]:
-    """Each task with the one nearest to it in standardised coordinates [T, K]; each pair once, T at least 2."""
+    """Distinct pairs of each task and its nearest neighbour in standardised coordinates [T, K], T at least 2."""
     if len(coordinates) < 2:
         raise MetaMapError("neighbours: expected 2 tasks or more")
     points = _standardised(np.asarray(coordinates, dtype=np.float64))
@@ -112,14 +112,14 @@ def neighbours(coordinates: NDArray[np.floating]) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True)
 class Barrier:
-    """Returns on pairs of neighbouring tasks; each field [M], means over both tasks of a pair and over episodes.
+    """Returns on M pairs of neighbouring tasks; each field [M] is a mean over both tasks of a pair and episodes.
 
     Attributes:
         pairs: indices of the tasks.
-        random: of random actions.
-        own: each task's own expert.
-        crossed: the other task's expert.
-        middle: the mean of the two experts' weights.
+        random: returns of random actions.
+        own: returns of each task's expert.
+        crossed: returns of the other task's expert.
+        middle: returns of the mean of the two experts' weights.
     """
 
     pairs: list[tuple[int, int]]
@@ -130,13 +130,13 @@ class Barrier:
 
     @property
     def barrier(self) -> Floats:
-        """Share of the way from random actions to the experts that the middle loses, [M]; 0 is no barrier."""
+        """Loss of return at the middle / gap from random actions to the experts [M]; 0 is no barrier."""
         share: Floats = (self.own - self.middle) / (self.own - self.random)
         return share
 
     @property
     def crossed_loss(self) -> Floats:
-        """The same for the other task's expert: how different the tasks are, [M]."""
+        """The same for the other task's expert [M], which measures the difference of the tasks."""
         share: Floats = (self.own - self.crossed) / (self.own - self.random)
         return share
 
@@ -144,12 +144,12 @@ class Barrier:
 def interpolation_barrier(
     experts: Sequence[Expert], base: BasePolicy, *, episodes: int = 10, num_threads: int = 0
 ) -> Barrier:
-    """Run the policy halfway between the experts of neighbouring tasks on both tasks.
+    """Evaluate the policy halfway between the experts of neighbouring tasks on both tasks.
 
     Args:
-        experts: of 2 tasks or more of one family.
-        base: gives the network's shape and the normaliser.
-        episodes: for each task and policy.
+        experts: experts of at least 2 tasks of one family.
+        base: base policy, with architecture and normaliser.
+        episodes: episodes per task and policy.
         num_threads: threads of the simulator; 0 uses all cores.
     """
     tasks = [expert.task for expert in experts]
@@ -177,7 +177,7 @@ def interpolation_barrier(
 
 
 def _by_pair(values: Floats) -> Floats:
-    """Mean of each two."""
+    """Mean of each pair."""
     mean: Floats = values.reshape(-1, 2).mean(axis=1)
     return mean
 
@@ -192,13 +192,13 @@ def told_error(
     states: int = 1000,
     num_threads: int = 0,
 ) -> dict[str, float]:
-    """Train a mapper that is told the true coordinates, and measure its behaviour error, over that of phi_0.
+    """Train a privileged mapper, given the true coordinates, and measure its behaviour error relative to phi_0's.
 
-    Its checkpoint is the last one: held-out tasks are only measured on.
+    The last checkpoint is used, without model selection on held-out tasks.
 
     Returns:
-        "training" and "held_out": mean squared error of actions on the experts' states as a share of the base
-        policy's; 0 is perfect, 1 no better than phi_0.
+        "training" and "held_out": mean squared error of actions on the experts' states divided by the base policy's; 0
+        is perfect, 1 equals phi_0.
     """
     sets = {"training": training, "held_out": held_out}
     told = {name: _told(experts, base, states, num_threads) for name, experts in sets.items()}
@@ -216,7 +216,7 @@ def _base_error(base: BasePolicy, examples: Examples) -> float:
 
 
 def _told(experts: Sequence[Expert], base: BasePolicy, states: int, num_threads: int) -> Examples:
-    """Examples with coordinates in place of D: one row for each task."""
+    """Examples with coordinates in place of D: one row per task."""
     tasks, phi = [expert.task for expert in experts], np.stack([expert.phi for expert in experts])
     visited, actions = expert_behaviour(
         tasks, base, phi, states=states, generator=np.random.default_rng(0), seed=EXPERT_STATES, num_threads=num_threads

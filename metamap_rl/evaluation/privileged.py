@@ -1,8 +1,8 @@
-"""The privileged mapper, called "oracle" in stored documents: it is given a task's true parameters in place of D.
+"""The privileged mapper ("oracle" in stored documents), given a task's true parameters in place of D.
 
-A control of the protocol: what it misses is not in reading D but in writing the weights. It is no upper bound: it is
-another learned map, trained as a mapper is, from the same pairs but without a survey, with the task's coordinates as a
-D of one row. The universal policy given the task is what it is held against.
+A control of the protocol: its error is due to the generation of weights, not to inference from D. It is no upper bound
+but another learned map, trained like a mapper from the same pairs, without a survey, with the task's coordinates as a D
+of one row. Its reference is the universal policy given the task.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def privileged_examples(pairs: Pairs, base: BasePolicy) -> Examples:
 
 
 def privileged_phis(mapper: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32]:
-    """phi_hat [T, P] of tasks whose parameters it is told, each mapped by itself."""
+    """phi_hat [T, P] of tasks with given parameters, each mapped separately."""
     coordinates = torch.from_numpy(task_coordinates(tasks))[:, None, None, :]
     with torch.no_grad():
         phis: NDArray[np.float32] = torch.cat([mapper(row.clone()) for row in coordinates]).numpy()

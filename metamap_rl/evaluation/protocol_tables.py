@@ -1,4 +1,4 @@
-"""A run's numbers as Markdown."""
+"""Tables of a run in Markdown."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from metamap_rl.evaluation.score_text import (
 __all__ = ["about_runs", "headline_table", "learning_table", "methods_table", "pooled_table", "results_text"]
 
 _SHOWN = (5, 50, 200)
-"""Steps of D that have a column, where they were measured."""
+"""Lengths of D with a column, if measured."""
 
 Summary = Mapping[str, Any]
 _NO_RIVALS = ("privileged-mapper", "shuffled")
-"""One is given the task's parameters, the other another task's D."""
+"""Controls, excluded from the best other method: one is given the task's parameters, the other another task's D."""
 
 TARGET_RATIO = 100
-"""Environment steps of PPO from phi_0 over those of D, for the same return, that the project aims at."""
+"""The project's goal for environment steps of PPO from phi_0 / transitions of D, for the same return."""
 
 
 def headline_table(families: Mapping[str, Summary], steps: int) -> list[str]:
-    """One row for each family: the mapper, the best other method, and how much longer PPO takes."""
+    """One row per family: the mapper, the best other method, and the environment steps of PPO."""
     lines = [
         f"| test-in | tasks with a gap | gap closed, {steps} steps: IQM | ratio of sums | mean | worst decile | harm "
         "| best other method | its gap closed: IQM | worst decile | harm | P(it is better) "
@@ -63,7 +63,7 @@ def headline_table(families: Mapping[str, Summary], steps: int) -> list[str]:
 
 
 def _times(learning: Summary) -> str:
-    """The ratio that is compared, and, where it is known, whether it is what is aimed at."""
+    """The compared ratio and, if known, whether it meets the goal."""
     found = learning.get("ratios", {}).get(learning.get("compared"))
     if found is None:
         return NOTHING
@@ -73,7 +73,7 @@ def _times(learning: Summary) -> str:
 
 
 def _steps_ratio(found: Summary) -> str:
-    """A median over runs with its interval; or, where half of them are censored, what they say together."""
+    """A median over runs with its interval; or a bound if half of them are censored."""
     runs = f"of {found['tasks']} runs (one seed)"
     if found["low"] is None:
         return f"more than {found['more_than']:,.0f} in {found['tasks'] - found['reached']} {runs}; censored"
@@ -83,7 +83,7 @@ def _steps_ratio(found: Summary) -> str:
 
 
 def family_tables(name: str, entry: Summary, steps: int) -> list[str]:
-    """The tables of one family of `metamap_rl.evaluation.protocol.report.summarise_runs`: two for each split."""
+    """The tables of one family of `metamap_rl.evaluation.protocol.report.summarise_runs`: two per split."""
     lines = []
     for split, summary in entry["splits"].items():
         lines += [*_split_table(name, split, summary, entry, steps), "", *_beside_table(summary, steps), ""]
@@ -122,7 +122,7 @@ def _split_table(name: str, split: str, summary: Summary, entry: Summary, steps:
 
 
 def _beside_table(summary: Summary, steps: int) -> list[str]:
-    """What interquartile means hide."""
+    """Table of ratio of sums, means, worst deciles and harm."""
     measured = {row["steps"] for row in summary["methods"]}
     columns = [length for length in _SHOWN if length in measured and length != steps]
     lines = [
@@ -164,7 +164,7 @@ def _of(rows: Mapping[int | None, Summary], steps: int, score: str) -> Summary |
 
 
 def learning_table(families: Mapping[str, Summary]) -> list[str]:
-    """Adaptation against learning, one row for each family, start and settings."""
+    """Adaptation against learning, one row per family, initial policy and settings."""
     lines = [
         "| family | PPO from, settings | steps to the mapped return, median | steps of D "
         "| ratio, median [95 % interval over tasks] |",
@@ -174,7 +174,7 @@ def learning_table(families: Mapping[str, Summary]) -> list[str]:
         learning = entry.get("learning", {})
         for kind, found in learning.get("ratios", {}).items():
             if kind.startswith("phi-hat"):
-                continue  # it is there from the start
+                continue  # reached by the initial policy
             mark = " (compared)" if kind == learning.get("compared") else ""
             more = "" if found["low"] is not None else "more than "
             lines.append(

@@ -1,4 +1,4 @@
-"""Scores as words and numbers of tables; they take the plain values of `evaluation.scores.Evaluation.summary`."""
+"""Text of scores for tables, from the JSON values of `evaluation.scores.Evaluation.summary`."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ __all__ = [
 ]
 
 NOTHING = "–"
-"""Where a number is not defined or was not measured."""
+"""Shown for numbers that are undefined or were not measured."""
 
 Document = Mapping[str, Any]
 
 _METHODS = dict.fromkeys(("privileged-mapper", "oracle"), "privileged mapper (given the parameters)")
-"""Methods whose name in stored documents is not what they are."""
+"""Display names of methods with other names in stored documents."""
 
 _EARLIER_METHODS = {
     "oracle": "privileged-mapper",
@@ -67,7 +67,7 @@ def number_text(score: Document | None, key: str) -> str:
 
 
 def ratio_text(ratio: Document | None) -> str:
-    """A ratio of sums; with a dash for its interval where the summed gap may be 0."""
+    """A ratio of sums; with a dash for its interval if the summed gap may be 0."""
     if ratio is None:
         return NOTHING
     bounds = NOTHING if ratio["low"] is None else f"{ratio['low']:.2f}, {ratio['high']:.2f}"
@@ -75,30 +75,30 @@ def ratio_text(ratio: Document | None) -> str:
 
 
 def harm_text(harm: Document | None) -> str:
-    """The share of pairs of seed and task that are worse than the base policy; said where it is by means alone."""
+    """The fraction of pairs of seed and task that are worse than the base policy; marked if it is by means alone."""
     if harm is None:
         return NOTHING
     return f"{harm['share']:.0%}" + (" by means" if harm["by"] == "means" else "")
 
 
 def rule_text(summary: Document) -> str:
-    """What the tasks of a summary count by, in a sentence's part."""
+    """Rule by which the tasks of a summary are counted."""
     return _RULES[summary.get("counted_by", "old rule")]
 
 
 def counted_text(summary: Document) -> str:
-    """How many tasks have a gap, marked where that is by the old rule."""
+    """Number of tasks with a gap, marked if by the old rule."""
     return f"{summary['counted_tasks']} of {len(summary['tasks'])}{old_rule_mark(summary)}"
 
 
 def old_rule_mark(entry: Document) -> str:
-    """What stands behind a number of tasks that is not of the paired test."""
+    """Mark of a number of tasks that is not by the paired test."""
     return "" if entry.get("counted_by") == "paired test" else ", old rule"
 
 
 def uncounted_text(summary: Document) -> str:
-    """The tasks that do not count, each with the returns of phi_0 and expert; empty where all do, or none is named."""
-    counted = summary.get("counted", [True] * len(summary["tasks"]))  # which ones, old documents do not say
+    """Uncounted tasks with the returns of phi_0 and expert; empty if there are none, or they are unknown."""
+    counted = summary.get("counted", [True] * len(summary["tasks"]))  # not stored in old documents
     rows = zip(summary["tasks"], counted, summary["base_returns"], summary["expert_returns"], strict=True)
     return "; ".join(
         f"{Task.from_json(task).describe()} ({base:.1f} -> {expert:.1f})"

@@ -1,4 +1,4 @@
-"""Scores of policies on test tasks: shares of the gap from base policy to expert, and what an average of them hides."""
+"""Scores of policies on test tasks: gap closed between base policy and expert, normalised scores, and harm."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ __all__ = [
 ]
 
 CountedBy = Literal["paired test", "old rule"]
-"""What tasks count by: a paired test over episodes; or, of documents that keep means only, the rule of 5 %."""
+"""Rules for counting tasks: a paired test over episodes; or, for documents with means only, the rule of 5 %."""
 
 _OLD_MARGIN = 0.05
 
 _DIGITS = 7
-"""Of a stored return of an episode: more than the arithmetic promises on another machine."""
+"""Significant digits of stored returns: more than are reproducible on other machines."""
 
 
 def old_rule(random: ArrayLike, base: ArrayLike, expert: ArrayLike) -> NDArray[np.bool_]:
-    """Whether tasks counted before episodes were kept: (J_expert - J_base) / (J_expert - J_random) is at least 5 %.
+    """Rule of old documents for counting tasks: (J_expert - J_base) / (J_expert - J_random) is at least 5 %.
 
-    Only for documents and runs that hold means alone: where random actions are disastrous, it leaves out tasks in which
-    the expert halves the cost. Takes and gives any one shape.
+    Only for documents and runs with means alone: if random actions are very bad, it excludes tasks in which the expert
+    halves the cost. For arrays of any one shape.
     """
     best = np.asarray(expert, dtype=np.float64)
     reach, lead = best - np.asarray(random), best - np.asarray(base)
@@ -50,12 +50,12 @@ def old_rule(random: ArrayLike, base: ArrayLike, expert: ArrayLike) -> NDArray[n
 
 @dataclass(frozen=True)
 class References:
-    """Returns of every episode that scores are measured against, on the same reset seeds.
+    """Reference returns of every episode, on the same reset seeds.
 
     Attributes:
-        random: of uniform random actions, [T, E].
-        base: of phi_0, [T, E].
-        expert: of phi*, [T, E].
+        random: returns of uniform random actions, [T, E].
+        base: returns of phi_0, [T, E].
+        expert: returns of phi*, [T, E].
     """
 
     random: NDArray[np.float64]
@@ -65,13 +65,13 @@ class References:
 
 @dataclass(frozen=True)
 class MethodScores:
-    """One method at one length of D.
+    """Scores of one method at one length of D.
 
     Attributes:
-        method: its name.
-        steps: k, transitions of D; None for methods that read none.
+        method: name of the method.
+        steps: k, transitions of D; None for methods without D.
         returns: J, means over episodes, float64 [seeds, T].
-        episodes: the return of every episode, float64 [seeds, T, E]; None where means are all that is known.
+        episodes: the return of every episode, float64 [seeds, T, E]; None if only means are known.
     """
 
     method: str
@@ -87,7 +87,7 @@ class MethodScores:
 
     @classmethod
     def merged(cls, method: str, found: Iterable[tuple[int | None, ArrayLike]]) -> list[MethodScores]:
-        """Scores by steps, from those of every seed: of every episode [T, E] or, of an older cell, means [T]."""
+        """Merge the returns of seeds, by length of D: of every episode [T, E] or, in older cells, means [T]."""
         by_steps: dict[int | None, list[NDArray[np.float64]]] = {}
         for steps, returns in found:
             by_steps.setdefault(steps, []).append(np.asarray(returns, dtype=np.float64))
@@ -99,14 +99,14 @@ class MethodScores:
         ]
 
     def head(self, seeds: int) -> MethodScores:
-        """The first seeds alone."""
+        """Scores of the first seeds."""
         each = None if self.episodes is None else self.episodes[:seeds]
         return MethodScores(self.method, self.steps, self.returns[:seeds], each)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """All methods on T test tasks.
+    """Results of all methods on T test tasks.
 
     Attributes:
         tasks: the tasks.
@@ -114,9 +114,9 @@ class Evaluation:
         random: returns of uniform random actions, means over episodes, [T].
         base: returns of phi_0, [T].
         expert: returns of phi*, [T].
-        methods: everything else.
-        rollouts: the D that the mappers read, mapper i the i-th repeat; None if the longest length is 0.
-        references: the returns of every episode; None where means are all that is known, as of old documents.
+        methods: scores of the methods.
+        rollouts: the D of the mappers, the i-th repeat for mapper i; None if the longest length is 0.
+        references: reference returns of every episode; None if only means are known, as in old documents.
     """
 
     tasks: tuple[Task, ...]
@@ -130,22 +130,22 @@ class Evaluation:
 
     @classmethod
     def of(cls, tasks: tuple[Task, ...], references: References, rollouts: Rollouts | None = None) -> Evaluation:
-        """An evaluation without methods yet, from the returns of every episode."""
+        """An evaluation without methods, from the returns of every episode."""
         random, base, expert = references.random, references.base, references.expert
         means = random.mean(axis=1), base.mean(axis=1), expert.mean(axis=1)
         return cls(tasks, base.shape[1], *means, rollouts=rollouts, references=references)
 
     @property
     def counted_by(self) -> CountedBy:
-        """What `counted` goes by."""
+        """Rule of `counted`."""
         return "old rule" if self.references is None else "paired test"
 
     @property
     def counted(self) -> NDArray[np.bool_]:
-        """Tasks that have a gap to close, bool [T]: the expert is better than the base policy.
+        """Mask of tasks with a gap to close, bool [T]: the expert is better than the base policy.
 
-        In a paired test over the episodes, `metamap_agents.policy.evaluation.clearly_better_each`. Where means are all
-        that is known, by the rule of old documents: by at least 5 % of the expert's distance to random actions.
+        In a paired test over the episodes, `metamap_agents.policy.evaluation.clearly_better_each`. If only means are
+        known, by the rule of old documents: by at least 5 % of the expert's distance to random actions.
         """
         if self.references is not None:
             return clearly_better_each(self.references.expert, self.references.base)
@@ -153,7 +153,7 @@ class Evaluation:
 
     @property
     def ranked(self) -> NDArray[np.bool_]:
-        """Tasks whose expert beats random actions, without which the normalised score means nothing, bool [T]."""
+        """Mask of tasks whose expert beats random actions, bool [T]; otherwise the normalised score is undefined."""
         return self.expert > self.random
 
     def gap_closed(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -173,10 +173,10 @@ class Evaluation:
         return None if found is None else {"ratio": found.estimate, "low": found.low, "high": found.high}
 
     def harm(self, scores: MethodScores) -> dict[str, Any]:
-        """Share of pairs of seed and task, of all tasks, in which a method is worse than the base policy.
+        """Fraction of pairs of seed and task, over all tasks, in which a method is worse than the base policy.
 
-        By the paired test where its episodes are known; else by means alone, so that about half of what merely
-        differs by chance is harm.
+        By the paired test if episodes are known; else by means alone, which counts about half of the differences by
+        chance.
         """
         if self.references is not None and scores.episodes is not None:
             base = np.broadcast_to(self.references.base, scores.episodes.shape)
@@ -185,7 +185,7 @@ class Evaluation:
         return {"share": float((self.base - scores.returns > margin).mean()), "by": "means"}
 
     def summary(self, generator_seed: int = 0) -> dict[str, Any]:
-        """Everything as plain JSON values: raw returns of every episode, and both scores with what they hide."""
+        """JSON representation: raw returns of every episode, and aggregates of both scores."""
         return {
             "tasks": [task.to_json() for task in self.tasks],
             "episodes": self.episodes,
@@ -216,7 +216,7 @@ class Evaluation:
 
     @classmethod
     def from_summary(cls, summary: Mapping[str, Any]) -> Evaluation:
-        """Read back what `summary` gives, also that of documents that keep means only."""
+        """Inverse of `summary`, also for documents with means only."""
         each = {name: summary.get(f"{name}_episode_returns") for name in ("random", "base", "expert")}
         known = all(values is not None for values in each.values())
         return cls(
@@ -239,7 +239,7 @@ class Evaluation:
 
 
 def shares(values: NDArray[np.float64], seed: int = 0) -> dict[str, float] | None:
-    """IQM of scores [S, T] with its 95 % interval, mean and worst decile; None of no task."""
+    """IQM of scores [S, T] with its 95 % interval, mean and worst decile; None without tasks."""
     generator = np.random.default_rng(read_seed(seed))
     if not values.size:
         return None
@@ -254,7 +254,7 @@ def shares(values: NDArray[np.float64], seed: int = 0) -> dict[str, float] | Non
 
 
 def rounded(returns: NDArray[np.float64]) -> list[Any]:
-    """Returns of episodes, for a document, as nested lists."""
+    """Rounded returns of episodes, as nested lists."""
     flat = [float(f"{value:.{_DIGITS}g}") for value in returns.ravel()]
     nested: list[Any] = np.array(flat).reshape(returns.shape).tolist()
     return nested

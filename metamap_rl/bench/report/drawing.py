@@ -98,7 +98,7 @@ class Pen:
             line.set_gid(self._id(axes))
 
     def over_stages(self, axes: Axes, curves: NDArray[np.float64], group: Group, *, first: int) -> None:
-        """Draw the mean of curves [cells, K] with its band from stage ``first`` on, or its end only: see `Group.every`."""
+        """Draw the mean of curves [cells, K] with a band from stage ``first`` on, or its end only (`Group.every`)."""
         middle, low, high = bands(curves, group.seeds)
         stages = np.arange(first, first + len(middle))
         if group.every > 1:

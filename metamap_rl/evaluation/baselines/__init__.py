@@ -1,4 +1,4 @@
-"""Meta-learners to compare the mapper with. They know networks and batches; only `policy_gradient` knows of rewards."""
+"""Meta-learning baselines: MAML, Reptile and RL^2."""
 
 from metamap_rl.evaluation.baselines.adaptation import TASK_LOSSES, TaskLoss, cross_entropy, descend, squared_error
 from metamap_rl.evaluation.baselines.episodes import Episodes

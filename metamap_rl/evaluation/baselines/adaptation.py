@@ -1,4 +1,4 @@
-"""Adaptation by gradient steps, of many networks at once: what MAML and Reptile do with D."""
+"""Adaptation of many networks at once by gradient steps on D, for MAML and Reptile."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from metamap_envs.errors import MetaMapError
 __all__ = ["TASK_LOSSES", "TaskLoss", "cross_entropy", "descend", "squared_error"]
 
 TaskLoss = Callable[[Tensor, Tensor], Tensor]
-"""Outputs [B, K, A] and targets [B, K, A] to one loss per task [B]."""
+"""Maps outputs [B, K, A] and targets [B, K, A] to one loss per task [B]."""
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -41,18 +41,17 @@ def descend(
     steps: int,
     create_graph: bool = False,
 ) -> Tensor:
-    """Take full-batch gradient steps on every task's own points, each from its own weights.
+    """Take full-batch gradient steps on the points of each task, from its own weights.
 
     Args:
-        spec: shape of the networks.
-        phi: [B, P], where each task starts.
+        spec: architecture of the networks.
+        phi: initial weights of each task [B, P].
         inputs: [B, K, I].
-        targets: [B, K, A], or whatever else the loss takes as targets, one row for each input.
-        loss: of one task; tasks do not mix, so one backward pass gives the gradients of all of them.
-        rate: step size, above 0; or one for each weight [P], of any sign.
-        steps: how many, 0 or more.
-        create_graph: whether gradients flow through the steps, second derivatives included. Otherwise the result
-            holds no graph.
+        targets: [B, K, A], or other targets of the loss, one row for each input.
+        loss: loss of each task; tasks are independent, so one backward pass gives all gradients.
+        rate: step size, above 0; or one per weight [P], of any sign.
+        steps: number of gradient steps, 0 or more.
+        create_graph: whether the result is differentiable through the steps, with second derivatives.
 
     Returns:
         [B, P].

@@ -1,4 +1,4 @@
-"""Few-shot episodes: what any learner of functions sees of a batch of tasks."""
+"""Few-shot episodes: support and query points of a batch of function regression tasks."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["Episodes"]
 
 @dataclass(frozen=True, eq=False)
 class Episodes:
-    """B tasks, each with K points to adapt to and S points to be judged on.
+    """B tasks, each with K support points (D) and S query points.
 
     Raises:
-        MetaMapError: the shapes do not fit together.
+        MetaMapError: inconsistent shapes.
     """
 
     support_inputs: Tensor
-    """D's inputs [B, K, I]."""
+    """Support inputs [B, K, I]."""
     support_targets: Tensor
-    """D's outputs [B, K, A], as they were observed."""
+    """Observed support outputs [B, K, A]."""
     inputs: Tensor
-    """Inputs to be judged on [B, S, I], not those of D."""
+    """Query inputs [B, S, I]."""
     targets: Tensor
-    """What the outputs should be there [B, S, A]."""
+    """True query outputs [B, S, A]."""
 
     def __post_init__(self) -> None:
         lead, (inputs, outputs) = len(self.inputs), (self.inputs.shape[-1], self.targets.shape[-1])

@@ -18,15 +18,15 @@ from metamap_rl.evaluation.baselines.episodes import Episodes
 __all__ = ["Draw", "MAMLConfig", "OnIteration", "maml_loss", "train_maml"]
 
 Draw = Callable[[torch.Generator, int], Episodes]
-"""Draws a number of fresh training tasks."""
+"""Draws a number of new training tasks."""
 
 OnIteration = Callable[[int, Tensor], None]
-"""Called after every iteration with the iterations done and the weights [R, P] of all runs."""
+"""Called after every iteration with the number of iterations done and the weights [R, P] of all runs."""
 
 
 @dataclass(frozen=True)
 class MAMLConfig:
-    """The paper's settings for sinusoids."""
+    """Settings of MAML; defaults as in the paper for sinusoids."""
 
     iterations: int = 70_000
     """Meta-updates."""
@@ -41,18 +41,18 @@ class MAMLConfig:
     loss: str = "squared-error"
     """Name in `metamap_rl.evaluation.baselines.adaptation.TASK_LOSSES`, inside and outside."""
     seed: int = 0
-    """Of every task drawn."""
+    """Seed of the tasks."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", read_seed(self.seed, "MAML config: seed"))
 
 
 def maml_loss(spec: PolicySpec, phi: Tensor, episodes: Episodes, config: MAMLConfig) -> Tensor:
-    """Return the loss after adaptation of each task [B], as a function of the common start.
+    """Return the loss after adaptation of each task [B], differentiable in the initial weights.
 
     Args:
         spec: shape of the network.
-        phi: [B, P], the start of each task, usually one vector expanded.
+        phi: initial weights of each task [B, P], usually one expanded vector.
         episodes: B tasks.
         config: inner steps, rate and loss.
     """
@@ -73,12 +73,12 @@ def maml_loss(spec: PolicySpec, phi: Tensor, episodes: Episodes, config: MAMLCon
 def train_maml(
     spec: PolicySpec, start: Tensor, draw: Draw, config: MAMLConfig, on_iteration: OnIteration | None = None
 ) -> Tensor:
-    """Train R independent runs side by side, each on tasks of its own.
+    """Train R independent runs in parallel, each on its own tasks.
 
     Args:
         spec: shape of the network.
-        start: weights of R networks [R, P], drawn at random; Adam works on each number alone, so runs do not mix.
-        draw: where tasks come from.
+        start: random weights of R networks [R, P]; Adam is elementwise, so runs are independent.
+        draw: draws tasks.
         config: settings.
         on_iteration: called after every iteration.
 
@@ -94,7 +94,7 @@ def train_maml(
         episodes = draw(generator, len(start) * config.tasks)
         losses = maml_loss(spec, phi.repeat_interleave(config.tasks, dim=0), episodes, config)
         optimiser.zero_grad(set_to_none=True)
-        (losses.sum() / config.tasks).backward()  # type: ignore[no-untyped-call]  # torch annotates it only in part
+        (losses.sum() / config.tasks).backward()  # type: ignore[no-untyped-call]  # annotated only partly in torch
         optimiser.step()
         if on_iteration is not None:
             on_iteration(iteration + 1, phi.detach())

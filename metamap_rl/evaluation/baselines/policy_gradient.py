@@ -1,11 +1,10 @@
-"""MAML for policies: a start, and step sizes, from which a policy gradient on D leads to the task's expert.
+"""MAML for policies: meta-learned initial weights and step sizes for policy gradient steps on D.
 
-The inner step is REINFORCE on the rewards in D, as in MAML (Finn et al. 2017): D holds no expert's actions, at
-test least of all. The outer loss is how far the adapted policy is from the training task's expert, as in guided
-meta-policy search (Mendonca et al. 2019): a far less noisy signal than the returns of the adapted policy, and the one
-that the mapper learns from. Every weight has a step size of its own, learned as well (Meta-SGD, Li et al. 2017), and so
-is what makes a step of D good or bad: either a baseline that its return is compared with, or all of it, a network that
-reads the transition (NoRML, Yang et al. 2019).
+The inner step is REINFORCE on the rewards in D, as in MAML (Finn et al. 2017), since D contains no expert actions. The
+outer loss is the error of the adapted policy against the training task's expert, as in guided meta-policy search
+(Mendonca et al. 2019): far less noisy than returns of the adapted policy, and the mapper's loss too. Step sizes are
+learned per weight (Meta-SGD, Li et al. 2017). Advantages are either returns minus a fitted baseline, or the output of a
+learned network of the transition (NoRML, Yang et al. 2019).
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _SMALLEST = 1e-6
 
 @dataclass(frozen=True)
 class PolicyMAMLConfig:
-    """How it is trained.
+    """Settings of MAML for policies.
 
     Raises:
         MetaMapError: an unknown loss or kind of advantage.
@@ -58,35 +57,35 @@ class PolicyMAMLConfig:
     tasks: int = 16
     """Tasks in a meta-batch."""
     states: int = 128
-    """States of each task on which the adapted policy is judged."""
+    """States of each task for the outer loss."""
     loss: str = "both"
     """Name in `metamap_rl.training.losses.LOSSES`: weights, behaviour, or both."""
     weights_coefficient: float = 1.0
-    """Share of the weight loss in "both"."""
+    """Coefficient of the weight loss in "both"."""
     inner_steps: int = 3
     """Policy gradient steps on D, in training and at test."""
     inner_rate: float = 0.1
-    """Where the step size of every weight starts."""
+    """Initial step size of every weight."""
     advantage: str = "returns"
-    """What is good about an action: returns (to go, above the baseline) or learned (a network)."""
+    """Advantages: returns (to go, minus the baseline) or learned (a network)."""
     discount: float = 0.9
-    """Of the rewards that follow an action."""
+    """Discount factor."""
     hidden: int = 64
     """Width of the network's hidden layers."""
     rate: float = 1e-3
-    """Highest learning rate of Adam, the outer optimiser."""
+    """Peak learning rate of Adam, the outer optimiser."""
     warmup: int = 100
-    """Meta-updates over which it rises."""
+    """Meta-updates of the warm-up."""
     lengths: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
-    """Steps of D, one length drawn for each meta-update."""
+    """Lengths of D in transitions, one drawn for each meta-update."""
     from_start: float = 0.5
-    """Share of the D that begin at a rollout's first step."""
+    """Fraction of D that start at a rollout's first transition."""
     validation_every: int = 100
     """Meta-updates between validations."""
     validation_lengths: tuple[int, ...] = (5, 20, 100)
-    """Steps of D that validation averages over."""
+    """Lengths of D for validation."""
     seed: int = 0
-    """Of every batch."""
+    """Seed of the batches."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", read_seed(self.seed, "policy gradient config: seed"))
@@ -96,7 +95,7 @@ class PolicyMAMLConfig:
 
 
 def returns_to_go(rewards: Tensor, ends: Tensor, discount: float) -> Tensor:
-    """Discounted sums of what follows within the episode, [B, K] to [B, K]; what comes after D counts nothing."""
+    """Discounted returns to go within the episode, truncated at the end of D, [B, K] to [B, K]."""
     found = torch.zeros_like(rewards)
     total = torch.zeros_like(rewards[:, 0])
     for step in range(rewards.shape[1] - 1, -1, -1):
@@ -106,11 +105,11 @@ def returns_to_go(rewards: Tensor, ends: Tensor, discount: float) -> Tensor:
 
 
 def policy_gradient_loss(outputs: Tensor, targets: Tensor) -> Tensor:
-    """The surrogate whose gradient is REINFORCE's, for actions of unit variance around ``outputs``, per task [B].
+    """REINFORCE's surrogate loss, for actions of unit variance around ``outputs``, per task [B].
 
     Args:
         outputs: mean actions [B, K, A].
-        targets: the actions taken and, last, their advantages [B, K, A + 1].
+        targets: actions and, last, their advantages [B, K, A + 1].
     """
     actions, advantages = targets[..., :-1], targets[..., -1]
     return (advantages * 0.5 * (outputs - actions).square().sum(dim=-1)).mean(dim=-1)
@@ -118,37 +117,37 @@ def policy_gradient_loss(outputs: Tensor, targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """A start, step sizes, and what an advantage is: all that adaptation needs besides D."""
+    """Meta-learned parameters of adaptation: initial weights, step sizes, and advantages."""
 
     spec: PolicySpec
     normalizer: ObservationNormalizer
     phi: Tensor
-    """Where every task starts [P]."""
+    """Initial weights [P]."""
     rates: Tensor
     """Step size of each weight [P]."""
     baseline: Tensor
-    """Expected return to go, linear in (input, input squared, 1) [2 O + 1]; the same for all tasks."""
+    """Baseline of the return to go, linear in (input, input squared, 1) [2 O + 1]; the same for all tasks."""
     scale: float
-    """One unit of an advantage."""
+    """Scale of advantages."""
     discount: float
     steps: int
     network: nn.Module | None = None
-    """Feature rows [B, K, F] to advantages [B, K, 1], where they are learned."""
+    """Network from feature rows [B, K, F] to learned advantages [B, K, 1], if any."""
 
     def __call__(self, features: Tensor, ends: Tensor | None, *, create_graph: bool = False) -> Tensor:
         """Weights [B, P] after the policy gradient steps on D.
 
         Args:
             features: feature rows [B, K, F].
-            ends: whether an episode ended with the transition, bool [B, K]; needed where advantages are returns.
-            create_graph: whether the outcome is a function of start, step sizes and advantages.
+            ends: whether an episode ended with the transition, bool [B, K]; required for advantages "returns".
+            create_graph: whether the result is differentiable in initial weights, step sizes and advantages.
         """
         observations, actions, rewards, _ = TransitionLayout.of(self.spec).unpack(features)
         inputs = _inputs(observations, self.normalizer)
         if self.network is not None:
             advantages = self.network(features)
         else:
-            # Not centred in D, so that it tells good from bad D.
+            # Not centred in D, so that good and bad D differ.
             found = returns_to_go(rewards, _known(ends), self.discount)
             advantages = ((found - _baseline_features(inputs) @ self.baseline) / self.scale)[..., None]
         targets = torch.cat([actions, advantages], dim=-1)
@@ -172,7 +171,7 @@ def _inputs(observations: Tensor, normalizer: ObservationNormalizer) -> Tensor:
 
 def _known(ends: Tensor | None) -> Tensor:
     if ends is None:
-        raise MetaMapError("policy gradient: expected transitions with flags of where episodes end, got none")
+        raise MetaMapError("policy gradient: expected transitions with flags of episode ends, got none")
     return ends
 
 
@@ -184,7 +183,7 @@ def _baseline_features(inputs: Tensor) -> Tensor:
 def _new_adapter(
     spec: PolicySpec, normalizer: ObservationNormalizer, phi: Tensor, examples: Examples, config: PolicyMAMLConfig
 ) -> Adapter:
-    """An adapter before training; its baseline is fitted to all training tasks."""
+    """A new adapter, with its baseline fitted to all training tasks."""
     observations, _, rewards, _ = TransitionLayout.of(spec).unpack(examples.features.flatten(0, 1))
     rows = _baseline_features(_inputs(observations, normalizer)).flatten(0, 1).double()
     found = returns_to_go(rewards, _known(examples.ends).flatten(0, 1), config.discount).flatten().double()
@@ -201,7 +200,7 @@ def _new_adapter(
 
 
 class _AdvantageNetwork(nn.Module):
-    """A learned advantage: feature rows, in units of the training tasks, to a number."""
+    """Network of learned advantages, from standardised feature rows."""
 
     mean: Tensor
     std: Tensor
@@ -229,23 +228,23 @@ def train_policy_maml(
     config: PolicyMAMLConfig,
     on_iteration: Callable[[int, float], None] | None = None,
 ) -> Adapter:
-    """Train a start and step sizes; those with the least validation loss are returned.
+    """Train initial weights and step sizes; returns those with the lowest validation loss.
 
     Args:
-        spec: shape of the policies.
-        normalizer: of the family.
-        start: first value of the common start [P], such as phi_0.
+        spec: architecture of the policies.
+        normalizer: normaliser of the family.
+        start: first value of the initial weights [P], such as phi_0.
         examples: training tasks.
-        validation: tasks to choose on.
+        validation: tasks for model selection.
         config: settings.
-        on_iteration: called after every meta-update with their number and the loss.
+        on_iteration: called after every meta-update with the number of updates and the loss.
 
     Raises:
-        MetaMapError: the loss stopped being finite, or the examples do not say where episodes end.
+        MetaMapError: the loss is not finite, or the examples have no flags of episode ends.
     """
     generator = torch.Generator().manual_seed(config.seed)
     phi = start.detach().clone().requires_grad_()
-    gains = torch.ones_like(phi, requires_grad=True)  # of the first step size: Adam's steps then fit both
+    gains = torch.ones_like(phi, requires_grad=True)  # in units of the initial step size, for one learning rate of Adam
     first = _new_adapter(spec, normalizer, phi.detach(), examples, config)
     moved = torch.zeros_like(first.baseline, requires_grad=True)  # in units of an advantage, for the same reason
     learned = [phi, gains, *([moved] if first.network is None else first.network.parameters())]
@@ -283,13 +282,13 @@ def _with(adapter: Adapter, phi: Tensor, rates: Tensor, baseline: Tensor) -> Ada
 
 
 def _outcome(adapter: Adapter, batch: Batch, scale: Tensor, weights_coefficient: float) -> Outcome:
-    """The adapted policies beside the experts, as the mapper's losses take them."""
+    """Outcome of the adapted policies, for the mapper's losses."""
     adapted = adapter(batch.features, batch.ends, create_graph=True)
     return Outcome(adapter.spec, adapted, batch.phi, scale, batch.inputs, batch.targets, weights_coefficient)
 
 
 def _validation_loss(adapter: Adapter, examples: Examples, config: PolicyMAMLConfig) -> float:
-    """Mean squared error of actions, over lengths and rollouts, each D from its first step."""
+    """Mean squared error of actions, over lengths and rollouts, each D from its first transition."""
     losses = []
     for length in usable_lengths(config.validation_lengths, examples.features.shape[2]):
         for rollout in range(examples.features.shape[1]):

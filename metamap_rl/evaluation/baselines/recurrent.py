@@ -1,8 +1,8 @@
-"""RL^2 (Duan et al. 2016): a policy with a memory, trained over a family so that it learns a task by living in it.
+"""RL^2 (Duan et al. 2016): a recurrent policy, trained over a family, that adapts through its hidden state.
 
-A trial is one task: an exploration of some steps, then one whole episode. The memory is kept through the trial, resets
-of the simulator included, and the policy sees its last action, its last reward and whether an episode has just begun.
-Trained by sb3-contrib's RecurrentPPO (extra ``contrib``).
+A trial is one task: some environment steps of exploration, then one full episode. The hidden state is kept throughout
+the trial, across resets of the simulator; further inputs are the last action, the last reward and whether an episode
+has just begun. Trained by sb3-contrib's RecurrentPPO (extra ``contrib``).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Memory = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class RecurrentConfig:
-    """How it is trained; names are SB3's."""
+    """Settings of RL^2, with SB3's names."""
 
     n_timesteps: int = 1_000_000
     """Environment steps, rounded up to whole rollouts."""
@@ -46,22 +46,22 @@ class RecurrentConfig:
     batch_size: int = 512
     n_epochs: int = 5
     learning_rate: float = 5e-4
-    """Falls to zero linearly."""
+    """Initial learning rate, linear decay to zero."""
     gamma: float = 0.98
     gae_lambda: float = 0.95
     ent_coef: float = 0.0
     log_std_init: float = -1.0
     lstm_hidden_size: int = 64
-    """Of the actor's LSTM and of the critic's."""
+    """Sizes of the LSTMs of actor and critic."""
     net_arch: tuple[int, ...] = (64,)
-    """Hidden layers behind each LSTM."""
+    """Hidden layers after each LSTM."""
     lengths: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200)
-    """Steps of exploration; one is drawn for each trial."""
+    """Environment steps of exploration; one drawn for each trial."""
 
 
 @dataclass(frozen=True, eq=False)
 class Units:
-    """How a memory's inputs are scaled."""
+    """Scales of the recurrent policy's inputs."""
 
     normalizer: ObservationNormalizer
     reward_mean: float
@@ -75,14 +75,14 @@ class Units:
         begun: NDArray[Any],
         first: NDArray[Any],
     ) -> NDArray[np.float32]:
-        """What the policy sees, float32 [N, O + A + 2]; last action and reward are 0 where a trial has just begun.
+        """Inputs of the policy, float32 [N, O + A + 2]; last action and reward are 0 at the start of a trial.
 
         Args:
             observations: raw [N, O].
-            actions: the last ones [N, A].
-            rewards: the last ones [N].
+            actions: last actions [N, A].
+            rewards: last rewards [N].
             begun: whether an episode has just begun [N].
-            first: whether the trial has just begun, so that there is no last step [N].
+            first: whether the trial has just begun [N].
         """
         earlier = np.where(first, 0.0, 1.0)[:, None]
         scaled = ((rewards - self.reward_mean) / self.reward_std)[:, None]
@@ -91,15 +91,15 @@ class Units:
 
 
 class TrialVecEnv(VecEnv):
-    """N trials side by side, each with a training task of its own; a trial is an episode of SB3's.
+    """N parallel trials, each with its own training task; a trial is an episode for SB3.
 
-    All trials explore for the same number of steps, drawn anew for each, and end together.
+    All trials explore for the same number of environment steps, drawn for each batch of trials, and end together.
 
     Args:
         family_name: the family.
-        units: how inputs are scaled.
+        units: scales of the inputs.
         num_envs: N.
-        lengths: steps of exploration to draw from.
+        lengths: environment steps of exploration to draw from.
         seed: of tasks, lengths and episodes.
         num_threads: of the simulator.
     """
@@ -126,7 +126,7 @@ class TrialVecEnv(VecEnv):
 
     @property
     def tasks(self) -> tuple[Task, ...]:
-        """The tasks of the trials under way."""
+        """Tasks of the current trials."""
         return self.envs.tasks
 
     def _tasks(self, count: int) -> list[Task]:
@@ -134,7 +134,7 @@ class TrialVecEnv(VecEnv):
         return self.family.sample("train", count, np.random.default_rng([self._seed, META_TASKS, self._draw]))
 
     def reset(self) -> NDArray[np.float32]:
-        """Begin new trials everywhere, on new tasks."""
+        """Start N new trials, on new tasks."""
         return self._begin(seed=self._seed)
 
     def _begin(self, seed: int | None = None) -> NDArray[np.float32]:
@@ -145,11 +145,11 @@ class TrialVecEnv(VecEnv):
         return self._units.inputs(observations, self._actions, np.zeros(self.num_envs), yes, yes)
 
     def step_async(self, actions: NDArray[Any]) -> None:
-        """Keep the actions for `step_wait`."""
+        """Store the actions for `step_wait`."""
         self._actions = np.clip(actions, -1.0, 1.0)
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Step; go on to the episode when the exploration ends, to new tasks when that ends."""
+        """Step; start the episode at the end of exploration, and new trials at the end of the episode."""
         observations, rewards, terminated, truncated, _ = self.envs.step(self._actions)
         begun = terminated | truncated
         self._elapsed += 1
@@ -176,7 +176,7 @@ class TrialVecEnv(VecEnv):
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """Attribute of all trials together, once for each."""
+        """Attribute of the simulator, once for each trial."""
         return [getattr(self, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -194,12 +194,12 @@ class TrialVecEnv(VecEnv):
 
 @dataclass(frozen=True, eq=False)
 class RecurrentPolicy:
-    """A trained policy with a memory.
+    """A trained recurrent policy.
 
     Attributes:
-        policy: SB3's.
-        units: how its inputs are scaled.
-        steps: environment steps that training took.
+        policy: policy of SB3.
+        units: scales of its inputs.
+        steps: environment steps of training.
     """
 
     policy: Any
@@ -215,13 +215,13 @@ class RecurrentPolicy:
         seed: int,
         num_threads: int = 0,
     ) -> dict[int, NDArray[np.float64]]:
-        """Returns [T, E] by steps k of exploration: k steps with noise, then episodes without, all from that memory.
+        """Returns [T, E] of episodes after k environment steps of exploration with noise, by k.
 
         Args:
             tasks: T tasks.
             lengths: values of k.
-            episodes: on the reset seeds that all methods share.
-            seed: of the exploration.
+            episodes: episodes per task, on the reset seeds of all methods.
+            seed: seed of the exploration.
             num_threads: of the simulator.
         """
         seed = read_seed(seed)
@@ -232,7 +232,7 @@ class RecurrentPolicy:
     def _explore(
         self, tasks: Sequence[Task], lengths: Sequence[int], seed: int, num_threads: int
     ) -> dict[int, tuple[Memory | None, NDArray[Any], NDArray[Any]]]:
-        """Memory, last actions and last rewards after each length."""
+        """Hidden state, last actions and last rewards after each length."""
         count = len(tasks)
         envs = FamilyVectorEnv(tasks, num_threads=num_threads, autoreset_mode=AutoresetMode.SAME_STEP)
         observations, _ = envs.reset(seed=seed)
@@ -260,7 +260,7 @@ class RecurrentPolicy:
         episodes: int,
         num_threads: int,
     ) -> NDArray[np.float64]:
-        """Returns [T, E] of whole episodes that all begin with the same memory."""
+        """Returns [T, E] of full episodes that start from the same hidden state."""
         memory, actions, rewards = state
         nothing = memory is None
         if memory is not None:
@@ -296,16 +296,16 @@ def train_recurrent(
     num_threads: int = 0,
     on_progress: Callable[[int, int, dict[str, float]], None] | None = None,
 ) -> RecurrentPolicy:
-    """Train a policy with a memory over a family's training tasks.
+    """Train a recurrent policy over a family's training tasks.
 
     Args:
         family_name: the family.
-        normalizer: of observations.
-        rewards: some rewards of the family, in whose units the last reward is seen.
+        normalizer: normaliser of observations.
+        rewards: sample rewards of the family, for the scale of the last reward.
         config: settings.
-        seed: of tasks, weights and episodes.
-        num_threads: of the simulator; 0 takes all cores. Torch takes one.
-        on_progress: called with (steps done, steps in total, metrics).
+        seed: seed of tasks, weights and episodes.
+        num_threads: threads of the simulator; 0 uses all cores. Torch uses one.
+        on_progress: called with (environment steps done, total, metrics).
 
     Raises:
         MetaMapError: sb3-contrib is not installed.
@@ -349,7 +349,7 @@ def _recurrent_ppo() -> Callable[..., Any]:
 
 
 class _Report(BaseCallback):
-    """Hands SB3's progress to a plain function."""
+    """Callback of SB3 that reports progress to a function."""
 
     def __init__(self, on_progress: Callable[[int, int, dict[str, float]], None] | None, total: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Reptile (Nichol et al. 2018): move the start towards where gradient descent on a task went."""
+"""Reptile (Nichol et al. 2018): moves the initial weights towards the weights adapted to a task."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["ReptileConfig", "reptile_update", "train_reptile"]
 
 @dataclass(frozen=True)
 class ReptileConfig:
-    """The settings of OpenAI's demonstration on sinusoids."""
+    """Settings of Reptile; defaults as in OpenAI's demonstration on sinusoids."""
 
     iterations: int = 30_000
     """Outer updates."""
@@ -27,13 +27,13 @@ class ReptileConfig:
     inner_rate: float = 0.02
     """Step size of SGD on a task."""
     minibatch: int = 10
-    """Points in one step of SGD; an epoch over the task's points is one step for each minibatch."""
+    """Minibatch size of SGD in points."""
     outer_rate: float = 0.1
-    """First step of the start towards a task's weights, as a share; it falls linearly to 0."""
+    """Initial step size of the outer update, as a fraction of the difference; linear decay to 0."""
     loss: str = "squared-error"
     """Name in `metamap_rl.evaluation.baselines.adaptation.TASK_LOSSES`."""
     seed: int = 0
-    """Of every task drawn."""
+    """Seed of the tasks."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", read_seed(self.seed, "Reptile config: seed"))
@@ -47,10 +47,9 @@ def reptile_update(phi: Tensor, adapted: Tensor, share: float) -> Tensor:
 def train_reptile(
     spec: PolicySpec, start: Tensor, draw: Draw, config: ReptileConfig, on_iteration: OnIteration | None = None
 ) -> Tensor:
-    """Train R independent runs side by side; see `maml.train_maml` for arguments and result.
+    """Train R independent runs in parallel; see `maml.train_maml` for arguments and result.
 
-    The points of D of a drawn task are what SGD runs over, one epoch, in minibatches of their random order; the points
-    to be judged on are not used.
+    SGD runs for one epoch over the support points of a task, in random minibatches; query points are not used.
     """
     if start.ndim != 2 or start.shape[1] != spec.size:
         raise MetaMapError(f"start: expected weights [R, {spec.size}], got {tuple(start.shape)}")

@@ -1,4 +1,4 @@
-"""The whole protocol: families, methods, seeds and steps of D in one resumable run; see docs/evaluate.md."""
+"""The evaluation protocol: families, methods, seeds and lengths of D in one resumable run; see docs/evaluate.md."""
 
 from metamap_rl.evaluation.protocol.config import LearningConfig, ProtocolConfig, load_protocol
 from metamap_rl.evaluation.protocol.methods import METHODS, Method

@@ -1,4 +1,4 @@
-"""What a run of the protocol consists of."""
+"""Config of a run of the protocol."""
 
 from __future__ import annotations
 
@@ -23,47 +23,48 @@ __all__ = ["LearningConfig", "ProtocolConfig", "load_protocol"]
 
 _METHODS_OF_RUNS = tuple(name for name in METHODS.names() if not METHODS.get(name).needs_check)
 STARTS = ("phi-0", "scratch", "phi-hat")
-"""What PPO starts from, where learning is compared with adaptation."""
+"""Initial policies of PPO in the comparison of adaptation with learning."""
 
 
 class LearningConfig(Settings):
-    """Adaptation against learning: PPO on single tasks, by what it starts from."""
+    """Settings of adaptation against learning: PPO on single tasks, by initial policy."""
 
     tasks: Annotated[Whole, Field(ge=1)] = 4
-    """Test-in tasks, the first so many whose experts beat the base policy clearly."""
+    """Number of test-in tasks, the first ones whose experts beat the base policy."""
     starts: tuple[str, ...] = STARTS
-    """What PPO starts from: phi-0, scratch (random weights), phi-hat (the mapper's policy)."""
+    """Initial policies of PPO: phi-0, scratch (random weights), phi-hat (the mapper's policy)."""
     steps: Annotated[Whole, Field(ge=1)] = 200_000
     """Environment steps of each training, rounded up to whole rollouts."""
     length: Annotated[Whole, Field(ge=1)] = 50
-    """Steps of D of the mapped policy that it is compared with."""
+    """Length of D of the mapped policy in the comparison."""
     settings: dict[str, dict[str, Any]] = Field(
         default_factory=lambda: {
             "recipe": {},
             "quick": {"n_envs": 8, "n_steps": 64, "batch_size": 128, "learning_rate": 1e-3},
         }
     )
-    """Settings of PPO by name, as changes of the family's expert recipe; the comparison takes those with which it needs
-    the fewest steps. From scratch only the first are run, as changes of the base recipe."""
+    """Settings of PPO by name, as changes of the family's expert recipe; the comparison uses those with the fewest
+    environment steps. From scratch only the first are run, as changes of the base recipe.
+    """
 
 
 class ProtocolConfig(SharedSettings):
-    """Families x methods x seeds x steps of D."""
+    """Families x methods x seeds x lengths of D."""
 
     families: tuple[str, ...]
-    """Names, or paths of declarations in YAML."""
+    """Names of families, or paths of YAML declarations."""
     methods: tuple[str, ...] = Field(default_factory=lambda: _METHODS_OF_RUNS)
-    """Names; all of them if left out."""
+    """Names of methods; default all."""
     seeds: Annotated[Whole, Field(ge=1)] = 5
-    """Times that methods are trained again, with another D; base policy, experts and survey are shared."""
+    """Number of seeds: methods are retrained, with another D; base policy, experts and survey are shared."""
     seeds_of: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
-    """Fewer of them for some methods, by name: what takes long."""
+    """Number of seeds for slow methods, by name."""
     first_seed: Seed = 0
-    """The seeds count on from it."""
+    """First seed; the others follow."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Settings of methods, by their name."""
+    """Settings of methods by name."""
     learning: LearningConfig | None = LearningConfig()
-    """PPO on single tasks; none for no such comparison."""
+    """PPO on single tasks; null for no such comparison."""
 
     @field_validator("methods", mode="before")
     @classmethod
@@ -76,10 +77,10 @@ class ProtocolConfig(SharedSettings):
         return {_method_name(name): one for name, one in value.items()} if isinstance(value, Mapping) else value
 
     def check(self) -> None:
-        """Refuse what pydantic cannot know: names that there are not, and settings of methods.
+        """Check what pydantic cannot: names, and settings of methods.
 
         Raises:
-            MetaMapError: what is wrong.
+            MetaMapError: an unknown name, or an invalid setting.
         """
         if not self.families or not self.methods or not self.lengths:
             raise MetaMapError("a protocol needs at least one family, one method and one length of D")
@@ -98,7 +99,7 @@ class ProtocolConfig(SharedSettings):
             self._check_learning(self.learning)
 
     def _check_learning(self, learning: LearningConfig) -> None:
-        """Find what is wrong now, not when all methods are done."""
+        """Check the settings of learning before methods are run."""
         if not set(learning.starts) <= set(STARTS):
             raise MetaMapError(f"learning: starts: expected some of {', '.join(STARTS)}, got {learning.starts}")
         if "mapper" in self.methods and learning.length not in self.lengths:
@@ -115,7 +116,7 @@ class ProtocolConfig(SharedSettings):
         """A method with its settings.
 
         Raises:
-            MetaMapError: no such method, or a setting that it has not.
+            MetaMapError: an unknown method or setting.
         """
         return parse(METHODS.get(name), self.settings.get(name, {}), f"settings of method {name!r}")
 
@@ -124,7 +125,7 @@ class ProtocolConfig(SharedSettings):
         return range(self.first_seed, self.first_seed + self.seeds)
 
     def seeds_for(self, name: str) -> range:
-        """The seeds of a method: one where it depends on none."""
+        """The seeds of a method: one if it does not depend on a seed."""
         count = self.seeds_of.get(name, self.seeds) if self.method(name).seeded else 1
         return self.all_seeds()[:count]
 
@@ -134,7 +135,7 @@ def _method_name(value: object) -> object:
 
 
 def load_protocol(path: str | Path, **changes: Any) -> ProtocolConfig:
-    """Read a config from a YAML file.
+    """Load a config from a YAML file.
 
     Args:
         path: the file.

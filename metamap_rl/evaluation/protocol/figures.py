@@ -1,4 +1,4 @@
-"""Figures of a run: curves over steps of D, performance profiles, adaptation against learning."""
+"""Figures of a run: curves over lengths of D, performance profiles, adaptation against learning."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ _STARTS = {"phi-0": "#495057", "scratch": "#c92a2a", "phi-hat": "#74b3e0"}
 _DASHES = ("-", "--", ":")
 _PANEL = (4.6, 3.6)  # inches
 _LOWEST = -0.6
-_FIRST_STEP = 10.0  # where "no steps" stands on a logarithmic axis
+_FIRST_STEP = 10.0  # position of 0 on a logarithmic axis
 
 
 def plot_family(title: str, entry: Mapping[str, Any], steps: int) -> Figure:
-    """Draw one family of `protocol.report.summarise_runs`: test-in tasks, and learning where there is some.
+    """Plot one family of `protocol.report.summarise_runs`: test-in tasks, and learning if measured.
 
     Args:
-        title: of the figure.
-        entry: the family's part of the summary.
-        steps: k of the performance profile.
+        title: title of the figure.
+        entry: summary of the family.
+        steps: length k of D of the performance profile.
 
     Raises:
         MetaMapError: no test-in tasks.
@@ -67,7 +67,7 @@ def plot_family(title: str, entry: Mapping[str, Any], steps: int) -> Figure:
 
 
 def plot_pooled(rows: Sequence[Mapping[str, Any]], steps: int) -> Figure:
-    """Draw `protocol.report.pooled`: the profile over all families, and normalised scores with intervals.
+    """Plot `protocol.report.pooled`: the profile over all families, and normalised scores with intervals.
 
     Raises:
         MetaMapError: no rows.
@@ -93,7 +93,7 @@ def plot_pooled(rows: Sequence[Mapping[str, Any]], steps: int) -> Figure:
 
 
 def _curves(axes: Axes, summary: Mapping[str, Any]) -> None:
-    """Gap closed against steps of D; methods without D as lines across."""
+    """Gap closed against the length of D; methods without D as horizontal lines."""
     lengths = sorted({row["steps"] for row in summary["methods"] if row["steps"] is not None})
     low = 0.0
     for name in dict.fromkeys(row["method"] for row in summary["methods"]):
@@ -117,7 +117,7 @@ def _curves(axes: Axes, summary: Mapping[str, Any]) -> None:
             zorder=3 if ours else 2,
             label=name,
         )
-        if ours:  # those of the others are in the tables: a dozen bands hide one another
+        if ours:  # other intervals are in the tables: a dozen bands would overlap
             bottom, top = ([row["gap_closed"][side] for row in rows] for side in ("low", "high"))
             axes.fill_between(places, bottom, top, color=_colour(name), alpha=0.2, lw=0)
         low = min(low, *middle)
@@ -131,7 +131,7 @@ def _curves(axes: Axes, summary: Mapping[str, Any]) -> None:
 
 
 def _profiles(axes: Axes, rows: Sequence[Mapping[str, Any]], steps: int) -> None:
-    """Share of runs above a score."""
+    """Fraction of runs above a score."""
     for row in rows:
         name = row["method"]
         ours = name == "mapper"

@@ -22,13 +22,13 @@ from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["Lesson", "lessons", "steps_to", "take"]
 
-_GROWTH = 1.15  # between two measurements once they are further apart than rollouts
+_GROWTH = 1.15  # ratio of environment steps between evaluations, once they are further apart than rollouts
 _OURS: dict[str, Any] = {"algorithm": "ppo", "start": "base", "gain_search": None, "plateau": None}
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """One training: its task by place among the test-in tasks, its start, its settings by name."""
+    """One training of PPO: index of its task among the test-in tasks, initial policy, settings by name."""
 
     task: int
     start: str
@@ -36,12 +36,12 @@ class Lesson:
 
     @property
     def name(self) -> str:
-        """For its file."""
+        """Name of its file."""
         return f"{self.start}+{self.setting}+task={self.task}"
 
 
 def lessons(config: LearningConfig, counted: Sequence[int]) -> list[Lesson]:
-    """All trainings, on the first of the tasks ``counted``; from scratch only the first of the settings."""
+    """All trainings, on the first of the ``counted`` tasks; from scratch only with the first settings."""
     first = next(iter(config.settings))
     return [
         Lesson(task, start, setting)
@@ -53,11 +53,11 @@ def lessons(config: LearningConfig, counted: Sequence[int]) -> list[Lesson]:
 
 
 def take(lesson: Lesson, config: LearningConfig, problem: Problem, seed: int) -> dict[str, Any]:
-    """Train, and measure on the way.
+    """Train, with evaluations in between.
 
     Returns:
-        Plain JSON values: the task's id, the environment steps spent before PPO, and ``points``, pairs (environment
-        steps of PPO, mean return of the policy without noise).
+        JSON values: the task's id, the environment steps before PPO, and ``points``, pairs (environment steps of PPO,
+            mean return of the deterministic policy).
     """
     seed = read_seed(seed)
     task = problem.tasks("test-in")[lesson.task]
@@ -97,7 +97,7 @@ def _mean_return(task: Task, base: BasePolicy, phi: NDArray[np.float32], problem
 
 
 def _start(lesson: Lesson, config: LearningConfig, problem: Problem, seed: int) -> BasePolicy:
-    """First weights; from scratch a new actor and critic, behind the family's normaliser as all of them."""
+    """Initial weights; from scratch a new actor and critic, with the family's normaliser."""
     base = problem.base
     if lesson.start == "scratch":
         return replace(base, phi=random_actor(base.spec, seed), critic={})
@@ -115,5 +115,5 @@ def _recipe(lesson: Lesson, config: LearningConfig, problem: Problem) -> Recipe:
 
 
 def steps_to(document: Mapping[str, Any], level: float) -> int | None:
-    """Environment steps of PPO to the first measurement of at least ``level``; None if there was none."""
+    """Environment steps of PPO at the first evaluation of at least ``level``; None without one."""
     return next((steps for steps, value in document["points"] if value >= level), None)

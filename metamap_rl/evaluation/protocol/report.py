@@ -1,4 +1,4 @@
-"""From a run's cells to its numbers: aggregates with intervals, and the comparison of adaptation with learning."""
+"""Aggregates of a run's cells with intervals, and the comparison of adaptation with learning."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 HEADLINE = 50
-"""Steps of D at which methods are compared in a single number, where that was measured."""
+"""Length of D of headline scores, if measured."""
 
 THRESHOLDS = np.linspace(-0.5, 1.2, 171)
 """Scores of performance profiles."""
@@ -37,10 +37,10 @@ _RESAMPLES = 5000
 
 
 def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
-    """Everything about one run, or several of different families, as plain JSON values, raw returns included.
+    """Summarise one run, or several of different families, as JSON values, including raw returns.
 
     Raises:
-        MetaMapError: no run, runs with different settings of what they share or of a method, or a family in two.
+        MetaMapError: no run, runs with different shared settings or settings of a method, or a family in two.
     """
     if not runs:
         raise MetaMapError("there is no run to summarise")
@@ -71,19 +71,19 @@ def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
 
 
 def summarise_again(families: Mapping[str, Mapping[str, Any]], shared: Mapping[str, Any]) -> dict[str, Any]:
-    """Aggregates of a run's documents anew, from the returns and curves that they keep; nothing is run.
+    """Recompute the aggregates of stored summaries, from their returns and curves.
 
     Args:
-        families: by name, as `summarise_runs` gives them.
-        shared: what else it gives.
+        families: families by name, as in `summarise_runs`.
+        shared: other keys of the summary.
 
     Returns:
-        What `summarise_runs` gives.
+        As `summarise_runs`.
     """
     steps, fresh, evaluations = shared["headline_steps"], {}, []
     for name, entry in families.items():
         found = {split: Evaluation.from_summary(summary) for split, summary in entry["splits"].items()}
-        # What else a split's document says (of another zoo, say) stays.
+        # Other keys of a split's document are kept.
         splits = {split: entry["splits"][split] | _split(evaluation, steps) for split, evaluation in found.items()}
         fresh[name] = {**entry, "splits": splits}
         if "test-in" in found:
@@ -94,12 +94,12 @@ def summarise_again(families: Mapping[str, Mapping[str, Any]], shared: Mapping[s
 
 
 def headline(lengths: Sequence[int]) -> int:
-    """`HEADLINE`, or the longest length where that was not measured."""
+    """`HEADLINE`, or the longest length if it was not measured."""
     return HEADLINE if HEADLINE in lengths else max(lengths)
 
 
 def at(evaluation: Evaluation, method: str, steps: int) -> MethodScores | None:
-    """A method's scores with k steps, or those that need none."""
+    """Scores of a method with k transitions of D, or of a method without D."""
     for scores in evaluation.methods:
         if scores.method == method and scores.steps in (steps, None):
             return scores
@@ -123,7 +123,7 @@ def _family(family: FamilyRecord, run: RunRecord) -> dict[str, Any]:
 
 
 def _split(evaluation: Evaluation, steps: int) -> dict[str, Any]:
-    """Aggregates of one split; every method also beside the mapper, and its profile."""
+    """Aggregates of one split, with comparisons to the mapper and performance profiles."""
     summary = evaluation.summary(generator_seed=_SEED)
     for entry, scores in zip(summary["methods"], evaluation.methods, strict=True):
         mapper = at(evaluation, "mapper", steps if scores.steps is None else scores.steps)
@@ -141,8 +141,8 @@ def _split(evaluation: Evaluation, steps: int) -> dict[str, Any]:
 def pooled(evaluations: Sequence[Evaluation], steps: int) -> list[dict[str, Any]]:
     """Methods over all families, on their test-in tasks: normalised score, gap closed and harm, over seeds and tasks.
 
-    A method counts if every family has it, with as many seeds as all of them have; the others are left out. There is
-    no ratio of sums: returns of different families have different units.
+    Includes only methods that all families have, with the minimum number of seeds. There is no ratio of sums: returns
+    of different families have different units.
     """
     if len(evaluations) < 2:
         return []
@@ -170,7 +170,7 @@ def pooled(evaluations: Sequence[Evaluation], steps: int) -> list[dict[str, Any]
 
 
 def _pooled_harm(found: Sequence[Mapping[str, Any]], tasks: Sequence[int]) -> dict[str, Any]:
-    """Over all pairs; by means if one family's is."""
+    """Harm over all pairs; by means if it is for one family."""
     by = {str(harm["by"]) for harm in found}
     share = float(np.average([harm["share"] for harm in found], weights=tasks))
     return {"share": share, "by": by.pop() if len(by) == 1 else "means"}
@@ -182,10 +182,10 @@ def _profile(values: NDArray[np.float64]) -> dict[str, list[float]]:
 
 
 def learning_summary(family: FamilyRecord, config: LearningConfig) -> dict[str, Any]:
-    """Environment steps of PPO to the mapped policy's return, task by task, and the curves.
+    """Environment steps of PPO to the mapped policy's return, by task, and learning curves.
 
-    Per task the level is the mapper's return from ``config.length`` steps, the mean over seeds. The ratio is PPO's
-    steps / steps of D; that of a training which never measured the level is censored at all its steps.
+    The level of a task is the mapper's return from ``config.length`` transitions, the mean over seeds. The ratio is
+    PPO's environment steps / transitions of D; if a training does not reach the level, it is censored at its last step.
     """
     evaluation = family.evaluation("test-in")
     mapped = at(evaluation, "mapper", config.length)
@@ -217,7 +217,7 @@ def learning_summary(family: FamilyRecord, config: LearningConfig) -> dict[str, 
 
 
 def _compared(learning: Mapping[str, Any]) -> dict[str, Any]:
-    """Ratios by start and settings, and which are compared: those of the PPO from phi_0 that needs the fewest steps."""
+    """Ratios by initial policy and settings, and the compared ones: PPO from phi_0 with the fewest steps."""
     ratios = {name: _ratio(entries, learning["length"]) for name, entries in learning["curves"].items()}
     ours = [name for name in ratios if name.startswith("phi-0")]
     best = {"compared": min(ours, key=lambda name: float(ratios[name]["median"]))} if ours else {}
@@ -225,10 +225,10 @@ def _compared(learning: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _ratio(entries: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]:
-    """Median over tasks of PPO's steps to the level over the steps of D, with a bootstrap interval over tasks.
+    """Median over tasks of PPO's environment steps to the level / transitions of D, with a bootstrap interval.
 
-    A run that did not get there is censored: its ratio is more than ``more_than``, and no more is known. Where half
-    of the runs are, so is the median, and there is no interval.
+    A run that does not reach the level is censored: its ratio is above ``more_than``. If half of the runs are, so is
+    the median, and there is no interval.
     """
     censored = np.array([entry["steps_to_level"] is None for entry in entries])
     steps = np.array(
@@ -254,9 +254,9 @@ def _ratio(entries: Sequence[Mapping[str, Any]], length: int) -> dict[str, Any]:
 def curve_over_tasks(
     entries: Sequence[dict[str, Any]],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Steps and normalised scores [tasks, N] of trainings that were measured at the same steps; and the steps before.
+    """Environment steps, normalised scores [tasks, N] at common steps, and environment steps before PPO.
 
-    Trainings of one kind are measured at the same steps; where one has others, those that are common are taken.
+    If trainings were evaluated at different steps, only the common ones are used.
     """
     common = sorted(set.intersection(*(set(entry["steps"]) for entry in entries)))
     rows = [[entry["normalised"][entry["steps"].index(step)] for step in common] for entry in entries]

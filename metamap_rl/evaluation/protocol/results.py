@@ -1,4 +1,4 @@
-"""Files of the results of runs: numbers, tables and figures."""
+"""Result files of runs: numbers, tables and figures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TABLES_FILE = "results.md"
 
 
 def write_results(run: RunRecord) -> tuple[dict[str, Any], str]:
-    """Write the results of all finished cells into the run's directory; gives numbers and Markdown."""
+    """Write the results of all finished cells to the run's directory; returns the summary and Markdown."""
     summary = summarise_runs([run])
     write_json(run.root / RESULTS_FILE, summary)
     figures = _draw(summary, run.root / "figures")
@@ -38,7 +38,7 @@ def write_results(run: RunRecord) -> tuple[dict[str, Any], str]:
 
 
 def _draw(summary: dict[str, Any], folder: Path) -> list[Path]:
-    """Draw every family with test-in tasks, and all of them together, as PNG and SVG; gives the PNG files."""
+    """Plot every family with test-in tasks, and all families together, as PNG and SVG; returns the PNG files."""
     steps = summary["headline_steps"]
     figures = {
         name: plot_family(name, entry, steps)

@@ -1,4 +1,4 @@
-"""What the methods of a run of the protocol have in common."""
+"""Shared settings of the methods of a run."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from metamap_rl.training.pipeline import PROBE_STEPS
 __all__ = ["LENGTHS", "MAPPER", "SHARED", "SharedSettings"]
 
 LENGTHS = (0, 5, 10, 20, 50, 100, 200)
-"""Steps of D at which generated policies are measured."""
+"""Lengths of D, in transitions, for evaluation."""
 
 MAPPER = MapperRecipe().changed(updates=2000)
-"""How the protocol trains mappers, and the contextual policies and privileged mappers beside them."""
+"""Settings of the protocol's mappers, contextual policies and privileged mappers."""
 
 
 class SharedSettings(Settings):
-    """What all families, methods and seeds of a run have in common."""
+    """Settings shared by all families, methods and seeds of a run."""
 
     lengths: tuple[Annotated[Whole, Field(ge=0, le=PROBE_STEPS)], ...] = LENGTHS
-    """Steps of D."""
+    """Lengths of D in transitions."""
     episodes: Annotated[Whole, Field(ge=1)] = 10
-    """For each task and policy, on reset seeds that all share."""
+    """Episodes per task and policy, on shared reset seeds."""
     splits: tuple[str, ...] = (Split.TEST_IN.value, Split.TEST_OUT.value)
-    """Tasks to measure on; a split of which a zoo has no expert is left out for its family."""
+    """Splits to evaluate; a split without experts in a family's zoo is skipped."""
     probe: str = "base-policy"
-    """How D is collected."""
+    """Probe that collects D."""
     mapper: MapperRecipe = MAPPER
-    """How mappers are trained: settings by their names that are not as in `MAPPER`."""
+    """Settings of mappers by name, as changes of `MAPPER`."""
 
     @field_validator("mapper", mode="before")
     @classmethod
@@ -43,14 +43,14 @@ class SharedSettings(Settings):
 
 
 SHARED = tuple(SharedSettings.model_fields)
-"""Their names."""
+"""Names of the families."""
 
 
 def _complete(mapper: object) -> MapperRecipe:
-    """Read the settings of mappers; what is left out is as in `MAPPER`.
+    """Validate the settings of mappers; defaults are those of `MAPPER`.
 
     Raises:
-        MetaMapError: an unknown name, a bad value, or a seed: those of a run are its own.
+        MetaMapError: an unknown name, an invalid value, or a seed, which the run sets.
     """
     if not isinstance(mapper, Mapping):
         raise MetaMapError(f"expected a mapping of settings, got {mapper!r}")

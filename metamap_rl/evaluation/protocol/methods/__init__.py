@@ -1,4 +1,4 @@
-"""Methods of adaptation under the protocol: `base` says what one is, every other module holds some."""
+"""Methods of adaptation: `base` defines the interface, the other modules the methods."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a method is.
+"""Interface of methods.
 
 To add one, write a module in `metamap_rl.evaluation.protocol.methods` with a subclass of `Method`, whose fields are its
 settings, and register it with ``@METHODS.register("name")``.
@@ -27,43 +27,42 @@ class Scored:
 
     split: str
     steps: int | None
-    """k, the environment steps that it was given of the task; None if it uses none."""
+    """k, environment steps on the task; None if it uses none."""
     returns: NDArray[np.float64]
-    """Of every episode [T, E]."""
+    """Return of every episode [T, E]."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a method came to with one seed."""
+    """Results of a method with one seed."""
 
     scores: list[Scored]
     training_steps: int
-    """Environment steps before the task arrived, those of the zoo included where it learns from experts."""
+    """Environment steps before the task, including those of the zoo if it learns from experts."""
     record: dict[str, Any] = field(default_factory=dict)
-    """Whatever else there is to say, as plain JSON values."""
+    """Further results, as JSON values."""
 
 
 class Method(Settings, ABC):
-    """One way to a policy for a task that has just arrived.
+    """A method of obtaining a policy for a new task.
 
-    It may learn whatever it wants on training tasks and choose on validation tasks; of a test task it gets at most k
-    environment steps.
+    It may train on training tasks and select on validation tasks; on a test task it has at most k environment steps.
     """
 
     summary: ClassVar[str]
-    """What it does, in a few words, for tables."""
+    """Short description, for tables."""
     signal: ClassVar[str]
-    """What it learns from at test, for tables."""
+    """Learning signal at test time, for tables."""
     seeded: ClassVar[bool] = True
-    """Whether it depends on a seed; if not, it is run once."""
+    """Whether it depends on the seed; if not, it is run once."""
     needs_mapper: ClassVar[bool] = False
-    """Whether it uses the mapper of its seed."""
+    """Whether it uses the mapper of the seed."""
     needs_check: ClassVar[bool] = False
-    """Whether that mapper must have a self-check, which those of a run have not."""
+    """Whether that mapper must have a self-check; mappers of a run have none."""
 
     @abstractmethod
     def measure(self, problem: Problem, seed: int) -> Measured:
-        """Learn, and measure on all splits at all lengths of D."""
+        """Train, and evaluate on all splits at all lengths of D."""
 
 
 METHODS: Registry[type[Method]] = Registry("method")

@@ -1,4 +1,4 @@
-"""Adaptation by PPO on k steps of its own, from phi_0 or from a start that Reptile found."""
+"""Fine-tuning by PPO on k environment steps, from phi_0 or from Reptile's initial weights."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["FineTuning", "Reptile"]
 
-_SHORTEST = 2  # steps that PPO can make a batch of
+_SHORTEST = 2  # minimum batch of PPO
 
 
 class _OnOwnSteps(Method):
-    """PPO on k steps that the policy itself takes on the task: one rollout, one update."""
+    """PPO on k environment steps of the policy itself on the task: one rollout, one update."""
 
     learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(
         default=(3e-5, 1e-4, 3e-4, 1e-3, 3e-3), min_length=1
     )
-    """For each k the one is taken that does best on validation tasks."""
+    """Candidate learning rates; for each k the best one on validation tasks is used."""
     epochs: Annotated[Whole, Field(ge=1)] = 10
-    """Passes over the k steps."""
+    """Epochs over the k steps."""
 
     def _measure(self, problem: Problem, seed: int, phi: NDArray[np.float32]) -> tuple[list[Scored], dict[str, Any]]:
-        """Scores at all lengths, and the learning rate chosen for each."""
+        """Scores at all lengths, and the learning rate selected for each."""
         scores, chosen = [], {}
         for split in problem.splits:
             if 0 in problem.lengths:
@@ -68,7 +68,7 @@ class _OnOwnSteps(Method):
 
 
 def _recipe(problem: Problem, length: int, rate: float, epochs: int) -> Recipe:
-    """The family's expert recipe for one rollout of one environment; its gains, parents and teachers have no part."""
+    """The family's expert recipe for one rollout of one environment, without gains, universal policies and teachers."""
     name = problem.zoo.family.name
     return load_recipe(
         name,
@@ -88,7 +88,7 @@ def _recipe(problem: Problem, length: int, rate: float, epochs: int) -> Recipe:
 
 @METHODS.register("fine-tuning")
 class FineTuning(_OnOwnSteps):
-    """What one does without a mapper: PPO from phi_0, for as many steps as D has."""
+    """Fine-tuning of phi_0 by PPO, for as many environment steps as D has."""
 
     summary = "phi_0 fine-tuned by PPO on k steps of its own"
     signal = "rewards of k own steps"
@@ -101,10 +101,10 @@ class FineTuning(_OnOwnSteps):
 
 @METHODS.register("reptile")
 class Reptile(_OnOwnSteps):
-    """A start that is near all experts (Nichol et al. 2018); D holds no expert's actions, so from there PPO goes on.
+    """Reptile's initial weights, close to all experts (Nichol et al. 2018), then PPO, as D has no expert actions.
 
-    In training a task's inner steps are gradient steps on its expert's behaviour: those are the labels that there are,
-    and a far better signal than the returns of short rollouts.
+    In training the inner steps of a task are gradient steps on its expert's behaviour, a much better signal than
+    returns of short rollouts.
     """
 
     summary = "Reptile on the experts' behaviour, then PPO on k steps of its own"
@@ -117,9 +117,9 @@ class Reptile(_OnOwnSteps):
     inner_rate: Annotated[Number, Field(gt=0)] = 0.02
     """Step size on the behaviour loss."""
     outer_rate: Annotated[Number, Field(gt=0, le=1)] = 0.5
-    """First share of the way towards where a task led; falls to 0."""
+    """Initial step size of the outer update, as a fraction of the difference; linear decay to 0."""
     states: Annotated[Whole, Field(ge=1)] = 320
-    """The expert's states of one inner epoch."""
+    """States of the expert in one inner epoch."""
     minibatch: Annotated[Whole, Field(ge=1)] = 32
     """States in an inner step."""
 
@@ -130,7 +130,7 @@ class Reptile(_OnOwnSteps):
         return Measured(scores, problem.zoo_steps + problem.pair_steps, record)
 
     def start(self, problem: Problem, seed: int) -> NDArray[np.float32]:
-        """The weights that Reptile finds [P], from phi_0."""
+        """Initial weights of Reptile [P], from phi_0."""
         examples = problem.examples("train")
         count = examples.inputs.shape[1]
 

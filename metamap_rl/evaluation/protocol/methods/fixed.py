@@ -1,4 +1,4 @@
-"""Policies that are there already: phi_0, the mean expert, the nearest one."""
+"""Methods without learning: base policy, mean expert, nearest expert."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["BasePolicyMethod", "MeanExpert", "NearestExpert"]
 
 @METHODS.register("base-policy")
 class BasePolicyMethod(Method):
-    """phi_0 as it is: the score of not adapting."""
+    """phi_0 without adaptation."""
 
     summary = "phi_0, one robust policy for all tasks"
     signal = "none"
@@ -30,7 +30,7 @@ class BasePolicyMethod(Method):
 
 @METHODS.register("mean-expert")
 class MeanExpert(Method):
-    """The mean of all phi*: what the mapper must be better than if it reads D at all."""
+    """The mean of all phi*, independent of D."""
 
     summary = "mean phi* of the training experts, for all tasks"
     signal = "none"
@@ -46,7 +46,7 @@ class MeanExpert(Method):
 
 @METHODS.register("nearest-expert")
 class NearestExpert(Method):
-    """A table of experts, looked up by the mapper's context z."""
+    """Lookup of the nearest training expert by the mapper's context z."""
 
     summary = "phi* of the training task whose z is nearest, by the mapper's encoder"
     signal = "D"
@@ -65,5 +65,5 @@ class NearestExpert(Method):
 
 
 def _contexts(mapper: Mapper, rollouts: Rollouts, steps: int) -> torch.Tensor:
-    """Contexts z [T, Z] of the first transitions of each task's rollout, each read by itself."""
+    """Contexts z [T, Z] of the first transitions of each task's rollout, each encoded separately."""
     return torch.cat([mapper.read(rollouts.rollout(task, 0).head(steps)).z for task in range(len(rollouts))])

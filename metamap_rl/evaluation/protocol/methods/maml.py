@@ -1,4 +1,4 @@
-"""MAML for policies: a start from which policy gradient steps on D lead towards the task's expert."""
+"""MAML for policies: meta-learned initial weights for policy gradient steps on D."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class MAML(Method):
     inner_steps: Annotated[Whole, Field(ge=1)] = 3
     """Gradient steps on D."""
     inner_rate: Annotated[Number, Field(gt=0)] = 0.1
-    """Where step sizes start."""
+    """Initial step sizes."""
     advantages: tuple[str, ...] = Field(default=ADVANTAGES, min_length=1)
-    """Kinds of advantage, see `PolicyMAMLConfig`; the one is taken that does best on validation tasks."""
+    """Candidate advantages, see `PolicyMAMLConfig`; the best one on validation tasks is used."""
     discount: Annotated[Number, Field(ge=0, le=1)] = PolicyMAMLConfig().discount
-    """Of the rewards that follow an action."""
+    """Discount factor."""
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
@@ -70,7 +70,7 @@ class MAML(Method):
         return Measured(at_lengths(problem, problem.lengths, returns), steps, {"advantage": best})
 
     def _phis(self, problem: Problem, adapter: Adapter, split: str, seed: int, length: int) -> NDArray[np.float32]:
-        """Adapted weights [T, P]; the start itself from no D."""
+        """Adapted weights [T, P]; the initial weights for an empty D."""
         if not length:
             return np.tile(adapter.phi.numpy(), (len(problem.tasks(split)), 1))
         rollouts = problem.rollouts(split, seed)

@@ -1,4 +1,4 @@
-"""The mapper, its controls, and policies that read the same context beside the observation."""
+"""The mapper, its controls, and context-conditioned policies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ __all__ = [
 
 
 def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
-    """The mapper of one seed, its checkpoint chosen on validation tasks."""
+    """Train the mapper of one seed, with model selection on validation tasks."""
     pairs = problem.training_pairs
     options = {"survey": problem.survey, "visit": on_policy(pairs, problem.base, num_threads=1)}
     return problem.trained(seed, pairs, problem.validation_pairs, options=options)
@@ -42,7 +42,7 @@ def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
 def _scored(
     problem: Problem, policy: Mapper, seed: int, lengths: Sequence[int], spec: PolicySpec | None = None
 ) -> list[Scored]:
-    """Scores of what is generated from D of each length; ``spec`` where it is not the family's network."""
+    """Scores of policies generated from D of each length; ``spec`` if their architecture differs from the family's."""
 
     def returns(split: str, length: int) -> NDArray[np.float64]:
         return problem.returns(split, problem.generated(split, seed, length, policy), spec)
@@ -52,7 +52,7 @@ def _scored(
 
 @METHODS.register("mapper")
 class MapperMethod(Method):
-    """The subject of it all."""
+    """The mapper without self-check."""
 
     summary = "weights generated from D in one forward pass"
     signal = "D"
@@ -68,7 +68,7 @@ class MapperMethod(Method):
 
 @METHODS.register("checked-mapper")
 class CheckedMapper(Method):
-    """The mapper as `metamap_rl.adapt` serves it: the base policy where the self-check falls back to it."""
+    """The mapper with self-check, as in `metamap_rl.adapt`."""
 
     summary = "the mapper, or phi_0 where its self-check says so"
     signal = "D"
@@ -91,14 +91,14 @@ class CheckedMapper(Method):
 
 @METHODS.register("shuffled")
 class Shuffled(Method):
-    """The control of whether D matters: the D of the next task of the split."""
+    """Control: the mapper given the D of the next task of the split."""
 
     summary = "the mapper, given another task's D"
     signal = "another task's D"
     needs_mapper = True
 
     def measure(self, problem: Problem, seed: int) -> Measured:
-        """See `Method`; a split of one task has no other."""
+        """See `Method`; not defined for a split of one task."""
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
             return problem.returns(split, np.roll(problem.generated(split, seed, length), -1, axis=0))
@@ -110,7 +110,7 @@ class Shuffled(Method):
 
 @METHODS.register("privileged-mapper")
 class PrivilegedMapper(Method):
-    """The mapper given the true parameters: what it misses is not in reading D. No upper bound."""
+    """The privileged mapper, given the true parameters. No upper bound."""
 
     summary = "privileged mapper: given the true parameters in place of D; no upper bound"
     signal = "the true parameters"
@@ -127,7 +127,7 @@ class PrivilegedMapper(Method):
 
 @METHODS.register("context-policy")
 class ContextPolicy(Method):
-    """policy(o, z(D)) of the size of phi_0, from phi_0, with the mapper's encoder, data, survey and updates."""
+    """Policy of (observation, z(D)), initialised with phi_0; encoder, data and training as for the mapper."""
 
     summary = "policy(observation, z), same encoder, cloning the experts; the size of phi_0, from phi_0"
     signal = "D"
@@ -141,13 +141,13 @@ class ContextPolicy(Method):
 
 @METHODS.register("wide-context-policy")
 class WideContextPolicy(Method):
-    """The same with a network of its own size, from random weights: not held back by the small policy's width."""
+    """The same with a wider network, from random weights."""
 
     summary = "policy(observation, z), same encoder, cloning the experts; wider, from random weights"
     signal = "D"
 
     hidden: tuple[Whole, ...] = Field(default=(256, 256), min_length=1)
-    """Widths of its hidden layers."""
+    """Hidden layers."""
 
     def measure(self, problem: Problem, seed: int) -> Measured:
         """See `Method`."""
@@ -167,7 +167,7 @@ class WideContextPolicy(Method):
 def _train_contextual(
     problem: Problem, seed: int, examples: Examples, validation: Examples, base: BasePolicy | None = None
 ) -> Mapper:
-    """Behaviour cloning with the mapper's own loop: batches, lengths, survey and choice are the same."""
+    """Behaviour cloning with the mapper's training loop: same batches, lengths, survey and model selection."""
     return problem.trained(
         seed,
         examples,
@@ -181,5 +181,5 @@ def _train_contextual(
 
 
 def _of_another_shape(examples: Examples, base: BasePolicy) -> Examples:
-    """The same behaviour to clone, for a network of other weights than the experts'."""
+    """The same behaviour, for a network of another architecture than the experts'."""
     return replace(examples, phi=torch.tensor(base.phi).expand(len(examples), -1).contiguous())

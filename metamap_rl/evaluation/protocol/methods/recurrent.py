@@ -1,4 +1,4 @@
-"""RL^2: a policy with a memory, trained over the family."""
+"""RL^2: a recurrent policy, trained over the family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["RL2"]
 
 @METHODS.register("rl2")
 class RL2(Method):
-    """sb3-contrib's RecurrentPPO on trials: k steps of exploration, then an episode, one memory through both."""
+    """sb3-contrib's RecurrentPPO on trials: k steps of exploration, then an episode, with one hidden state."""
 
     summary = "RL^2: RecurrentPPO over the family, k steps of exploration of its own"
     signal = "k own steps, in its memory"
