@@ -28,7 +28,7 @@ from metamap_rl.bench.counted import CountedEnv
 from metamap_rl.bench.entry import ExternalSettings, make_external
 from metamap_rl.bench.result import CellResult
 from metamap_rl.stream.config import StreamConfig
-from metamap_rl.stream.plan import Plan
+from metamap_rl.stream.plan import StreamPlan
 from metamap_rl.stream.record import EvaluationRow
 from metamap_rl.stream.scoreboard import Scoreboard
 
@@ -38,7 +38,7 @@ Scores = list[float | None]
 
 
 @dataclass
-class _Way:
+class _ExternalRun:
     """An external learner in a stream, and its evaluation."""
 
     learner: StreamLearner
@@ -100,7 +100,7 @@ def check_external(settings: ExternalSettings, families: Sequence[str]) -> None:
         learner = make_external(settings, 0)
     except MetaMapError:
         raise
-    except Exception as error:  # anything may go wrong in somebody else's code
+    except Exception as error:  # user code may raise anything
         raise MetaMapError(f"{settings.entry}: cannot be made, {describe_error(error)}") from error
     if settings.sb3 is None:
         return
@@ -130,13 +130,13 @@ def run_external(
     if not config.evaluation.reference:
         raise MetaMapError("evaluation.reference: a benchmark needs scores, so it must be true")
     started = time.perf_counter()
-    plan = Plan.of(config, zoo)
+    plan = StreamPlan.of(config, zoo)
     tasks, (own, held_out) = plan.tasks, plan.boards(num_threads=1)
     longest = max(config.map_steps, *config.evaluation.lengths, 1)
     rollouts = own.rollouts(longest) | (held_out.rollouts(longest) if held_out is not None else {})
     seed = config.seeds.learner
     with torch_threads(1):
-        way = _Way(make_external(settings, seed), own, held_out, rollouts, config.map_steps, [])
+        way = _ExternalRun(make_external(settings, seed), own, held_out, rollouts, config.map_steps, [])
         seen = _go(way, tasks, settings)
         alone = _alone(way, tasks, settings, seed) if settings.alone else []
         by_length = way.lengths(len(tasks))
@@ -183,7 +183,7 @@ class _Seen:
     last: list[EvaluationRow]
 
 
-def _go(way: _Way, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
+def _go(way: _ExternalRun, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
     """Train on each task in turn, and evaluate after each."""
     rows, held_out = way.all(0)
     seen = _Seen([_scores(rows)], [_scores(held_out)], [], [], [], [], [])
@@ -200,7 +200,7 @@ def _go(way: _Way, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
     return seen
 
 
-def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tuple[Scores, int, float]:
+def _learn(way: _ExternalRun, task: Task, stage: int, settings: ExternalSettings) -> tuple[Scores, int, float]:
     """Train on one task; returns its learning curve, environment steps and seconds.
 
     For a user's learner the budget is returned as environment steps, since it may step other environments than the
@@ -219,12 +219,12 @@ def _learn(way: _Way, task: Task, stage: int, settings: ExternalSettings) -> tup
     return curve, env.steps if settings.sb3 is not None else settings.steps, seconds
 
 
-def _alone(way: _Way, tasks: Sequence[Task], settings: ExternalSettings, seed: int) -> list[Scores]:
+def _alone(way: _ExternalRun, tasks: Sequence[Task], settings: ExternalSettings, seed: int) -> list[Scores]:
     """Learning curves of new learners on single tasks."""
     curves: dict[Task, Scores] = {}
     for stage, task in enumerate(tasks, start=1):
         if task not in curves:
-            fresh = _Way(make_external(settings, seed), way.stream, None, way.rollouts, way.map_steps, [])
+            fresh = _ExternalRun(make_external(settings, seed), way.stream, None, way.rollouts, way.map_steps, [])
             curves[task] = _learn(fresh, task, stage, settings)[0]
     return [curves[task] for task in tasks]
 

@@ -13,11 +13,11 @@ from metamap_rl.bench.summary import Estimate, check_versions, estimate, refuse_
 from metamap_rl.stream.run import open_run
 from metamap_rl.stream.status import read_status
 
-__all__ = ["Comparison", "Listed", "compare", "list_runs", "one_result"]
+__all__ = ["Comparison", "RunSummary", "compare_runs", "list_runs", "one_result"]
 
 
 @dataclass(frozen=True)
-class Listed:
+class RunSummary:
     """Summary of a run."""
 
     place: str
@@ -42,13 +42,13 @@ class Comparison:
     """Differences of versions, as sentences."""
 
 
-def list_runs(roots: Iterable[Path]) -> list[Listed]:
+def list_runs(roots: Iterable[Path]) -> list[RunSummary]:
     """All cells and runs of streams below some folders.
 
     Raises:
         MetaMapError: a missing folder, or a damaged file.
     """
-    found: list[Listed] = []
+    found: list[RunSummary] = []
     for root in roots:
         if not root.is_dir():
             raise MetaMapError(f"{root}: no such folder")
@@ -59,19 +59,19 @@ def list_runs(roots: Iterable[Path]) -> list[Listed]:
                 cell = read_cell(place)
                 stages = len(cell.tasks)
                 score = cell.metrics["AP_final"]
-                found.append(Listed(folder, cell.stream, cell.learner, cell.seed, stages, stages, score))
+                found.append(RunSummary(folder, cell.stream, cell.learner, cell.seed, stages, stages, score))
             elif "record.sqlite" in files and "manifest.json" in files:
                 found.append(_of_stream(place))
     return found
 
 
-def _of_stream(place: Path) -> Listed:
+def _of_stream(place: Path) -> RunSummary:
     run = open_run(place)
     with run.record as record:
         status = read_status(record, run.total)
         score = status.metrics["AP_final"] if run.finished else None
         name, learner, seed = run.config.name, str(run.config.learner["name"]), run.config.seeds.stream
-        return Listed(str(place), name, learner, seed, status.done, status.total, score)
+        return RunSummary(str(place), name, learner, seed, status.done, status.total, score)
 
 
 def one_result(folder: Path) -> CellResult:
@@ -88,7 +88,7 @@ def one_result(folder: Path) -> CellResult:
     return found[0]
 
 
-def compare(folders: Sequence[Path], *, across_versions: bool = False) -> Comparison:
+def compare_runs(folders: Sequence[Path], *, across_versions: bool = False) -> Comparison:
     """Compare the runs in several folders.
 
     Args:

@@ -32,7 +32,7 @@ from metamap_rl.bench.external import check_external, run_external
 from metamap_rl.bench.result import CELL, CellResult, of_run, read_cell, write_cell
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.events import OnStream
-from metamap_rl.stream.plan import Plan
+from metamap_rl.stream.plan import StreamPlan
 from metamap_rl.stream.run import open_run, resume, start
 
 __all__ = ["CELLS", "OnCell", "cell_folder", "open_bench", "run_bench"]
@@ -111,7 +111,7 @@ def run_bench(
     cache = out / _ZOO if zoo is None else zoo.resolve()
     for key in dict.fromkeys((cell.stream, cell.seed) for cell in left):  # all orders have the same tasks
         first = next(streams[cell] for cell in left if (cell.stream, cell.seed) == key)
-        Plan.of(first, cache).prepare(executor, on_event=on_event)
+        StreamPlan.of(first, cache).prepare(executor, on_event=on_event)
     jobs = [(cell, streams[cell], externals[cell], str(cell_folder(out, cell))) for cell in left]
     failed: dict[Cell, str] = {}
     for index, error in executor.run(run_cell, jobs, share=(str(cache),)):
@@ -157,7 +157,7 @@ def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSetti
     except Exception as error:
         if external is None:
             raise
-        return describe_error(error)  # anything may go wrong in somebody else's code
+        return describe_error(error)  # user code may raise anything
     return ""
 
 

@@ -28,7 +28,14 @@ from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import expert_behaviour, task_coordinates
 from metamap_rl.training.loop import TrainingData, train, validation_losses
 
-__all__ = ["Barrier", "Explained", "explained_variance", "interpolation_barrier", "neighbours", "told_error"]
+__all__ = [
+    "Barrier",
+    "ExplainedVariance",
+    "explained_variance",
+    "interpolation_barrier",
+    "neighbours",
+    "privileged_error",
+]
 
 Floats = NDArray[np.float64]
 
@@ -37,7 +44,7 @@ RIDGES = tuple(float(value) for value in np.logspace(-3, 3, 13))
 
 
 @dataclass(frozen=True)
-class Explained:
+class ExplainedVariance:
     """Variance of the experts, over all weights, explained by a function of the coordinates.
 
     Attributes:
@@ -51,7 +58,7 @@ class Explained:
     ridge: float
 
 
-def explained_variance(coordinates: NDArray[np.floating], phi: NDArray[np.floating], degree: int) -> Explained:
+def explained_variance(coordinates: NDArray[np.floating], phi: NDArray[np.floating], degree: int) -> ExplainedVariance:
     """Ridge regression of weights on coordinates, with polynomial features of degree 1 or 2.
 
     Args:
@@ -79,7 +86,7 @@ def explained_variance(coordinates: NDArray[np.floating], phi: NDArray[np.floati
         left_out = residual / (1 - np.diag(hat) - 1 / count)[:, None]
         of_mean = weights * count / (count - 1)  # distance to the mean of the others
         shares = (np.square(residual).sum() / total, np.square(left_out).sum() / np.square(of_mean).sum())
-        found.append(Explained(1 - shares[0], 1 - shares[1], ridge))
+        found.append(ExplainedVariance(1 - shares[0], 1 - shares[1], ridge))
     return max(found, key=lambda entry: entry.left_out)
 
 
@@ -182,7 +189,7 @@ def _by_pair(values: Floats) -> Floats:
     return mean
 
 
-def told_error(
+def privileged_error(
     training: Sequence[Expert],
     held_out: Sequence[Expert],
     base: BasePolicy,

@@ -25,7 +25,7 @@ __all__ = ["privileged_examples", "privileged_phis"]
 
 
 def privileged_examples(pairs: Pairs, base: BasePolicy) -> Examples:
-    """What a privileged mapper learns from: no survey is needed, nor a bottleneck, for there is nothing to read."""
+    """Training data of a privileged mapper, which needs neither a survey nor a bottleneck."""
     features = torch.from_numpy(pairs.parameters)[:, None, None, :]
     return replace(pairs.examples(base), features=features, ends=None)
 

@@ -208,7 +208,7 @@ def pooled_table(rows: list[dict[str, Any]], steps: int) -> list[str]:
 
 
 def methods_table(methods: Mapping[str, Any]) -> list[str]:
-    """What the methods do, and what they learn from at test; classes of `METHODS` by name."""
+    """Description and learning signal of the methods; classes of `METHODS` by name."""
     lines = ["| method | what it is | learns from, at test |", "| --- | --- | --- |"]
     for name, method in methods.items():
         lines.append(f"| {method_text(name)} | {method.summary} | {method.signal} |")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.common.registry import Registry
-from metamap_rl.evaluation.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 
 __all__ = ["FUNCTIONS", "FunctionFamily", "FunctionFamilyFactory"]
 
@@ -37,7 +37,7 @@ class FunctionFamily(Protocol):
         """Name of :meth:`score`, with its unit."""
         ...
 
-    def draw(self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str) -> Episodes:
+    def draw(self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str) -> FewShotBatch:
         """Draw fresh tasks.
 
         Args:
@@ -49,11 +49,11 @@ class FunctionFamily(Protocol):
         """
         ...
 
-    def features(self, episodes: Episodes) -> Tensor:
-        """Return the feature rows of D [B, K, F]: `Episodes.rows`, optionally with products of its columns."""
+    def features(self, episodes: FewShotBatch) -> Tensor:
+        """Return the feature rows of D [B, K, F]: `FewShotBatch.rows`, optionally with products of its columns."""
         ...
 
-    def solve(self, episodes: Episodes) -> Tensor | None:
+    def solve(self, episodes: FewShotBatch) -> Tensor | None:
         """Return the closed form of phi* [B, P] for each D; None for a family without one."""
         ...
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
-from metamap_rl.evaluation.baselines import Episodes, MAMLConfig, ReptileConfig
+from metamap_rl.evaluation.baselines import FewShotBatch, MAMLConfig, ReptileConfig
 from metamap_rl.functions.base import FunctionFamily
 from metamap_rl.functions.digits import Digits, nearest_centroid, ridge_classifier
 from metamap_rl.functions.linear import LinearRegression
@@ -48,10 +48,10 @@ class Benchmark:
     steps: tuple[int, ...] = (1, 5, 10)
     """Gradient steps of the baselines at test."""
     reptile_steps: tuple[int, ...] = (1, 5, 10, 32)
-    references: dict[str, Callable[[Episodes], Tensor]] = field(default_factory=dict)
+    references: dict[str, Callable[[FewShotBatch], Tensor]] = field(default_factory=dict)
     """What needs no training: episodes to outputs [B, S, A]."""
 
-    def drawn(self, split: str) -> Episodes:
+    def drawn(self, split: str) -> FewShotBatch:
         """Draw the validation or the test tasks, always the same; each K is a prefix of the largest."""
         seed, tasks = (_TEST_SEED, self.tasks) if split == "test" else (_VALIDATION_SEED, _VALIDATION_TASKS)
         generator = torch.Generator().manual_seed(seed)
@@ -97,7 +97,7 @@ def linear() -> Benchmark:
     """Linear regression beside its closed forms."""
     family = LinearRegression()
 
-    def closed_form(penalty: float | None, episodes: Episodes) -> Tensor:
+    def closed_form(penalty: float | None, episodes: FewShotBatch) -> Tensor:
         return forward(family.spec, family.solve(episodes, penalty), episodes.inputs)
 
     return Benchmark(

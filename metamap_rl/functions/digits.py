@@ -12,7 +12,7 @@ from torch.nn.functional import interpolate
 
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_rl.evaluation.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 from metamap_rl.functions.base import FUNCTIONS
 
 __all__ = ["CLASSES", "Digits", "nearest_centroid", "ridge_classifier"]
@@ -50,7 +50,7 @@ class Digits:
         """N, number of classes of a task."""
         return self.spec.action_size
 
-    def draw(self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str) -> Episodes:
+    def draw(self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str) -> FewShotBatch:
         """See `metamap_rl.functions.base.FunctionFamily`: rows alternate between the classes.
 
         Raises:
@@ -64,7 +64,7 @@ class Digits:
         x, y = self._images_of(generator, tasks, (points + queries) // self.ways, split)
         if split == "train" and self.invent:
             x = _invented(generator, x, self._images_of(generator, tasks, (points + queries) // self.ways, split)[0])
-        return Episodes(x[:, :points], y[:, :points], x[:, points:], y[:, points:])
+        return FewShotBatch(x[:, :points], y[:, :points], x[:, points:], y[:, points:])
 
     def _images_of(self, generator: torch.Generator, tasks: int, each: int, split: str) -> tuple[Tensor, Tensor]:
         """Draw classes and images of them, rotated in training: x [B, each * N, 64] and one-hot y."""
@@ -83,13 +83,13 @@ class Digits:
         x = images[turn, chosen].transpose(1, 2).reshape(tasks, each * self.ways, PIXELS)
         return x, torch.eye(self.ways).repeat(each, 1).expand(tasks, -1, -1)
 
-    def features(self, episodes: Episodes) -> Tensor:
+    def features(self, episodes: FewShotBatch) -> Tensor:
         """Return rows (x, y, x (y - 1/N)), [B, K, 64 + N + 64 N]: the mean of the last part is about class means."""
         y = episodes.support_targets - 1 / self.ways
         products = (episodes.support_inputs.unsqueeze(-1) * y.unsqueeze(-2)).flatten(2)
         return torch.cat([episodes.rows, products], dim=-1)
 
-    def solve(self, episodes: Episodes) -> None:
+    def solve(self, episodes: FewShotBatch) -> None:
         """There is no closed form for the weights."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -111,14 +111,14 @@ def _invented(generator: torch.Generator, x: Tensor, other: Tensor) -> Tensor:
     return torch.where(negative == 1, 1 - x, x)
 
 
-def nearest_centroid(episodes: Episodes) -> Tensor:
+def nearest_centroid(episodes: FewShotBatch) -> Tensor:
     """Return minus the squared distance to the mean image of each class [B, S, A]."""
     shares = episodes.support_targets / episodes.support_targets.sum(dim=1, keepdim=True)
     centroids = shares.mT @ episodes.support_inputs
     return -torch.cdist(episodes.inputs, centroids).square()
 
 
-def ridge_classifier(episodes: Episodes, penalty: float = 1.0) -> Tensor:
+def ridge_classifier(episodes: FewShotBatch, penalty: float = 1.0) -> Tensor:
     """Return the outputs [B, S, A] of ridge regression on one-hot targets, in its dual form."""
     center, level = (
         episodes.support_inputs.mean(dim=1, keepdim=True),

@@ -13,7 +13,7 @@ from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.seeds import read_seed
 from metamap_rl.data.examples import Batch, Examples
-from metamap_rl.evaluation.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 from metamap_rl.functions.base import FunctionFamily
 
 __all__ = ["FreshTasks", "as_examples", "common_start", "initial_weights"]
@@ -48,14 +48,14 @@ def common_start(family: FunctionFamily, seed: int = 0) -> BasePolicy:
     )
 
 
-def as_examples(family: FunctionFamily, episodes: Episodes, base: BasePolicy) -> Examples:
+def as_examples(family: FunctionFamily, episodes: FewShotBatch, base: BasePolicy) -> Examples:
     """Return fixed tasks as examples with one D each; see :class:`FreshTasks` for phi*."""
     return Examples(
         family.features(episodes)[:, None], _targets(family, episodes, base), episodes.inputs, episodes.targets
     )
 
 
-def _targets(family: FunctionFamily, episodes: Episodes, base: BasePolicy) -> Tensor:
+def _targets(family: FunctionFamily, episodes: FewShotBatch, base: BasePolicy) -> Tensor:
     """Return phi* [B, P], or phi_0 for a family without a closed form."""
     solved = family.solve(episodes)
     return torch.tensor(base.phi).expand(len(episodes), -1) if solved is None else solved

@@ -12,14 +12,14 @@ from torch import Tensor
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_rl.evaluation.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 
 __all__ = ["plot_fits"]
 
 _TRUE, _POINTS, _FITS = "#6b6b6b", "#111111", ("#c2571a", "#0b6fb8", "#2b8a3e", "#8a2b7e")
 
 
-def plot_fits(spec: PolicySpec, episodes: Episodes, fits: Mapping[str, Tensor]) -> Figure:
+def plot_fits(spec: PolicySpec, episodes: FewShotBatch, fits: Mapping[str, Tensor]) -> Figure:
     """Plot tasks side by side: the function, the points of D, and the generated networks.
 
     Args:

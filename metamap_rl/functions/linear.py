@@ -9,7 +9,7 @@ from torch import Tensor
 
 from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.evaluation.baselines.adaptation import squared_error
-from metamap_rl.evaluation.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 from metamap_rl.functions.base import FUNCTIONS
 
 __all__ = ["LinearRegression", "ridge"]
@@ -51,7 +51,7 @@ class LinearRegression:
 
     def draw(
         self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str = "train"
-    ) -> Episodes:
+    ) -> FewShotBatch:
         """See `metamap_rl.functions.base.FunctionFamily`; the splits are one distribution."""
         size = self.spec.observation_size
         w = torch.randn(tasks, size, 1, generator=generator)
@@ -59,13 +59,13 @@ class LinearRegression:
         x = torch.randn(tasks, points + queries, size, generator=generator)
         y = x @ w + b
         noise = self.noise * torch.randn(tasks, points, 1, generator=generator)
-        return Episodes(x[:, :points], y[:, :points] + noise, x[:, points:], y[:, points:])
+        return FewShotBatch(x[:, :points], y[:, :points] + noise, x[:, points:], y[:, points:])
 
-    def features(self, episodes: Episodes) -> Tensor:
+    def features(self, episodes: FewShotBatch) -> Tensor:
         """See `metamap_rl.functions.base.FunctionFamily`."""
         return episodes.rows
 
-    def solve(self, episodes: Episodes, penalty: float | None = None) -> Tensor:
+    def solve(self, episodes: FewShotBatch, penalty: float | None = None) -> Tensor:
         """Return phi* [B, P], the posterior mean; ``penalty`` replaces noise^2, 0 gives ordinary least squares."""
         strength = self.noise**2 if penalty is None else penalty
         return ridge(episodes.support_inputs, episodes.support_targets, strength).squeeze(1)

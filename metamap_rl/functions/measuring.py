@@ -18,7 +18,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.data.examples import Examples, ExampleSource
 from metamap_rl.evaluation.baselines import (
     TASK_LOSSES,
-    Episodes,
+    FewShotBatch,
     MAMLConfig,
     ReptileConfig,
     descend,
@@ -46,7 +46,7 @@ Scores = dict[str, list[list[float]]]
 """Condition to scores [seeds, tasks]."""
 
 
-def judge(benchmark: Benchmark, spec: PolicySpec, phi: Tensor, episodes: Episodes) -> list[float]:
+def judge(benchmark: Benchmark, spec: PolicySpec, phi: Tensor, episodes: FewShotBatch) -> list[float]:
     """Score networks [T, P] on the points to be judged on."""
     with torch.no_grad():
         outputs = forward(spec, phi, episodes.inputs)
@@ -135,7 +135,7 @@ class Chosen:
 
 
 def adapted(
-    spec: PolicySpec, start: Tensor, episodes: Episodes, config: MAMLConfig | ReptileConfig, steps: int
+    spec: PolicySpec, start: Tensor, episodes: FewShotBatch, config: MAMLConfig | ReptileConfig, steps: int
 ) -> Tensor:
     """Take gradient steps from one start on each task."""
     return descend(
@@ -185,7 +185,7 @@ def measure_maml(benchmark: Benchmark, variant: str, points: int, runs: int) -> 
     start = initial_weights(family.spec, torch.Generator().manual_seed(config.seed), count=runs)
     chosen = Chosen(benchmark, family.spec, points, config, steps=5)
 
-    def draw(generator: torch.Generator, tasks: int) -> Episodes:
+    def draw(generator: torch.Generator, tasks: int) -> FewShotBatch:
         return family.draw(generator, tasks=tasks, points=points, queries=points, split="train")
 
     started = time.perf_counter()
@@ -201,7 +201,7 @@ def measure_reptile(benchmark: Benchmark, runs: int) -> dict[str, Any]:
     start = initial_weights(spec, torch.Generator().manual_seed(config.seed), count=runs)
     chosen = Chosen(benchmark, spec, benchmark.points[-1], config, steps=benchmark.reptile_steps[-1])
 
-    def draw(generator: torch.Generator, tasks: int) -> Episodes:
+    def draw(generator: torch.Generator, tasks: int) -> FewShotBatch:
         return family.draw(
             generator, tasks=tasks, points=benchmark.reptile_points, queries=spec.action_size, split="train"
         )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.evaluation.baselines.adaptation import squared_error
-from metamap_rl.evaluation.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 from metamap_rl.functions.base import FUNCTIONS
 
 __all__ = ["Sinusoid"]
@@ -33,7 +33,7 @@ class Sinusoid:
 
     def draw(
         self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str = "train"
-    ) -> Episodes:
+    ) -> FewShotBatch:
         """See `metamap_rl.functions.base.FunctionFamily`; the splits are one distribution."""
 
         def uniform(bounds: tuple[float, float], *shape: int) -> Tensor:
@@ -42,18 +42,18 @@ class Sinusoid:
         amplitude, phase = uniform(self.amplitude, tasks, 1, 1), uniform(self.phase, tasks, 1, 1)
         x = uniform(self.domain, tasks, points + queries, 1)
         y = amplitude * (x - phase).sin()
-        return Episodes(x[:, :points], y[:, :points], x[:, points:], y[:, points:])
+        return FewShotBatch(x[:, :points], y[:, :points], x[:, points:], y[:, points:])
 
     def prior_mean(self, x: Tensor) -> Tensor:
         """Return the mean over all tasks at x, the best prediction without D: ``-(2 / pi) E[a] cos x``."""
         low, high = self.amplitude
         return -(low + high) / 2 * 2 / math.pi * x.cos()
 
-    def features(self, episodes: Episodes) -> Tensor:
+    def features(self, episodes: FewShotBatch) -> Tensor:
         """See `metamap_rl.functions.base.FunctionFamily`."""
         return episodes.rows
 
-    def solve(self, episodes: Episodes) -> None:
+    def solve(self, episodes: FewShotBatch) -> None:
         """There is no closed form for the weights."""
 
     def score(self, outputs: Tensor, targets: Tensor) -> Tensor:

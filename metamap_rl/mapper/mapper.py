@@ -169,7 +169,7 @@ class Mapper(nn.Module):
             return self._of_coordinates(self.reader(z))
         return self._of_context(z)
 
-    def told(self, coordinates: Tensor) -> Tensor:
+    def from_coordinates(self, coordinates: Tensor) -> Tensor:
         """Return phi_hat [B, P] for true task coordinates [B, K]; only with a bottleneck."""
         return self.phi_0 + self._of_coordinates((coordinates - self.coordinate_mean) / self.coordinate_std)
 

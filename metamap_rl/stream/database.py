@@ -123,7 +123,7 @@ class Database:
         if not path.is_file():
             raise MetaMapError(f"{path}: no such file")
         self.path = path
-        with self.told():
+        with self.translated_errors():
             self._connection = self._connect("mode=ro" if read_only else "mode=rw")
         try:
             self._check(read_only)
@@ -137,7 +137,7 @@ class Database:
         return sqlite3.connect(address, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
 
     def _check(self, read_only: bool) -> None:
-        with self.told():
+        with self.translated_errors():
             try:
                 found = self._connection.execute("PRAGMA quick_check(1)").fetchone()
             except sqlite3.OperationalError as error:
@@ -161,7 +161,7 @@ class Database:
         Raises:
             MetaMapError: an error of SQLite.
         """
-        with self.told():
+        with self.translated_errors():
             return self._connection.execute(statement, tuple(values)).fetchall()
 
     @contextmanager
@@ -182,11 +182,11 @@ class Database:
 
     def close(self) -> None:
         """Close the file."""
-        with self.told():
+        with self.translated_errors():
             self._connection.close()
 
     @contextmanager
-    def told(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         """Convert SQLite's errors to `MetaMapError`."""
         try:
             yield

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from metamap_rl.stream.record import EvaluationRow, Record, StageRow
 
-__all__ = ["Doing", "OnStream", "Scores", "StageDone", "StageStarted", "StreamEvent", "StreamStarted"]
+__all__ = ["Activity", "OnStream", "Scores", "StageDone", "StageStarted", "StreamEvent", "StreamStarted"]
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class StageStarted:
 
 
 @dataclass(frozen=True)
-class Doing:
+class Activity:
     """Current activity and its progress."""
 
     what: str
@@ -86,7 +86,7 @@ class StageDone:
     notes: Sequence[str] = ()
 
 
-StreamEvent = StreamStarted | StageStarted | Doing | StageDone
+StreamEvent = StreamStarted | StageStarted | Activity | StageDone
 
 
 class OnStream(Protocol):

@@ -24,7 +24,7 @@ from metamap_envs.task import Task
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.probing.collecting import collect
 from metamap_rl.stream.acceptance import Update, update_mapper
-from metamap_rl.stream.events import Doing, OnStream, Scores, StageDone, StageStarted, StreamStarted
+from metamap_rl.stream.events import Activity, OnStream, Scores, StageDone, StageStarted, StreamStarted
 from metamap_rl.stream.forecast import Forecast, forecast
 from metamap_rl.stream.kinds import Arrival
 from metamap_rl.stream.learners.step import Experience
@@ -32,7 +32,7 @@ from metamap_rl.stream.memory import Item
 from metamap_rl.stream.record import EvaluationRow, Record, StageRow
 from metamap_rl.stream.scoreboard import embodiment_of
 from metamap_rl.stream.seeds import derive, numpy_generator, torch_generator
-from metamap_rl.stream.session import Known, Session
+from metamap_rl.stream.session import SegmentExpert, Session
 from metamap_rl.training.from_experts import expert_behaviour
 
 __all__ = ["run_stream"]
@@ -62,7 +62,7 @@ def run_stream(
     say(StreamStarted(session.config.name, total, record.last_stage, session.memory.budget, _past(record)))
     with torch_threads(1):  # the networks are small; and for the same results on any number of cores
         if not record.evaluations(0):
-            say(Doing("evaluate"))
+            say(Activity("evaluate"))
             record.add_evaluations(_evaluate(session, 0))  # row 0 of R: the initial mapper
         for stage in range(record.last_stage + 1, total + 1):
             if stop_requested is not None and stop_requested():
@@ -88,7 +88,7 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
     config, task, embodiment, watch = session.config, arrival.task, embodiment_of(arrival.task), Watch()
 
     # Probe: collect a few transitions of the new task.
-    say(Doing("probe"))
+    say(Activity("probe"))
     with watch.of("probe"):
         rollouts, features = _probe(session, stage, task)
 
@@ -98,12 +98,12 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         session.slot, session.known = session.slot + 1, None
 
     # Map: generate weights of a policy in one forward pass.
-    say(Doing("map"))
+    say(Activity("map"))
     with watch.of("map"):
         phi_hat = session.map(embodiment, features[:1, : config.map_steps])[0]
 
     # Check: confidence, expected return, and measured return of a few episodes.
-    say(Doing("check"))
+    say(Activity("check"))
     with watch.of("check"):
         expected = forecast(session.mapper, session.memory, embodiment, features[0, : config.map_steps])
         check = _check(session, stage, task, phi_hat)
@@ -113,7 +113,7 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
     if session.known is None:
         decision = "served" if _good_enough(session, expected, check) else "trained"
     if decision == "trained":
-        say(Doing("expert"))
+        say(Activity("expert"))
         with watch.of("expert"):
             session.known, expert_steps = _expert(session, stage, task, phi_hat, say)
 
@@ -121,10 +121,10 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
     # increases.
     update = Update()
     if session.known is not None:
-        say(Doing("store"))
+        say(Activity("store"))
         with watch.of("store"):
             experience = _store(session, stage, task, features, session.known)
-        say(Doing("update"))
+        say(Activity("update"))
         with watch.of("update"):
             update = update_mapper(session, stage, experience)
 
@@ -222,23 +222,25 @@ def _good_enough(session: Session, expected: Forecast, check: Check) -> bool:
     return reached and expected.confidence >= serve.confidence
 
 
-def _expert(session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32], say: OnStream) -> tuple[Known, int]:
+def _expert(
+    session: Session, stage: int, task: Task, phi_hat: NDArray[np.float32], say: OnStream
+) -> tuple[SegmentExpert, int]:
     """An expert from phi_hat under the budget, or the cache's own from phi_0; and the environment steps spent."""
     experts = session.config.experts
 
     def on_progress(done: int, total: int, metrics: dict[str, float]) -> None:
-        say(Doing("expert", done, total, f"return {metrics['return']:.1f}" if "return" in metrics else ""))
+        say(Activity("expert", done, total, f"return {metrics['return']:.1f}" if "return" in metrics else ""))
 
     if experts.start == "phi-0":
         expert = session.cache.expert(task, on_progress)
     else:
         seed = derive(session.config.seeds.stream, stage, "expert")
         expert = session.cache.expert_from(task, phi_hat, experts.budget, seed, on_progress)
-    known = Known(expert.phi, float(expert.returns.mean()), float(expert.base_returns.mean()))
+    known = SegmentExpert(expert.phi, float(expert.returns.mean()), float(expert.base_returns.mean()))
     return known, int(expert.record["steps"])
 
 
-def _store(session: Session, stage: int, task: Task, features: Tensor, known: Known) -> Experience:
+def _store(session: Session, stage: int, task: Task, features: Tensor, known: SegmentExpert) -> Experience:
     """Store the rollouts and the expert's behaviour in memory; returns the training data.
 
     One rollout is held out for validation if there are several.
@@ -325,7 +327,7 @@ def _blank_row(session: Session, stage: int, arrival: Arrival) -> StageRow:
 
 def _commit(session: Session, row: StageRow, watch: Watch, say: OnStream) -> None:
     """Evaluate, and write a stage in one transaction."""
-    say(Doing("evaluate"))
+    say(Activity("evaluate"))
     with watch.of("evaluate"):
         rows = _evaluate(session, row.stage)
     with watch.of("save"):

@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from metamap_rl.stream.events import Doing, Scores
+from metamap_rl.stream.events import Activity, Scores
 from metamap_rl.stream.record import StageRow
 from metamap_rl.stream.watched import COLUMNS, STOPPING, Watched, cells, duration, megabytes
 
@@ -79,7 +79,7 @@ def _now(watched: Watched) -> RenderableType:
     lines: list[RenderableType] = []
     if (stage := watched.stage) is not None:
         lines.append(_line(_styled(stage.family, "cyan"), stage.task))
-    doing = watched.doing or Doing("...")
+    doing = watched.doing or Activity("...")
     words: list[str | ProgressBar] = [doing.what]
     if doing.total:
         words += [_bar(doing.done, doing.total), f"{doing.done / doing.total:.0%}"]

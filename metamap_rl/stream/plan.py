@@ -13,17 +13,17 @@ from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.stream.config import StreamConfig
-from metamap_rl.stream.events import Doing, OnStream
+from metamap_rl.stream.events import Activity, OnStream
 from metamap_rl.stream.experts import ExpertCache, bases_of
 from metamap_rl.stream.kinds import Arrival, arrivals
 from metamap_rl.stream.scoreboard import Scoreboard, embodiment_of
 from metamap_rl.stream.seeds import derive, numpy_generator
 
-__all__ = ["Plan"]
+__all__ = ["StreamPlan"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class StreamPlan:
     """A config with drawn tasks.
 
     Attributes:
@@ -39,7 +39,7 @@ class Plan:
     cache: ExpertCache
 
     @classmethod
-    def of(cls, config: StreamConfig, zoo: Path, tasks: Iterable[Task] | None = None) -> Plan:
+    def of(cls, config: StreamConfig, zoo: Path, tasks: Iterable[Task] | None = None) -> StreamPlan:
         """Draw the tasks, without training or writing anything.
 
         Args:
@@ -57,7 +57,9 @@ class Plan:
         return cls.again(config, zoo, tuple(arrivals(drawn)), _held_out(config, {task.family for task in drawn}))
 
     @classmethod
-    def again(cls, config: StreamConfig, zoo: Path, coming: tuple[Arrival, ...], held_out: tuple[Task, ...]) -> Plan:
+    def again(
+        cls, config: StreamConfig, zoo: Path, coming: tuple[Arrival, ...], held_out: tuple[Task, ...]
+    ) -> StreamPlan:
         """A plan with tasks drawn before."""
         families = sorted({arrival.task.family for arrival in coming} | {task.family for task in held_out})
         cache = ExpertCache(
@@ -93,13 +95,13 @@ class Plan:
         """
         say: OnStream = on_event if on_event is not None else lambda event: None
         for embodiment in dict.fromkeys(map(embodiment_of, self.tasks)):
-            self.cache.base(embodiment, lambda done, total, metrics: say(Doing("base policy", done, total)))
+            self.cache.base(embodiment, lambda done, total, metrics: say(Activity("base policy", done, total)))
         scored = self.config.evaluation.reference
         wanted = self.tasks if scored or self.config.experts.start == "phi-0" else []
         wanted = wanted + (list(self.held_out) if scored else [])
         if wanted:
             self.cache.prepare(
-                wanted, executor, on_expert=lambda done, total, expert: say(Doing("experts", done, total))
+                wanted, executor, on_expert=lambda done, total, expert: say(Activity("experts", done, total))
             )
 
     def boards(self, num_threads: int) -> tuple[Scoreboard, Scoreboard | None]:

@@ -41,12 +41,12 @@ from metamap_envs.task import Task
 from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.stream.config import StreamConfig, load_config, to_yaml
 from metamap_rl.stream.embodied import EmbodiedMapper
-from metamap_rl.stream.events import Doing, OnStream, StreamEvent
+from metamap_rl.stream.events import Activity, OnStream, StreamEvent
 from metamap_rl.stream.kinds import Arrival
 from metamap_rl.stream.learners.base import make_learner
 from metamap_rl.stream.loop import run_stream
 from metamap_rl.stream.memory import Memory
-from metamap_rl.stream.plan import Plan
+from metamap_rl.stream.plan import StreamPlan
 from metamap_rl.stream.record import Record
 from metamap_rl.stream.scoreboard import Reference
 from metamap_rl.stream.session import Session
@@ -151,13 +151,13 @@ def start(
     root = _claim(Path(out))
     if zoo is not None and Path(zoo).is_file():
         raise MetaMapError(f"{zoo}: expected the folder of an expert cache, it is a file")
-    plan = Plan.of(config, root / "experts" if zoo is None else Path(zoo), tasks)
+    plan = StreamPlan.of(config, root / "experts" if zoo is None else Path(zoo), tasks)
     make_folder(root)
     with ExitStack() as stack:
         executor = stack.enter_context(LocalExecutor()) if executor is None else executor
         plan.prepare(executor, on_event=on_event)
     if on_event is not None:
-        on_event(Doing("references"))
+        on_event(Activity("references"))
     references = {
         name: asdict(reference)
         for board in plan.boards(num_threads)
@@ -246,14 +246,14 @@ def open_run(directory: str | Path) -> StreamRun:
     return StreamRun(root, load_config(root / _CONFIG), manifest, Record.open(root / _RECORD, read_only=True))
 
 
-def plan_of(run: StreamRun) -> Plan:
+def plan_of(run: StreamRun) -> StreamPlan:
     """The plan of a run."""
     coming = tuple(
         Arrival(Task.from_json({key: entry[key] for key in ("family", "parameters", "split")}), entry["boundary"])
         for entry in run.manifest["arrivals"]
     )
     held_out = tuple(Task.from_json(entry) for entry in run.manifest["held_out"])
-    return Plan.again(run.config, Path(run.manifest["zoo"] or run.root / "experts"), coming, held_out)
+    return StreamPlan.again(run.config, Path(run.manifest["zoo"] or run.root / "experts"), coming, held_out)
 
 
 def read_base(run: StreamRun, embodiment: str) -> BasePolicy:

@@ -28,13 +28,13 @@ from metamap_rl.stream.shift import ShiftDetector
 from metamap_rl.stream.store import ArtifactStore
 from metamap_rl.training.config import UpdateConfig
 
-__all__ = ["Known", "Session"]
+__all__ = ["SegmentExpert", "Session"]
 
 _FORMAT = "metamap-stream-checkpoint-1"
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class SegmentExpert:
     """The expert of the current segment, reused until the next boundary."""
 
     phi: NDArray[np.float32]
@@ -63,7 +63,7 @@ class Session:
     detector: ShiftDetector
     slot: int = -1
     """Number of the current segment, by the learner's boundaries."""
-    known: Known | None = None
+    known: SegmentExpert | None = None
     num_threads: int = 0
     kept: set[str] = field(default_factory=set)
     """Artifacts that are results and always kept."""
@@ -94,9 +94,9 @@ class Session:
 
     # state ----------------------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> SessionSnapshot:
         """Copy the mutable state, for `roll_back`."""
-        return Snapshot(
+        return SessionSnapshot(
             mapper=self.mapper.arrays(),
             learner=self.learner.arrays(),
             detector=self.detector.arrays(),
@@ -106,7 +106,7 @@ class Session:
             known=self.known,
         )
 
-    def roll_back(self, before: Snapshot) -> None:
+    def roll_back(self, before: SessionSnapshot) -> None:
         """Restore a snapshot."""
         self.mapper.forget(set(self.mapper.embodiments) - set(before.embodiments))
         self.mapper.restore(before.mapper)
@@ -169,7 +169,7 @@ class Session:
         self.learner.restore(_part("learner", arrays), self.mapper)
         self.detector = ShiftDetector.from_arrays(_part("detector", arrays))
         self.slot = document["slot"]
-        self.known = Known(arrays["known.phi"], *document["known"]) if document["known"] is not None else None
+        self.known = SegmentExpert(arrays["known.phi"], *document["known"]) if document["known"] is not None else None
         return self._restore_memory(document["memory"], drop_damaged)
 
     def _restore_embodiment(self, entry: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -204,7 +204,7 @@ class Session:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class SessionSnapshot:
     """State of a session in memory."""
 
     mapper: dict[str, NDArray[Any]]
@@ -213,7 +213,7 @@ class Snapshot:
     items: list[Item]
     embodiments: tuple[str, ...]
     slot: int
-    known: Known | None
+    known: SegmentExpert | None
 
 
 def _artifacts(checkpoint: str, document: Mapping[str, Any]) -> set[str]:

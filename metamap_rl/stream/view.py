@@ -10,7 +10,7 @@ import sys
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
-from metamap_rl.stream.events import Doing, StageDone, StreamEvent, StreamStarted
+from metamap_rl.stream.events import Activity, StageDone, StreamEvent, StreamStarted
 from metamap_rl.stream.watched import STOPPING, Watched, sentence
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class StreamView:
             self._said = None
             after = f", going on after stage {event.done}" if event.done else ""
             return [f"{event.name}: stages: {event.total}{after}"]
-        if isinstance(event, Doing):
+        if isinstance(event, Activity):
             new = self.watched.stage is None and event.what != self._said
             self._said = event.what
             return [f"{event.what} ..."] if new else []

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
-from metamap_rl.stream.events import Doing, Scores, StageStarted, StreamEvent, StreamStarted
+from metamap_rl.stream.events import Activity, Scores, StageStarted, StreamEvent, StreamStarted
 from metamap_rl.stream.record import StageRow
 
 __all__ = ["COLUMNS", "STOPPING", "Watched", "cells", "duration", "megabytes", "sentence"]
@@ -26,7 +26,7 @@ class Watched:
     clock: Callable[[], float] = time.monotonic
     stream: StreamStarted | None = None
     stage: StageStarted | None = None
-    doing: Doing | None = None
+    doing: Activity | None = None
     rows: list[tuple[StageRow, Scores, float | None]] = field(default_factory=list)
     """Finished stages with their seconds, None for those of an earlier run."""
     notes: Sequence[str] = ()
@@ -45,7 +45,7 @@ class Watched:
             self.rows = [(row, scores, None) for row, scores in event.past]
         elif isinstance(event, StageStarted):
             self.stage, self.doing = event, None
-        elif isinstance(event, Doing):
+        elif isinstance(event, Activity):
             if self.doing is None or (self.doing.what, self.doing.total) != (event.what, event.total):
                 self.doing_since = self.clock()
             self.doing = event

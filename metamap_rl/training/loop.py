@@ -60,22 +60,22 @@ VALIDATION_STATES = 256
 
 @dataclass(frozen=True, eq=False)
 class TrainingData:
-    """What a mapper learns from."""
+    """Data to train a mapper on."""
 
     source: ExampleSource
     """The training tasks."""
     base: BasePolicy
-    """The base policy, centre of every generated policy."""
+    """Base policy."""
     family: str
-    """Name of the family, kept in the mapper."""
+    """Name of the family, stored in the mapper."""
     probe: Mapping[str, Any] | None = None
-    """How D was collected, kept in the mapper."""
+    """Name and settings of the probe, stored in the mapper."""
     validation: ExampleSource | None = None
-    """Tasks to choose the best mapper on; without them the last one is returned."""
+    """Tasks for model selection; without them the last mapper is returned."""
     survey: Survey | None = None
-    """Rollouts of tasks without experts, from which the encoder learns to tell tasks apart."""
+    """Rollouts of tasks without experts, from which the encoder learns to distinguish tasks."""
     visit: Visit | None = None
-    """How to use the generated networks, for ``TrainConfig.dagger_rounds``."""
+    """Runs the generated networks, for ``TrainConfig.dagger_rounds``."""
 
 
 def train(
@@ -93,8 +93,8 @@ def train(
         data: training and validation tasks, base policy, survey.
         config: settings of training.
         mapper_config: sizes and networks of the mapper.
-        start: a mapper of the same family and base policy to go on from instead of a new one; it is not changed.
-            Its own shape, units and probe are kept; ``data.probe`` and ``mapper_config`` are ignored.
+        start: mapper of the same family and base policy to continue from; not changed. Its config, units and probe are
+            kept; ``data.probe`` and ``mapper_config`` are ignored.
         checkpoint: a .safetensors file, written regularly; if it exists, the run resumes from it.
         on_update: called after every update; an exception that it raises stops the run.
 
@@ -133,7 +133,7 @@ def train(
     for what, part in (("training set", examples), ("validation set", held_out)):
         if part is not None:
             _check_fit(base, part, what, feature_size=mapper.feature_size)
-            _check_told(mapper, part, what)
+            _check_coordinates(mapper, part, what)
     state = _new_state(mapper, config)
     identity = _identity(config, mapper, examples, held_out, survey) if checkpoint is not None else {}
     if checkpoint is not None and checkpoint.exists():
@@ -255,7 +255,7 @@ def _check_fit(base: BasePolicy, examples: Examples, what: str, feature_size: in
             raise MetaMapError(f"{what}: expected {wanted} {name}, got {found}")
 
 
-def _check_told(mapper: Mapper, examples: Examples, what: str) -> None:
+def _check_coordinates(mapper: Mapper, examples: Examples, what: str) -> None:
     """Raise an error if a mapper with a bottleneck lacks the true coordinates of tasks."""
     wanted, found = len(mapper.coordinates), 0 if examples.coordinates is None else examples.coordinates.shape[-1]
     if mapper.config.bottleneck and found != wanted:
@@ -291,8 +291,8 @@ def _generated(mapper: Mapper, batch: Batch) -> Tensor:
     if not mapper.config.bottleneck:
         phi_hat: Tensor = mapper(batch.features)
         return phi_hat
-    assert batch.coordinates is not None, "checked by _check_told"
-    return mapper.told(batch.coordinates)
+    assert batch.coordinates is not None, "checked by _check_coordinates"
+    return mapper.from_coordinates(batch.coordinates)
 
 
 def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length: int) -> Tensor:

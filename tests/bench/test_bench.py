@@ -28,7 +28,7 @@ from metamap_rl.bench.config import BenchConfig, Cell, list_benches, load_bench
 from metamap_rl.bench.contract import N_STEPS
 from metamap_rl.bench.counted import CountedEnv
 from metamap_rl.bench.entry import ExternalSettings, make_external
-from metamap_rl.bench.listing import compare
+from metamap_rl.bench.listing import compare_runs
 from metamap_rl.bench.result import CELL, CellResult, find_results, read_cell
 from metamap_rl.bench.run import open_bench, run_bench, run_cell
 from metamap_rl.bench.sb3 import ALGORITHMS, _Rollout
@@ -516,7 +516,7 @@ def test_a_plain_run_of_a_stream_is_a_result_too(out: Path, tmp_path: Path, caps
 
 def test_results_compare_over_the_cells_that_both_have(out: Path) -> None:
     ours, theirs = (out / "cells" / "reach" / f"{name}-order0-seed0" for name in ("replay", "a2c"))
-    found = compare([ours, theirs])
+    found = compare_runs([ours, theirs])
     values = [column["AP_final"] for column in found.columns.values()]
     change = found.changes[str(theirs)]["AP_final"]
     assert values[0] is not None

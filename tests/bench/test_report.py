@@ -19,7 +19,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.report import write_files, write_report
 from metamap_rl.bench.report.drawing import as_inline_svg, as_svg
 from metamap_rl.bench.report.figures import draw_stream
-from metamap_rl.bench.report.page import Video
+from metamap_rl.bench.report.page import ReportVideo
 from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv
 from metamap_rl.bench.summary import Summary, bands, summarise
 from metamap_rl.cli import main
@@ -38,7 +38,7 @@ def page(summary: Summary, tmp_path_factory: pytest.TempPathFactory) -> str:
     out = tmp_path_factory.mktemp("report") / "report.html"
     film = out.with_name("film.mp4")
     film.write_bytes(b"a film")
-    videos = [Video(film, "reacher-goal", "base policy beside generated")]
+    videos = [ReportVideo(film, "reacher-goal", "base policy beside generated")]
     size = write_report(
         summary, out, title="A <b>title", command="metamap report", videos=videos, commands={"a": "metamap bench run a"}
     )
@@ -121,7 +121,11 @@ def test_videos_that_do_not_fit_are_named(summary: Summary, tmp_path: Path, monk
     (tmp_path / "long.mp4").write_bytes(b"too long")
     small = summarise(summary.groups[0].cells)
     write_report(
-        small, tmp_path / "r.html", title="t", command="c", videos=[Video(tmp_path / "long.mp4", "reacher-goal", "x")]
+        small,
+        tmp_path / "r.html",
+        title="t",
+        command="c",
+        videos=[ReportVideo(tmp_path / "long.mp4", "reacher-goal", "x")],
     )
     text = (tmp_path / "r.html").read_text()
     assert "left out to keep the page small: long.mp4" in text
@@ -135,7 +139,7 @@ def test_a_video_that_is_too_long_does_not_keep_others_out(
     videos = []
     for name, size in (("one", 4), ("long", 11), ("two", 4), ("three", 4)):
         (tmp_path / f"{name}.mp4").write_bytes(b"x" * size)
-        videos.append(Video(tmp_path / f"{name}.mp4", "reacher-goal", f"film {name}"))
+        videos.append(ReportVideo(tmp_path / f"{name}.mp4", "reacher-goal", f"film {name}"))
     small = summarise(summary.groups[0].cells)
     write_report(small, tmp_path / "r.html", title="t", command="c", videos=videos)
     text = (tmp_path / "r.html").read_text()

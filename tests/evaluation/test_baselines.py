@@ -10,7 +10,7 @@ from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_rl.evaluation.baselines import (
-    Episodes,
+    FewShotBatch,
     MAMLConfig,
     ReptileConfig,
     cross_entropy,
@@ -31,10 +31,10 @@ def generator(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def lines(tasks: int) -> Episodes:
+def lines(tasks: int) -> FewShotBatch:
     draw = generator()
     x, y = (torch.randn(tasks, 7, 1, generator=draw, dtype=torch.float64) for _ in range(2))
-    return Episodes(x[:, :3], y[:, :3], x[:, 3:], y[:, 3:])
+    return FewShotBatch(x[:, :3], y[:, :3], x[:, 3:], y[:, 3:])
 
 
 def quadratic(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
@@ -103,7 +103,7 @@ def test_reptile_moves_a_share_of_the_way_to_the_mean() -> None:
 
 def test_reptile_is_sgd_and_interpolation() -> None:
     x, y = torch.randn(1, 4, 1, generator=generator()), torch.randn(1, 4, 1, generator=generator(1))
-    episodes = Episodes(x, y, x[:, :1], y[:, :1])
+    episodes = FewShotBatch(x, y, x[:, :1], y[:, :1])
     config = ReptileConfig(iterations=2, inner_rate=0.1, minibatch=4, outer_rate=0.5)
     start = torch.tensor([[0.2, 0.1]])
     A, c = quadratic(x[0], y[0])
@@ -157,7 +157,7 @@ def test_training_helps_adaptation_and_repeats_itself(method: str) -> None:
 def test_what_does_not_fit_is_told() -> None:
     x = torch.zeros(2, 3, 1)
     with pytest.raises(MetaMapError, match=r"support_targets: expected \(2, 3, 1\), got \(2, 2, 1\)"):
-        Episodes(x, x[:, :2], x, x)
+        FewShotBatch(x, x[:, :2], x, x)
     with pytest.raises(MetaMapError, match="expected steps >= 0 and a rate > 0"):
         descend(LINE, torch.zeros(2, 2), x, x, loss=squared_error, rate=0.0, steps=1)
     for train_it, config in ((train_maml, MAMLConfig()), (train_reptile, ReptileConfig())):

@@ -13,7 +13,7 @@ import pytest
 
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError
-from metamap_rl.evaluation.predictability import explained_variance, interpolation_barrier, neighbours, told_error
+from metamap_rl.evaluation.predictability import explained_variance, interpolation_barrier, neighbours, privileged_error
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.training.config import TrainConfig
 
@@ -89,7 +89,7 @@ def test_a_mapper_that_is_told_the_task(tiny_zoo: Zoo) -> None:
     shape = MapperConfig(context_size=8, encoder_hidden=16, hypernetwork_hidden=16)
     held_out = tiny_zoo.experts("validation")
     found, control = (
-        told_error(experts, held_out, tiny_zoo.base, config=each, mapper_config=shape)
+        privileged_error(experts, held_out, tiny_zoo.base, config=each, mapper_config=shape)
         for each in (config, replace(config, updates=1, warmup=1))
     )
     assert found["training"] < 0.7 * control["training"], "trained, it is closer to the experts than hardly trained"

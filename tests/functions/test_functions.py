@@ -11,7 +11,7 @@ from helpers.training import train
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_rl.evaluation.baselines import Episodes
+from metamap_rl.evaluation.baselines import FewShotBatch
 from metamap_rl.functions import FUNCTIONS, FreshTasks, FunctionFamily, as_examples, common_start, fit, initial_weights
 from metamap_rl.functions.figures import plot_fits
 from metamap_rl.functions.linear import LinearRegression, ridge
@@ -55,7 +55,7 @@ def test_a_family_draws_what_its_network_takes(name: str, split: str) -> None:
     assert source.score(episodes.targets, episodes.targets).shape == (5,)
     again = source.draw(generator(), tasks=5, points=4, queries=6, split=split)
     other = source.draw(generator(1), tasks=5, points=4, queries=6, split=split)
-    for field in dataclasses.fields(Episodes):
+    for field in dataclasses.fields(FewShotBatch):
         assert torch.equal(getattr(episodes, field.name), getattr(again, field.name))
     assert not torch.equal(episodes.inputs, other.inputs)
 

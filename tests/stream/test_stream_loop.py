@@ -17,7 +17,7 @@ from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs import MetaMapError, Task, get_family
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.stream import loop
-from metamap_rl.stream.events import Doing, OnStream, StageDone, StreamEvent
+from metamap_rl.stream.events import Activity, OnStream, StageDone, StreamEvent
 from metamap_rl.stream.learners.base import list_learners
 from metamap_rl.stream.run import StreamRun, open_run, plan_of, resume, start
 from metamap_rl.stream.store import ArtifactStore
@@ -81,7 +81,13 @@ def test_every_stage_is_recorded_with_all_of_its_parts(done: StreamRun, events: 
     assert not np.isnan(done.record.matrix("stream")).any()
     assert done.record.matrix("stream").shape == (5, 4)
     assert done.record.matrix("held-out").shape == (5, 1)
-    assert {event.what for event in events if isinstance(event, Doing)} >= {"probe", "map", "check", "expert", "update"}
+    assert {event.what for event in events if isinstance(event, Activity)} >= {
+        "probe",
+        "map",
+        "check",
+        "expert",
+        "update",
+    }
     assert [event.row for event in events if isinstance(event, StageDone)] == rows
 
 

@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from helpers.stream_rows import stage_row
-from metamap_rl.stream.events import Doing, Scores, StageDone, StageStarted, StreamEvent, StreamStarted
+from metamap_rl.stream.events import Activity, Scores, StageDone, StageStarted, StreamEvent, StreamStarted
 from metamap_rl.stream.picture import frame
 from metamap_rl.stream.view import StreamView
 from metamap_rl.stream.watched import COLUMNS, Watched, cells, sentence
@@ -56,7 +56,7 @@ def lines(*events: StreamEvent, silent: bool = False) -> list[str]:
 
 def test_the_picture_says_where_the_stream_is_and_what_it_does() -> None:
     arrived = StageStarted(2, 20, "cheetah-velocity", "target_velocity=1.25")
-    text = "\n".join(picture(watch(STARTED, done(1), arrived, Doing("expert", 30, 100, "return -43.1"))))
+    text = "\n".join(picture(watch(STARTED, done(1), arrived, Activity("expert", 30, 100, "return -43.1"))))
     for part in ("two-robots  stage 2 of 20", "cheetah-velocity  target_velocity=1.25", "30%", "return -43.1"):
         assert part in text
     assert re.search(r"about 0:03:5\d left", text)  # 19 stages of 12.5 s
@@ -76,7 +76,7 @@ def test_a_stage_that_failed_saved_nothing() -> None:
 
 
 def test_the_picture_before_the_first_stage() -> None:
-    text = picture(watch(Doing("base policy", 250, 1000)))
+    text = picture(watch(Activity("base policy", 250, 1000)))
     assert text[0].startswith("preparing the stream")
     assert "25%" in text[1]
 
@@ -94,14 +94,14 @@ def test_a_stream_that_goes_on_shows_what_was_before() -> None:
 
 @pytest.mark.parametrize("height", [14, 24, 60])
 def test_the_picture_fits_the_height(height: int) -> None:
-    text = picture(watch(STARTED, *(done(stage) for stage in range(1, 20)), Doing("update")), height=height)
+    text = picture(watch(STARTED, *(done(stage) for stage in range(1, 20)), Activity("update")), height=height)
     assert len(text) <= height
     assert any(line.split()[:1] == ["19"] for line in text)  # the newest stages are those that stay
 
 
 @pytest.mark.parametrize("width", [60, 80, 100, 140])
 def test_the_picture_fits_the_width_by_leaving_columns_out(width: int) -> None:
-    text = picture(watch(STARTED, done(1, family="cheetah-direction"), Doing("update")), width=width)
+    text = picture(watch(STARTED, done(1, family="cheetah-direction"), Activity("update")), width=width)
     assert max(map(len, text)) <= width
     assert "…" not in "".join(text)
     assert any(line.split()[:3] == ["1", "cheetah-direction", "trained"] for line in text)
@@ -122,9 +122,11 @@ def test_cells_fit_the_columns() -> None:
 
 
 def test_without_a_terminal_there_is_a_line_per_stage_and_per_thing_before() -> None:
-    doing = [Doing("probe"), Doing("expert", 1, 2), Doing("expert", 2, 2)]
+    doing = [Activity("probe"), Activity("expert", 1, 2), Activity("expert", 2, 2)]
     arrived = StageStarted(1, 20, "reacher-goal", "x=0")
-    shown = lines(Doing("experts", 0, 2), Doing("experts", 1, 2), STARTED, arrived, *doing, done(1), arrived, done(2))
+    shown = lines(
+        Activity("experts", 0, 2), Activity("experts", 1, 2), STARTED, arrived, *doing, done(1), arrived, done(2)
+    )
     assert shown[:2] == ["experts ...", "two-robots: stages: 20"]
     assert len(shown) == 4
     assert shown[2] == (
@@ -145,7 +147,7 @@ def test_a_stream_that_goes_on_says_where() -> None:
 
 
 def test_silent_is_silent() -> None:
-    assert lines(Doing("experts"), STARTED, done(1), silent=True) == []
+    assert lines(Activity("experts"), STARTED, done(1), silent=True) == []
 
 
 def test_a_stage_can_be_told_without_the_beginning() -> None:
@@ -191,7 +193,7 @@ def play(events: Sequence[StreamEvent], *, stopping: bool = False) -> str:
 
 def test_a_terminal_gets_a_picture_that_is_gone_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
-    text = play([STARTED, done(1), StageStarted(2, 20, "reacher-goal", "x=0"), Doing("update")])
+    text = play([STARTED, done(1), StageStarted(2, 20, "reacher-goal", "x=0"), Activity("update")])
     assert "stage 2 of 20" in text
     assert "\x1b[2K" in text  # lines are erased
     assert "stage 1 of 20: " not in text  # and are not told a second time

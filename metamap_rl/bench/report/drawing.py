@@ -30,8 +30,8 @@ __all__ = [
     "INK",
     "PALETTE",
     "WIDTH",
-    "Drawn",
     "Pen",
+    "ReportFigure",
     "add_legend",
     "as_inline_svg",
     "as_png",
@@ -53,7 +53,7 @@ DPI = 110
 
 
 @dataclass(frozen=True)
-class Drawn:
+class ReportFigure:
     """A figure and its caption."""
 
     name: str
@@ -170,13 +170,13 @@ def add_legend(figure: Figure) -> None:
     )
 
 
-def as_svg(drawn: Drawn) -> bytes:
+def as_svg(drawn: ReportFigure) -> bytes:
     """Standalone SVG, dark on white."""
     text = _svg(drawn)
     return text.encode()
 
 
-def as_inline_svg(drawn: Drawn) -> str:
+def as_inline_svg(drawn: ReportFigure) -> str:
     """SVG for the page: with its text colour and width, and learners as classes."""
     text = _svg(drawn)
     text = text[text.index("<svg") :]
@@ -188,7 +188,7 @@ def as_inline_svg(drawn: Drawn) -> str:
     return text.replace(INK, "currentColor").replace(FAINT, "var(--faint)")
 
 
-def as_png(drawn: Drawn) -> bytes:
+def as_png(drawn: ReportFigure) -> bytes:
     """PNG, dark on white."""
     content = io.BytesIO()
     with rc_context({"savefig.facecolor": "white"}):
@@ -196,7 +196,7 @@ def as_png(drawn: Drawn) -> bytes:
     return content.getvalue()
 
 
-def _svg(drawn: Drawn) -> str:
+def _svg(drawn: ReportFigure) -> str:
     content = io.BytesIO()
     with rc_context({"svg.hashsalt": drawn.name, "svg.fonttype": "none"}):
         drawn.figure.savefig(content, format="svg", metadata={"Date": None}, transparent=True)

@@ -10,14 +10,24 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import NDArray
 
-from metamap_rl.bench.report.drawing import DPI, FAINT, Drawn, Pen, add_legend, dress, make_panels, page_style, pens
+from metamap_rl.bench.report.drawing import (
+    DPI,
+    FAINT,
+    Pen,
+    ReportFigure,
+    add_legend,
+    dress,
+    make_panels,
+    page_style,
+    pens,
+)
 from metamap_rl.bench.result import matrix
 from metamap_rl.bench.summary import Group, bands
 
 __all__ = ["draw_families", "draw_stream"]
 
 
-def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Drawn]:
+def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[ReportFigure]:
     """All figures of one stream.
 
     Args:
@@ -75,10 +85,10 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Dr
         with page_style():
             figure = make()
         if figure is not None:
-            yield Drawn(f"{stream}-{name}", title, caption, figure)
+            yield ReportFigure(f"{stream}-{name}", title, caption, figure)
 
 
-def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str) -> Drawn | None:
+def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str) -> ReportFigure | None:
     """Scores on the tasks of one family, stage by stage; None if not measured."""
     chosen = pens(learners)
     with page_style():
@@ -95,7 +105,7 @@ def draw_families(groups: Sequence[Group], learners: Sequence[str], family: str)
         add_legend(figure)
     title = f"{family} on {groups[0].stream}"
     caption = "Mean score on the family's tasks after each stage, those that are still to come included."
-    return Drawn(f"{groups[0].stream}-family-{family}", title, caption, figure)
+    return ReportFigure(f"{groups[0].stream}-family-{family}", title, caption, figure)
 
 
 def _family_curve(group: Group, family: str, *, held_out: bool) -> NDArray[np.float64]:

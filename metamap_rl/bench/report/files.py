@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metamap_agents.runtime.storage import write_bytes
-from metamap_rl.bench.report.drawing import Drawn, as_png, as_svg
+from metamap_rl.bench.report.drawing import ReportFigure, as_png, as_svg
 from metamap_rl.bench.report.figures import draw_families, draw_stream
 from metamap_rl.bench.report.tables import cells_csv, latex, markdown, summary_csv
 from metamap_rl.bench.summary import Summary
@@ -21,9 +21,9 @@ _TABLES: dict[str, Callable[[Summary], str]] = {
 }
 
 
-def draw_all(summary: Summary) -> list[Drawn]:
+def draw_all(summary: Summary) -> list[ReportFigure]:
     """Draw all figures, stream by stream."""
-    found: list[Drawn] = []
+    found: list[ReportFigure] = []
     for stream in summary.streams:
         groups = summary.of_stream(stream)
         found += draw_stream(groups, summary.learners)

@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.yaml_text import dump_yaml
-from metamap_rl.bench.report.drawing import PALETTE, Drawn, as_inline_svg
+from metamap_rl.bench.report.drawing import PALETTE, ReportFigure, as_inline_svg
 from metamap_rl.bench.report.figures import draw_families, draw_stream
 from metamap_rl.bench.report.tables import (
     HEADLINE,
@@ -33,7 +33,7 @@ from metamap_rl.bench.result import CellResult, matrix
 from metamap_rl.bench.summary import Estimate, Group, Summary, estimate
 from metamap_rl.stream.metrics import COSTS, FORMULAS
 
-__all__ = ["Video", "find_videos", "write_report"]
+__all__ = ["ReportVideo", "find_videos", "write_report"]
 
 _VIDEO_BYTES = 8_000_000
 """Maximum size of videos in a page in bytes; the others are listed by name."""
@@ -45,7 +45,7 @@ _MOST_SPREAD = 12  # machines or versions listed individually
 
 
 @dataclass(frozen=True)
-class Video:
+class ReportVideo:
     """A video of a family, described by its ``.json``."""
 
     path: Path
@@ -53,14 +53,16 @@ class Video:
     caption: str
 
 
-def find_videos(roots: Iterable[Path]) -> list[Video]:
+def find_videos(roots: Iterable[Path]) -> list[ReportVideo]:
     """Videos made by `metamap bench film`, below some folders."""
     found = []
     for root in roots:
         for path in sorted(root.glob("**/videos/*.mp4")):
             about = path.with_suffix(".json")
             document = read_json(about) if about.is_file() else {}
-            found.append(Video(path, str(document.get("family", path.stem)), str(document.get("caption", path.stem))))
+            found.append(
+                ReportVideo(path, str(document.get("family", path.stem)), str(document.get("caption", path.stem)))
+            )
     return found
 
 
@@ -70,7 +72,7 @@ def write_report(
     *,
     title: str,
     command: str,
-    videos: Iterable[Video] = (),
+    videos: Iterable[ReportVideo] = (),
     commands: Mapping[str, str] | None = None,
     differences: Iterable[str] = (),
 ) -> int:
@@ -168,7 +170,7 @@ def _section(summary: Summary, stream: str) -> dict[str, Any]:
     }
 
 
-def _figure(drawn: Drawn) -> dict[str, Any]:
+def _figure(drawn: ReportFigure) -> dict[str, Any]:
     return {
         "name": drawn.name,
         "title": drawn.title,
@@ -178,7 +180,7 @@ def _figure(drawn: Drawn) -> dict[str, Any]:
     }
 
 
-def _family(summary: Summary, family: str, videos: list[Video]) -> dict[str, Any]:
+def _family(summary: Summary, family: str, videos: list[ReportVideo]) -> dict[str, Any]:
     """Section of one family: a table, a figure for each stream, videos."""
     figures = [draw_families(summary.of_stream(stream), summary.learners, family) for stream in summary.streams]
     rows = []
@@ -219,7 +221,7 @@ def _family_score(group: Group, family: str, what: str) -> Estimate | None:
     return estimate(values, of=count)
 
 
-def _fitting(videos: Iterable[Video]) -> tuple[list[Video], list[str]]:
+def _fitting(videos: Iterable[ReportVideo]) -> tuple[list[ReportVideo], list[str]]:
     """Videos that fit into the page, and the names of the others."""
     shown, left_out, size = [], [], 0
     for video in videos:

@@ -186,9 +186,9 @@ class _Teller:
     def event(self, event: StreamEvent) -> None:
         """Progress before the first cell."""
         from metamap_rl.cli.console import note
-        from metamap_rl.stream.events import Doing
+        from metamap_rl.stream.events import Activity
 
-        if isinstance(event, Doing):
+        if isinstance(event, Activity):
             of = f" {event.done:g} of {event.total:g}" if event.total else ""
             self._bar.describe(f"{event.what}{of}")
             if not sys.stderr.isatty() and event.what != self._said:

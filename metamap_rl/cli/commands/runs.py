@@ -111,11 +111,11 @@ class CompareRuns(Command):
 
     def run(self) -> int:
         """Print the table."""
-        from metamap_rl.bench.listing import compare
+        from metamap_rl.bench.listing import compare_runs
         from metamap_rl.bench.report.tables import METRIC_NAMES, text
         from metamap_rl.cli.console import note, print_json, print_table
 
-        found = compare(self.directories, across_versions=self.across_versions)
+        found = compare_runs(self.directories, across_versions=self.across_versions)
         for sentence in found.differences:
             note(f"versions differ: {sentence}")
         if self.json:

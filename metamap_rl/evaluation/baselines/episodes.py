@@ -9,11 +9,11 @@ from torch import Tensor
 
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["Episodes"]
+__all__ = ["FewShotBatch"]
 
 
 @dataclass(frozen=True, eq=False)
-class Episodes:
+class FewShotBatch:
     """B tasks, each with K support points (D) and S query points.
 
     Raises:
@@ -51,6 +51,6 @@ class Episodes:
         """D as rows (input, output), [B, K, I + A]."""
         return torch.cat([self.support_inputs, self.support_targets], dim=-1)
 
-    def shots(self, count: int) -> Episodes:
+    def shots(self, count: int) -> FewShotBatch:
         """Return the same tasks with the first ``count`` points of D only."""
-        return Episodes(self.support_inputs[:, :count], self.support_targets[:, :count], self.inputs, self.targets)
+        return FewShotBatch(self.support_inputs[:, :count], self.support_targets[:, :count], self.inputs, self.targets)

@@ -13,11 +13,11 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_envs.seeds import read_seed
 from metamap_rl.evaluation.baselines.adaptation import TASK_LOSSES, descend
-from metamap_rl.evaluation.baselines.episodes import Episodes
+from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 
 __all__ = ["Draw", "MAMLConfig", "OnIteration", "maml_loss", "train_maml"]
 
-Draw = Callable[[torch.Generator, int], Episodes]
+Draw = Callable[[torch.Generator, int], FewShotBatch]
 """Draws a number of new training tasks."""
 
 OnIteration = Callable[[int, Tensor], None]
@@ -47,7 +47,7 @@ class MAMLConfig:
         object.__setattr__(self, "seed", read_seed(self.seed, "MAML config: seed"))
 
 
-def maml_loss(spec: PolicySpec, phi: Tensor, episodes: Episodes, config: MAMLConfig) -> Tensor:
+def maml_loss(spec: PolicySpec, phi: Tensor, episodes: FewShotBatch, config: MAMLConfig) -> Tensor:
     """Return the loss after adaptation of each task [B], differentiable in the initial weights.
 
     Args:

@@ -196,7 +196,7 @@ class Problem:
             seed: of the training.
             source: training tasks.
             validation: tasks to choose on.
-            base: the policy at its centre, by default the zoo's.
+            base: base policy; default the zoo's.
             shape: other settings of `MapperConfig`.
             options: ``survey`` and ``visit`` of `metamap_rl.training.loop.TrainingData`.
             **training: other settings of `TrainConfig`.

@@ -58,7 +58,7 @@ def publish(places: Sequence[Path], out: Path | None) -> dict[str, Any]:
 
     Args:
         places: the runs' directories, or the folder.
-        out: where the documents (one for each family, and what they share) and figures go; None writes none.
+        out: folder for documents (one per family, and a shared one) and figures; None writes none.
 
     Raises:
         MetaMapError: runs of different settings, or something else.

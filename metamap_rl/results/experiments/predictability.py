@@ -13,7 +13,7 @@ from pydantic import Field
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.settings import Settings, Whole
 from metamap_rl.common.cells import Cell, check_settings, document_of
-from metamap_rl.evaluation.predictability import explained_variance, interpolation_barrier, told_error
+from metamap_rl.evaluation.predictability import explained_variance, interpolation_barrier, privileged_error
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.tables import predictability_table
@@ -63,7 +63,7 @@ class Predictability(Settings):
         config = TrainConfig(loss=self.loss, updates=self.updates, batch_tasks=min(16, len(training)))
         shape = MapperConfig(hypernetwork=self.hypernetwork)
         told = [
-            told_error(training, held_out, zoo.base, config=replace(config, seed=seed), mapper_config=shape)
+            privileged_error(training, held_out, zoo.base, config=replace(config, seed=seed), mapper_config=shape)
             for seed in range(self.seeds)
         ]
         found = {

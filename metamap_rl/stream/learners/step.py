@@ -20,7 +20,7 @@ __all__ = ["Experience", "Step"]
 
 @dataclass(frozen=True)
 class Experience:
-    """What a stage of the stream teaches: rollouts of one task with its expert's weights and behaviour."""
+    """Training data of a stage: rollouts of one task with its expert's weights and behaviour."""
 
     slot: int
     """The learner's own count of segments."""
@@ -31,7 +31,7 @@ class Experience:
 
 @dataclass(frozen=True)
 class Step:
-    """One update of the mapper: what a learner may use, and the losses that learners share."""
+    """One update of the mapper: batches and losses for learners."""
 
     mapper: EmbodiedMapper
     experience: Experience
@@ -53,7 +53,7 @@ class Step:
         return self.draw(self.experience.items, count)
 
     def generate(self, rows: Sequence[StreamBatch]) -> list[Tensor]:
-        """phi_hat [B, P] of each; what was asked for before is not computed again.
+        """Generate phi_hat [B, P] of each batch; results are cached.
 
         All rows of an embodiment go through its head together: its gradient, the largest of all, is then made once.
         """
@@ -68,7 +68,7 @@ class Step:
         return _mean(LOSSES.get(self.config.loss), self._outcomes(rows, lambda part: part.targets))
 
     def dark_loss(self, rows: Sequence[StreamBatch]) -> Tensor:
-        """Mean squared error against what the mapper's own policies did when they were stored."""
+        """Mean squared error against the outputs of the mapper's policies at storage time (dark experience)."""
         return _mean(behaviour, self._outcomes(rows, lambda part: part.dark))
 
     def weights_loss(self, rows: Sequence[StreamBatch]) -> Tensor:
@@ -76,7 +76,7 @@ class Step:
         return _mean(weights, self._outcomes(rows, lambda part: part.targets))
 
     def _outcomes(self, rows: Sequence[StreamBatch], targets: Callable[[StreamBatch], Tensor]) -> list[Outcome]:
-        """What came out and what should have, one of each embodiment."""
+        """Outcomes of a loss, one for each embodiment."""
         self.generate(rows)
         return [self._outcome(embodiment, parts, targets) for embodiment, parts in by_embodiment(rows).items()]
 

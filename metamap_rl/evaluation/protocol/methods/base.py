@@ -18,11 +18,11 @@ from metamap_envs.settings import Settings
 from metamap_rl.common.registry import Registry
 from metamap_rl.evaluation.protocol.problem import Problem
 
-__all__ = ["METHODS", "Measured", "Method", "Scored", "at_lengths"]
+__all__ = ["METHODS", "Method", "MethodResult", "MethodReturns", "at_lengths"]
 
 
 @dataclass(frozen=True)
-class Scored:
+class MethodReturns:
     """Returns of one method on one split."""
 
     split: str
@@ -33,10 +33,10 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MethodResult:
     """Results of a method with one seed."""
 
-    scores: list[Scored]
+    scores: list[MethodReturns]
     training_steps: int
     """Environment steps before the task, including those of the zoo if it learns from experts."""
     record: dict[str, Any] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Method(Settings, ABC):
     """Whether that mapper must have a self-check; mappers of a run have none."""
 
     @abstractmethod
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """Train, and evaluate on all splits at all lengths of D."""
 
 
@@ -70,6 +70,6 @@ METHODS: Registry[type[Method]] = Registry("method")
 
 def at_lengths(
     problem: Problem, lengths: Iterable[int], returns: Callable[[str, int], NDArray[np.float64]]
-) -> list[Scored]:
+) -> list[MethodReturns]:
     """Scores on every split at every length."""
-    return [Scored(split, length, returns(split, length)) for split in problem.splits for length in lengths]
+    return [MethodReturns(split, length, returns(split, length)) for split in problem.splits for length in lengths]

@@ -14,7 +14,7 @@ from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.training import tune
 from metamap_envs.settings import Number, Whole
 from metamap_rl.evaluation.baselines import Episodes, ReptileConfig, train_reptile
-from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["FineTuning", "Reptile"]
@@ -32,12 +32,14 @@ class _OnOwnSteps(Method):
     epochs: Annotated[Whole, Field(ge=1)] = 10
     """Epochs over the k steps."""
 
-    def _measure(self, problem: Problem, seed: int, phi: NDArray[np.float32]) -> tuple[list[Scored], dict[str, Any]]:
+    def _measure(
+        self, problem: Problem, seed: int, phi: NDArray[np.float32]
+    ) -> tuple[list[MethodReturns], dict[str, Any]]:
         """Scores at all lengths, and the learning rate selected for each."""
         scores, chosen = [], {}
         for split in problem.splits:
             if 0 in problem.lengths:
-                scores.append(Scored(split, 0, problem.returns(split, phi)))
+                scores.append(MethodReturns(split, 0, problem.returns(split, phi)))
         for length in (length for length in problem.lengths if length >= _SHORTEST):
             found = {
                 rate: float(
@@ -48,7 +50,9 @@ class _OnOwnSteps(Method):
             best = max(found, key=lambda rate: found[rate])
             chosen[str(length)] = best
             scores += [
-                Scored(split, length, problem.returns(split, self._tuned(problem, split, seed, phi, length, best)))
+                MethodReturns(
+                    split, length, problem.returns(split, self._tuned(problem, split, seed, phi, length, best))
+                )
                 for split in problem.splits
             ]
         return scores, {"learning_rates": chosen}
@@ -93,10 +97,10 @@ class FineTuning(_OnOwnSteps):
     summary = "phi_0 fine-tuned by PPO on k steps of its own"
     signal = "rewards of k own steps"
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         scores, record = self._measure(problem, seed, problem.base.phi)
-        return Measured(scores, problem.base_steps, record)
+        return MethodResult(scores, problem.base_steps, record)
 
 
 @METHODS.register("reptile")
@@ -123,11 +127,11 @@ class Reptile(_OnOwnSteps):
     minibatch: Annotated[Whole, Field(ge=1)] = 32
     """States in an inner step."""
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         start = self.start(problem, seed)
         scores, record = self._measure(problem, seed, start)
-        return Measured(scores, problem.zoo_steps + problem.pair_steps, record)
+        return MethodResult(scores, problem.zoo_steps + problem.pair_steps, record)
 
     def start(self, problem: Problem, seed: int) -> NDArray[np.float32]:
         """Initial weights of Reptile [P], from phi_0."""

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from metamap_rl.data.rollouts import Rollouts
-from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.mapper.mapper import Mapper
 
@@ -22,10 +22,10 @@ class BasePolicyMethod(Method):
     signal = "none"
     seeded = False
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
-        scores = [Scored(split, None, problem.returns(split, problem.base.phi)) for split in problem.splits]
-        return Measured(scores, problem.base_steps)
+        scores = [MethodReturns(split, None, problem.returns(split, problem.base.phi)) for split in problem.splits]
+        return MethodResult(scores, problem.base_steps)
 
 
 @METHODS.register("mean-expert")
@@ -36,12 +36,12 @@ class MeanExpert(Method):
     signal = "none"
     seeded = False
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         phis = np.stack([expert.phi for expert in problem.experts("train")])
         phi = phis.mean(axis=0, dtype=np.float64).astype(np.float32)
-        scores = [Scored(split, None, problem.returns(split, phi)) for split in problem.splits]
-        return Measured(scores, problem.zoo_steps)
+        scores = [MethodReturns(split, None, problem.returns(split, phi)) for split in problem.splits]
+        return MethodResult(scores, problem.zoo_steps)
 
 
 @METHODS.register("nearest-expert")
@@ -52,7 +52,7 @@ class NearestExpert(Method):
     signal = "D"
     needs_mapper = True
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         experts, mapper = problem.experts("train"), problem.mapper(seed)
         phis, stored = np.stack([expert.phi for expert in experts]), problem.stored(seed)
@@ -61,7 +61,7 @@ class NearestExpert(Method):
             here, there = (_contexts(mapper, found, length) for found in (problem.rollouts(split, seed), stored))
             return problem.returns(split, phis[torch.cdist(here, there).argmin(dim=1).numpy()])
 
-        return Measured(at_lengths(problem, problem.positive_lengths, returns), problem.mapper_steps)
+        return MethodResult(at_lengths(problem, problem.positive_lengths, returns), problem.mapper_steps)
 
 
 def _contexts(mapper: Mapper, rollouts: Rollouts, steps: int) -> torch.Tensor:

@@ -12,7 +12,7 @@ from pydantic import Field
 from metamap_envs.settings import Number, Whole
 from metamap_rl.evaluation.baselines import PolicyMAMLConfig, train_policy_maml
 from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, Adapter
-from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, at_lengths
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["MAML"]
@@ -36,7 +36,7 @@ class MAML(Method):
     discount: Annotated[Number, Field(ge=0, le=1)] = PolicyMAMLConfig().discount
     """Discount factor."""
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         base = problem.base
         examples, validation = problem.examples("train"), problem.examples("validation")
@@ -67,7 +67,7 @@ class MAML(Method):
             return problem.returns(split, self._phis(problem, adapter, split, seed, length))
 
         steps = problem.zoo_steps + problem.pair_steps
-        return Measured(at_lengths(problem, problem.lengths, returns), steps, {"advantage": best})
+        return MethodResult(at_lengths(problem, problem.lengths, returns), steps, {"advantage": best})
 
     def _phis(self, problem: Problem, adapter: Adapter, split: str, seed: int, length: int) -> NDArray[np.float32]:
         """Adapted weights [T, P]; the initial weights for an empty D."""

@@ -16,7 +16,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.settings import Whole
 from metamap_rl.data.examples import Examples
 from metamap_rl.evaluation.privileged import privileged_phis
-from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored, at_lengths
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.from_experts import on_policy
@@ -41,7 +41,7 @@ def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
 
 def _scored(
     problem: Problem, policy: Mapper, seed: int, lengths: Sequence[int], spec: PolicySpec | None = None
-) -> list[Scored]:
+) -> list[MethodReturns]:
     """Scores of policies generated from D of each length; ``spec`` if their architecture differs from the family's."""
 
     def returns(split: str, length: int) -> NDArray[np.float64]:
@@ -58,10 +58,10 @@ class MapperMethod(Method):
     signal = "D"
     needs_mapper = True
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         scores = at_lengths(problem, problem.lengths, lambda split, length: problem.mapped(split, seed, length))
-        return Measured(
+        return MethodResult(
             scores, problem.mapper_steps, {"chosen_update": problem.mapper(seed).record.get("chosen_update")}
         )
 
@@ -75,7 +75,7 @@ class CheckedMapper(Method):
     needs_mapper = True
     needs_check = True
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         mapper = problem.mapper(seed)
 
@@ -86,7 +86,7 @@ class CheckedMapper(Method):
             base = problem.returns(split, problem.base.phi)
             return np.where(served[:, None], problem.mapped(split, seed, length), base)
 
-        return Measured(at_lengths(problem, problem.positive_lengths, returns), problem.mapper_steps)
+        return MethodResult(at_lengths(problem, problem.positive_lengths, returns), problem.mapper_steps)
 
 
 @METHODS.register("shuffled")
@@ -97,15 +97,15 @@ class Shuffled(Method):
     signal = "another task's D"
     needs_mapper = True
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`; not defined for a split of one task."""
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
             return problem.returns(split, np.roll(problem.generated(split, seed, length), -1, axis=0))
 
         several = [split for split in problem.splits if len(problem.tasks(split)) > 1]
-        scores = [Scored(split, k, returns(split, k)) for split in several for k in problem.positive_lengths]
-        return Measured(scores, problem.mapper_steps)
+        scores = [MethodReturns(split, k, returns(split, k)) for split in several for k in problem.positive_lengths]
+        return MethodResult(scores, problem.mapper_steps)
 
 
 @METHODS.register("privileged-mapper")
@@ -115,14 +115,14 @@ class PrivilegedMapper(Method):
     summary = "privileged mapper: given the true parameters in place of D; no upper bound"
     signal = "the true parameters"
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         privileged = problem.privileged(seed)
         scores = [
-            Scored(split, None, problem.returns(split, privileged_phis(privileged, problem.tasks(split))))
+            MethodReturns(split, None, problem.returns(split, privileged_phis(privileged, problem.tasks(split))))
             for split in problem.splits
         ]
-        return Measured(scores, problem.zoo_steps)
+        return MethodResult(scores, problem.zoo_steps)
 
 
 @METHODS.register("context-policy")
@@ -132,11 +132,11 @@ class ContextPolicy(Method):
     summary = "policy(observation, z), same encoder, cloning the experts; the size of phi_0, from phi_0"
     signal = "D"
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         policy = _train_contextual(problem, seed, problem.examples("train"), problem.examples("validation"))
         record = {"chosen_update": policy.record["chosen_update"]}
-        return Measured(_scored(problem, policy, seed, problem.lengths), problem.mapper_steps, record)
+        return MethodResult(_scored(problem, policy, seed, problem.lengths), problem.mapper_steps, record)
 
 
 @METHODS.register("wide-context-policy")
@@ -149,7 +149,7 @@ class WideContextPolicy(Method):
     hidden: tuple[Whole, ...] = Field(default=(256, 256), min_length=1)
     """Hidden layers."""
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         spec = replace(problem.base.spec, hidden=self.hidden)
         base = replace(problem.base, spec=spec, phi=random_actor(spec, seed), critic={})
@@ -161,7 +161,9 @@ class WideContextPolicy(Method):
             base,
         )
         record = {"chosen_update": policy.record["chosen_update"], "weights": spec.size}
-        return Measured(_scored(problem, policy, seed, problem.positive_lengths, spec), problem.mapper_steps, record)
+        return MethodResult(
+            _scored(problem, policy, seed, problem.positive_lengths, spec), problem.mapper_steps, record
+        )
 
 
 def _train_contextual(

@@ -10,7 +10,7 @@ from pydantic import Field
 from metamap_agents.runtime.seeds import META_EXPLORATION
 from metamap_envs.settings import Number, Whole
 from metamap_rl.evaluation.baselines.recurrent import RecurrentConfig, train_recurrent
-from metamap_rl.evaluation.protocol.methods.base import METHODS, Measured, Method, Scored
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["RL2"]
@@ -32,7 +32,7 @@ class RL2(Method):
     learning_rate: Annotated[Number, Field(gt=0)] = RecurrentConfig().learning_rate
     lstm_hidden_size: Annotated[Whole, Field(ge=1)] = RecurrentConfig().lstm_hidden_size
 
-    def measure(self, problem: Problem, seed: int) -> Measured:
+    def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         names = {item.name for item in fields(RecurrentConfig)}
         config = RecurrentConfig(
@@ -57,5 +57,5 @@ class RL2(Method):
                 seed=META_EXPLORATION + seed,
                 num_threads=1,
             )
-            scores += [Scored(split, length, returns) for length, returns in found.items()]
-        return Measured(scores, trained.steps)
+            scores += [MethodReturns(split, length, returns) for length, returns in found.items()]
+        return MethodResult(scores, trained.steps)
