@@ -19,7 +19,7 @@ from metamap_envs.errors import unknown_name
 from metamap_envs.settings import Settings, Whole
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import bootstrap_interval
-from metamap_rl.evaluation.baselines import Episodes
+from metamap_rl.evaluation.baselines import FewShotBatch
 from metamap_rl.functions.benchmarks import BENCHMARKS
 from metamap_rl.functions.figures import plot_fits
 from metamap_rl.functions.measuring import (
@@ -215,7 +215,7 @@ def draw_sinusoids(path: Path, mapper: Path, documents: Mapping[str, Any], tasks
     benchmark = BENCHMARKS["sinusoid"]()
     family, points, steps = benchmark.family, benchmark.points[0], benchmark.steps[-1]
     drawn = benchmark.drawn("test").shots(points)
-    episodes = Episodes(**{name: value[:tasks] for name, value in vars(drawn).items()})
+    episodes = FewShotBatch(**{name: value[:tasks] for name, value in vars(drawn).items()})
     fits = {}
     variant, configs = next(iter(benchmark.maml.items()))
     if maml := documents.get(f"{family.name}-{_maml(variant, points)}"):

@@ -13,7 +13,7 @@ from pydantic import Field
 from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.training import tune
 from metamap_envs.settings import Number, Whole
-from metamap_rl.evaluation.baselines import Episodes, ReptileConfig, train_reptile
+from metamap_rl.evaluation.baselines import FewShotBatch, ReptileConfig, train_reptile
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns
 from metamap_rl.evaluation.protocol.problem import Problem
 
@@ -138,11 +138,11 @@ class Reptile(_OnOwnSteps):
         examples = problem.examples("train")
         count = examples.inputs.shape[1]
 
-        def draw(generator: torch.Generator, tasks: int) -> Episodes:
+        def draw(generator: torch.Generator, tasks: int) -> FewShotBatch:
             chosen = torch.randint(len(examples), (tasks, 1), generator=generator)
             state = torch.randint(count, (tasks, self.states), generator=generator)
             inputs, targets = examples.inputs[chosen, state], examples.targets[chosen, state]
-            return Episodes(inputs, targets, inputs, targets)
+            return FewShotBatch(inputs, targets, inputs, targets)
 
         config = ReptileConfig(
             iterations=self.iterations,
