@@ -193,7 +193,7 @@ def test_cells_of_a_users_learner_know_its_code_wherever_it_lies(out: Path, tmp_
 
 def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(MetaMapError, match="holds something else"):
+    with pytest.raises(MetaMapError, match="not a benchmark"):
         run_bench(bench(), tmp_path, LocalExecutor(1))
 
 

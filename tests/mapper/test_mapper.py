@@ -253,7 +253,7 @@ def truncated(folder: Path) -> None:
         (with_manifest(lambda m: m["config"].update(encodr="x")), "did you mean 'encoder'"),
         (with_manifest(lambda m: m["config"].update(encoder="poolin")), "unknown encoder 'poolin'"),
         (with_manifest(lambda m: m["config"].update(context_size=10**12)), "file has"),  # and nothing that big is made
-        (with_manifest(lambda m: m["config"].update(context_size=10**30)), "networks of a size that there is not"),
+        (with_manifest(lambda m: m["config"].update(context_size=10**30)), "networks of an impossible size"),
         (with_manifest(lambda m: m["config"].update(encoder=["pooling"])), "encoder: .*string"),
         (with_manifest(lambda m: m["config"].update(encoder_hidden=True)), "encoder_hidden: expected a number"),
         (with_manifest(lambda m: m["base"].update(extra=1)), "base policy: expected the keys"),

@@ -146,7 +146,7 @@ def test_a_random_walk_stays_in_the_training_range(step: float, count: int, seed
         ("drift", {"path": "lin"}, "did you mean 'line'"),
         ("drift", {"parameters": {"target_velocity": {"form": 0, "to": 1}}}, "did you mean 'from'"),
         ("drift", {"parameters": {}}, "at least one parameter"),
-        ("drift", {"fixed": {"target_velocity": 1}}, "in parameters and in fixed"),
+        ("drift", {"fixed": {"target_velocity": 1}}, "parameters and fixed"),
         ("drift", {"path": "random-walk", "parameters": {"target_velocity": {"start": 9, "step": 1}}}, "start: .* 9"),
         ("tasks", {"tasks": [{"family": "reacher-goal", "parameters": {"goal_rad": 1}}]}, "did you mean .goal_radius"),
         ("tasks", {"tasks": [{"family": "reacher-goal", "split": "trian"}]}, "did you mean 'train'"),
