@@ -110,7 +110,7 @@ def test_normalize(value: Any, expected: dict[str, Any] | None) -> None:
         (PPO, {"policy": "CnnPolicy"}, "unknown policy 'CnnPolicy'"),
         (PPO, {"seed": 3}, "seed: is set by the benchmark"),
         (PPO, {"device": "cuda"}, "device: is set by the benchmark"),
-        (PPO, {"n_timesteps": 1e6}, "n_timesteps: .*the learner's `steps`"),
+        (PPO, {"n_timesteps": 1e6}, "n_timesteps: is not supported: the learner's `steps`"),
         (PPO, {"env_wrapper": "rl_zoo3.wrappers.HistoryWrapper"}, "env_wrapper: is not supported"),
         (PPO, {"frame_stack": 4}, "frame_stack: is not supported"),
         (PPO, {"noise_type": "normal", "noise_std": 0.1}, "this algorithm has no action noise"),
