@@ -14,7 +14,7 @@ import typing
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
 
@@ -201,7 +201,14 @@ def bare(hint: Any) -> tuple[Any, tuple[Any, ...]]:
     return hint, extras
 
 
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints(cls: type[Any]) -> Mapping[str, Any]:
+    hints: Mapping[str, Any] = _evaluated(cast(Any, cls))  # for mypy a class of Any is not hashable
+    return hints
+
+
+@functools.cache
+def _evaluated(cls: Any) -> Mapping[str, Any]:
+    """Annotations of a class. Evaluating them takes a millisecond, and configs are made by the hundred."""
     return typing.get_type_hints(cls, include_extras=True)
 
 

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +13,6 @@ from metamap_rl.evaluation.predictability import explained_variance, interpolati
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.training.config import TrainConfig
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "measure_mappability.py"
 GENERATOR = np.random.default_rng(0)
 POINTS = GENERATOR.normal(size=(40, 3))
 TURN = GENERATOR.normal(size=(3, 50))
@@ -101,16 +96,3 @@ def test_what_cannot_be_measured_is_told() -> None:
         explained_variance(POINTS, POINTS @ TURN, 3)
     with pytest.raises(MetaMapError, match="all experts have the same weights"):
         explained_variance(POINTS, np.ones((40, 5)), 1)
-
-
-def test_the_script_writes_one_document(tiny_zoo: Zoo, tmp_path: Path) -> None:
-    out = tmp_path / "mappability.json"
-    words = [tiny_zoo.root, "--updates", 5, "--seeds", 1, "--episodes", 1, "--out", out]
-    finished = subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert finished.returncode == 0, finished.stderr
-    found = json.loads(out.read_text())
-    assert found == json.loads(finished.stdout)
-    assert found["explained_variance"].keys() == {"linear", "quadratic"}
-    assert len(found["told_error"]["held_out"]) == 1
