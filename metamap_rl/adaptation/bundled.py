@@ -14,6 +14,7 @@ import numpy as np
 from metamap_agents.experts.expert import Expert
 from metamap_agents.runtime.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.registry import list_families
 from metamap_rl.mapper import artifact
 from metamap_rl.mapper.mapper import Mapper
 
@@ -62,6 +63,11 @@ def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
         if str(reference) in bundled_families():
             folder = pretrained_folder(str(reference))
         elif not folder.exists():
+            if str(reference) in list_families():
+                raise MetaMapError(
+                    f"family {str(reference)!r} has no bundled mapper: give the folder of one, as metamap mapper train "
+                    "makes it"
+                )
             bundled = unknown_name("bundled mapper", str(reference), bundled_families())
             raise MetaMapError(f"no such folder, and {bundled}")
     return Mapper.load(folder), folder

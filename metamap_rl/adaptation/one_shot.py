@@ -96,8 +96,9 @@ class Adaptation:
             return f"the base policy is served: {self.fallback or 'there are no transitions'}"
         if self.confidence is None or self.predicted_return is None or self.predicted_base_return is None:
             return "the generated policy is served, unchecked"
+        confidence = f"{self.confidence:.2f}" if self.confidence < 0.995 else "above 0.99"
         return (
-            f"the generated policy is served, confidence {self.confidence:.2f}: "
+            f"the generated policy is served, confidence {confidence}: "
             f"a return of {self.predicted_return:.1f} is expected, of the base policy {self.predicted_base_return:.1f}"
         )
 

@@ -142,7 +142,7 @@ def _overview() -> str:
     rows = [row for group in groups for row in _rows(group)]
     return (
         "usage: metamap COMMAND [--help] ...\n\n"
-        "A few transitions of a new environment in, the weights of a policy for it out.\n\n"
+        "A few transitions of an unseen task in, the weights of a policy for it out.\n\n"
         f"{_columns(rows)}\n"
         "`metamap COMMAND --help` explains a command; `metamap --version` tells the version.\n"
     )

@@ -1,4 +1,4 @@
-"""Make a policy for a new environment from a few of its transitions."""
+"""Make a policy for an unseen task of a mapper's family from a few transitions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ORDER = 40
 
 @dataclass(frozen=True, kw_only=True)
 class Adapt(Command):
-    """Make a policy for a new environment from a few of its transitions.
+    """Make a policy for an unseen task of a mapper's family from a few transitions.
 
     The environment is one of: a task of the mapper's family (`--parameters`), a Gymnasium environment with the family's
     observations and actions or, of a family declared in YAML, with those of its own environment (`--env`), or a rollout
@@ -177,10 +177,10 @@ def _print_result(result: dict[str, Any], out: Path | None) -> None:
         say(f"task       {parameters}")
     say(f"read       {result['steps']} transitions")
     if result["read"]:
-        say(f"taken for  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
+        say(f"estimated  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
     say(f"mapped     in {result['milliseconds']:.1f} ms")
     say(f"served     {result['sentence']}")
-    say(f"distance   {result['distance']:.2f} weight scales from the base policy")
+    say(f"distance   {result['distance']:.2f} of the weights' typical change (RMS) from the base policy")
     if result["returns"] is not None:
         for name, note in (("base", ""), ("served", f" ({result['served']} policy)")):
             values = result["returns"][name]

@@ -54,7 +54,7 @@ class ProtocolConfig(SharedSettings):
     families: tuple[str, ...]
     """Names of families, or paths of YAML declarations."""
     methods: tuple[str, ...] = Field(default_factory=lambda: _METHODS_OF_RUNS)
-    """Names of methods; default all."""
+    """Names of methods; default all that need no self-check."""
     seeds: Annotated[Whole, Field(ge=1)] = 5
     """Number of seeds: methods are retrained, with another D; base policy, experts and survey are shared."""
     seeds_of: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)
