@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from metamap_agents.policy.policies import Policies
     from metamap_agents.policy.spec import PolicySpec
     from metamap_agents.runtime.executors import Executor, LocalExecutor, RayExecutor, make_executor
-    from metamap_agents.sb3.bridge import export_sb3, phi_from_sb3, phi_into_sb3
+    from metamap_agents.sb3.bridge import phi_from_sb3, phi_into_sb3
+    from metamap_agents.sb3.export import export_sb3
     from metamap_agents.sb3.foreign_zip import read_sb3_actor
     from metamap_agents.sb3.vec_env import FamilyVecEnv
 
@@ -46,7 +47,7 @@ _MODULE_OF = {
     "build_base": "experts.building",
     "build_experts": "experts.building",
     "evaluate_policies": "policy.evaluation",
-    "export_sb3": "sb3.bridge",
+    "export_sb3": "sb3.export",
     "forward": "policy.functional",
     "load_recipe": "experts.recipes",
     "make_executor": "runtime.executors",

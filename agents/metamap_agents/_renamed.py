@@ -27,7 +27,7 @@ rename_modules(
         "metamap_agents.recurrent": ("metamap_rl.evaluation.baselines.recurrent",),
         "metamap_agents.rl_zoo": ("metamap_agents.sb3.rl_zoo",),
         "metamap_agents.rowwise": ("metamap_agents.policy.rowwise",),
-        "metamap_agents.sb3_bridge": ("metamap_agents.sb3.bridge",),
+        "metamap_agents.sb3_bridge": ("metamap_agents.sb3.bridge", "metamap_agents.sb3.export"),
         "metamap_agents.sb3_vec_env": ("metamap_agents.sb3.vec_env",),
         "metamap_agents.sb3_zip": ("metamap_agents.sb3.foreign_zip",),
         "metamap_agents.storage": ("metamap_agents.runtime.storage",),

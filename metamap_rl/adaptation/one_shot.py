@@ -205,7 +205,7 @@ class AdaptedPolicy(WeightPolicy):
         Raises:
             MetaMapError: the name does not end in .zip, or the file cannot be written.
         """
-        from metamap_agents.sb3.bridge import export_sb3  # Stable-Baselines3 is slow to import
+        from metamap_agents.sb3.export import export_sb3
 
         phi, log_std, seen, actions = self.phi, self.base.log_std, self.observation_space, self.action_space
         if self.spaces is not None and self.spaces.are_plain:

@@ -29,6 +29,7 @@ from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.sb3 import bridge as sb3_bridge
 from metamap_agents.sb3 import foreign_zip as sb3_zip
+from metamap_agents.sb3.export import export_sb3
 from metamap_envs.errors import MetaMapError
 
 OBSERVATIONS = spaces.Box(-np.inf, np.inf, (17,), np.float64)
@@ -69,7 +70,7 @@ def exported(path: Path, spec: PolicySpec, seed: int, critic: bool) -> tuple[Wei
         "critic": value_spec.split(rng.normal(0, 0.3, value_spec.size).astype(np.float32)) if critic else None,
     }
     policy = Policies(spec, made["normalizer"], made["phi"])
-    sb3_bridge.export_sb3(path, policy, made["log_std"], made["critic"], OBSERVATIONS, ACTIONS)
+    export_sb3(path, policy, made["log_std"], made["critic"], OBSERVATIONS, ACTIONS)
     return WeightPolicy(policy, OBSERVATIONS, ACTIONS), made
 
 
@@ -257,7 +258,7 @@ def test_exports_that_do_not_fit_are_refused_and_write_nothing(tmp_path: Path) -
     ]
     for change, message in changes:
         with pytest.raises(MetaMapError, match=message):
-            sb3_bridge.export_sb3(**{**good, **change})
+            export_sb3(**{**good, **change})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -404,9 +405,7 @@ def test_an_entry_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypa
 
 def test_no_noise_and_an_empty_critic_mean_sb3s_own_start(tmp_path: Path) -> None:
     spec, identity = PolicySpec(17, 6), ObservationNormalizer.identity(17)
-    sb3_bridge.export_sb3(
-        tmp_path / "a.zip", Policies(spec, identity, np.zeros(spec.size)), None, {}, OBSERVATIONS, ACTIONS
-    )
+    export_sb3(tmp_path / "a.zip", Policies(spec, identity, np.zeros(spec.size)), None, {}, OBSERVATIONS, ACTIONS)
     policy = PPO.load(tmp_path / "a.zip", device="cpu").policy
     assert not policy.log_std.any()
     assert not policy.predict_values(torch.ones(1, 17)).any()
