@@ -15,6 +15,7 @@ from torch import Tensor
 
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
+from metamap_envs.seeds import read_seed
 from metamap_rl.data.examples import Examples, ExampleSource
 from metamap_rl.evaluation.baselines import (
     TASK_LOSSES,
@@ -65,7 +66,7 @@ def time_call(call: Callable[[], object], repeats: int = 200) -> float:
 
 def trained_mapper(benchmark: Benchmark, seed: int, checkpoint: Path) -> Mapper:
     """Train one mapper for all K, or fetch it from the checkpoint of a finished training."""
-    family = benchmark.family
+    seed, family = read_seed(seed), benchmark.family
     base = common_start(family)
     data = TrainingData(
         FreshTasks(family, benchmark.points[-1]),
@@ -79,7 +80,7 @@ def trained_mapper(benchmark: Benchmark, seed: int, checkpoint: Path) -> Mapper:
 
 def measure_mapper(benchmark: Benchmark, seed: int, checkpoint: Path) -> dict[str, Any]:
     """Train one mapper and judge it on the test tasks."""
-    family = benchmark.family
+    seed, family = read_seed(seed), benchmark.family
     resumed = checkpoint.exists()
     started = time.perf_counter()
     mapper = trained_mapper(benchmark, seed, checkpoint)

@@ -142,7 +142,8 @@ def test_what_is_finished_is_gone_on_with(tiny_zoo: Zoo, tmp_path: Path, capsys:
     assert all(path.read_bytes() == before for path, before in first.items())
     # Other settings are an error that names the setting, before anything is trained.
     other = [*train[:-2], "--timesteps", "2048"]
-    assert "was trained with n_timesteps 1024, asked for is 2048" in refused(capsys, *other)
+    complaint = refused(capsys, *other)
+    assert all(part in complaint for part in ("n_timesteps", "1024", "2048")), complaint
     assert "seed 1, it is one of 'reacher-goal' with seed 0" in refused(capsys, *train, "--seed", "1")
     family = ["experts", "train", "cheetah-velocity", "--out", str(zoo)]
     assert "expected a zoo of 'cheetah-velocity'" in refused(capsys, *family)
@@ -327,8 +328,8 @@ def test_nothing_is_half_written(
         (["mapper", "train", "nowhere", "--out", "m", "--probe-settings", "noise=nan"], ["got nan"]),
         (["mapper", "train", "nowhere", "--out", "m", "--encoder", "poling"], ["did you mean 'pooling'"]),
         (["mapper", "train", "nowhere", "--out", "m", "--learning-rate", "nan"], ["--learning-rate", "nan"]),
-        (["mapper", "train", "nowhere", "--out", "m", "--updates", "-1"], ["steps: expected >= 0"]),
-        (["mapper", "train", "nowhere", "--out", "m", "--survey-tasks", "-1"], ["--survey-tasks expects 0 or more"]),
+        (["mapper", "train", "nowhere", "--out", "m", "--updates", "-1"], ["updates", ">= 0", "got -1"]),
+        (["mapper", "train", "nowhere", "--out", "m", "--survey-tasks", "-1"], ["survey_tasks", ">= 0", "got -1"]),
         (["mapper", "train", "nowhere", "--out", "."], ["--out expects the name of a new folder, got '.'"]),
         (["mapper", "show", "reacher-gaol"], ["no such folder", "did you mean 'reacher-goal'"]),
         (["mapper", "evaluate", "reacher-goal"], ["missing --zoo"]),

@@ -103,5 +103,5 @@ def test_divergence_is_told() -> None:
 
 def test_examples_that_do_not_say_where_episodes_end_are_refused() -> None:
     blind = replace(told_by_reward(6, 0), ends=None)
-    with pytest.raises(MetaMapError, match="where episodes end"):
+    with pytest.raises(MetaMapError, match="episode ends"):
         train_policy_maml(SPEC, NORMALIZER, start(), blind, blind, PolicyMAMLConfig(iterations=1))
