@@ -58,6 +58,7 @@ def ahead() -> int:
     return 3  # one waits for a CPU
 
 
+@pytest.mark.slow
 class TestRay(Contract):
     """Two CPUs, shared by all tests."""
 

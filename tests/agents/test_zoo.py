@@ -194,6 +194,7 @@ def test_an_error_in_a_worker_ends_the_build_with_its_sentence(
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, []), "Ctrl-C works again"
 
 
+@pytest.mark.slow
 def test_an_expert_whose_worker_is_killed_is_trained_again(tiny_zoo: Zoo, tmp_path: Path) -> None:
     root = tmp_path / "zoo"
     shutil.copytree(tiny_zoo.root, root, ignore=shutil.ignore_patterns("experts"))

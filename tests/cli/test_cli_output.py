@@ -141,8 +141,8 @@ def test_within_a_python_process_streams_are_as_before(capfd: pytest.CaptureFixt
     "environment",
     [
         {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-        {"LANG": "C", "LC_ALL": "C"},
-        {"PYTHONIOENCODING": "ascii"},
+        pytest.param({"LANG": "C", "LC_ALL": "C"}, marks=pytest.mark.slow),
+        pytest.param({"PYTHONIOENCODING": "ascii"}, marks=pytest.mark.slow),
         {"PYTHONIOENCODING": "latin-1", "TERM": "dumb"},
     ],
     ids=str,

@@ -225,6 +225,7 @@ def test_what_is_no_run_is_named(
 # stopped and gone on with -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_finishes_the_stage_and_resume_ends_in_the_same_record(folder: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     command = [sys.executable, "-m", "metamap_rl.cli", "stream"]

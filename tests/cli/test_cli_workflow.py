@@ -67,6 +67,7 @@ def names(folder: Path) -> list[str]:
 # ------------------------------------------------------------------------------------------------ the whole path
 
 
+@pytest.mark.slow
 def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     zoo, mapper, out = tmp_path / "zoo", tmp_path / "mapper", tmp_path / "policy"
 

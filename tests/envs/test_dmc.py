@@ -119,6 +119,7 @@ def test_experts_of_settings_that_were_not_trained_on_get_a_training_of_their_ow
     assert recipe.after_universal(family.sample("test-in", 1, 0)[0]) == recipe
 
 
+@pytest.mark.slow
 def test_a_zoo_of_a_grid_validates_on_other_rollouts_of_its_training_settings(tmp_path: Path) -> None:
     base = {**tiny.SETTINGS, "n_timesteps": 200}
     zoo = fill_zoo(
