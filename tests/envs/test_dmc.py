@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import mujoco
 import numpy as np
@@ -14,7 +13,6 @@ from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
 from metamap_agents.experts.recipes import load_recipe
 from metamap_envs import FamilyEnv, State, get_family, list_families
 from metamap_envs.families._dmc import at_least, choice_grid, close_to_at_least
-from metamap_rl.evaluation.evaluate import Evaluation
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.pipeline import training_pairs
 
@@ -136,23 +134,3 @@ def test_a_zoo_of_a_grid_validates_on_other_rollouts_of_its_training_settings(tm
     np.testing.assert_array_equal(pairs.parameters, held_out.parameters)
     np.testing.assert_array_equal(pairs.phi, held_out.phi)
     assert (pairs.rollouts.observations != held_out.rollouts.observations).any()
-
-
-@pytest.fixture
-def measure_dmc(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
-    return pytest.importorskip("measure_dmc")
-
-
-def test_shares_are_means_over_the_settings_whose_expert_is_better_than_random(measure_dmc: Any) -> None:
-    tasks = tuple(get_family("dmc-cheetah-speed").sample("test-in", 3, 0))
-    random, expert = np.array([100.0, 100.0, 100.0]), np.array([1000.0, 500.0, 90.0])
-    found = measure_dmc.share_of_expert(
-        Evaluation(tasks, 1, random=random, base=random, expert=expert), np.array([[500.0, 450.0, 900.0]])
-    )
-    assert found["of_expert"] == pytest.approx((0.5 + 0.9) / 2)
-    assert found["normalised"] == pytest.approx((400 / 900 + 350 / 400) / 2)
-    assert found["low"] <= found["of_expert"] <= found["high"]
-    assert found["return"] == pytest.approx(1850 / 3)
-    hopeless = Evaluation(tasks, 1, random=random, base=random, expert=np.zeros(3))
-    assert measure_dmc.share_of_expert(hopeless, np.ones((1, 3)))["of_expert"] is None
