@@ -78,13 +78,13 @@ class CheckedMapper(Method):
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         mapper = problem.mapper(seed)
+        base = {split: problem.returns(split, problem.base.phi) for split in problem.splits}
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
             rollouts = problem.rollouts(split, seed)
             verdicts = [mapper.judge(rollouts.rollout(task, 0).head(length)) for task in range(len(rollouts))]
             served = np.array([verdict is None or not verdict.fallback for verdict in verdicts])
-            base = problem.returns(split, problem.base.phi)
-            return np.where(served[:, None], problem.mapped(split, seed, length), base)
+            return np.where(served[:, None], problem.mapped(split, seed, length), base[split])
 
         return MethodResult(at_lengths(problem, problem.positive_lengths, returns), problem.mapper_steps)
 
