@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from metamap_agents.runtime.lazy import lazy_getattr
 from metamap_rl import _renamed  # noqa: F401  # old names of modules
 
 if TYPE_CHECKING:
@@ -86,13 +86,7 @@ _HOME = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_getattr(globals(), _HOME)
 
 
 def __dir__() -> list[str]:

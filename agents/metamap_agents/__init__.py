@@ -6,10 +6,10 @@ its module when it is first used (PEP 562).
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from metamap_agents import _renamed  # noqa: F401  # old names of modules
+from metamap_agents.runtime.lazy import lazy_getattr
 
 if TYPE_CHECKING:
     from metamap_agents.experts.building import build_base, build_experts
@@ -31,31 +31,31 @@ if TYPE_CHECKING:
     from metamap_agents.sb3.vec_env import FamilyVecEnv
 
 _MODULE_OF = {
-    "BasePolicy": "policy.base",
-    "BatchedPolicy": "policy.acting",
-    "Executor": "runtime.executors",
-    "Expert": "experts.expert",
-    "FamilyVecEnv": "sb3.vec_env",
-    "LocalExecutor": "runtime.executors",
-    "ObservationNormalizer": "policy.normalizer",
-    "Policies": "policy.policies",
-    "PolicySpec": "policy.spec",
-    "RayExecutor": "runtime.executors",
-    "Recipe": "experts.recipes",
-    "WeightPolicy": "policy.acting",
-    "Zoo": "experts.zoo",
-    "build_base": "experts.building",
-    "build_experts": "experts.building",
-    "evaluate_policies": "policy.evaluation",
-    "export_sb3": "sb3.export",
-    "forward": "policy.functional",
-    "load_recipe": "experts.recipes",
-    "make_executor": "runtime.executors",
-    "phi_from_sb3": "sb3.bridge",
-    "phi_into_sb3": "sb3.bridge",
-    "read_sb3_actor": "sb3.foreign_zip",
-    "train_base": "experts.training",
-    "train_expert": "experts.training",
+    "BasePolicy": "metamap_agents.policy.base",
+    "BatchedPolicy": "metamap_agents.policy.acting",
+    "Executor": "metamap_agents.runtime.executors",
+    "Expert": "metamap_agents.experts.expert",
+    "FamilyVecEnv": "metamap_agents.sb3.vec_env",
+    "LocalExecutor": "metamap_agents.runtime.executors",
+    "ObservationNormalizer": "metamap_agents.policy.normalizer",
+    "Policies": "metamap_agents.policy.policies",
+    "PolicySpec": "metamap_agents.policy.spec",
+    "RayExecutor": "metamap_agents.runtime.executors",
+    "Recipe": "metamap_agents.experts.recipes",
+    "WeightPolicy": "metamap_agents.policy.acting",
+    "Zoo": "metamap_agents.experts.zoo",
+    "build_base": "metamap_agents.experts.building",
+    "build_experts": "metamap_agents.experts.building",
+    "evaluate_policies": "metamap_agents.policy.evaluation",
+    "export_sb3": "metamap_agents.sb3.export",
+    "forward": "metamap_agents.policy.functional",
+    "load_recipe": "metamap_agents.experts.recipes",
+    "make_executor": "metamap_agents.runtime.executors",
+    "phi_from_sb3": "metamap_agents.sb3.bridge",
+    "phi_into_sb3": "metamap_agents.sb3.bridge",
+    "read_sb3_actor": "metamap_agents.sb3.foreign_zip",
+    "train_base": "metamap_agents.experts.training",
+    "train_expert": "metamap_agents.experts.training",
 }
 
 __all__ = [
@@ -87,12 +87,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    globals()[name] = value  # the next look-up finds it here
-    return value
+__getattr__ = lazy_getattr(globals(), _MODULE_OF)
 
 
 def __dir__() -> list[str]:

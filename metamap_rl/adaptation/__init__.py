@@ -5,8 +5,7 @@ Names are imported on first use, so that the command line starts quickly.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from metamap_agents.runtime.lazy import lazy_getattr
 
 __all__ = [
     "Adaptation",
@@ -20,19 +19,15 @@ __all__ = [
 ]
 
 _HOME = {
-    "Adaptation": "one_shot",
-    "AdaptedPolicy": "one_shot",
-    "adapt": "one_shot",
-    "bundled_families": "bundled",
-    "find_mapper": "bundled",
-    "load_mapper": "bundled",
-    "measure_in_env": "one_shot",
-    "measure_on_task": "one_shot",
+    "Adaptation": "metamap_rl.adaptation.one_shot",
+    "AdaptedPolicy": "metamap_rl.adaptation.one_shot",
+    "adapt": "metamap_rl.adaptation.one_shot",
+    "bundled_families": "metamap_rl.adaptation.bundled",
+    "find_mapper": "metamap_rl.adaptation.bundled",
+    "load_mapper": "metamap_rl.adaptation.bundled",
+    "measure_in_env": "metamap_rl.adaptation.one_shot",
+    "measure_on_task": "metamap_rl.adaptation.one_shot",
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a name on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_getattr(globals(), _HOME)

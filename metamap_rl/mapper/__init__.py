@@ -5,16 +5,16 @@ Names are imported on first use, so that the command line starts quickly.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from metamap_agents.runtime.lazy import lazy_getattr
 
 __all__ = ["Mapper", "MapperConfig", "SelfCheck", "Verdict"]
 
-_HOME = {"Mapper": "mapper", "MapperConfig": "config", "SelfCheck": "selfcheck", "Verdict": "selfcheck"}
+_HOME = {
+    "Mapper": "metamap_rl.mapper.mapper",
+    "MapperConfig": "metamap_rl.mapper.config",
+    "SelfCheck": "metamap_rl.mapper.selfcheck",
+    "Verdict": "metamap_rl.mapper.selfcheck",
+}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a name on first use (PEP 562)."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+__getattr__ = lazy_getattr(globals(), _HOME)
