@@ -16,7 +16,7 @@ from metamap_envs.yaml_text import dump_yaml, parse_yaml
 from metamap_rl.bench.entry import ExternalSettings, is_external
 from metamap_rl.stream.config import StreamConfig, load_config, replaced
 
-__all__ = ["FORMAT", "BenchConfig", "Cell", "StreamChoice", "bench_to_yaml", "list_benches", "load_bench"]
+__all__ = ["FORMAT", "BenchCell", "BenchConfig", "StreamChoice", "bench_to_yaml", "list_benches", "load_bench"]
 
 FORMAT = "metamap-bench-1"
 """Format of a config; changes with the meaning of a key."""
@@ -36,7 +36,7 @@ class StreamChoice(Settings):
 
 
 @dataclass(frozen=True)
-class Cell:
+class BenchCell:
     """One learner on one stream, in one order, with one seed."""
 
     stream: str
@@ -79,11 +79,11 @@ class BenchConfig(Settings):
                 parse(ExternalSettings, settings, f"learner {label!r}")
         return value
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[BenchCell]:
         """All cells, ordered by seed and order first, so that partial results are informative."""
         orders = {stream: self.orders if self.has_orders(stream) else 1 for stream in self.streams}
         return [
-            Cell(stream, learner, order, seed)
+            BenchCell(stream, learner, order, seed)
             for seed in range(self.seeds)
             for order in range(self.orders)
             for stream in self.streams
@@ -112,7 +112,7 @@ class BenchConfig(Settings):
         settings = self.learners[learner]
         return parse(ExternalSettings, settings, f"learner {learner!r}") if is_external(settings) else None
 
-    def cell_config(self, cell: Cell) -> StreamConfig:
+    def cell_config(self, cell: BenchCell) -> StreamConfig:
         """The config of one cell, without an external learner's settings."""
         own = self.learners[cell.learner]
         overrides: dict[str, Any] = {"seeds.stream": cell.seed, "seeds.learner": cell.seed}
@@ -130,7 +130,7 @@ class BenchConfig(Settings):
         """
         for stream in self.streams:
             for learner in self.learners:
-                self.cell_config(Cell(stream, learner, 0, 0))
+                self.cell_config(BenchCell(stream, learner, 0, 0))
 
 
 def list_benches() -> tuple[str, ...]:

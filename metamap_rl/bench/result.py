@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from metamap_agents.runtime.storage import read_json, write_json
+from metamap_agents.runtime.storage import read_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import read_document
 from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gen, pr, recovery_time
@@ -23,13 +23,13 @@ __all__ = [
     "CELL",
     "RUN_PARTS",
     "CellResult",
+    "cell_document",
     "find_results",
     "gaps",
     "matrix",
     "of_run",
     "plain",
     "read_cell",
-    "write_cell",
 ]
 
 CELL = "cell.json"
@@ -248,14 +248,13 @@ def _ids(evaluations: Iterable[Any], total: int) -> list[str]:
 # on disk --------------------------------------------------------------------------------------------------------------
 
 
-def write_cell(folder: Path, cell: CellResult) -> None:
-    """Write the result, which marks the cell as finished."""
-    document = {name: value for name, value in asdict(cell).items() if name != "place"}
-    write_json(folder / CELL, {"format": _FORMAT, **document})
+def cell_document(cell: CellResult) -> dict[str, Any]:
+    """The content of the result's file."""
+    return {"format": _FORMAT, **{name: value for name, value in asdict(cell).items() if name != "place"}}
 
 
 def read_cell(folder: Path) -> CellResult:
-    """Read the file of `write_cell`.
+    """Read the `cell_document` in a cell's folder.
 
     Raises:
         MetaMapError: no such file, or another format.

@@ -15,8 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +25,21 @@ from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions, read_json, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import check_environments
-from metamap_rl.bench.config import BenchConfig, Cell, bench_to_yaml, load_bench
+from metamap_rl.bench.config import BenchCell, BenchConfig, bench_to_yaml, load_bench
 from metamap_rl.bench.contract import describe_error
 from metamap_rl.bench.entry import ExternalSettings
 from metamap_rl.bench.external import check_external, run_external
-from metamap_rl.bench.result import CELL, CellResult, of_run, read_cell, write_cell
+from metamap_rl.bench.result import CELL, CellResult, cell_document, of_run, read_cell
+from metamap_rl.common.cells import Cell, OnCell, compare_settings, run_cells
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.events import OnStream
 from metamap_rl.stream.plan import StreamPlan
 from metamap_rl.stream.run import open_run, resume, start
 
-__all__ = ["CELLS", "OnCell", "cell_folder", "open_bench", "run_bench"]
+__all__ = ["BenchWork", "open_bench", "run_bench"]
 
-CELLS, _CONFIG, _MANIFEST, _ZOO, _LEARNERS = "cells", "bench.yaml", "manifest.json", "zoo", "learners"
-
-OnCell = Callable[[Cell, int, int], None]
-"""Called with (cell, finished cells, all cells) for each finished cell, including earlier ones."""
-
-
-def cell_folder(out: Path, cell: Cell) -> Path:
-    """Folder of a cell."""
-    return out / CELLS / cell.name
+_CELLS, _CONFIG, _MANIFEST, _ZOO = "cells", "bench.yaml", "manifest.json", "zoo"
+_FILES = "files of the learner"
 
 
 def open_bench(out: Path) -> BenchConfig:
@@ -66,7 +60,7 @@ def run_bench(
     *,
     zoo: Path | None = None,
     command: str = "",
-    on_cell: OnCell | None = None,
+    on_cell: OnCell = lambda name, done, total: None,
     on_event: OnStream | None = None,
 ) -> list[CellResult]:
     """Run all unfinished cells.
@@ -77,7 +71,7 @@ def run_bench(
         executor: executor of cells and experts.
         zoo: expert cache; default in the folder.
         command: command line, for the record.
-        on_cell: called for finished cells.
+        on_cell: called with (name, finished cells, all cells) for each finished cell, including earlier ones.
         on_event: callback for the progress of experts.
 
     Returns:
@@ -89,94 +83,97 @@ def run_bench(
     """
     out = out.resolve()
     _claim(out)
-    cells = config.cells()
-    streams = {cell: config.cell_config(cell) for cell in cells}
-    externals = {cell: _absolute(config.external(cell.learner), out) for cell in cells}
-    done = [cell for cell in cells if _is_finished(cell_folder(out, cell), streams[cell], externals[cell])]
-    left = [cell for cell in cells if cell not in done]
-    _check_learners(left, externals, streams)
+    work = BenchWork(config, out / _ZOO if zoo is None else zoo.resolve())
+    (cells,) = work.batches(out)
+    left = [cell for cell in cells if not work.is_done(cell)]
+    _check_learners(left)
     write_bytes(out / _CONFIG, bench_to_yaml(config).encode())
-    write_json(
-        out / _MANIFEST,
-        {
-            "versions": library_versions(),
-            "machine": describe_machine(torch_threads=1),
-            "command": command,
-            "name": config.name,
-        },
-    )
-    for number, cell in enumerate(done, start=1):
-        if on_cell is not None:
-            on_cell(cell, number, len(cells))
-    cache = out / _ZOO if zoo is None else zoo.resolve()
-    for key in dict.fromkeys((cell.stream, cell.seed) for cell in left):  # all orders have the same tasks
-        first = next(streams[cell] for cell in left if (cell.stream, cell.seed) == key)
-        StreamPlan.of(first, cache).prepare(executor, on_event=on_event)
-    jobs = [(cell, streams[cell], externals[cell], str(cell_folder(out, cell))) for cell in left]
-    failed: dict[Cell, str] = {}
-    for index, error in executor.run(run_cell, jobs, share=(str(cache),)):
-        if error:
-            failed[left[index]] = error
-            continue
-        done.append(left[index])
-        if on_cell is not None:
-            on_cell(left[index], len(done), len(cells))
-    if failed:
-        cell, error = next(iter(failed.items()))
-        raise MetaMapError(f"{len(failed)} of {len(cells)} cells failed, such as {cell.name}: {error}")
-    return [read_cell(cell_folder(out, cell)) for cell in cells]
+    about = {"versions": library_versions(), "machine": describe_machine(torch_threads=1)}
+    write_json(out / _MANIFEST, {**about, "command": command, "name": config.name})
+    for number, cell in enumerate((cell for cell in cells if cell not in left), start=1):
+        on_cell(cell.name, number, len(cells))
+    for stream in {(cell.job[0].stream, cell.job[0].seed): cell.job[1] for cell in left}.values():
+        StreamPlan.of(stream, work.zoo).prepare(executor, on_event=on_event)  # all orders have the same tasks
+    run_cells(work, out, executor, on_cell)
+    return [read_cell(cell.path.parent) for cell in cells]
 
 
-def _check_learners(
-    cells: Sequence[Cell], externals: Mapping[Cell, ExternalSettings | None], streams: Mapping[Cell, StreamConfig]
-) -> None:
+def _check_learners(cells: Sequence[Cell]) -> None:
     """Construct the external learners, to find errors before anything is trained.
 
     Raises:
         MetaMapError: one cannot be constructed, or would not learn.
     """
-    seen: set[tuple[str, str]] = set()
-    for cell in cells:
-        settings = externals[cell]
-        if settings is None or (cell.stream, cell.learner) in seen:
-            continue
-        seen.add((cell.stream, cell.learner))
+    for cell, config, external in {(cell.job[0].stream, cell.job[0].learner): cell.job for cell in cells}.values():
         try:
-            check_external(settings, streams[cell].stream.family_names)
+            if external is not None:
+                check_external(external, config.stream.family_names)
         except MetaMapError as error:
             raise MetaMapError(f"learner {cell.learner!r}: {error}") from None
 
 
-def run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, out: str) -> str:
-    """Run or resume one cell, unless it is finished; returns the reason of a failure, or ""."""
-    try:
-        if not Path(out, CELL).is_file():
-            _run_cell(zoo, cell, config, external, Path(out))
-    except MetaMapError as error:
-        return str(error)
-    except Exception as error:
-        if external is None:
-            raise
-        return describe_error(error)  # user code may raise anything
-    return ""
+@dataclass(frozen=True)
+class BenchWork:
+    """The cells of a benchmark; a cell's job is (`BenchCell`, `StreamConfig`, `ExternalSettings` or None)."""
+
+    config: BenchConfig
+    zoo: Path
+    """Expert cache."""
+
+    def batches(self, out: Path) -> list[list[Cell]]:
+        """All cells, in one batch."""
+        return [[self._cell(cell, out) for cell in self.config.cells()]]
+
+    def _cell(self, cell: BenchCell, out: Path) -> Cell:
+        config, external = self.config.cell_config(cell), _absolute(self.config.external(cell.learner), out)
+        settings = config.resolved()
+        if external is not None:
+            settings |= _split(_recorded(external))
+        return Cell(cell.name, out / _CELLS / cell.name / CELL, settings, (cell, config, external))
+
+    def is_done(self, cell: Cell) -> bool:
+        """Whether a cell is finished; one that was started must have the same settings, too."""
+        folder, finished = cell.path.parent, cell.path.is_file()
+        if not finished and not (folder / _MANIFEST).is_file():
+            return False
+        document = read_json(cell.path if finished else folder / _MANIFEST)
+        check_environments(document.get("environments", {}), str(folder))
+        found: dict[str, Any] = document["config"] if finished else _config_of(folder)
+        if _FILES in cell.settings and isinstance(found.get("learner"), dict):
+            found |= {_FILES: cell.settings[_FILES]} | _split(found["learner"])  # older cells have no hash of files
+        compare_settings(folder, {key: found.get(key) for key in cell.settings}, cell.settings)
+        return finished
+
+    def run(self, cell: Cell) -> dict[str, Any]:
+        """Run or resume a cell."""
+        try:
+            return cell_document(_run_cell(cell, self.zoo))
+        except Exception as error:
+            if isinstance(error, MetaMapError) or cell.job[2] is None:
+                raise
+            raise MetaMapError(describe_error(error)) from error  # user code may raise anything
 
 
-def _run_cell(zoo: str, cell: Cell, config: StreamConfig, external: ExternalSettings | None, folder: Path) -> None:
+def _run_cell(cell: Cell, zoo: Path) -> CellResult:
+    which: BenchCell
+    config: StreamConfig
+    external: ExternalSettings | None
+    (which, config, external), folder = cell.job, cell.path.parent
+    names: dict[str, Any] = {"stream": which.stream, "learner": which.learner, "order": which.order}
     if external is not None:
         shutil.rmtree(folder, ignore_errors=True)  # remains of a killed run: external learners restart
         made = _recorded(external)  # before the run, since its code may be edited meanwhile
-        result = run_external(config, external, Path(zoo), stream=cell.stream, learner=cell.learner, order=cell.order)
-        write_cell(folder, replace(result, config={**result.config, "learner": made}))
-        return
+        result = run_external(config, external, zoo, **names)
+        return replace(result, config={**result.config, "learner": made})
     if (folder / _MANIFEST).is_file():
         run = open_run(folder)
-        run.record.close()
         if not run.finished:
+            run.record.close()
             run = resume(folder, num_threads=1)
     else:
         run = start(config, folder, zoo=zoo, num_threads=1)
     with run.record:
-        write_cell(folder, of_run(run, stream=cell.stream, learner=cell.learner, order=cell.order))
+        return of_run(run, **names)
 
 
 def _claim(out: Path) -> None:
@@ -187,40 +184,6 @@ def _claim(out: Path) -> None:
     """
     if out.is_dir() and not (out / _CONFIG).is_file() and any(out.iterdir()):
         raise MetaMapError(f"{out}: not a benchmark; name an empty or a new folder")
-
-
-def _is_finished(folder: Path, config: StreamConfig, external: ExternalSettings | None) -> bool:
-    """Whether a cell is finished with these settings.
-
-    Raises:
-        MetaMapError: it was started with other settings.
-    """
-    finished = (folder / CELL).is_file()
-    if not finished and not (folder / _MANIFEST).is_file():
-        return False
-    expected: dict[str, Any] = config.resolved()
-    document = read_json(folder / CELL if finished else folder / _MANIFEST)
-    check_environments(document.get("environments", {}), str(folder))
-    found: dict[str, Any] = document["config"] if finished else _config_of(folder)
-    code = made_with = None
-    if external is not None:
-        expected["learner"] = _recorded(external)
-        code = expected["learner"].pop("files", None)
-        if isinstance(found.get("learner"), dict):
-            made_with = found["learner"].pop("files", code)  # missing in older cells
-            found["learner"]["folder"] = _name(found["learner"].get("folder"))
-    other = next((key for key in expected if expected[key] != found.get(key)), None)
-    if other is not None:
-        raise MetaMapError(
-            f"{folder}: was made with {other} = {found.get(other)!r}, not {expected[other]!r}: name another folder, "
-            "or remove this cell"
-        )
-    if code != made_with:
-        raise MetaMapError(
-            f"{folder}: the files of its learner have changed since it was made: name another folder, or remove this "
-            "cell"
-        )
-    return finished
 
 
 def _config_of(folder: Path) -> dict[str, object]:
@@ -235,6 +198,13 @@ def _recorded(external: ExternalSettings) -> dict[str, Any]:
     if external.folder is None:
         return settings
     return {**settings, "folder": _name(external.folder), "files": _digest(Path(external.folder))}
+
+
+def _split(learner: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a cell from those recorded of its learner; its folder may have been moved."""
+    settings = {"learner": {**learner, "folder": _name(learner.get("folder"))}}
+    files = settings["learner"].pop("files", None)
+    return settings if files is None else {**settings, _FILES: files}
 
 
 def _name(folder: str | None) -> str | None:

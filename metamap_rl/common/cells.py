@@ -14,7 +14,17 @@ from metamap_agents.runtime.storage import library_versions, read_json, write_js
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["Cell", "OnCell", "Work", "check_cells", "check_settings", "document_of", "run_cell", "run_cells"]
+__all__ = [
+    "Cell",
+    "OnCell",
+    "Work",
+    "check_cells",
+    "check_settings",
+    "compare_settings",
+    "document_of",
+    "run_cell",
+    "run_cells",
+]
 
 OnCell = Callable[[str, int, int], None]
 """Called after each new cell with (its name, cells done, cells known so far)."""
@@ -68,17 +78,26 @@ def check_settings(
     if not cell.path.exists():
         return False
     try:
-        found = _plain(made_with(read_json(cell.path)))
+        found = made_with(read_json(cell.path))
     except (KeyError, TypeError, ValueError, MetaMapError):
         raise MetaMapError(f"{cell.path}: expected the document of a cell; choose another directory") from None
-    asked = _plain(cell.settings)
+    compare_settings(cell.path, found, cell.settings)
+    return True
+
+
+def compare_settings(place: Path, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Compare the settings of a result at ``place`` with those of its cell.
+
+    Raises:
+        MetaMapError: they differ.
+    """
+    found, asked = _plain(found), _plain(asked)
     for key in sorted({*found, *asked}):
         if found.get(key) != asked.get(key):
             raise MetaMapError(
-                f"{cell.path} was run with {key} {found.get(key)!r}, asked for is {asked.get(key)!r}: "
+                f"{place} was run with {key} {found.get(key)!r}, asked for is {asked.get(key)!r}: "
                 "remove it, or choose another directory"
             )
-    return True
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from importlib import resources
 from typing import Any, Literal
 
@@ -230,7 +232,11 @@ def read_recipes(stage: Stage) -> dict[str, dict[str, Any]]:
     """
     if stage not in _STAGES:
         raise unknown_name("recipe stage", stage, _STAGES)
-    name = f"ppo-{stage}.yml"
+    return deepcopy(_bundled(f"ppo-{stage}.yml"))
+
+
+@cache  # a config of many families asks for each of their recipes
+def _bundled(name: str) -> dict[str, dict[str, Any]]:
     text = resources.files("metamap_agents").joinpath("hyperparams", name).read_text(encoding="utf-8")
     document: dict[str, dict[str, Any]] = parse_yaml(text, name)
     return document

@@ -13,7 +13,6 @@ from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
-    from metamap_rl.bench.config import Cell
     from metamap_rl.bench.result import CellResult
     from metamap_rl.cli.console import Progress
     from metamap_rl.stream.events import StreamEvent
@@ -174,14 +173,14 @@ class _Teller:
         self._bar = bar
         self._said = ""
 
-    def cell(self, cell: Cell, done: int, total: int) -> None:
+    def cell(self, name: str, done: int, total: int) -> None:
         """A cell is finished."""
         from metamap_rl.cli.console import note
 
-        self._bar.describe(f"cell {done} of {total}: {cell.name}")
+        self._bar.describe(f"cell {done} of {total}: {name}")
         self._bar.advance()
         if not sys.stderr.isatty():
-            note(f"cell {done} of {total} finished: {cell.name}")
+            note(f"cell {done} of {total} finished: {name}")
 
     def event(self, event: StreamEvent) -> None:
         """Progress before the first cell."""
