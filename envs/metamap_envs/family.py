@@ -43,6 +43,8 @@ class Family(ABC):
         readouts: derived quantities to hand to observation and reward, by key.
         current_readouts: whether those that depend on positions and velocities are of the state after the step, by a
             `mj_step1` after it as in dm_control.
+        action_factors: of each action the names of the parameters whose product multiplies it in the physics, such as
+            the sign and strength of its motor; empty where no action has any.
         requires: module that has its model, which only an extra of this distribution installs, and that extra; None if
             it is always there.
         camera: viewer settings, as Gymnasium's `default_camera_config`.
@@ -58,6 +60,7 @@ class Family(ABC):
     frame_skip: ClassVar[int]
     readouts: ClassVar[Mapping[str, Readout]] = {}
     current_readouts: ClassVar[bool] = False
+    action_factors: ClassVar[tuple[tuple[str, ...], ...]] = ()
     requires: ClassVar[tuple[str, str] | None] = None
     camera: ClassVar[Mapping[str, Any]] = {}
     description: ClassVar[str]

@@ -24,10 +24,11 @@ from metamap_envs.errors import MetaMapError, unknown_name
 
 __all__ = ["ARRAYS_FILE", "FORMAT_VERSION", "MANIFEST_FILE", "read", "write"]
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 """Version of the artifact; incremented when its content changes."""
 
-_OLDER_VERSIONS = (1, 2)  # without a self-check; with one of D as a whole only; otherwise the same
+_OLDER_VERSIONS = (1, 2, 3)
+"""1 has no self-check, 2 one of D as a whole only, 3 neither universal policy nor actors; otherwise the same."""
 
 ARRAYS_FILE = "mapper.safetensors"
 MANIFEST_FILE = "mapper.json"
@@ -44,8 +45,9 @@ MANIFEST_TYPES: dict[str, type] = {
     "versions": dict,
 }
 
-_OPTIONAL_TYPES: dict[str, type] = {"check": dict, "environment": dict}
-"""Optional keys; a mapper without "check" has no self-check, one without "environment" predates that key."""
+_OPTIONAL_TYPES: dict[str, type] = {"check": dict, "environment": dict, "universal": dict, "actors": dict}
+"""Optional keys; a mapper without "check" has no self-check, one without "environment" predates that key, one without
+"universal" comes from a zoo without a universal policy, one without "actors" was trained on D of its probe alone."""
 
 
 def write(

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import check_arrays, claim_output
@@ -99,6 +100,10 @@ class Mapper(nn.Module):
         self.check: SelfCheck | None = (
             None  # see `metamap_rl.training.calibration`; invalid once the mapper is trained further
         )
+        self.universal: UniversalPolicy | None = None
+        """The family's universal policy, the source of the experts; None if the experts have none."""
+        self.actors: dict[str, Any] = {}
+        """The mixture of actors that D came from in training, a JSON document; empty for the probe alone."""
         # phi_0 is stored with the base policy, not in the state.
         self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
         for item in fields(scales):
@@ -259,10 +264,17 @@ class Mapper(nn.Module):
         return source if isinstance(source, Reading) else self.read(source)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Return the arrays of the artifact by name: theta, units, ``base.*`` and ``check.*``."""
+        """Return the arrays of the artifact by name: theta, units, ``base.*``, ``check.*`` and ``universal.*``."""
         base = {f"base.{name}": array for name, array in self.base.to_arrays().items()}
         check = {} if self.check is None else {f"check.{name}": array for name, array in self.check.arrays().items()}
-        return base | check | {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+        known = {} if self.universal is None else self.universal.to_arrays()
+        universal = {f"universal.{name}": array for name, array in known.items()}
+        return (
+            base
+            | check
+            | universal
+            | {name: tensor.detach().cpu().numpy() for name, tensor in self.state_dict().items()}
+        )
 
     def save(self, directory: str | Path, *, overwrite: bool = False, half: bool = False) -> None:
         """Write ``mapper.safetensors`` and ``mapper.json`` into a folder, created if needed.
@@ -276,8 +288,11 @@ class Mapper(nn.Module):
                 differ by a relative 5e-4.
 
         Raises:
-            MetaMapError: the folder is not empty and ``overwrite`` is not set.
+            MetaMapError: the folder is not empty and ``overwrite`` is not set, or the universal policy is not one of
+                the mapper's family and network.
         """
+        if self.universal is not None:
+            self.universal.check_base(self.family, self.base.spec, "mapper")
         directory = claim_output(directory, overwrite)
         manifest = {
             "family": self.family,
@@ -292,6 +307,10 @@ class Mapper(nn.Module):
             manifest["environment"] = describe_family(self.family)
         if self.check is not None:
             manifest["check"] = self.check.describe()
+        if self.universal is not None:
+            manifest["universal"] = self.universal.describe()
+        if self.actors:
+            manifest["actors"] = self.actors
         arrays = self.arrays()
         if half:
             arrays |= {name: arrays[name].astype(np.float16) for name, _ in self.named_parameters()}
@@ -310,6 +329,8 @@ class Mapper(nn.Module):
         if "environment" in manifest and is_family(manifest["family"]):
             check_family(manifest["environment"], manifest["family"], f"{directory}: the mapper was")
         config = parse(MapperConfig, manifest["config"], "mapper config")
+        universal = _universal(manifest, _under("universal.", arrays))
+        arrays = {name: array for name, array in arrays.items() if not name.startswith("universal.")}
         check_arrays(arrays, _expected_shapes(config, manifest), artifact.ARRAYS_FILE)
         base, check = _under("base.", arrays), _under("check.", arrays)
         rest = {name: array for name, array in arrays.items() if not name.startswith(("base.", "check."))}
@@ -323,7 +344,7 @@ class Mapper(nn.Module):
             coordinates=manifest["coordinates"],
         )
         mapper.load_state_dict(state)
-        mapper.record = manifest["record"]
+        mapper.record, mapper.universal, mapper.actors = manifest["record"], universal, manifest.get("actors", {})
         if "check" in manifest:
             mapper.check = SelfCheck.from_arrays(
                 check, manifest["check"], mapper.base.spec, config.context_size, artifact.ARRAYS_FILE
@@ -334,6 +355,16 @@ class Mapper(nn.Module):
 def _under(prefix: str, arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Arrays whose names start with a prefix, by name without it."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _universal(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> UniversalPolicy | None:
+    """The universal policy of an artifact, which must be of its family and network; None if it has none."""
+    if "universal" not in manifest:
+        check_arrays(arrays, {}, artifact.ARRAYS_FILE)
+        return None
+    universal = UniversalPolicy.from_arrays(arrays, manifest["universal"], artifact.ARRAYS_FILE)
+    universal.check_base(manifest["family"], PolicySpec.from_json(manifest["base"]["spec"]), artifact.ARRAYS_FILE)
+    return universal
 
 
 def _networks(

@@ -132,5 +132,6 @@ def train_mapper(
         mapper = train(
             data, config=recipe.training, mapper_config=recipe.shape, checkpoint=checkpoint, on_update=on_update
         )
+        mapper.universal = zoo.universal if zoo.has_universal else None
         mapper.check = calibrate(mapper, calibration, on_stage=on_stage) if calibration else None
         return mapper

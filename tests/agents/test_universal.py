@@ -24,6 +24,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs import MetaMapError, Task, get_family
 from metamap_envs.registry import list_families
+from metamap_envs.vector import FamilyVectorEnv
 
 CARTPOLE = "cartpole-swingup"
 COUNTS = TaskCounts(train=3, validation=1, test_in=1)
@@ -91,6 +92,52 @@ def test_a_choice_that_no_training_task_has_changes_nothing() -> None:
     )
     assert np.count_nonzero(told[0, :-1]) == 4, "where the four joints of training stand"
     np.testing.assert_array_equal(told[1], told[2])
+
+
+@pytest.mark.parametrize("name", [name for name in list_families() if get_family(name).action_factors])
+def test_an_action_times_its_factors_is_the_action_of_the_default_robot(name: str) -> None:
+    family = get_family(name)
+    assert len(family.action_factors) == family.action_size
+    factors = {factor for names in family.action_factors for factor in names}
+    values = dict.fromkeys(factors, 1.0)
+    values |= {factor: -1.0 for factor in sorted(factors) if "sign" in factor}
+    values |= {factor: 0.5 + 0.07 * index for index, factor in enumerate(sorted(factors)) if "sign" not in factor}
+    task = family.task(values)
+    actions = np.random.default_rng(0).uniform(-0.4, 0.4, (5, 1, family.action_size))
+    product = np.array([np.prod([task[factor] for factor in names]) for names in family.action_factors])
+    changed, default = FamilyVectorEnv([task], num_threads=1), FamilyVectorEnv([family.task()], num_threads=1)
+    changed.reset(seed=0), default.reset(seed=0)
+    for action in actions:
+        ours, theirs = changed.step(action)[0], default.step(action * product)[0]
+        np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+def test_the_universal_policy_gives_an_expert_for_any_task() -> None:
+    family = get_family("cheetah-actuators")
+    spec = PolicySpec(family.observation_size, family.action_size, (4,))
+    phi = np.random.default_rng(0).normal(size=spec.size).astype(np.float32)
+    nothing = np.zeros(0, np.float32)
+    universal = UniversalPolicy(family.name, (), spec, phi, nothing, nothing)
+    np.testing.assert_allclose(
+        universal.gains_for(family.task()), 0.75, err_msg="the median of the strengths in training"
+    )
+    assert np.array_equal(universal.phi_for(family.task()), phi)
+    task = family.task({"sign_bshin": -1.0, "strength_bshin": 0.5, "strength_ffoot": 1.2})
+    np.testing.assert_allclose(universal.gains_for(task), [0.75, -1.5, 0.75, 0.75, 0.75, 0.625])
+    inputs = np.random.default_rng(1).normal(size=(9, family.observation_size)).astype(np.float32)
+    applied = outputs(spec, universal.expert_for(task), inputs) * [1, -0.5, 1, 1, 1, 1.2]
+    np.testing.assert_allclose(applied, 0.75 * outputs(spec, phi, inputs), rtol=1e-4, atol=1e-6)
+    with pytest.raises(MetaMapError, match="of family 'cheetah-actuators', the task is of 'reacher-goal'"):
+        universal.expert_for(get_family("reacher-goal").task())
+
+
+def test_factors_that_are_inputs_are_not_undone(base: BasePolicy) -> None:
+    family = get_family(CARTPOLE)
+    universal = trained(base, told=["strength_motor"])
+    task = family.task({"sign_motor": -1.0, "strength_motor": 0.6})
+    assert universal.gains_for(task).tolist() == [-1.0]
+    whole = trained(base, told="all")
+    assert np.array_equal(whole.expert_for(task), whole.phi_for(task))
 
 
 class Seen(FamilyVecEnv):

@@ -28,6 +28,7 @@ from helpers.synthetic import (
     pairs,
     rollout_of,
 )
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.runtime.storage import load_arrays, read_json, save_arrays, write_json
 from metamap_envs.errors import MetaMapError
@@ -241,7 +242,7 @@ def truncated(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (with_manifest(lambda m: m.update(format_version=4)), "format version 4, this metamap_rl reads 3 and older"),
+        (with_manifest(lambda m: m.update(format_version=5)), "format version 5, this metamap_rl reads 4 and older"),
         (with_manifest(lambda m: m.pop("format_version")), "manifest"),
         (with_manifest(lambda m: m.update(probes={})), "unknown key 'probes': did you mean 'probe'"),
         (with_manifest(lambda m: m.pop("family")), "family: expected str, got None"),
@@ -286,6 +287,85 @@ def test_a_damaged_artifact_is_told(damage: Callable[[Path], None], message: str
     damage(tmp_path)
     with pytest.raises(MetaMapError, match=message):
         Mapper.load(tmp_path)
+
+
+# ----------------------------------------------------------------------------- universal policy and actors
+
+
+def with_universal() -> Mapper:
+    mapper = moved_mapper()
+    spec = dataclasses.replace(base_policy().spec, observation_size=base_policy().spec.observation_size + 1)
+    phi = np.random.default_rng(0).normal(size=spec.size).astype(np.float32)
+    mean, std = np.full(1, 1.5, np.float32), np.full(1, 0.87, np.float32)
+    critic = {
+        "layers.0.weight": np.ones((1, spec.observation_size), np.float32),
+        "layers.0.bias": np.ones(1, np.float32),
+    }
+    mapper.universal = UniversalPolicy(FAMILY, ("goal_radius",), spec, phi, mean, std, critic, {"steps": 9})
+    mapper.actors = {"base": 0.3, "noise": [0, 0.3]}
+    return mapper
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_the_universal_policy_and_the_actors_are_in_the_artifact(half: bool, tmp_path: Path) -> None:
+    mapper = with_universal()
+    mapper.save(tmp_path / "mapper", half=half)
+    loaded = Mapper.load(tmp_path / "mapper")
+    assert loaded.universal is not None
+    assert mapper.universal is not None
+    assert loaded.universal.describe() == mapper.universal.describe()
+    arrays = mapper.universal.to_arrays()
+    assert loaded.universal.to_arrays().keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert np.array_equal(loaded.universal.to_arrays()[name], array), name
+    assert loaded.actors == mapper.actors
+    loaded.save(tmp_path / "again")
+    assert Mapper.load(tmp_path / "again").actors == mapper.actors
+
+
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_older_artifacts_have_neither(version: int, tmp_path: Path) -> None:
+    new_mapper().save(tmp_path)
+    with_manifest(lambda m: m.update(format_version=version))(tmp_path)
+    loaded = Mapper.load(tmp_path)
+    assert loaded.universal is None
+    assert loaded.actors == {}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (
+            with_manifest(lambda m: m["universal"].update(family="ant-goal")),
+            "expected family 'reacher-goal', got 'ant-goal'",
+        ),
+        (with_manifest(lambda m: m["universal"].update(family=3)), "a name as family"),
+        (with_manifest(lambda m: m["universal"].update(told=[3])), r"told: expected a list of names, got \[3\]"),
+        (with_manifest(lambda m: m["universal"].update(told=["goal_radios"])), "did you mean 'goal_radius'"),
+        (with_manifest(lambda m: m["universal"]["spec"].update(hidden=[3])), r"phi: expected \(\d+,\), file has"),
+        (with_manifest(lambda m: m.pop("universal")), "unknown array 'critic"),
+        (with_manifest(lambda m: m.update(actors=[])), r"actors: expected dict, got \[\]"),
+        (with_arrays(lambda a: a.pop("universal.mean")), "expected phi, mean and std, there are phi, std"),
+        (with_arrays(lambda a: a.update({"universal.std": np.ones(2, np.float32)})), r"std: expected \(1,\)"),
+        (with_arrays(lambda a: a.update({"universal.phi": a["universal.phi"] * np.nan})), "universal.phi holds values"),
+        (with_arrays(lambda a: a.update({"universal.critic.x": np.ones(1, np.float32)})), "layers.0.weight"),
+    ],
+)
+def test_a_damaged_universal_policy_is_told(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+    with_universal().save(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(MetaMapError, match=message):
+        Mapper.load(tmp_path)
+
+
+def test_a_universal_policy_of_another_network_is_not_saved(tmp_path: Path) -> None:
+    mapper = with_universal()
+    assert mapper.universal is not None
+    spec = dataclasses.replace(mapper.universal.spec, hidden=(5,))
+    mapper.universal = dataclasses.replace(mapper.universal, spec=spec, phi=np.zeros(spec.size, np.float32), critic={})
+    with pytest.raises(MetaMapError, match="expected policies of the shape"):
+        mapper.save(tmp_path / "mapper")
+    assert not (tmp_path / "mapper").exists()
 
 
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:

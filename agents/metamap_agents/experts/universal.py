@@ -11,7 +11,7 @@ In files and recipes it is called ``parent``, and the parameters that it is cond
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from metamap_agents.experts.gains import with_gains
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Family
+from metamap_envs.identity import is_family
+from metamap_envs.parameters import Parameter
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 
@@ -58,9 +61,15 @@ class UniversalPolicy:
     """How it was trained, as plain JSON values."""
 
     def __post_init__(self) -> None:
-        columns = coordinate_columns(get_family(self.family), self.parameters)
-        shapes: dict[str, tuple[int, ...]] = {"phi": (self.spec.size,), "mean": (len(columns),), "std": (len(columns),)}
+        # A family that is declared in a file may not be loaded; the policy can be kept, not used.
+        known = is_family(self.family)
+        inputs = len(coordinate_columns(get_family(self.family), self.parameters)) if known else self.mean.size
+        shapes: dict[str, tuple[int, ...]] = {"phi": (self.spec.size,), "mean": (inputs,), "std": (inputs,)}
         check_arrays({"phi": self.phi, "mean": self.mean, "std": self.std}, shapes, "universal policy")
+        if inputs >= self.spec.observation_size:
+            raise MetaMapError(
+                f"universal policy: expected more than {inputs} inputs, got {self.spec.observation_size}"
+            )
         for name, array in self.to_arrays().items():
             if not np.isfinite(array).all():
                 raise MetaMapError(f"universal policy: {name} holds values that are not finite")
@@ -73,6 +82,53 @@ class UniversalPolicy:
     def phi_for(self, task: Task) -> NDArray[np.float32]:
         """Return the weights [P] for one task, on normalised observations alone; the coordinates are in the bias."""
         return self._phi_at(self.coordinates([task])[0])
+
+    def gains_for(self, task: Task) -> NDArray[np.float64]:
+        """Return the gains [A] that undo a task's factors on the actions; 1 where there are none.
+
+        Factors that are inputs are left to the policy. The others are undone up to their values in training: of a
+        discrete parameter its default, of a continuous one the median of the training tasks. A factor of 0 (a dead
+        actuator) cannot be undone and is left.
+        """
+        family = get_family(self.family)
+        parameters = {parameter.name: parameter for parameter in family.space.parameters}
+        gains = np.ones(self.spec.action_size)
+        for action, names in enumerate(family.action_factors):
+            undone = [name for name in names if name not in self.parameters]
+            factor = np.prod([task[name] for name in undone])
+            if factor:
+                gains[action] = np.prod([_value_in_training(parameters[name]) for name in undone]) / factor
+        return gains
+
+    def expert_for(self, task: Task) -> NDArray[np.float32]:
+        """Return the weights [P] of an expert for a task of known parameters, without training or search.
+
+        These are the weights of `phi_for` with the gains of `gains_for`. Where a zoo's recipe searches gains, its
+        experts differ from these by the error of the search.
+
+        Raises:
+            MetaMapError: the task is of another family.
+        """
+        if task.family != self.family:
+            raise MetaMapError(f"the universal policy is of family {self.family!r}, the task is of {task.family!r}")
+        phi = self.phi_for(task)
+        return with_gains(self.base_spec, phi, self.gains_for(task))
+
+    @property
+    def base_spec(self) -> PolicySpec:
+        """Shape of its policies for single tasks, without the coordinates."""
+        return replace(self.spec, observation_size=self.spec.observation_size - len(self.mean))
+
+    def check_base(self, family: str, spec: PolicySpec, what: str) -> None:
+        """Refuse a universal policy of another family, or whose policies have another shape.
+
+        Raises:
+            MetaMapError: one of these, after ``what``.
+        """
+        if self.family != family:
+            raise MetaMapError(f"{what}: universal policy: expected family {family!r}, got {self.family!r}")
+        if self.base_spec != spec:
+            raise MetaMapError(f"{what}: universal policy: expected policies of the shape {spec}, got {self.base_spec}")
 
     def critic_for(self, task: Task) -> dict[str, NDArray[np.float32]]:
         """Return the weights of the value network for one task, by name; empty if there is none."""
@@ -121,8 +177,11 @@ class UniversalPolicy:
         keys = ("family", "told", "spec", "record")
         if not isinstance(description, Mapping) or set(description) != set(keys):
             raise MetaMapError(f"{what}: expected a universal policy, with the keys {', '.join(keys)}")
-        if not isinstance(description["record"], dict) or not isinstance(description["told"], list):
-            raise MetaMapError(f"{what}: record: expected an object, and told: a list")
+        told = description["told"]
+        if not isinstance(description["record"], dict) or not isinstance(description["family"], str):
+            raise MetaMapError(f"{what}: universal policy: expected an object as record, and a name as family")
+        if not isinstance(told, list) or not all(isinstance(name, str) for name in told):
+            raise MetaMapError(f"{what}: universal policy: told: expected a list of names, got {told!r}")
         spec = PolicySpec.from_json(description["spec"])
         critic = {name.removeprefix(_CRITIC): array for name, array in arrays.items() if name.startswith(_CRITIC)}
         if critic:
@@ -130,8 +189,14 @@ class UniversalPolicy:
         rest = {name: array for name, array in arrays.items() if not name.startswith(_CRITIC)}
         if set(rest) != {"phi", "mean", "std"}:
             raise MetaMapError(f"{what}: expected phi, mean and std, there are {', '.join(sorted(rest)) or 'none'}")
-        parameters = tuple(str(name) for name in description["told"])
-        return cls(description["family"], parameters, spec, critic=critic, record=description["record"], **rest)
+        return cls(description["family"], tuple(told), spec, critic=critic, record=description["record"], **rest)
+
+
+def _value_in_training(parameter: Parameter) -> float:
+    """Value of a parameter that is no input in the training of a universal policy."""
+    if parameter.choices:
+        return parameter.default
+    return float(parameter.quantile(np.array([0.5]), parameter.train)[0])
 
 
 def _folded(parts: Mapping[str, NDArray[np.float32]], coordinates: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

@@ -93,6 +93,7 @@ class CartpoleSwingup(Family):
         )
     )
     physics_parameters = frozenset(space.names)
+    action_factors = (("sign_motor", "strength_motor"),)
 
     def compile(self) -> mujoco.MjModel:
         """Compile the installed inverted_pendulum.xml with a free hinge and a motor of 300 N at action 1."""

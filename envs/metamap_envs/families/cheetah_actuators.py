@@ -57,6 +57,7 @@ class CheetahActuators(HalfCheetah):
         tuple(_sign(actuator) for actuator in ACTUATORS) + tuple(_strength(actuator) for actuator in ACTUATORS)
     )
     physics_parameters = frozenset(space.names)
+    action_factors = tuple((f"sign_{actuator}", f"strength_{actuator}") for actuator in ACTUATORS)
 
     def apply(self, model: mujoco.MjModel, task: Task) -> bool:
         """Scale the gears; the actuators' unit accelerations (`actuator_acc0`) follow from them."""

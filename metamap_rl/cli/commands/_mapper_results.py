@@ -35,6 +35,8 @@ def mapper_document(mapper: Mapper, folder: Path) -> dict[str, Any]:
         "config": manifest["config"],
         "record": record,
         "check": None if mapper.check is None else mapper.check.describe(),
+        "universal": None if mapper.universal is None else mapper.universal.describe(),
+        "actors": mapper.actors,
         "validation": _least_validation(history, folder / artifact.MANIFEST_FILE),
         "versions": manifest["versions"],
     }
@@ -65,16 +67,18 @@ def print_mapper(mapper: Mapper, folder: Path) -> None:
         "own weights": f"{document['mapper_weights']:,}",
         "shape": ", ".join(f"{name} {value}" for name, value in document["config"].items()),
         "probe": ", ".join(f"{name} {value}" for name, value in mapper.probe.items()) or "unknown",
+        "D came from": _actors_text(mapper),
         "trained on": f"experts of {record.get('training_tasks', 'unknown')} tasks and a survey of "
         f"{record.get('survey_tasks', 'unknown')} tasks without, loss {training.get('loss', 'unknown')}, "
         f"seed {training.get('seed', 'unknown')}",
         "updates": f"{record.get('updates', 'unknown')}, chosen at {record.get('chosen_update', 'unknown')}",
         "validation": "none" if document["validation"] is None else f"{document['validation']:.5f}",
         "self-check": _check_text(mapper),
+        "universal policy": _universal_text(mapper),
         "versions": ", ".join(f"{name} {version}" for name, version in document["versions"].items()),
     }
     for name, text in lines.items():
-        say(f"  {name:<12} {text}")
+        say(f"  {name:<16} {text}")
 
 
 def _check_text(mapper: Mapper) -> str:
@@ -82,6 +86,18 @@ def _check_text(mapper: Mapper) -> str:
         return "none"
     least = mapper.check.least_steps
     return "trusts no length of D" if least is None else f"needs {least} transitions or more"
+
+
+def _universal_text(mapper: Mapper) -> str:
+    if mapper.universal is None:
+        return "none"
+    return f"given {', '.join(mapper.universal.parameters) or 'no parameter'}"
+
+
+def _actors_text(mapper: Mapper) -> str:
+    if not mapper.actors:
+        return "its probe alone"
+    return ", ".join(f"{name} {value}" for name, value in mapper.actors.items())
 
 
 def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
