@@ -14,7 +14,14 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.from_gymnasium.family import GymnasiumFamily
 from metamap_envs.from_gymnasium.making import creator_of
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
-from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_reset_seed, read_task
+from metamap_envs.options import (
+    TASK_OPTIONS,
+    check_options,
+    read_action,
+    read_reset_seed,
+    read_set_task,
+    read_task,
+)
 from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.state import Array
@@ -24,7 +31,7 @@ __all__ = ["GymnasiumFamilyEnv", "make_with_limit"]
 
 
 class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
-    """One environment of a declared family, with one task until a reset asks for another.
+    """One environment of a declared family, with one task until a reset or `set_task` gives it another.
 
     ``info`` is that of Gymnasium's own environment, and ``info["task"]`` the task's id. The horizon is not here:
     `gymnasium.make` adds it. An episode whose physics are unstable is terminated, with ``info["diverged"]`` set.
@@ -101,6 +108,21 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         self._simulator.start(0, self.np_random, seed)
         self._started = True
         return self._simulator.state().readouts["observation"][0], {**self._simulator.infos[0], "task": self.task.id}
+
+    def set_task(self, task: Task | Mapping[str, Any]) -> None:
+        """Change the task in mid-episode: its values are written into the running environment, whose state stays.
+
+        Fields of the MuJoCo model and attributes can change so; arguments of the constructor, and what the constructor
+        derives other things from, cannot. See `metamap_envs.from_gymnasium.changes`. A reset keeps the task.
+
+        Args:
+            task: of the same family, or its JSON form.
+
+        Raises:
+            MetaMapError: not a task, one of another family, or a parameter that cannot change in mid-episode; nothing
+                is changed then.
+        """
+        self._simulator.change_tasks([0], [read_set_task(self.family, task)])
 
     def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Advance by one step.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
@@ -12,9 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.options import TASK_OPTIONS, check_options, read_action, read_reset_seed, read_task
+from metamap_envs.options import (
+    TASK_OPTIONS,
+    check_options,
+    read_action,
+    read_reset_seed,
+    read_set_task,
+    read_task,
+)
 from metamap_envs.registry import get_family
-from metamap_envs.simulator import UNSTABLE
+from metamap_envs.simulator import UNSTABLE, check_layout, continued
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.state import Array, State
 from metamap_envs.task import Task
@@ -26,7 +34,7 @@ __all__ = ["FamilyEnv"]
 
 
 class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
-    """One environment of a family, with one task until a reset asks for another.
+    """One environment of a family, with one task until a reset or `set_task` gives it another.
 
     ``model`` and ``data`` are MuJoCo's, as in Gymnasium's own environments. ``info["task"]`` always holds the task's
     id, and the terms of the reward are in ``info`` by name. The horizon is not here: `gymnasium.make` adds it.
@@ -48,6 +56,9 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
     metadata = {  # noqa: RUF012  # Gymnasium declares it as an instance attribute
         "render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"],
     }
+
+    _before: State
+    """State before the next step; there is none until the first reset."""
 
     def __init__(
         self,
@@ -76,6 +87,35 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         self.model = copy.copy(self.family.model(task))  # users may edit theirs; the family's is shared
         self.data = mujoco.MjData(self.model)
         self._values = task.values[None]
+
+    def set_task(self, task: Task | Mapping[str, Any]) -> None:
+        """Change the task in mid-episode: other physics and another reward from the next step on, in the same state.
+
+        Time, positions, velocities, activations, controls, warm start and generator are kept, so that the next step is
+        that of a loop over MuJoCo which swaps the model, to the bit. A state that holds the task itself (the target of
+        `reacher-goal`) follows it. ``model`` and ``data`` are new objects, without edits of the old ones. The steps of
+        a time limit go on. A reset keeps the task.
+
+        Args:
+            task: of the same family, or its JSON form.
+
+        Raises:
+            MetaMapError: not a task, one of another family, or one whose model has other sizes; nothing is changed
+                then.
+        """
+        read = read_set_task(self.family, task)
+        if read == self.task:
+            return
+        model = copy.copy(self.family.model(read))
+        check_layout(self.model, model, read)
+        data = continued(self.model, self.data, model, self.family.readouts.values())
+        self.family.carry(read, data.qpos, data.qvel)
+        self.task, self.model, self.data, self._values = read, model, data, read.values[None]
+        if self._renderer is not None:
+            _show(self._renderer, model, data)
+        if hasattr(self, "_before"):
+            now = self._state()  # lagging readouts are those of the last step, as in such a loop
+            self._before = now if self.family.current_readouts else replace(now, readouts=self._before.readouts)
 
     def _state(self) -> State:
         readouts = {}
@@ -171,3 +211,9 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         if self._renderer is not None:
             self._renderer.close()  # type: ignore[no-untyped-call]  # Gymnasium leaves it without types
         self._renderer = None
+
+
+def _show(renderer: MujocoRenderer, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+    """Let open viewers go on with another model of the same layout: cameras and windows stay."""
+    for viewer in (renderer, *renderer._viewers.values()):
+        viewer.model, viewer.data = model, data

@@ -102,6 +102,17 @@ class Family(ABC):
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
         """Draw (qpos [nq], qvel [nv]) of a new episode."""
 
+    def carry(self, task: Task, qpos: Array, qvel: Array) -> None:  # noqa: B027  # most need nothing
+        """Write the part of a state that is the task itself, after a change in mid-episode. Default: nothing.
+
+        Most states hold nothing of their task; that of `reacher-goal` holds its target.
+
+        Args:
+            task: the new one.
+            qpos: [nq], to be written into.
+            qvel: [nv], to be written into.
+        """
+
     @abstractmethod
     def observe(self, state: State) -> Array:
         """Observations, float64 [N, O]. Hidden parameters never show in them."""

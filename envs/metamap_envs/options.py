@@ -20,8 +20,10 @@ __all__ = [
     "read_mask",
     "read_reset_seed",
     "read_seeds",
+    "read_set_task",
     "read_task",
     "read_tasks",
+    "read_where",
 ]
 
 TASK_OPTIONS = ("parameters", "task")
@@ -64,6 +66,18 @@ def read_task(family: Family, options: Mapping[str, Any]) -> Task | None:
     if not isinstance(task, Task):
         raise MetaMapError(f"expected a Task or its JSON form, got {type(task).__name__}")
     return family.check_task(task)
+
+
+def read_set_task(family: Family, task: object) -> Task:
+    """Read the task of a change in mid-episode, a `Task` or its JSON form.
+
+    Raises:
+        MetaMapError: as `read_task`, or None.
+    """
+    read = read_task(family, {"task": task})
+    if read is None:
+        raise MetaMapError("set_task: expected a Task or its JSON form, got None")
+    return read
 
 
 def read_action(family: Family, action: object) -> NDArray[Any]:
@@ -138,3 +152,27 @@ def read_mask(options: Mapping[str, Any], count: int) -> NDArray[np.bool_]:
     if mask.shape != (count,) or mask.dtype != np.bool_ or not mask.any():
         raise MetaMapError(f"reset_mask: expected bool of shape ({count},) with one True at least, got {mask!r}")
     return mask.copy()
+
+
+def read_where(where: object, count: int) -> list[int]:
+    """Which environments are meant, in order: None for all, bool [N], or their distinct indices.
+
+    Raises:
+        MetaMapError: a mask of another shape, or an index that is no integer in [0, N) or stands there twice.
+    """
+    if where is None:
+        return list(range(count))
+    read = np.asarray(where)
+    if read.dtype == np.bool_:
+        if read.shape != (count,):
+            raise MetaMapError(f"where: expected bool of shape ({count},), got shape {read.shape}")
+        return [int(index) for index in np.flatnonzero(read)]
+    if read.ndim != 1 or (read.size and read.dtype.kind not in "iu"):
+        raise MetaMapError(f"where: expected a mask, bool [{count}], or a list of indices, got {where!r}")
+    indices = [int(index) for index in read]
+    for index in indices:
+        if not 0 <= index < count:
+            raise MetaMapError(f"where: expected indices in [0, {count - 1}], got {index}")
+        if indices.count(index) > 1:
+            raise MetaMapError(f"where: expected each environment once, got {index} twice")
+    return indices

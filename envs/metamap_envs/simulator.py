@@ -6,7 +6,7 @@ import copy
 import ctypes
 import os
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import mujoco
@@ -18,7 +18,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
-__all__ = ["UNSTABLE", "Engine", "Simulator", "default_threads"]
+__all__ = ["UNSTABLE", "Engine", "Simulator", "check_layout", "continued", "default_threads"]
 
 UNSTABLE = tuple(
     warning.value
@@ -30,6 +30,8 @@ UNSTABLE = tuple(
     )
 )
 """MuJoCo's warnings of a state that is NaN or huge. MuJoCo resets such a state by itself and goes on."""
+_WHOLE = mujoco.mjtState.mjSTATE_INTEGRATION.value
+_SIZES = ("nq", "nv", "na", "nu", "nbody", "njnt", "ngeom", "nsite", "nmocap", "neq", "nsensordata", "nhistory")
 
 
 def default_threads() -> int:
@@ -56,6 +58,45 @@ class Physics(Protocol):
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]: ...
 
+    def carry(self, task: Task, qpos: Array, qvel: Array) -> None: ...
+
+
+def check_layout(old: mujoco.MjModel, new: mujoco.MjModel, task: Task) -> None:
+    """Refuse a model to which a state of another one cannot be carried.
+
+    Raises:
+        MetaMapError: positions, velocities, controls or anything else of a state have other sizes.
+    """
+    for name in _SIZES:
+        before, now = getattr(old, name), getattr(new, name)
+        if before != now:
+            raise MetaMapError(
+                f"task {task.id} ({task.describe()}) cannot be set in mid-episode: its model has {name} {now}, the "
+                f"present one {before}; give it to reset()"
+            )
+
+
+def continued(
+    old: mujoco.MjModel, data: mujoco.MjData, new: mujoco.MjModel, readouts: Iterable[Readout]
+) -> mujoco.MjData:
+    """Data of a new model in the whole state of an old one, to go on from there.
+
+    The state is time, positions, velocities, activations, controls, history of delayed controls, warm start, and the
+    count of warnings. Positions and velocities of bodies are the new model's at that state; other quantities that
+    ``readouts`` name are those of the last step.
+    """
+    result = mujoco.MjData(new)
+    state = np.empty(mujoco.mj_stateSize(old, _WHOLE))
+    mujoco.mj_getState(old, data, state, _WHOLE)
+    mujoco.mj_setState(new, result, state, _WHOLE)
+    for field in {readout.field for readout in readouts}:
+        getattr(result, field)[...] = getattr(data, field)
+    mujoco.mj_step1(new, result)
+    mujoco.mj_setState(new, result, state, _WHOLE)
+    for kind in UNSTABLE:
+        result.warning[kind].number = data.warning[kind].number
+    return result
+
 
 class Engine(Protocol):
     """N environments of one family, each with its own task: what `FamilyVectorEnv` steps.
@@ -70,6 +111,9 @@ class Engine(Protocol):
 
     def set_tasks(self, tasks: Sequence[Task]) -> None:
         """Give each environment its task, from the next `start` on."""
+
+    def change_tasks(self, indices: Sequence[int], tasks: Sequence[Task]) -> None:
+        """Give the environments of ``indices`` other tasks in mid-episode; their states stay."""
 
     def start(self, index: int, generator: np.random.Generator, seed: int | None = None) -> None:
         """Begin a new episode in environment ``index``; `forward` must follow.
@@ -191,6 +235,35 @@ class Simulator:
         if any(model is not self.family.base_model for model in models + self.models):
             self._batch.set_models(models)
         self.models = models
+
+    def change_tasks(self, indices: Sequence[int], tasks: Sequence[Task]) -> None:
+        """Give the environments of ``indices`` other tasks' models in mid-episode; their states stay to the bit.
+
+        Raises:
+            MetaMapError: a model has other sizes; nothing is changed then.
+        """
+        if not len(indices):
+            return
+        self._regain_threads()
+        known = dict(zip(self.tasks, self.models, strict=True))
+        models, now = [*self.models], [*self.tasks]
+        for index, task in zip(indices, tasks, strict=True):
+            if task not in known:
+                known[task] = self._checked_model(task)
+            models[index], now[index] = known[task], task
+        if any(model is not old for model, old in zip(models, self.models, strict=True)):
+            self._batch.set_models(models)
+        self.models, self.tasks = models, tuple(now)
+        self.values = np.stack([task.values for task in now])
+        for index, task in zip(indices, tasks, strict=True):
+            self.family.carry(task, self._qpos[index], self._qvel[index])
+        if self.family.current_readouts:
+            self._batch.forward(np.asarray(indices), stage=self._stage)
+
+    def _checked_model(self, task: Task) -> mujoco.MjModel:
+        model = self.family.model(task)
+        check_layout(self.family.base_model, model, task)
+        return model
 
     def start(self, index: int, generator: np.random.Generator, seed: int | None = None) -> None:
         """Write a new episode's first state into environment ``index``; `forward` must follow."""

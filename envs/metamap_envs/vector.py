@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, unknown_name
-from metamap_envs.options import check_options, read_mask, read_seeds, read_task, read_tasks
+from metamap_envs.options import check_options, read_mask, read_seeds, read_task, read_tasks, read_where
 from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.state import Array
@@ -87,6 +88,34 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
     def tasks(self) -> tuple[Task, ...]:
         """The tasks, one per environment."""
         return self.simulator.tasks
+
+    def set_tasks(
+        self, tasks: Sequence[Task | Mapping[str, Any]], where: Sequence[int] | NDArray[Any] | None = None
+    ) -> None:
+        """Change tasks in mid-episode: other physics and rewards from the next step on, in the same states.
+
+        Everything else goes on: states, warm starts, elapsed steps and generators. It does to each environment what
+        `FamilyEnv.set_task` does to a single one, to the bit. An environment whose episode has ended starts the next
+        one with its new task.
+
+        Args:
+            tasks: one for each environment that ``where`` names, in that order, each a `Task` or its JSON form.
+            where: bool [N], or indices; None for all environments.
+
+        Raises:
+            MetaMapError: another number of tasks, one of another family, one that cannot be set in mid-episode, or
+                ``where`` is neither; nothing is changed then.
+        """
+        indices = read_where(where, self.num_envs)
+        read = read_tasks(self.family, tasks, len(indices))
+        self.simulator.change_tasks(indices, read)
+        self._name_tasks()
+        now = self.simulator.state()
+        if not self.family.current_readouts:  # the others are those of the last step
+            now = replace(now, readouts=self._before.readouts)
+        changed = np.zeros(self.num_envs, dtype=np.bool_)
+        changed[indices] = True
+        self._before = now.where(changed, self._before)
 
     def _name_tasks(self) -> None:
         self._task_ids = np.array([task.id for task in self.tasks], dtype=object)

@@ -74,11 +74,15 @@ class ReacherGoal(Family):
         qpos = generator.uniform(low=-0.1, high=0.1, size=len(initial_qpos)) + initial_qpos
         while np.linalg.norm(generator.uniform(low=-_GOAL_BOX, high=_GOAL_BOX, size=2)) >= _GOAL_BOX:
             pass
+        qvel = initial_qvel + generator.uniform(low=-0.005, high=0.005, size=len(initial_qvel))
+        self.carry(task, qpos, qvel)
+        return qpos, qvel
+
+    def carry(self, task: Task, qpos: Array, qvel: Array) -> None:
+        """The target, at rest at the task's goal."""
         radius, angle = task["goal_radius"], task["goal_angle"]
         qpos[-2:] = radius * math.cos(angle), radius * math.sin(angle)
-        qvel = initial_qvel + generator.uniform(low=-0.005, high=0.005, size=len(initial_qvel))
         qvel[-2:] = 0.0
-        return qpos, qvel
 
     def observe(self, state: State) -> Array:
         """Joint angles as cos and sin, joint velocities, fingertip position."""

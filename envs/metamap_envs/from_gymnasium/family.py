@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
 from metamap_envs.from_gymnasium.actions import check_actions
+from metamap_envs.from_gymnasium.changes import LiveChanges
 from metamap_envs.from_gymnasium.making import creator_of, make_env, make_with_fields
 from metamap_envs.from_gymnasium.reproducible import Reproducibility, try_out
 from metamap_envs.from_gymnasium.simulator import GymnasiumSimulator
@@ -92,6 +93,11 @@ class GymnasiumFamily(Family):
     def label(self, task: Task) -> str:
         """Name of the environment of a task in messages."""
         return f"family {self.name!r}: environment {self.base_id!r}, task {task.describe()}"
+
+    @cached_property
+    def live(self) -> LiveChanges:
+        """Changes of the task in running environments."""
+        return LiveChanges(self)
 
     @cached_property
     def reproducibility(self) -> Reproducibility:

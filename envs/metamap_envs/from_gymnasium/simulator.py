@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.from_gymnasium.actions import ActionMap
+from metamap_envs.from_gymnasium.changes import LiveChanges
 from metamap_envs.from_gymnasium.copies import restore, snapshot
 from metamap_envs.from_gymnasium.reproducible import Reproducibility
 from metamap_envs.state import Array, State
@@ -40,6 +41,9 @@ class EnvMaker(Protocol):
     def reproducibility(self) -> Reproducibility: ...
 
     def make(self, task: Task, **kwargs: Any) -> gym.Env[Any, Any]: ...
+
+    @property
+    def live(self) -> LiveChanges: ...
 
     def label(self, task: Task) -> str: ...
 
@@ -136,6 +140,22 @@ class GymnasiumSimulator:
             sizes, expected = (checked.size, actions.size), (self.family.observation_size, self.family.action_size)
             if sizes != expected:
                 raise MetaMapError(f"{label}: expected {expected} observations and actions, as by default, got {sizes}")
+
+    def change_tasks(self, indices: Sequence[int], tasks: Sequence[Task]) -> None:
+        """Write other tasks into running environments; their states stay.
+
+        Raises:
+            MetaMapError: a parameter that cannot change in mid-episode; nothing is changed then.
+        """
+        now = [*self.tasks]
+        for index, task in zip(indices, tasks, strict=True):
+            self.family.live.check(self.tasks[index], task)
+        for index, task in zip(indices, tasks, strict=True):
+            self.family.live.apply(self.envs[index], self.tasks[index], task)
+            self._checked[index].label = self.family.label(task)
+            now[index] = task
+        self.tasks = tuple(now)
+        self.values = np.stack([task.values for task in now])
 
     def start(self, index: int, generator: np.random.Generator, seed: int | None = None) -> None:
         """Reset environment ``index``.
