@@ -48,9 +48,28 @@ class TransitionLayout:
         return slice(0, self.observation_size + self.action_size)
 
     @property
+    def reward(self) -> int:
+        """Column of the reward, the first of `outcome`."""
+        return self.size - self.observation_size - 1
+
+    @property
     def outcome(self) -> slice:
         """Columns of reward and change, O + 1: how the environment responds."""
-        return slice(self.size - self.observation_size - 1, self.size)
+        return slice(self.reward, self.size)
+
+    def reward_mask(self, feature_size: int) -> NDArray[np.bool_]:
+        """Mark the column of the reward, bool [F].
+
+        Raises:
+            MetaMapError: feature rows of another size, which are no transitions.
+        """
+        if feature_size != self.size:
+            raise MetaMapError(
+                f"reward: expected feature rows of {self.size} numbers, to ignore it; got {feature_size}"
+            )
+        mask = np.zeros(feature_size, dtype=np.bool_)
+        mask[self.reward] = True
+        return mask
 
     def pack(
         self,

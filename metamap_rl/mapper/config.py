@@ -37,6 +37,10 @@ class MapperConfig(Config):
     """Use only the coordinates estimated from z as input of the hypernetwork: a function of a few numbers needs fewer
     experts than one of all of z. Needs survey tasks."""
 
+    reward: bool = True
+    """Use the rewards of D. With false they are ignored in training and at deployment, for robots that cannot observe
+    their reward."""
+
     def __post_init__(self) -> None:
         from metamap_rl.encoders import ENCODERS
         from metamap_rl.hypernetworks import HYPERNETWORKS

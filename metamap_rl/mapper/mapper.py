@@ -66,10 +66,11 @@ class Mapper(nn.Module):
         seed: seed of the initial parameters; torch's global generator is restored.
 
     Raises:
-        MetaMapError: a bottleneck without coordinates.
+        MetaMapError: a bottleneck without coordinates, or rewards to be ignored in features that are no transitions.
     """
 
     phi_0: Tensor
+    ignored_features: Tensor
     feature_mean: Tensor
     feature_std: Tensor
     weight_scale: Tensor
@@ -104,6 +105,9 @@ class Mapper(nn.Module):
         """The family's universal policy, the source of the experts; None if the experts have none."""
         self.actors: dict[str, Any] = {}
         """The mixture of actors that D came from in training, a JSON document; empty for the probe alone."""
+        size = len(scales.feature_mean)
+        ignored = np.zeros(size, dtype=np.bool_) if config.reward else TransitionLayout.of(base.spec).reward_mask(size)
+        self.register_buffer("ignored_features", torch.from_numpy(ignored), persistent=False)
         # phi_0 is stored with the base policy, not in the state.
         self.register_buffer("phi_0", torch.tensor(base.phi, dtype=torch.float32), persistent=False)
         for item in fields(scales):
@@ -144,8 +148,9 @@ class Mapper(nn.Module):
         return Scales(**{item.name: getattr(self, item.name) for item in fields(Scales)})
 
     def standardised(self, features: Tensor) -> Tensor:
-        """Return feature rows [..., F] in the mapper's units."""
-        return (features - self.feature_mean) / self.feature_std
+        """Return feature rows [..., F] in the mapper's units; rewards are 0 if the mapper does not read them."""
+        rows = (features - self.feature_mean) / self.feature_std
+        return rows if self.config.reward else torch.where(self.ignored_features, 0.0, rows)
 
     def encode(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """Return the contexts z [B, Z] of feature rows [B, n, F]; arguments as for :meth:`forward`."""
@@ -215,7 +220,7 @@ class Mapper(nn.Module):
             rollout.observations, rollout.actions, rollout.rewards, rollout.next_observations
         )
         features = torch.from_numpy(packed)[None].to(self.phi_0.device)
-        if not features.isfinite().all():
+        if not (features.isfinite() | self.ignored_features).all():
             raise MetaMapError("the transitions hold values that are not finite")
         rows = self.standardised(features)
         return Reading(rows, self.encoder(rows, None))

@@ -20,6 +20,7 @@ from helpers.synthetic import (
     FAMILY,
     FEATURES,
     SMALL,
+    SPEC,
     STEPS,
     base_policy,
     features_of,
@@ -38,6 +39,7 @@ from metamap_rl.encoders import ENCODERS
 from metamap_rl.hypernetworks import HYPERNETWORKS
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.mapper.scales import Scales
 from metamap_rl.probing.documents import probe_from_json
 
 every_shape = pytest.mark.parametrize(
@@ -150,6 +152,27 @@ def test_weights_that_overflow_are_not_handed_out() -> None:
 
 
 # -------------------------------------------------------------------------------------------------- artifact
+
+
+def test_a_mapper_without_rewards_ignores_them(tmp_path: Path) -> None:
+    mapper = moved_mapper(config=dataclasses.replace(SMALL, reward=False))
+    rollout = rollout_of(pairs(6, 3), 0)
+    other = dataclasses.replace(rollout, rewards=rollout.rewards + 3.0)
+    assert np.array_equal(mapper.generate(rollout), mapper.generate(other))
+    assert not np.array_equal(moved_mapper().generate(rollout), moved_mapper().generate(other))
+    features = features_of(pairs(6, 3))
+    features[..., -SPEC.observation_size - 1] = np.nan
+    assert torch.isfinite(mapper(features)).all()
+    mapper.save(tmp_path / "mapper")
+    assert np.array_equal(Mapper.load(tmp_path / "mapper").generate(other), mapper.generate(rollout))
+    with pytest.raises(MetaMapError, match="reward"):
+        Mapper(mapper.config, base_policy(), family=FAMILY, scales=_wider(mapper.scales))
+
+
+def _wider(scales: Scales) -> Scales:
+    """Of feature rows with one number more."""
+    ones = torch.ones(FEATURES + 1)
+    return dataclasses.replace(scales, feature_mean=ones, feature_std=ones)
 
 
 def test_saved_and_loaded_it_is_the_same(tmp_path: Path) -> None:
