@@ -6,7 +6,15 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-__all__ = ["TABLES", "ablation_table", "alarms_table", "functions_table", "predictability_table", "selfcheck_table"]
+__all__ = [
+    "TABLES",
+    "ablation_table",
+    "alarms_table",
+    "cases_table",
+    "functions_table",
+    "predictability_table",
+    "selfcheck_table",
+]
 
 
 def spread(entry: dict[str, float], digits: int = 2) -> str:
@@ -256,6 +264,23 @@ def selfcheck_table(*results: Mapping[str, Any]) -> list[str]:
                 f"| {result['family']} | {entry['steps']} | {every['rate']:.2f} | {every['mean']:.1f} "
                 f"| {every['worst_decile']:.1f} | {harmed} | {1 - entry['fallback']:.2f} |"
             )
+    return lines
+
+
+def cases_table(result: Mapping[str, Any]) -> list[str]:
+    """All cases of a self-check: gains over the base policy with and without it, harm among the policies served."""
+    lines = [
+        f"| {result['family']} | transitions | served | mean gain (unchecked) | worst (unchecked) | harmed, served |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for case, entry in ((case, entry) for case, entries in result["cases"].items() for entry in entries):
+        served = entry["harm"]["served"]
+        lines.append(
+            f"| {case} | {entry['steps']} | {1 - entry['fallback']:.2f} "
+            f"| {entry['mean_gain'] + 0.0:.1f} ({entry['mean_gain_unchecked']:.1f}) "
+            f"| {entry['worst_gain'] + 0.0:.1f} ({entry['worst_gain_unchecked']:.1f}) "
+            f"| {'–' if served is None else format(served['rate'], '.2f')} |"
+        )
     return lines
 
 

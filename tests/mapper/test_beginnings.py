@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
+from metamap_rl.results.alterations import ALTERATIONS
 from metamap_rl.training.calibration import calibrate
 from metamap_rl.training.config import CalibrationConfig
 
@@ -111,12 +111,8 @@ def test_a_beginning_that_is_not_usual_is_not_forgotten(mapper: Mapper, rollouts
         assert min(novelty(mapper, damaged.head(steps)) for steps in (5, 12, 20, 30)) > 1.0
 
 
-def test_the_script_that_counts_alarms_normalises_as_gymnasium_does(
-    mapper: Mapper, rollouts: list[Rollout], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
-    module = importlib.import_module("measure_alarms")
-    altered = module.ALTERATIONS["NormalizeReward"](rollouts[0], np.random.default_rng(0))
+def test_the_alteration_normalises_as_gymnasium_does(rollouts: list[Rollout]) -> None:
+    altered = ALTERATIONS["NormalizeReward"](rollouts[0], np.random.default_rng(0))
     np.testing.assert_array_equal(altered.rewards, normalised(rollouts[0]).rewards)
 
 

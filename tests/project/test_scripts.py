@@ -6,14 +6,11 @@ import importlib
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-from helpers.synthetic import pairs, rollout_of
 from metamap_envs.errors import MetaMapError
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -95,36 +92,3 @@ def test_the_house_is_measured(
 ) -> None:
     assert called(script, monkeypatch, "measure_house") == 0
     json.loads(capsys.readouterr().out)
-
-
-# damage and margins ---------------------------------------------------------------------------------------------------
-
-
-def test_permuted_sensors_leave_none_in_place(script: Any) -> None:
-    whole = rollout_of(pairs(3, 0), 0)
-    places = np.arange(whole.observations.shape[1], dtype=np.float32)
-    marked = np.tile(places, (len(whole), 1))
-    rollout, orders = replace(whole, observations=marked, next_observations=marked), set()
-    for seed in range(20):
-        found = script("measure_selfcheck").permuted_sensors(rollout, np.random.default_rng(seed))
-        np.testing.assert_array_equal(found.observations, found.next_observations)
-        order = found.observations[0]
-        assert sorted(order) == places.tolist()
-        assert (order != places).all()
-        orders.add(tuple(order))
-    assert len(orders) > 1
-
-
-def test_altered_transitions_have_the_shape_of_those_given_and_leave_them_alone(script: Any) -> None:
-    whole = rollout_of(pairs(3, 0), 0)
-    before = replace(whole, observations=whole.observations.copy(), rewards=whole.rewards.copy())
-    for name, alter in script("measure_alarms").ALTERATIONS.items():
-        altered = alter(whole, np.random.default_rng(0))
-        same = []
-        for column in ("observations", "actions", "rewards", "next_observations"):
-            mine, given = getattr(altered, column), getattr(whole, column)
-            assert (mine.shape, mine.dtype) == (given.shape, given.dtype), f"{name}: {column}"
-            same.append(np.array_equal(mine, given))
-        assert all(same) == (name == "plain"), name
-        np.testing.assert_array_equal(whole.observations, before.observations)
-        np.testing.assert_array_equal(whole.rewards, before.rewards)

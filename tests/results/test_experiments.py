@@ -21,7 +21,9 @@ from metamap_rl.evaluation.baselines import MAMLConfig, ReptileConfig
 from metamap_rl.functions.benchmarks import BENCHMARKS
 from metamap_rl.functions.measuring import compare_targets
 from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.results.alterations import ALTERATIONS
 from metamap_rl.results.experiments import EXPERIMENTS, make_experiment, run_experiment, summarise_run
+from metamap_rl.results.tables import selfcheck_table
 from metamap_rl.training.config import TrainConfig
 
 
@@ -174,3 +176,29 @@ def test_predictability(tiny_zoo: Zoo, tmp_path: Path) -> None:
     _, document, lines = summarise_run(tmp_path)
     assert list(document["families"]) == [FAMILY]
     assert lines[-1].startswith(f"| {FAMILY} | ")
+
+
+def test_alarms(tmp_path: Path) -> None:
+    changes = ["mappers=[reacher-goal]", "tasks=2", "lengths=[5, 20]"]
+    run_experiment("alarms", make_experiment("alarms", changes=changes), tmp_path, InProcess())
+    _, document, lines = summarise_run(tmp_path)
+    assert set(document["foreign"]["reacher-goal"]) == set(ALTERATIONS)
+    assert document["settings"] == {"tasks": 2, "lengths": [5, 20]}
+    assert len(lines) == 2 + len(ALTERATIONS)
+    with pytest.raises(MetaMapError, match=r"reacher-goal\.json was run with tasks 2, asked for is 3"):
+        run_experiment("alarms", make_experiment("alarms", changes=[*changes, "tasks=3"]), tmp_path, InProcess())
+
+
+def test_selfcheck(tmp_path: Path) -> None:
+    small = ["lengths=[20]", "tasks=2", "alarm_tasks=2", "rollouts=1", "episodes=2"]
+    changes = ["mapper=reacher-goal", "case=[test-in, noise]", "before=reacher-goal", *small]
+    run_experiment("selfcheck", make_experiment("selfcheck", changes=changes), tmp_path, InProcess())
+    _, document, lines = summarise_run(tmp_path)
+    (usual,), (noisy,) = document["cases"]["test-in"], document["cases"]["noise"]
+    assert list(document["counted_as_foreign"]) == ["test-in"]
+    assert usual["harm"]["before"] == usual["harm"]["served"]
+    assert (noisy["foreign"], noisy["fallback"], noisy["mean_gain"], noisy["harm"]["served"]) == (1.0, 1.0, 0.0, None)
+    assert [line.split(" | ")[0] for line in lines[2:]] == ["| test-in", "| noise"]
+    assert selfcheck_table(document)[2].startswith("| reacher-goal | 20 | ")
+    with pytest.raises(MetaMapError, match="did you mean 'test-in'"):
+        make_experiment("selfcheck", changes=["mapper=reacher-goal", "case=[test-inn]"])
