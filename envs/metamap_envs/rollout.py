@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,13 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Rollout:
-    """n transitions of one task, in order; they may span several episodes.
+    """n transitions of one task, in order; they may span several episodes, and changes of the task.
 
     No transition crosses a reset: `next_observations[i]` is what the simulator gave for step i, also where the
     episode ended there, and `observations[i + 1]` is then the first observation of the next episode.
+
+    A reset is not a change of the task, and a change is not a reset: `terminated` and `truncated` tell where episodes
+    end, `changed` tells where the task is another one than before, in mid-episode or at a reset.
 
     Attributes:
         family: name of the family whose observations and actions these are.
@@ -36,7 +39,8 @@ class Rollout:
         terminated: bool [n].
         truncated: bool [n].
         task: where the transitions come from; None if unknown, as for a user's own environment. A mapper never
-            reads it, only the checks and the records do.
+            reads it, only the checks and the records do. Where the task changed, it is the last one.
+        changed: bool [n], whether the task changed just before each transition. Default: nowhere.
     """
 
     family: str
@@ -47,6 +51,7 @@ class Rollout:
     terminated: Flags
     truncated: Flags
     task: Task | None = None
+    changed: Flags = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
 
     def __post_init__(self) -> None:
         """Check shapes and types against the family and refuse NaN; numbers of other types become float32.
@@ -56,11 +61,15 @@ class Rollout:
                 it, NaN or a number beyond float32, or a flag that is not bool.
         """
         family = get_family(self.family)
+        if np.size(self.changed) == 0:
+            object.__setattr__(self, "changed", np.zeros(np.size(self.rewards), dtype=np.bool_))
         if self.task is not None and self.task.family != self.family:
             raise MetaMapError(f"rollout of {self.family!r}: its task is of family {self.task.family!r}")
-        for name, array in self.arrays().items():
-            object.__setattr__(self, name, _convert(array, name, f"rollout of {family.name!r}"))
-        for name, width in _widths(family).items():
+        widths = {**_widths(family), "changed": ()}
+        for name in widths:
+            array = _convert(getattr(self, name), name, f"rollout of {family.name!r}")
+            object.__setattr__(self, name, array)
+        for name, width in widths.items():
             array, shape = getattr(self, name), (self.rewards.size, *width)
             if array.shape != shape:
                 hint = _hint(name, array.shape, shape)
@@ -71,14 +80,22 @@ class Rollout:
                 raise MetaMapError(f"rollout of {family.name!r}: {name} holds NaN or infinity")
 
     @classmethod
-    def from_rows(cls, family: str, rows: Sequence[Sequence[Any]], task: Task | None = None) -> Rollout:
+    def from_rows(
+        cls,
+        family: str,
+        rows: Sequence[Sequence[Any]],
+        task: Task | None = None,
+        *,
+        changed: Sequence[bool] | None = None,
+    ) -> Rollout:
         """Make a rollout from transitions as a loop over an environment collects them.
 
         Args:
             family: name of the family.
             rows: (observation [O], action [A], reward, next observation [O], terminated, truncated) of each step;
                 none at all give an empty rollout.
-            task: the task, if it is known.
+            task: the task, if it is known; the last one where it changed.
+            changed: whether the task changed just before each step; None: nowhere.
 
         Raises:
             MetaMapError: as the constructor, or a row that has not these six parts, or ragged ones.
@@ -95,7 +112,8 @@ class Rollout:
             name: _column(column, name, width, family)
             for (name, width), column in zip(widths.items(), columns, strict=True)
         }
-        return cls(family, **arrays, task=task)
+        flags = np.zeros(len(rows), dtype=np.bool_) if changed is None else np.asarray(changed, dtype=np.bool_)
+        return cls(family, **arrays, task=task, changed=flags)
 
     def __len__(self) -> int:
         """Number of transitions."""
@@ -112,9 +130,9 @@ class Rollout:
         return Rollout(self.family, **{name: array[:count] for name, array in self.arrays().items()}, task=self.task)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The six arrays by name, for storage."""
-        names = [field.name for field in fields(self) if field.name not in ("family", "task")]
-        return {name: getattr(self, name) for name in names}
+        """The six arrays by name, for storage, and ``changed`` as the seventh where the task changed at all."""
+        names = [each.name for each in fields(self) if each.name not in ("family", "task", "changed")]
+        return {name: getattr(self, name) for name in (*names, *(["changed"] if self.changed.any() else []))}
 
 
 def _widths(family: Family) -> dict[str, tuple[int, ...]]:
@@ -153,7 +171,7 @@ def _column(values: Sequence[Any], name: str, width: tuple[int, ...], family: st
 def _convert(array: NDArray[Any], name: str, where: str) -> NDArray[Any]:
     """Flags as they are, everything else as float32."""
     array = np.asarray(array)
-    if name in ("terminated", "truncated"):
+    if name in ("terminated", "truncated", "changed"):
         if array.dtype != np.bool_:
             zeros_and_ones = array.dtype.kind in "fiu" and np.isin(array, (0, 1)).all()
             hint = f": give {name}.astype(bool)" if zeros_and_ones else ""

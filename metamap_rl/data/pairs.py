@@ -104,12 +104,12 @@ class Pairs:
         """
         arrays, metadata = load_arrays(path)
         found, names = metadata.get("format"), {*ROLLOUTS_SHAPES, *_EXPERT_SHAPES}
-        if found != PAIRS_FORMAT or set(arrays) | {"truncated"} != names:
+        if found != PAIRS_FORMAT or set(arrays) - {"changed"} | {"truncated"} != names:
             raise MetaMapError(f"{path}: expected a file of pairs ({PAIRS_FORMAT}), got {found or 'another file'}")
         if "truncated" not in arrays:
             arrays["truncated"] = _truncated(arrays)
         tasks = tuple(Task.from_json(task) for task in json.loads(metadata["tasks"]))
-        rollouts = Rollouts(tasks, **{name: arrays[name] for name in ROLLOUTS_SHAPES})
+        rollouts = Rollouts(tasks, **{name: arrays[name] for name in (*ROLLOUTS_SHAPES, "changed") if name in arrays})
         return cls(rollouts, **{name: arrays[name] for name in _EXPERT_SHAPES})
 
     def _experts(self) -> dict[str, NDArray[Any]]:

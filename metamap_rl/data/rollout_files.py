@@ -15,10 +15,12 @@ __all__ = ["FORMAT", "load_rollout", "save_rollout"]
 
 FORMAT = "metamap-rollout-1"
 """Tag of the file; any change of its content is a new one."""
+FORMAT_WITH_CHANGES = "metamap-rollout-2"
+"""That of a rollout in which the task changed: one more array, ``changed``."""
 
 
 def save_rollout(path: str | Path, rollout: Rollout) -> None:
-    """Write a rollout: its six arrays, and family and task as JSON in the metadata.
+    """Write a rollout: its arrays, and family and task as JSON in the metadata.
 
     Raises:
         MetaMapError: the name does not end in .safetensors, or it cannot be written.
@@ -27,7 +29,8 @@ def save_rollout(path: str | Path, rollout: Rollout) -> None:
     about = json.dumps(
         {"family": rollout.family, "task": task, "environment": describe_family(rollout.family)}, sort_keys=True
     )
-    save_arrays(path, rollout.arrays(), {"format": FORMAT, "about": about})
+    tag = FORMAT_WITH_CHANGES if rollout.changed.any() else FORMAT
+    save_arrays(path, rollout.arrays(), {"format": tag, "about": about})
 
 
 def load_rollout(path: str | Path) -> Rollout:
@@ -44,7 +47,7 @@ def load_rollout(path: str | Path) -> Rollout:
             "next_observations, terminated, truncated))"
         )
     arrays, metadata = load_arrays(path)
-    if metadata.get("format") != FORMAT:
+    if metadata.get("format") not in (FORMAT, FORMAT_WITH_CHANGES):
         raise MetaMapError(f"{path}: expected a rollout ({FORMAT}), got {metadata.get('format', 'another file')!r}")
     try:
         about = json.loads(metadata["about"])
@@ -54,8 +57,9 @@ def load_rollout(path: str | Path) -> Rollout:
     try:
         check_family(environment, family, "the rollout was")
         empty = Rollout.from_rows(family, [])
-        if set(arrays) != set(empty.arrays()):
-            raise MetaMapError(f"expected the arrays {', '.join(empty.arrays())}, got {', '.join(sorted(arrays))}")
+        expected = [*empty.arrays(), *(["changed"] if metadata["format"] == FORMAT_WITH_CHANGES else [])]
+        if set(arrays) != set(expected):
+            raise MetaMapError(f"expected the arrays {', '.join(expected)}, got {', '.join(sorted(arrays))}")
         return Rollout(family, **arrays, task=None if task is None else Task.from_json(task))
     except MetaMapError as error:
         raise MetaMapError(f"{path}: {error}") from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ ROLLOUTS_SHAPES = {
 class Rollouts:
     """R independent rollouts of n transitions on each of T tasks of one family; episodes follow one another in them.
 
+    A rollout may span a change of the task in mid-episode; ``tasks`` then has the last one.
+
     Raises:
         MetaMapError: an array has the wrong dtype or number of axes, disagrees with another one, is empty or holds a
             value that is not finite; or tasks of more than one family.
@@ -50,11 +52,16 @@ class Rollouts:
     """[T, R, n]."""
     truncated: NDArray[np.bool_]
     """[T, R, n]."""
+    changed: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    """[T, R, n], whether the task changed just before each transition. Default: nowhere."""
 
     def __post_init__(self) -> None:
-        check_types("rollouts", self.arrays())
-        shapes = {name: array.shape for name, array in self.arrays().items()}
-        check_shapes("rollouts", shapes, ROLLOUTS_SHAPES, sizes={"T": len(self.tasks)})
+        if self.changed.size == 0:
+            object.__setattr__(self, "changed", np.zeros(self.rewards.shape, dtype=np.bool_))
+        arrays = {**self.arrays(), "changed": self.changed}
+        check_types("rollouts", arrays)
+        shapes = {name: array.shape for name, array in arrays.items()}
+        check_shapes("rollouts", shapes, {**ROLLOUTS_SHAPES, "changed": "TRn"}, sizes={"T": len(self.tasks)})
         families = sorted({task.family for task in self.tasks})
         if len(families) > 1:
             raise MetaMapError(f"rollouts: tasks of one family expected, got {', '.join(families)}")
@@ -89,14 +96,15 @@ class Rollouts:
         return Rollouts(tuple(self.tasks[index] for index in indices), **chosen)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """The six arrays by name."""
-        return {item.name: getattr(self, item.name) for item in fields(self) if item.name != "tasks"}
+        """The six arrays by name, and ``changed`` as the seventh where a task changed at all."""
+        names = [*ROLLOUTS_SHAPES, *(["changed"] if self.changed.any() else [])]
+        return {name: getattr(self, name) for name in names}
 
 
 def check_types(what: str, arrays: dict[str, NDArray[Any]]) -> None:
     """Refuse flags that are not bool, numbers that are not float32, and values that are not finite."""
     for name, array in arrays.items():
-        wanted = np.bool_ if name in ("terminated", "truncated") else np.float32
+        wanted = np.bool_ if name in ("terminated", "truncated", "changed") else np.float32
         if array.dtype != wanted:
             raise MetaMapError(f"{what}: {name}: expected {np.dtype(wanted)}, got {array.dtype}")
         if not np.isfinite(array).all():

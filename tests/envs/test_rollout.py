@@ -128,6 +128,20 @@ def test_a_saved_rollout_comes_back(count: int, task: Task | None, tmp_path: Pat
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "d.safetensors").read_bytes()
 
 
+def test_changes_of_the_task_are_kept_apart_from_ends_of_episodes(tmp_path: Path) -> None:
+    changed = np.arange(5) == 2
+    rollout = Rollout("reacher-goal", **arrays(), changed=changed)
+    assert rollout.changed.tolist() == changed.tolist() != rollout.truncated.tolist()
+    assert rollout.head(3).changed.tolist() == [False, False, True]
+    assert Rollout.from_rows("reacher-goal", rows(), changed=changed.tolist()).changed.tolist() == changed.tolist()
+    assert not Rollout("reacher-goal", **arrays()).changed.any()
+    save_rollout(tmp_path / "d.safetensors", rollout)
+    assert load_rollout(tmp_path / "d.safetensors").changed.tolist() == changed.tolist()
+    for bad, message in ((changed[1:], r"changed expected shape \(5,\)"), (np.ones(5), "changed expected bool")):
+        with pytest.raises(MetaMapError, match=message):
+            Rollout("reacher-goal", **arrays(), changed=bad)
+
+
 def test_damaged_and_foreign_rollouts_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "d.safetensors"
     save_rollout(path, Rollout("reacher-goal", **arrays(), task=TASK))

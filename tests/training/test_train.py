@@ -346,6 +346,20 @@ def test_pairs_stored_without_the_flag_get_it_back_from_the_jumps(tmp_path: Path
     assert np.array_equal(Pairs.load(tmp_path / "old.safetensors").rollouts.truncated, truncated)
 
 
+def test_pairs_keep_where_the_task_changed(tmp_path: Path) -> None:
+    source = pairs(4, 3)
+    changed = np.zeros(source.rollouts.rewards.shape, dtype=np.bool_)
+    changed[1, 0, 2] = True
+    rollouts = dataclasses.replace(source.rollouts, changed=changed)
+    dataclasses.replace(source, rollouts=rollouts).save(tmp_path / "pairs.safetensors")
+    loaded = Pairs.load(tmp_path / "pairs.safetensors").rollouts
+    assert np.array_equal(loaded.changed, changed)
+    assert np.array_equal(loaded.rollout(1).changed, changed[1, 0])
+    assert loaded.select([1]).changed.sum() == 1
+    assert not loaded.select([0]).changed.any()
+    assert not source.rollouts.changed.any()
+
+
 def test_another_file_is_no_pairs(tmp_path: Path) -> None:
     save_arrays(tmp_path / "x.safetensors", {"x": np.zeros(2)}, {})
     with pytest.raises(MetaMapError, match="expected a file of pairs"):
