@@ -200,6 +200,10 @@ EXPECTED = {
         ("reward: -|x_velocity - 2| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_tracking(2.0),
     ),
+    "cheetah-actuators-delay": Expected(
+        ("reward: -|x_velocity - 2| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
+        reward=_tracking(2.0),
+    ),
     "cheetah-velocity-actuators": Expected(
         ("reward: -|x_velocity - 1.5| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_tracking(1.5),

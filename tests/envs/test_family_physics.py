@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import math
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from metamap_envs import FamilyEnv, FamilyVectorEnv, State, Task, get_family, list_families
+from metamap_envs import FamilyEnv, FamilyVectorEnv, MetaMapError, State, Task, get_family, list_families
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._half_cheetah import ACTUATORS
 
@@ -51,6 +52,18 @@ def compiled_cheetah_actuators(task: Task) -> mujoco.MjModel:
     spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
     for name in ACTUATORS:
         spec.actuator(name).gear[0] *= task[f"sign_{name}"] * task[f"strength_{name}"]
+    model = spec.compile()
+    mujoco.mj_setTotalmass(model, 14.0)
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
+def compiled_cheetah_actuators_delay(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+    for name in ACTUATORS:
+        actuator = spec.actuator(name)
+        actuator.gear[0] *= task[f"sign_{name}"] * task[f"strength_{name}"]
+        actuator.nsample, actuator.delay = 21, 0.05 * task["delay"] - 0.005
     model = spec.compile()
     mujoco.mj_setTotalmass(model, 14.0)
     mujoco.mj_setConst(model, mujoco.MjData(model))
@@ -248,6 +261,7 @@ COMPILED = {
     "dmc-finger-length": compiled_dmc_finger,
     "dmc-finger-speed-length": compiled_dmc_finger,
     "cheetah-actuators": compiled_cheetah_actuators,
+    "cheetah-actuators-delay": compiled_cheetah_actuators_delay,
     "cheetah-direction": compiled_cheetah_direction,
     "cheetah-dynamics": compiled_cheetah_dynamics,
     "cheetah-crippled": compiled_cheetah_crippled,
@@ -422,6 +436,53 @@ def test_joints_0_to_3_are_crippled_in_training_and_4_and_5_in_test_out() -> Non
 def test_sign_patterns_are_held_out_alike_in_both_families_of_actuators() -> None:
     plain, both = (get_family(name).space for name in ("cheetah-actuators", "cheetah-velocity-actuators"))
     assert plain.combinations == both.combinations
+
+
+class Delayed(gym.ActionWrapper[Any, Any, Any]):
+    """Hands each action on ``delay`` steps late, and none before; the delay may change."""
+
+    def __init__(self, env: gym.Env[Any, Any], delay: int) -> None:
+        super().__init__(env)
+        self.delay, self.given = delay, [np.zeros(6)] * 4
+
+    def reset(self, **kwargs: Any) -> Any:
+        self.given = [np.zeros(6)] * 4
+        return super().reset(**kwargs)
+
+    def action(self, action: Any) -> Any:
+        self.given.append(action)
+        return self.given[-1 - self.delay]
+
+
+@pytest.mark.parametrize("delay", [0, 1, 2, 3, 4])
+def test_a_delay_is_a_queue_of_actions_around_the_family_without_one(delay: int) -> None:
+    task = get_family("cheetah-actuators").sample("train", 1, 0)[0]
+    parameters = dict(task.parameters)
+    plain = Delayed(FamilyEnv("cheetah-actuators", parameters), delay)
+    env = FamilyEnv("cheetah-actuators-delay", {**parameters, "delay": delay})
+    generator = np.random.default_rng(0)
+    for episode, change in enumerate((None, 1, 4)):
+        assert plain.reset(seed=episode)[0].tobytes() == env.reset(seed=episode)[0].tobytes()
+        for step in range(60):
+            if step == 30 and change is not None:
+                plain.delay = change
+                env.set_task(env.family.task({**parameters, "delay": change}))
+            if step == 40:
+                env = copy.deepcopy(env)
+            action = generator.uniform(-1.0, 1.0, 6)
+            expected, found = plain.step(action), env.step(action)
+            assert found[0].tobytes() == expected[0].tobytes()
+            assert found[4]["reward_velocity"] == expected[4]["reward_velocity"]
+            assert found[4]["reward_ctrl"] == pytest.approx(-0.05 * np.square(action).sum())
+
+
+def test_delays_of_1_to_3_are_trained_on_and_4_is_outside() -> None:
+    family = get_family("cheetah-actuators-delay")
+    for split in ("train", "validation", "test-in"):
+        assert {task["delay"] for task in family.sample(split, 16, 0)} == {1.0, 2.0, 3.0}
+    assert {task["delay"] for task in family.sample("test-out", 8, 0)} == {4.0}
+    with pytest.raises(MetaMapError, match=r"'delay' expects one of .*, got 2.5"):
+        family.task({"delay": 2.5})
 
 
 # ------------------------------------------------------------------------------------------------------------- ants

@@ -39,6 +39,7 @@ def test_a_thousand_random_steps_equal_the_original_to_the_bit(parity: Any, name
         ("cheetah-velocity", {"rewards"}),
         ("cheetah-actuators", {"rewards"}),
         ("cheetah-direction", {"rewards"}),
+        ("cheetah-actuators-delay", {"rewards"}),
         ("cheetah-velocity-actuators", {"rewards"}),
         ("ant-direction", {"observations", "rewards"}),
         ("ant-goal", {"observations", "rewards"}),
