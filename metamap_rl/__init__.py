@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from metamap_envs.rollout import Rollout
     from metamap_rl.adaptation.bundled import bundled_families, load_mapper
     from metamap_rl.adaptation.one_shot import Adaptation, AdaptedPolicy, adapt, measure_in_env
+    from metamap_rl.adaptation.service.adapter import Adapter
+    from metamap_rl.adaptation.service.config import AdapterConfig
+    from metamap_rl.adaptation.service.env import AdaptiveEnv
+    from metamap_rl.adaptation.service.vector import VectorAdapter
     from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm
     from metamap_rl.data.examples import Examples
     from metamap_rl.data.pairs import Pairs
@@ -31,6 +35,9 @@ if TYPE_CHECKING:
 __all__ = [
     "Adaptation",
     "AdaptedPolicy",
+    "Adapter",
+    "AdapterConfig",
+    "AdaptiveEnv",
     "Evaluation",
     "Examples",
     "Interval",
@@ -41,6 +48,7 @@ __all__ = [
     "Rollout",
     "TrainConfig",
     "TrainingData",
+    "VectorAdapter",
     "Zoo",
     "__version__",
     "adapt",
@@ -61,6 +69,9 @@ __version__ = "0.1.0"
 _HOME = {
     "Adaptation": "metamap_rl.adaptation.one_shot",
     "AdaptedPolicy": "metamap_rl.adaptation.one_shot",
+    "Adapter": "metamap_rl.adaptation.service.adapter",
+    "AdapterConfig": "metamap_rl.adaptation.service.config",
+    "AdaptiveEnv": "metamap_rl.adaptation.service.env",
     "Evaluation": "metamap_rl.evaluation.scores",
     "Examples": "metamap_rl.data.examples",
     "Interval": "metamap_rl.common.statistics",
@@ -71,6 +82,7 @@ _HOME = {
     "MapperRecipe": "metamap_rl.training.config",
     "TrainConfig": "metamap_rl.training.config",
     "TrainingData": "metamap_rl.training.loop",
+    "VectorAdapter": "metamap_rl.adaptation.service.vector",
     "Zoo": "metamap_agents.experts.zoo",
     "adapt": "metamap_rl.adaptation.one_shot",
     "bootstrap_interval": "metamap_rl.common.statistics",

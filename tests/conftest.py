@@ -36,7 +36,7 @@ PORTABLE = {
     "adaptation", "alignment", "auxiliary", "baselines", "cli_learning", "distillation", "embodied",
     "encoder", "evaluate", "families", "functional", "functions", "gains", "hypernetwork",
     "losses", "mappability", "mapper", "parent", "plateau", "policies", "policy_gradient", "policy_spec", "probe",
-    "protocol", "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "shift", "statistics", "stream_kill",
+    "protocol", "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "service", "shift", "statistics", "stream_kill",
     "stream_learner_kinds", "stream_learners", "stream_loop", "survey", "teachers", "tour", "train", "training",
     "vector", "zoo",
 }

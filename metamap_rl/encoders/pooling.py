@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -34,6 +35,25 @@ class PoolingEncoder(nn.Module):
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `metamap_rl.encoders.base.Encoder`."""
         z: Tensor = self.head(_mean_and_std(self.embed(kept_rows(features, mask)), mask))
+        return z
+
+    def of_windows(self, rows: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
+        """Encode many windows of one sequence, embedding each row once.
+
+        Args:
+            rows: [n, F] float32, standardised.
+            bounds: first row and end of each of W windows, none empty.
+
+        Returns:
+            z [W, Z]; up to rounding that of each window by itself.
+        """
+        embedded = self.embed(rows).double()  # variances are differences of two large numbers
+        share = embedded.new_zeros(len(bounds), len(rows))
+        for window, (start, end) in enumerate(bounds):
+            share[window, start:end] = 1.0 / (end - start)
+        mean = share @ embedded
+        variance = (share @ embedded.square() - mean.square()).clamp(min=0)
+        z: Tensor = self.head(torch.cat([mean, (variance + _VARIANCE_FLOOR).sqrt()], dim=-1).to(rows.dtype))
         return z
 
     def share_core(self, other: PoolingEncoder) -> None:

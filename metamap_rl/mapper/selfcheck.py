@@ -224,15 +224,33 @@ class SelfCheck:
         steps = len(rows)
         if not steps:
             return Verdict(0.0, "D has no transitions")
-        novelty = float(self.novelty(rows, z, contexts))
+        return self._verdict(steps, z, float(self.novelty(rows, z, contexts)), self.least_steps)
+
+    def judge_in_service(self, rows: Floats, z: Floats, *, steps: int, least_steps: int | None) -> Verdict:
+        """Check whether z explains the latest transitions of a policy in service.
+
+        Only reward and change count: what is unusual about observations and actions is the policy that acts.
+
+        Args:
+            rows: the latest transitions, standardised feature rows [n, F], n at least 1.
+            z: context [Z] of the window that they belong to.
+            steps: length of the window in transitions.
+            least_steps: minimum length for a generated policy; None refuses every one.
+        """
+        rows = rows[-self.lengths[-1] :]
+        typical, spread, limit = (self.at(name, len(rows)) for name in ("typical", "spread", "limit"))
+        found = ((self.surprise(rows, z).mean(axis=-2) - typical) / spread)[-self.surprise.outcome_size :]
+        return self._verdict(steps, z, max(0.0, float(found.max())) / float(limit), least_steps)
+
+    def _verdict(self, steps: int, z: Floats, novelty: float, least_steps: int | None) -> Verdict:
         generated, base = (np.append(z, 1.0) @ self.at("returns", steps)).tolist()
         gain, error = generated - base, float(self.at("error", steps))
         better = 0.5 * (1.0 + math.erf(gain / (error * math.sqrt(2.0))))
         confidence = better * math.exp(min(0.0, 1.0 - novelty))
-        if self.least_steps is None:
+        if least_steps is None:
             reason = "calibration did not find this mapper's policies safe at any length of D"
-        elif steps < self.least_steps:
-            reason = f"{steps} transitions are too few, at least {self.least_steps} are needed"
+        elif steps < least_steps:
+            reason = f"{steps} transitions are too few, at least {least_steps} are needed"
         elif novelty > 1.0:
             reason = f"D is out of distribution for this family, its novelty is {novelty:.1f} times the limit"
         elif gain + error < -self.noise:

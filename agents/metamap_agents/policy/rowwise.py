@@ -56,6 +56,14 @@ class RowwiseNetworks:
         """T."""
         return len(self._layers[0][0])
 
+    def replace(self, index: int, phi: NDArray[Any]) -> None:
+        """Give one of the networks other weights [P]; to the bit as if it had been made with them."""
+        self._phis[index] = phi
+        parts = self.spec.split(self._phis[index])
+        for layer, (weight, bias) in enumerate(self._layers):
+            weight[index, 0] = parts[f"layers.{layer}.weight"].T
+            bias[index, 0, 0] = parts[f"layers.{layer}.bias"]
+
     def __call__(self, observations: NDArray[Any]) -> Floats:
         """Return mean actions before clipping, float32 [T, E, A].
 

@@ -1,0 +1,307 @@
+"""Adaptation in service: a policy acts, its transitions are D, and the mapper replaces it as the task changes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.identity import is_family
+from metamap_envs.registry import get_family
+from metamap_rl.adaptation.bundled import find_mapper
+from metamap_rl.adaptation.service.belief import Belief
+from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.adaptation.service.mapping import ServiceMapping
+from metamap_rl.adaptation.service.serving import ActionLimits, ServedPolicy
+from metamap_rl.adaptation.service.window import Window
+from metamap_rl.data.layout import TransitionLayout
+from metamap_rl.mapper.mapper import Mapper
+
+__all__ = ["Adapter"]
+
+Floats = NDArray[np.float32]
+
+IMPLAUSIBLE = 1e3
+"""Standardised features beyond this are of a simulator or sensor that failed, and are not stored."""
+
+
+class Adapter:
+    """A policy for a control loop that follows changes of its task.
+
+    ::
+
+        adapter.reset(observation)
+        while running:
+            action = adapter.act(observation)
+            observation, reward, terminated, truncated = robot.step(action)
+            adapter.observe(reward, observation, terminated, truncated)
+
+    It keeps the latest transitions, finds by evidence which of them belong to the present task (`ChangeEvidence`), and
+    maps these to a policy when the task has changed or the window has grown. The base policy phi_0 acts before there is
+    evidence, and where no policy explains what is observed. Episodes may end in between: a reset is no change of the
+    task, and windows go across it; transitions do not.
+
+    Weights are replaced between two steps, as one object. Memory is bounded, and nothing is random: the same calls give
+    the same actions, to the bit.
+
+    Without a self-check the mapper has no model of transitions: a sliding window is mapped, and nothing is refused.
+
+    Args:
+        mapper: a mapper, its folder, or the name of a family with a bundled one.
+        config: settings.
+
+    Raises:
+        MetaMapError: a mapper of functions, or settings that do not fit the family.
+    """
+
+    def __init__(self, mapper: Mapper | str | Path, config: AdapterConfig | None = None) -> None:
+        self.mapper = mapper if isinstance(mapper, Mapper) else find_mapper(mapper)[0]
+        self.config = config or AdapterConfig()
+        if not is_family(self.mapper.family):
+            raise MetaMapError(f"an adapter needs a family of environments, the mapper is of {self.mapper.family!r}")
+        self.limits = ActionLimits.of(get_family(self.mapper.family), self.config)
+        self.hold = False
+        """Keep the served policy, whatever is observed; observing goes on."""
+        self._layout = TransitionLayout.of(self.mapper.base.spec)
+        self._mapping = ServiceMapping(self.mapper, self.config)
+        self._mean, self._std = (one.cpu().numpy() for one in (self.mapper.feature_mean, self.mapper.feature_std))
+        self.forget()
+
+    def forget(self) -> None:
+        """Return to the beginning: no history, the base policy."""
+        self._window = Window(self.mapper, self.config)
+        self._served = self._base = ServedPolicy(self.mapper.base, self.mapper.base.phi, generated=False)
+        self._previous: ServedPolicy | None = None  # during a blend
+        self._blended = 0
+        self._verdict = self._mapping.nothing
+        self._step = self._swaps = self._lost = 0
+        self._start_episode(None, None)
+
+    def _start_episode(self, observation: Floats | None, last_action: Floats | None) -> None:
+        self._observation = observation
+        self._last_action = last_action
+        self._pending: tuple[Floats, Floats] | None = None
+        self._previous = None
+
+    # the control loop -------------------------------------------------------------------------------------------------
+
+    def reset(self, observation: ArrayLike, last_action: ArrayLike | None = None) -> None:
+        """Start an episode. History, window and policy are kept: the task is the same until there is other evidence.
+
+        Args:
+            observation: first observation [O].
+            last_action: action [A] that is in effect now, from which the rate limit starts; default: none.
+
+        Raises:
+            MetaMapError: another shape.
+        """
+        if self._pending is not None:
+            self._lost += 1
+        last = None if last_action is None else self._vector("last_action", last_action, self.limits.low.size)
+        self._start_episode(self._vector("observation", observation, self._layout.observation_size), last)
+
+    def act(self, observation: ArrayLike | None = None) -> Floats:
+        """Return the action [A] for an observation [O]; default: the latest that was given.
+
+        With a NaN in the observation the last action is repeated, or without one the action nearest to zero. Called
+        twice without `observe`, the step in between is lost: it is not stored.
+
+        Raises:
+            MetaMapError: no observation since the end of the episode, or one of another shape.
+        """
+        seen = self._begin_action(observation)
+        return self._finish_action(seen, None if seen is None else self._served(seen))
+
+    def observe(
+        self,
+        reward: float | None,
+        next_observation: ArrayLike,
+        terminated: bool = False,
+        truncated: bool = False,
+        *,
+        action: ArrayLike | None = None,
+        valid: bool = True,
+    ) -> None:
+        """Store the outcome of the last action and decide which policy acts from now on.
+
+        A step that was not acted in, that is not ``valid``, or with NaN or implausible numbers is not stored.
+
+        Args:
+            reward: of the step, NaN if it was lost; None if it cannot be observed, which needs a mapper trained with
+                ``reward: false``.
+            next_observation: [O], the last one of the episode if it ends, not the first of the next.
+            terminated: whether the task ended the episode.
+            truncated: whether a time limit ended it.
+            action: executed action [A], if it is another than that of `act`.
+            valid: False for steps that must not count, as of a simulator that diverged.
+
+        Raises:
+            MetaMapError: another shape, or no reward for a mapper that uses it.
+        """
+        if reward is None and self.mapper.config.reward:
+            raise MetaMapError(
+                "observe: reward: expected a number (NaN if it was lost), this mapper uses rewards; for a robot that "
+                "cannot observe its reward, train one with reward: false"
+            )
+        after = self._vector("next_observation", next_observation, self._layout.observation_size)
+        executed = None if action is None else self._vector("action", action, self.limits.low.size)
+        self._step += 1
+        pending, self._pending = self._pending, None
+        ended = bool(terminated or truncated)
+        self._observation = None if ended else after
+        if executed is not None and np.isfinite(executed).all():
+            self._last_action = executed
+        if pending is None:
+            self._lost += 1
+            return
+        before, done = pending[0], pending[1] if executed is None else executed
+        frozen = bool(terminated) and np.array_equal(before, after)  # as a simulator that diverged reports it
+        row = self._row(before, done, np.nan if reward is None else reward, after)
+        if not valid or frozen or row is None:
+            self._lost += 1
+            return
+        self._window.add(row, self._step)
+        self._decide()
+
+    def _row(self, before: Floats, action: Floats, reward: float, after: Floats) -> Floats | None:
+        """Standardised feature row [F]; None if it is not finite or implausible."""
+        with np.errstate(all="ignore"):
+            row = self._layout.pack(before[None], action[None], np.array([reward], dtype=np.float32), after[None])[0]
+            row = (row - self._mean) / self._std
+        if not self.mapper.config.reward:
+            row[self._layout.reward] = 0.0
+        plausible = np.abs(row) < IMPLAUSIBLE  # False for NaN
+        return row if plausible.all() else None
+
+    # acting -----------------------------------------------------------------------------------------------------------
+
+    def _begin_action(self, observation: ArrayLike | None) -> Floats | None:
+        """Read the observation; None if it is not finite."""
+        if self._pending is not None:
+            self._lost += 1
+            self._pending = None
+        if observation is not None:
+            self._observation = self._vector("observation", observation, self._layout.observation_size)
+        if self._observation is None:
+            raise MetaMapError("act: expected an observation, the episode has ended or was never reset")
+        return self._observation if np.isfinite(self._observation).all() else None
+
+    def _finish_action(self, seen: Floats | None, action: Floats | None) -> Floats:
+        """Blend and limit the served policy's action."""
+        if seen is None or action is None:
+            return self._repeat_action()
+        if not np.isfinite(action).all():
+            action = self._base(seen)
+        action = self.limits.clipped(action)
+        if self._previous is not None:
+            self._blended += 1
+            share = np.float32(self._blended / (self.config.blend + 1))
+            action = (1 - share) * self.limits.clipped(self._previous(seen)) + share * action
+            if self._blended == self.config.blend:
+                self._previous = None
+        if not np.isfinite(action).all():
+            return self._repeat_action()
+        self._last_action = self.limits.limited(action, self._last_action)
+        self._pending = seen, self._last_action
+        return self._last_action.copy()
+
+    def _repeat_action(self) -> Floats:
+        if self._last_action is None:
+            self._last_action = self.limits.clipped(np.zeros_like(self.limits.low))
+        return self._last_action.copy()
+
+    # deciding ---------------------------------------------------------------------------------------------------------
+
+    def _decide(self) -> None:
+        """After a stored transition: update the window, and map it if that is due."""
+        self._window.update()
+        if self.hold:
+            return
+        judged = self._mapping.judged(self._window, self._verdict)
+        if judged is None:
+            return
+        self._verdict, phi = judged
+        if self._verdict.fallback or phi is None:
+            served = self._base if self._verdict.fallback else self._served
+        else:
+            served = ServedPolicy(self.mapper.base, phi, generated=True)
+        if served is not self._served:
+            self._swap(served)
+
+    def _swap(self, served: ServedPolicy) -> None:
+        self._swaps += 1
+        if self.config.blend:
+            self._previous, self._blended = self._served, 0
+        self._served = served
+
+    @property
+    def belief(self) -> Belief:
+        """What the adapter believes now."""
+        return Belief(
+            served="generated" if self._served.generated else "base",
+            reason=self._reason(),
+            parameters=dict(self._verdict.parameters),
+            confidence=self._verdict.confidence,
+            window=self._window.length,
+            age=self._window.age(self._step),
+            mapped=self._verdict.mapped,
+            changes=self._window.changes,
+            swaps=self._swaps,
+            lost=self._lost,
+        )
+
+    def _reason(self) -> str:
+        if self.hold:
+            return "held"
+        if not self._window.count:
+            return "nothing was observed yet"
+        return self._verdict.fallback or f"generated from {self._verdict.mapped} transitions{self._mapping.remark}"
+
+    @staticmethod
+    def _vector(name: str, values: ArrayLike, size: int) -> Floats:
+        """Own copy of a vector as float32, which may hold NaN.
+
+        Raises:
+            MetaMapError: another shape, or no numbers.
+        """
+        if isinstance(values, Mapping | tuple) and not all(np.isscalar(value) for value in values):
+            raise MetaMapError(f"{name}: expected one array of {size} numbers, got a {type(values).__name__}")
+        try:
+            with np.errstate(all="ignore"):
+                found: NDArray[Any] = np.array(values, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise MetaMapError(f"{name}: expected {size} numbers, got {values!r}") from None
+        if found.shape != (size,):
+            raise MetaMapError(f"{name}: expected shape ({size},), got {found.shape}")
+        return found
+
+    # storage ----------------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """Save the state to a ``.safetensors`` file, so that `load` goes on from here to the bit; written atomically.
+
+        Raises:
+            MetaMapError: the name does not end in .safetensors, or the file cannot be written.
+        """
+        from metamap_rl.adaptation.service.files import save_adapter
+
+        save_adapter(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, mapper: Mapper | str | Path) -> Adapter:
+        """Load a state written by `save`. No code from the file is executed.
+
+        Args:
+            path: the file.
+            mapper: the mapper it was saved with; it is not in the file.
+
+        Raises:
+            MetaMapError: not such a file, inconsistent content, or of another mapper.
+        """
+        from metamap_rl.adaptation.service.files import load_adapter
+
+        return load_adapter(cls, path, mapper)

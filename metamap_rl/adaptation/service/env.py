@@ -1,0 +1,113 @@
+"""Adaptation in service as a Gymnasium wrapper."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family_spaces import FamilySpaces
+from metamap_rl.adaptation.service.adapter import Adapter
+from metamap_rl.adaptation.service.belief import Belief
+from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.mapper.mapper import Mapper
+
+__all__ = ["AdaptiveEnv", "ServiceRun"]
+
+
+@dataclass(frozen=True)
+class ServiceRun:
+    """Record of `AdaptiveEnv.run`.
+
+    Attributes:
+        rewards: of each step [n].
+        beliefs: after each step.
+    """
+
+    rewards: NDArray[np.float64]
+    beliefs: tuple[Belief, ...]
+
+
+class AdaptiveEnv(gym.Wrapper[NDArray[Any], Any, Any, Any]):
+    """An environment with an adapter in its loop: ``step(None)`` lets the adapter act.
+
+    ``step(action)`` executes another action instead, as of an operator who takes over; the adapter observes it all the
+    same. ``info["action"]`` is the executed action, ``info["belief"]`` what the adapter believes. Observations and
+    actions are those of the family (`metamap_envs.FamilySpaces`).
+
+    Args:
+        env: an environment of the mapper's family.
+        mapper: a mapper, its folder, or the name of a family with a bundled one; or an adapter that goes on.
+        config: settings of the adapter; not with an adapter.
+
+    Raises:
+        MetaMapError: the spaces are not the family's, or a config beside an adapter.
+    """
+
+    def __init__(
+        self, env: gym.Env[Any, Any], mapper: Mapper | Adapter | str | Path, config: AdapterConfig | None = None
+    ) -> None:
+        if isinstance(mapper, Adapter) and config is not None:
+            raise MetaMapError("AdaptiveEnv: expected no config beside an adapter, which has its own")
+        adapter = mapper if isinstance(mapper, Adapter) else Adapter(mapper, config)
+        super().__init__(FamilySpaces(env, adapter.mapper.family))
+        self.adapter = adapter
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[Any], dict[str, Any]]:
+        """Start an episode; the adapter keeps what it knows. Call ``adapter.forget()`` for a fresh start."""
+        observation, info = self.env.reset(seed=seed, options=options)
+        self.adapter.reset(observation)
+        return observation, info
+
+    def step(self, action: Any = None) -> tuple[NDArray[Any], float, bool, bool, dict[str, Any]]:
+        """Advance by one step.
+
+        Args:
+            action: [A] to execute; None lets the adapter act.
+
+        Raises:
+            MetaMapError: as the environment and `Adapter.act`.
+        """
+        own = self.adapter.act()
+        executed = own if action is None else np.asarray(action, dtype=np.float32)
+        observation, reward, terminated, truncated, info = self.env.step(executed)
+        given = None if action is None else executed
+        valid = not info.get("diverged", False)
+        shown = float(reward) if self.adapter.mapper.config.reward else None
+        self.adapter.observe(shown, observation, terminated, truncated, action=given, valid=valid)
+        return (
+            observation,
+            float(reward),
+            terminated,
+            truncated,
+            info
+            | {
+                "action": executed.copy(),
+                "belief": self.adapter.belief,
+            },
+        )
+
+    def run(self, steps: int, *, seed: int | None = None) -> ServiceRun:
+        """Let the adapter act for a number of steps from a reset on, resetting at the end of each episode.
+
+        Raises:
+            MetaMapError: ``steps`` below 1.
+        """
+        if steps < 1:
+            raise MetaMapError(f"run: steps: expected at least 1, got {steps}")
+        self.reset(seed=seed)
+        rewards, beliefs = [], []
+        for step in range(steps):
+            _, reward, terminated, truncated, info = self.step()
+            rewards.append(reward)
+            beliefs.append(info["belief"])
+            if (terminated or truncated) and step < steps - 1:
+                self.reset()
+        return ServiceRun(np.array(rewards), tuple(beliefs))
