@@ -150,7 +150,7 @@ def test_actions_keep_to_limits_and_rate(mapper: Mapper) -> None:
     adapter.reset(np.zeros(OBSERVATIONS), last_action=[0.4, 0.3])
     steps = list(stream([-1.0] * 20 + [1.0] * 20))
     actions = np.concatenate([[[0.4, 0.3]], served(adapter, steps)])
-    assert (actions >= [-0.5, -0.2]).all()
+    assert (actions >= np.float32([-0.5, -0.2])).all()
     assert (actions <= np.float32([0.5, 0.3])).all()
     assert np.abs(np.diff(actions, axis=0)).max() <= 0.1 + 1e-6
     free = served(Adapter(mapper), steps)
