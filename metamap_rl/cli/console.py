@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["Progress", "note", "plain", "print_json", "print_table", "progress", "say"]
+__all__ = ["LiveView", "Progress", "live", "note", "plain", "print_json", "print_table", "progress", "say"]
 
 _WIDE = 100  # columns that a whole progress bar takes
 _EVERY = 60.0  # seconds between two lines of a log
@@ -134,6 +134,40 @@ def _bar(unit: str) -> RichProgress:
         console=console,
         transient=True,
     )
+
+
+class LiveView(Protocol):
+    """A few lines that are shown while something runs."""
+
+    def update(self, lines: Sequence[str], is_news: bool) -> None:
+        """Show other lines; ``is_news`` tells those that a log must have."""
+
+
+@contextmanager
+def live() -> Iterator[LiveView]:
+    """Show lines on standard error during the block; without a terminal only the first line of news, as a log."""
+    if not sys.stderr.isatty():
+        yield _LoggedView()
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=_console(stderr=True), refresh_per_second=10) as shown:
+
+        class _DrawnView:
+            def update(self, lines: Sequence[str], is_news: bool) -> None:
+                shown.update(Text("\n".join(lines), no_wrap=True, overflow="ellipsis"))
+
+        yield _DrawnView()
+
+
+class _LoggedView:
+    """Lines without a terminal."""
+
+    def update(self, lines: Sequence[str], is_news: bool) -> None:
+        """Print the first line of news."""
+        if is_news:
+            note(lines[0])
 
 
 def speed(units_per_second: float | None, unit: str) -> str:

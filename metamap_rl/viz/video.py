@@ -23,7 +23,7 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.viz.drawing import Drawer, Picture, Renderer, make_drawer
 
-__all__ = ["Film", "Predictor", "Side", "Video", "compare", "record_film"]
+__all__ = ["Film", "Predictor", "Side", "Video", "compare", "describe_task", "encode", "record_film"]
 
 OnFrame = Callable[[int, int], None]
 """Called after each frame with (frames written, frames in all)."""
@@ -145,7 +145,7 @@ def compare(
     try:
         frames = _frames(films, places, layout, drawer)
         fps = 1.0 / (family.step_seconds * stride)
-        _encode(path, frames, len(places), layout.size, fps, on_frame)
+        encode(path, frames, len(places), layout.size, fps, on_frame)
     finally:
         drawer.close()
     first, second = (tuple(float(film.returns[-1]) for film in side) for side in films)
@@ -181,7 +181,7 @@ class _Layout:
 
     def __init__(self, task: Task, names: Sequence[str]) -> None:
         width, height = _SIDE
-        lines = textwrap.wrap(_describe(task), _COLUMNS, break_on_hyphens=False)
+        lines = textwrap.wrap(describe_task(task), _COLUMNS, break_on_hyphens=False)
         below = 2 * _PAD + _LINE * (1 + len(lines))
         self.size = (2 * width, _TOP + height + below + below % 2)
         self._large, self._small = ImageFont.load_default(16), ImageFont.load_default(13)
@@ -207,7 +207,7 @@ class _Layout:
         return np.asarray(frame)
 
 
-def _describe(task: Task) -> str:
+def describe_task(task: Task) -> str:
     """A task's parameters with their units, e.g. "target_velocity = 1.25 m/s"."""
     units = {parameter.name: parameter.unit for parameter in get_family(task.family).space.parameters}
     parts = [
@@ -217,7 +217,7 @@ def _describe(task: Task) -> str:
     return ", ".join(parts)
 
 
-def _encode(
+def encode(
     path: Path,
     frames: Iterable[Picture],
     count: int,

@@ -406,6 +406,15 @@ def test_any_order_of_calls_gives_finite_actions_within_the_limits(calls: list[s
 
 _SHARED = service_mapper()
 
+
+@pytest.mark.slow
+def test_the_example_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "service.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    exec(code, {})  # our own page
+    assert "policy" in capsys.readouterr().out
+
+
 # many environments, Gymnasium, SB3 ------------------------------------------------------------------------------------
 
 

@@ -15,6 +15,7 @@ from metamap_envs.registry import get_family
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.adaptation.service.files import OPTIONAL, AdapterState, load_state, mapper_id, save_state
 from metamap_rl.adaptation.service.mapping import ServiceMapping
 from metamap_rl.adaptation.service.serving import ActionLimits, ServedPolicy
 from metamap_rl.adaptation.service.window import Window
@@ -177,6 +178,13 @@ class Adapter:
         plausible = np.abs(row) < IMPLAUSIBLE  # False for NaN
         return row if plausible.all() else None
 
+    def task_changed(self) -> None:
+        """Tell the adapter that the task changes now: the window begins with the next transition.
+
+        For changes that are known, such as another payload. The served policy acts until the next mapping.
+        """
+        self._window.begin_anew()
+
     # acting -----------------------------------------------------------------------------------------------------------
 
     def _begin_action(self, observation: ArrayLike | None) -> Floats | None:
@@ -287,9 +295,30 @@ class Adapter:
         Raises:
             MetaMapError: the name does not end in .safetensors, or the file cannot be written.
         """
-        from metamap_rl.adaptation.service.files import save_adapter
-
-        save_adapter(self, path)
+        window, previous = self._window, self._previous
+        state = AdapterState(
+            mapper=mapper_id(self.mapper),
+            config=self.config,
+            verdict=self._verdict,
+            hold=bool(self.hold),
+            generated=self._served.generated,
+            previous_generated=previous is not None and previous.generated,
+            blended=self._blended,
+            step=self._step,
+            swaps=self._swaps,
+            lost=self._lost,
+            count=window.count,
+            begin=window.begin,
+            changes=window.changes,
+        )
+        pending = self._pending or (None, None)
+        values = (self._observation, self._last_action, *pending, None if previous is None else previous.phi)
+        arrays: dict[str, NDArray[Any]] = {
+            name: value for name, value in zip(OPTIONAL, values, strict=True) if value is not None
+        }
+        held = len(window.history)
+        arrays |= {"rows": window.history.latest(held), "steps": window.history.steps(held), "phi": self._served.phi}
+        save_state(path, state, arrays)
 
     @classmethod
     def load(cls, path: str | Path, mapper: Mapper | str | Path) -> Adapter:
@@ -302,6 +331,21 @@ class Adapter:
         Raises:
             MetaMapError: not such a file, inconsistent content, or of another mapper.
         """
-        from metamap_rl.adaptation.service.files import load_adapter
+        mapper = mapper if isinstance(mapper, Mapper) else find_mapper(mapper)[0]
+        state, arrays = load_state(path, mapper)
+        adapter = cls(mapper, state.config)
+        adapter._restore(state, arrays)
+        return adapter
 
-        return load_adapter(cls, path, mapper)
+    def _restore(self, state: AdapterState, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self.hold, self._verdict, self._blended = state.hold, state.verdict, state.blended
+        self._step, self._swaps, self._lost = state.step, state.swaps, state.lost
+        self._window.history.restore(arrays["rows"], arrays["steps"], state.count)
+        self._window.begin, self._window.changes = state.begin, state.changes
+        if state.generated:
+            self._served = ServedPolicy(self.mapper.base, arrays["phi"], generated=True)
+        self._observation, self._last_action = arrays.get("observation"), arrays.get("last_action")
+        if "pending_observation" in arrays:
+            self._pending = arrays["pending_observation"], arrays["pending_action"]
+        if "previous" in arrays:
+            self._previous = ServedPolicy(self.mapper.base, arrays["previous"], generated=state.previous_generated)

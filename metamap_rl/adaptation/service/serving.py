@@ -37,7 +37,8 @@ class ServedPolicy:
 
     def __call__(self, observation: NDArray[Any]) -> Floats:
         """Mean action [A], not limited, for a raw observation [O]."""
-        return self._networks(observation[None, None])[0, 0]
+        action: Floats = self._networks(observation[None, None])[0, 0]
+        return action
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,6 +20,7 @@ from metamap_rl.adaptation.service.vector import VectorAdapter
 __all__ = ["AdapterController", "Controller", "PolicyController", "Trial", "run_trial"]
 
 Floats = NDArray[np.float32]
+Values = NDArray[Any]
 OnStep = Callable[[int, "Trial"], None]
 """Called after each step with (steps taken, the record so far; later steps hold zeros)."""
 
@@ -30,10 +31,10 @@ class Controller(Protocol):
     def tasks_change(self, tasks: Sequence[Task], changed: NDArray[np.bool_]) -> None:
         """Before a step: the tasks of all environments, and which of them have just changed; for privileged ones."""
 
-    def reset(self, observations: Floats, where: NDArray[np.bool_]) -> None:
+    def reset(self, observations: Values, where: NDArray[np.bool_]) -> None:
         """Start episodes in some environments."""
 
-    def act(self, observations: Floats) -> Floats:
+    def act(self, observations: Values) -> Floats:
         """Actions [N, A]."""
 
     def observe(self, step: dict[str, NDArray[Any]]) -> None:
@@ -64,11 +65,11 @@ class AdapterController:
             if self._hold:
                 self.adapters.adapters[index].hold = True
 
-    def reset(self, observations: Floats, where: NDArray[np.bool_]) -> None:
+    def reset(self, observations: Values, where: NDArray[np.bool_]) -> None:
         """See `Controller`."""
         self.adapters.reset(observations, where)
 
-    def act(self, observations: Floats) -> Floats:
+    def act(self, observations: Values) -> Floats:
         """See `Controller`."""
         return self.adapters.act(observations)
 
@@ -121,10 +122,10 @@ class PolicyController:
             self._due[index] = None
         self._started = True
 
-    def reset(self, observations: Floats, where: NDArray[np.bool_]) -> None:
+    def reset(self, observations: Values, where: NDArray[np.bool_]) -> None:
         """See `Controller`."""
 
-    def act(self, observations: Floats) -> Floats:
+    def act(self, observations: Values) -> Floats:
         """See `Controller`."""
         return np.clip(self._networks(observations[:, None])[:, 0], -1.0, 1.0)
 
@@ -194,8 +195,8 @@ def run_trial(
 
 
 def _step(
-    env: FamilyVectorEnv, controller: Controller, observations: Floats, trial: Trial, step: int, *, keep: bool
-) -> Floats:
+    env: FamilyVectorEnv, controller: Controller, observations: Values, trial: Trial, step: int, *, keep: bool
+) -> Values:
     """One step of all environments; returns the observations to act on."""
     after, rewards, terminated, truncated, infos = env.step(controller.act(observations))
     sound = ~infos.get("diverged", np.zeros(env.num_envs, dtype=np.bool_))
@@ -209,7 +210,7 @@ def _step(
     if ended.any():
         after, _ = env.reset(options={"reset_mask": ended})
         controller.reset(after, ended)
-    found: Floats = after
+    found: Values = after
     return found
 
 

@@ -62,6 +62,11 @@ class Window:
         """Append a transition."""
         self.history.append(row, step)
 
+    def begin_anew(self) -> None:
+        """Let the window begin with the next transition."""
+        self.begin = self.count
+        self.changes += 1
+
     def update(self) -> None:
         """Look for a change of the task, and let the window begin there."""
         if self._evidence is None:
