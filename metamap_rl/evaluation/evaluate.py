@@ -15,10 +15,11 @@ from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.protocol.methods import METHODS
 from metamap_rl.evaluation.protocol.problem import PROBE_SEED, Problem
 from metamap_rl.evaluation.protocol.record import evaluation_of
-from metamap_rl.evaluation.protocol.settings import LENGTHS, SharedSettings
+from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.evaluation.scores import Evaluation, MethodScores
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.documents import probe_from_json, probe_identity
+from metamap_rl.training.config import LENGTHS
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
 

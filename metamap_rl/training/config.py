@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Lt
 from metamap_rl.common.config import Amount, Config, Count, Positive, PositiveNumber, Share, renamed
 from metamap_rl.mapper.config import MapperConfig
 
-__all__ = ["CalibrationConfig", "MapperRecipe", "TrainConfig", "UpdateConfig"]
+__all__ = ["LENGTHS", "CalibrationConfig", "MapperRecipe", "TrainConfig", "UpdateConfig"]
 
 _OpenShare = Annotated[float, Gt(0), Lt(1)]
 
@@ -57,6 +57,10 @@ class UpdateConfig(Config):
         super().__post_init__()
         if not self.lengths:
             raise self.refusal("lengths", "at least one length", self.lengths)
+
+
+LENGTHS = (0, *UpdateConfig.lengths)
+"""Lengths of D, in transitions, for evaluation."""
 
 
 @renamed(steps="updates", rounds="dagger_rounds")

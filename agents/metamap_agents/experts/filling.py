@@ -8,52 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from metamap_agents.experts.building import OnExpert, build_experts, train_first
+from metamap_agents.experts.counts import TaskCounts
 from metamap_agents.experts.ppo import OnProgress
 from metamap_agents.experts.recipes import Recipe, Stage, load_recipe
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.seeds import read_seed
-from metamap_envs.task import Task
 
 __all__ = ["RecipeOverrides", "TaskCounts", "check_recipes", "check_settings", "fill_zoo"]
-
-
-@dataclass(frozen=True)
-class TaskCounts:
-    """Number of experts of each split."""
-
-    train: int = 40
-    """Training tasks."""
-    validation: int = 8
-    """Tasks on which the checkpoint of a mapper is chosen."""
-    test_in: int = 16
-    """Test tasks inside the training range."""
-    test_out: int = 0
-    """Test tasks outside the training range."""
-
-    def by_split(self) -> dict[str, int]:
-        """Return the counts by name of split."""
-        return {
-            "train": self.train,
-            "validation": self.validation,
-            "test-in": self.test_in,
-            "test-out": self.test_out,
-        }
-
-    def tasks(self, zoo: Zoo) -> list[Task]:
-        """Return all tasks, each once, under the zoo's seed; in a grid, validation tasks are training tasks.
-
-        Raises:
-            MetaMapError: a negative count.
-        """
-        for split, count in self.by_split().items():
-            if count < 0:
-                raise MetaMapError(f"the number of {split} tasks must be 0 or more, got {count}")
-        unique: dict[str, Task] = {}
-        for split, count in self.by_split().items():
-            for task in zoo.tasks(split, count) if count else []:
-                unique.setdefault(task.id, task)
-        return list(unique.values())
 
 
 @dataclass(frozen=True)

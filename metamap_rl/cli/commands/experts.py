@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
+from metamap_agents.experts.counts import TaskCounts
 from metamap_rl.cli.command import Command, FamilyName
 from metamap_rl.cli.console import say
-from metamap_rl.cli.usage import Metavar, Positional
+from metamap_rl.cli.usage import Inline, Metavar, Positional
 
 if TYPE_CHECKING:
     from metamap_agents.experts.expert import Expert
-    from metamap_agents.experts.filling import TaskCounts
     from metamap_agents.experts.recipes import Stage
     from metamap_agents.experts.zoo import Zoo
     from metamap_agents.runtime.executors import Executor
@@ -42,17 +42,8 @@ class TrainExperts(Command):
     out: Annotated[Path, Metavar("ZOO")]
     """Folder of the zoo."""
 
-    train: int = 40
-    """Number of training tasks."""
-
-    validation: int = 8
-    """Number of validation tasks, for choosing a mapper's checkpoint."""
-
-    test_in: int = 16
-    """Number of test tasks inside the training range."""
-
-    test_out: int = 0
-    """Number of test tasks outside the training range."""
+    counts: Inline[TaskCounts] = field(default_factory=TaskCounts)
+    """Experts of each split."""
 
     workers: int = 0
     """Number of experts to train in parallel; 0 uses all cores."""
@@ -79,7 +70,7 @@ class TrainExperts(Command):
     def run(self) -> int:
         """Train what is missing, print a summary."""
         from metamap_agents.experts.building import train_first
-        from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, check_settings
+        from metamap_agents.experts.filling import RecipeOverrides, check_settings
         from metamap_agents.experts.recipes import load_recipe
         from metamap_agents.experts.zoo import Zoo
         from metamap_agents.runtime.executors import make_executor
@@ -93,15 +84,14 @@ class TrainExperts(Command):
             expert["start"] = self.start
         if self.algorithm is not None:
             expert["algorithm"] = self.algorithm
-        counts = TaskCounts(self.train, self.validation, self.test_in, self.test_out)
         family = read_family(self.family).name
-        _check(family, counts, self.seed, self.workers, base, expert)
+        _check(family, self.counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
             zoo = Zoo.create(self.out, family, self.seed)
             check_settings(zoo, RecipeOverrides(base, expert))
             recipe = load_recipe(zoo.family.name, "expert", **expert)
             train_first(zoo, recipe, lambda stage, build: _under_a_bar(zoo, base, stage, build))
-            tasks = counts.tasks(zoo)
+            tasks = self.counts.tasks(zoo)
             _train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
             note(f"{missing} experts are being trained by another process")

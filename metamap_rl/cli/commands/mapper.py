@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from metamap_rl.cli.command import Command, OutPath
 from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Inline, Metavar, Positional
-from metamap_rl.training.config import CalibrationConfig, MapperRecipe
+from metamap_rl.training.config import LENGTHS, CalibrationConfig, MapperRecipe
 
 if TYPE_CHECKING:
     from metamap_agents.experts.zoo import Zoo
@@ -110,7 +110,7 @@ class EvaluateMapper(Command):
     episodes: int = 10
     """Episodes for each task and method."""
 
-    steps: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200)
+    steps: tuple[int, ...] = LENGTHS
     """Lengths of D, in transitions."""
 
     controls: bool = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +22,13 @@ from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
+from metamap_rl.common.config import Amount, Config, Count, Positive, PositiveNumber, Share
 from metamap_rl.common.schedule import warmup_cosine
 from metamap_rl.data.examples import Batch, Examples, draw_length, usable_lengths
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.evaluation.baselines.adaptation import descend
 from metamap_rl.mapper.scales import Scales
+from metamap_rl.training.config import UpdateConfig
 from metamap_rl.training.losses import LOSSES, Outcome
 from metamap_rl.training.updates import gradient_step
 
@@ -45,49 +48,52 @@ _SMALLEST = 1e-6
 
 
 @dataclass(frozen=True)
-class PolicyMAMLConfig:
+class PolicyMAMLConfig(Config):
     """Settings of MAML for policies.
 
     Raises:
-        MetaMapError: an unknown loss or kind of advantage.
+        MetaMapError: an unknown loss or kind of advantage, or a number out of range.
     """
 
-    iterations: int = 2000
+    called: ClassVar[str] = "policy gradient config"
+
+    iterations: Positive = 2000
     """Meta-updates."""
-    tasks: int = 16
+    tasks: Positive = 16
     """Tasks in a meta-batch."""
-    states: int = 128
+    states: Positive = 128
     """States of each task for the outer loss."""
     loss: str = "both"
     """Name in `metamap_rl.training.losses.LOSSES`: weights, behaviour, or both."""
-    weights_coefficient: float = 1.0
+    weights_coefficient: Amount = 1.0
     """Coefficient of the weight loss in "both"."""
-    inner_steps: int = 3
+    inner_steps: Positive = 3
     """Policy gradient steps on D, in training and at test."""
-    inner_rate: float = 0.1
+    inner_rate: PositiveNumber = 0.1
     """Initial step size of every weight."""
     advantage: str = "returns"
     """Advantages: returns (to go, minus the baseline) or learned (a network)."""
-    discount: float = 0.9
+    discount: Share = 0.9
     """Discount factor."""
-    hidden: int = 64
+    hidden: Positive = 64
     """Width of the network's hidden layers."""
-    rate: float = 1e-3
+    rate: PositiveNumber = 1e-3
     """Peak learning rate of Adam, the outer optimiser."""
-    warmup: int = 100
+    warmup: Count = 100
     """Meta-updates of the warm-up."""
-    lengths: tuple[int, ...] = (5, 10, 20, 50, 100, 200)
+    lengths: tuple[Positive, ...] = UpdateConfig.lengths
     """Lengths of D in transitions, one drawn for each meta-update."""
-    from_start: float = 0.5
+    from_start: Share = 0.5
     """Fraction of D that start at a rollout's first transition."""
-    validation_every: int = 100
+    validation_every: Positive = 100
     """Meta-updates between validations."""
-    validation_lengths: tuple[int, ...] = (5, 20, 100)
+    validation_lengths: tuple[Positive, ...] = (5, 20, 100)
     """Lengths of D for validation."""
     seed: int = 0
     """Seed of the batches."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "seed", read_seed(self.seed, "policy gradient config: seed"))
         LOSSES.get(self.loss)
         if self.advantage not in ADVANTAGES:

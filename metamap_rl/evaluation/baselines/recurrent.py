@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from annotated_types import Ge
 from gymnasium.spaces import Box
 from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
@@ -29,6 +30,8 @@ from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.vector import FamilyVectorEnv
+from metamap_rl.common.config import Amount, Config, Count, Positive, PositiveNumber, Share
+from metamap_rl.training.config import LENGTHS
 
 __all__ = ["RecurrentConfig", "RecurrentPolicy", "TrialVecEnv", "train_recurrent"]
 
@@ -36,26 +39,28 @@ Memory = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class RecurrentConfig:
+class RecurrentConfig(Config):
     """Settings of RL^2, with SB3's names."""
 
-    n_timesteps: int = 1_000_000
+    called: ClassVar[str] = "RL^2 config"
+
+    n_timesteps: Positive = 1_000_000
     """Environment steps, rounded up to whole rollouts."""
-    n_envs: int = 32
-    n_steps: int = 128
-    batch_size: int = 512
-    n_epochs: int = 5
-    learning_rate: float = 5e-4
+    n_envs: Positive = 32
+    n_steps: Annotated[int, Ge(2)] = 128
+    batch_size: Annotated[int, Ge(2)] = 512
+    n_epochs: Positive = 5
+    learning_rate: PositiveNumber = 5e-4
     """Initial learning rate, linear decay to zero."""
-    gamma: float = 0.98
-    gae_lambda: float = 0.95
-    ent_coef: float = 0.0
+    gamma: Share = 0.98
+    gae_lambda: Share = 0.95
+    ent_coef: Amount = 0.0
     log_std_init: float = -1.0
-    lstm_hidden_size: int = 64
+    lstm_hidden_size: Positive = 64
     """Sizes of the LSTMs of actor and critic."""
-    net_arch: tuple[int, ...] = (64,)
+    net_arch: tuple[Positive, ...] = (64,)
     """Hidden layers after each LSTM."""
-    lengths: tuple[int, ...] = (0, 5, 10, 20, 50, 100, 200)
+    lengths: tuple[Count, ...] = LENGTHS
     """Environment steps of exploration; one drawn for each trial."""
 
 

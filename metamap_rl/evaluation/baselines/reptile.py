@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import torch
+from annotated_types import Gt, Le
 from torch import Tensor
 
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
 from metamap_envs.seeds import read_seed
+from metamap_rl.common.config import Config, Positive, PositiveNumber
 from metamap_rl.evaluation.baselines.adaptation import TASK_LOSSES, descend
 from metamap_rl.evaluation.baselines.maml import Draw, OnIteration
 
@@ -17,18 +20,20 @@ __all__ = ["ReptileConfig", "reptile_update", "train_reptile"]
 
 
 @dataclass(frozen=True)
-class ReptileConfig:
+class ReptileConfig(Config):
     """Settings of Reptile; defaults as in OpenAI's demonstration on sinusoids."""
 
-    iterations: int = 30_000
+    called: ClassVar[str] = "Reptile config"
+
+    iterations: Positive = 30_000
     """Outer updates."""
-    tasks: int = 1
+    tasks: Positive = 1
     """Tasks in an outer update."""
-    inner_rate: float = 0.02
+    inner_rate: PositiveNumber = 0.02
     """Step size of SGD on a task."""
-    minibatch: int = 10
+    minibatch: Positive = 10
     """Minibatch size of SGD in points."""
-    outer_rate: float = 0.1
+    outer_rate: Annotated[float, Gt(0), Le(1)] = 0.1
     """Initial step size of the outer update, as a fraction of the difference; linear decay to 0."""
     loss: str = "squared-error"
     """Name in `metamap_rl.evaluation.baselines.adaptation.TASK_LOSSES`."""
@@ -36,6 +41,7 @@ class ReptileConfig:
     """Seed of the tasks."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         object.__setattr__(self, "seed", read_seed(self.seed, "Reptile config: seed"))
 
 

@@ -10,13 +10,10 @@ from pydantic import Field, field_validator
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
 from metamap_envs.settings import Settings, Whole, parse
-from metamap_rl.training.config import MapperRecipe
+from metamap_rl.training.config import LENGTHS, MapperRecipe
 from metamap_rl.training.pipeline import PROBE_STEPS
 
-__all__ = ["LENGTHS", "MAPPER", "SHARED", "SharedSettings"]
-
-LENGTHS = (0, 5, 10, 20, 50, 100, 200)
-"""Lengths of D, in transitions, for evaluation."""
+__all__ = ["MAPPER", "SHARED", "SharedSettings"]
 
 MAPPER = MapperRecipe().changed(updates=2000)
 """Settings of the protocol's mappers, contextual policies and privileged mappers."""

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, fields, replace
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import create_model
 
-from metamap_envs.settings import Settings
+from metamap_envs.settings import Number, Settings, Whole
+from metamap_rl.common.config import Config, bare
 from metamap_rl.common.registry import Registry
 from metamap_rl.evaluation.protocol.problem import Problem
 
-__all__ = ["METHODS", "Method", "MethodResult", "MethodReturns", "at_lengths"]
+__all__ = ["METHODS", "Method", "MethodResult", "MethodReturns", "at_lengths", "takes"]
+
+Made = TypeVar("Made", bound="Method")
+Trainer = TypeVar("Trainer", bound=Config)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,27 @@ class Method(Settings, ABC):
     @abstractmethod
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """Train, and evaluate on all splits at all lengths of D."""
+
+    def filled(self, config: Trainer, **others: Any) -> Trainer:
+        """A copy of the config of a baseline with this method's settings of the same names, and others."""
+        own = {item.name for item in fields(config)} & type(self).model_fields.keys()
+        return replace(config, **{name: getattr(self, name) for name in own}, **others)
+
+
+def takes(config: Config, *names: str) -> Callable[[type[Made]], type[Made]]:
+    """Decorate a method: it has these settings of the config of a baseline, whose values are the defaults."""
+    hints = get_type_hints(type(config), include_extras=True)
+
+    def decorate(method: type[Made]) -> type[Made]:
+        settings: dict[str, Any] = {}
+        for name in names:
+            kind, bounds = bare(hints[name])
+            settings[name] = (Annotated[(Whole if kind is int else Number, *bounds)], getattr(config, name))
+        about: Any = {"__base__": method, "__module__": method.__module__, "__doc__": method.__doc__}
+        made: type[Made] = create_model(method.__name__, **about, **settings)
+        return made
+
+    return decorate
 
 
 METHODS: Registry[type[Method]] = Registry("method")

@@ -14,7 +14,7 @@ from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.training import tune
 from metamap_envs.settings import Number, Whole
 from metamap_rl.evaluation.baselines import FewShotBatch, ReptileConfig, train_reptile
-from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns, takes
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["FineTuning", "Reptile"]
@@ -103,7 +103,11 @@ class FineTuning(_OnOwnSteps):
         return MethodResult(scores, problem.base_steps, record)
 
 
+_REPTILE = ReptileConfig(iterations=2000, tasks=5, inner_rate=0.02, outer_rate=0.5, minibatch=32)
+
+
 @METHODS.register("reptile")
+@takes(_REPTILE, "iterations", "tasks", "inner_rate", "outer_rate", "minibatch")
 class Reptile(_OnOwnSteps):
     """Reptile's initial weights, close to all experts (Nichol et al. 2018), then PPO, as D has no expert actions.
 
@@ -114,18 +118,8 @@ class Reptile(_OnOwnSteps):
     summary = "Reptile on the experts' behaviour, then PPO on k steps of its own"
     signal = "rewards of k own steps"
 
-    iterations: Annotated[Whole, Field(ge=1)] = 2000
-    """Outer updates."""
-    tasks: Annotated[Whole, Field(ge=1)] = 5
-    """Tasks in an outer update."""
-    inner_rate: Annotated[Number, Field(gt=0)] = 0.02
-    """Step size on the behaviour loss."""
-    outer_rate: Annotated[Number, Field(gt=0, le=1)] = 0.5
-    """Initial step size of the outer update, as a fraction of the difference; linear decay to 0."""
     states: Annotated[Whole, Field(ge=1)] = 320
     """States of the expert in one inner epoch."""
-    minibatch: Annotated[Whole, Field(ge=1)] = 32
-    """States in an inner step."""
 
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
@@ -144,15 +138,7 @@ class Reptile(_OnOwnSteps):
             inputs, targets = examples.inputs[chosen, state], examples.targets[chosen, state]
             return FewShotBatch(inputs, targets, inputs, targets)
 
-        config = ReptileConfig(
-            iterations=self.iterations,
-            tasks=self.tasks,
-            inner_rate=self.inner_rate,
-            minibatch=self.minibatch,
-            outer_rate=self.outer_rate,
-            seed=seed,
-        )
         phi: NDArray[np.float32] = train_reptile(
-            problem.base.spec, torch.tensor(problem.base.phi)[None], draw, config
+            problem.base.spec, torch.tensor(problem.base.phi)[None], draw, self.filled(_REPTILE, seed=seed)
         ).numpy()[0]
         return phi

@@ -2,39 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from metamap_envs.settings import Number, Whole
 from metamap_rl.evaluation.baselines import PolicyMAMLConfig, train_policy_maml
 from metamap_rl.evaluation.baselines.policy_gradient import ADVANTAGES, Adapter
-from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, at_lengths
+from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, at_lengths, takes
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["MAML"]
 
 
+_CONFIG = PolicyMAMLConfig()
+
+
 @METHODS.register("maml")
+@takes(_CONFIG, "iterations", "inner_steps", "inner_rate", "discount")
 class MAML(Method):
     """Inner: REINFORCE on D's rewards. Outer: the expert's behaviour (GMPS), step sizes learned (Meta-SGD)."""
 
     summary = "meta-learned start and step sizes, then policy gradient steps on D"
     signal = "rewards in D"
 
-    iterations: Annotated[Whole, Field(ge=1)] = 2000
-    """Meta-updates."""
-    inner_steps: Annotated[Whole, Field(ge=1)] = 3
-    """Gradient steps on D."""
-    inner_rate: Annotated[Number, Field(gt=0)] = 0.1
-    """Initial step sizes."""
     advantages: tuple[str, ...] = Field(default=ADVANTAGES, min_length=1)
     """Candidate advantages, see `PolicyMAMLConfig`; the best one on validation tasks is used."""
-    discount: Annotated[Number, Field(ge=0, le=1)] = PolicyMAMLConfig().discount
-    """Discount factor."""
 
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
@@ -42,14 +35,7 @@ class MAML(Method):
         examples, validation = problem.examples("train"), problem.examples("validation")
         found: dict[str, tuple[float, Adapter]] = {}
         for advantage in self.advantages:
-            config = PolicyMAMLConfig(
-                iterations=self.iterations,
-                inner_steps=self.inner_steps,
-                inner_rate=self.inner_rate,
-                advantage=advantage,
-                discount=self.discount,
-                seed=seed,
-            )
+            config = self.filled(_CONFIG, advantage=advantage, seed=seed)
             adapter = train_policy_maml(
                 base.spec, base.normalizer, torch.tensor(base.phi), examples, validation, config
             )
