@@ -72,7 +72,7 @@ class GymnasiumFamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         self.action_space = action_space(found)
         modes = getattr(creator_of(found.spec), "metadata", self.metadata).get("render_modes", [])
         if render_mode is not None and render_mode not in modes:
-            raise unknown_name(f"render mode of {found.base_id}", render_mode, modes)
+            raise unknown_name("render mode", render_mode, modes, of=found.base_id)
         task = read_task(found, {"task": task, "parameters": parameters}) or found.task()
         made = kwargs if render_mode is None else {"render_mode": render_mode, **kwargs}
         self._simulator = GymnasiumSimulator(found, [task], **made)

@@ -20,13 +20,14 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split())
 
 
-def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MetaMapError:
+def unknown_name(kind: str, name: object, choices: Iterable[str], *, of: str = "") -> MetaMapError:
     """Build the error for a name that is not one of ``choices``, with the closest one first.
 
     Args:
         kind: what the name should have been, as a singular noun ("family", "split").
         name: what was given.
         choices: the valid names.
+        of: what they belong to ("family 'reacher-goal'").
 
     Returns:
         The exception, for the caller to raise.
@@ -35,4 +36,5 @@ def unknown_name(kind: str, name: object, choices: Iterable[str]) -> MetaMapErro
     close = get_close_matches(str(name), valid, n=1, cutoff=0.5)
     hint = f"did you mean {close[0]!r}? " if close else ""
     listed = f"valid choices are {', '.join(map(repr, valid))}" if valid else "there are no valid choices"
-    return MetaMapError(f"unknown {kind} {name!r}: {hint}{listed}")
+    owner = f" of {of}" if of else ""
+    return MetaMapError(f"unknown {kind} {name!r}{owner}: {hint}{listed}")

@@ -123,7 +123,7 @@ class Parameter:
             if value <= 0:
                 advice = "; declare a default above 0" if key == "default" else ""
                 raise MetaMapError(
-                    f"parameter {self.name!r}: scale: log expects values above 0, got {value:g} as {key}{advice}"
+                    f"parameter {self.name!r}: scale log: expected values above 0, got {value:g} as {key}{advice}"
                 )
 
     def check(self, value: object) -> float:
@@ -133,22 +133,22 @@ class Parameter:
             MetaMapError: not a finite number, out of bounds, or not one of the choices.
         """
         if isinstance(value, bool) or not isinstance(value, Real):
-            raise MetaMapError(f"parameter {self.name!r} expects a number, got {value!r}")
+            raise MetaMapError(f"parameter {self.name!r}: expected a number, got {value!r}")
         try:
             number = float(value) + 0.0  # -0.0 becomes 0.0: equal tasks must have equal ids
         except OverflowError:  # an integer that no float can hold
             number = math.inf
         if not math.isfinite(number):
-            raise MetaMapError(f"parameter {self.name!r} expects a finite number, got {number}")
+            raise MetaMapError(f"parameter {self.name!r}: expected a finite number, got {number}")
         if self.choices and number not in self.choices:
             closest = min(self.choices, key=lambda choice: abs(choice - number))
             raise MetaMapError(
-                f"parameter {self.name!r} expects one of {self.choices}, got {number} (closest is {closest})"
+                f"parameter {self.name!r}: expected one of {self.choices}, got {number} (closest is {closest})"
             )
         if not self.low <= number <= self.high:
             closest = min(max(number, self.low), self.high)
             raise MetaMapError(
-                f"parameter {self.name!r} expects a value in [{self.low}, {self.high}] {self.unit}, "
+                f"parameter {self.name!r}: expected a value in [{self.low}, {self.high}] {self.unit}, "
                 f"got {number} (closest is {closest})"
             )
         return number
@@ -265,7 +265,7 @@ class ParameterSpace:
             raise MetaMapError(f"parameters of {owner}: expected a mapping of names to numbers, got {given!r}")
         for name in given:
             if name not in self.names:
-                raise unknown_name(f"parameter of {owner}", name, self.names)
+                raise unknown_name("parameter", name, self.names, of=owner)
         return tuple((p.name, p.check(given.get(p.name, p.default))) for p in self.parameters)
 
     @property

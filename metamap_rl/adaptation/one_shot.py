@@ -131,6 +131,9 @@ class AdaptedPolicy(WeightPolicy):
         self.spaces = spaces
         self.rollout = rollout
 
+    def __repr__(self) -> str:
+        return f"AdaptedPolicy({self.adaptation.family!r}, {self.phi.size} weights: {self.adaptation.sentence()})"
+
     def acting_in(self, env: gym.Env[Any, Any]) -> AdaptedPolicy:
         """This policy with the spaces of an environment, if they differ from the family's.
 

@@ -169,7 +169,7 @@ def load_bench(source: str | Path, overrides: Sequence[str] = ()) -> BenchConfig
     for setting in overrides:
         key, equals, value = setting.partition("=")
         if not key or not equals:
-            raise MetaMapError(f"--set expects KEY=VALUE, got {setting!r}")
+            raise MetaMapError(f"--set: expected KEY=VALUE, got {setting!r}")
         document = replaced(document, key, value, what)
     if document.get("format", FORMAT) != FORMAT:
         raise MetaMapError(f"{what}: format {document['format']!r}, this metamap_rl reads {FORMAT!r}")

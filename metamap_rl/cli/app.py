@@ -94,7 +94,7 @@ def _run(arguments: list[str], running: list[type[Command]]) -> int:
     except SystemExit:  # the help was printed
         return 0
     if not 0 <= command.seed <= _LARGEST_SEED:
-        raise UsageError(f"--seed expects a whole number in [0, {_LARGEST_SEED}], got {command.seed}")
+        raise UsageError(f"--seed: expected a whole number in [0, {_LARGEST_SEED}], got {command.seed}")
     return command.run()
 
 

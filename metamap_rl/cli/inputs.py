@@ -39,13 +39,13 @@ def read_numbers(pairs: Sequence[str], flag: str, number: Callable[[str], float]
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name or not equals:
-            raise MetaMapError(f"{flag} expects NAME=VALUE, got {pair!r}")
+            raise MetaMapError(f"{flag}: expected NAME=VALUE, got {pair!r}")
         if name in read:
             raise MetaMapError(f"{flag} has {name!r} twice")
         try:
             read[name] = number(text)
         except ValueError:
-            raise MetaMapError(f"{flag} expects a number for {name!r}, got {text!r}") from None
+            raise MetaMapError(f"{flag}: expected a number for {name!r}, got {text!r}") from None
     return read
 
 
@@ -65,7 +65,7 @@ def read_arguments(pairs: Sequence[str], flag: str) -> dict[str, Any]:
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not name.isidentifier() or not equals:
-            raise MetaMapError(f"{flag} expects NAME=VALUE, got {pair!r}")
+            raise MetaMapError(f"{flag}: expected NAME=VALUE, got {pair!r}")
         if name in read:
             raise MetaMapError(f"{flag} has {name!r} twice")
         read[name] = parse_yaml(text, f"{flag} {name}")

@@ -51,8 +51,9 @@ def unknown(kind: str, name: str, choices: Iterable[str], *, of: str = "") -> Us
     from difflib import get_close_matches
 
     valid = sorted(choices)
-    close = get_close_matches(name, valid, n=1, cutoff=0.5)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    bare_names = {choice.lstrip("-"): choice for choice in valid}  # dashes would make any two flags alike
+    close = get_close_matches(name.lstrip("-"), bare_names, n=1, cutoff=0.5)
+    hint = f"did you mean {bare_names[close[0]]!r}? " if close else ""
     owner = f" of {of}" if of else ""
     return UsageError(f"unknown {kind} {name!r}{owner}: {hint}valid choices are {', '.join(map(repr, valid))}")
 
@@ -171,7 +172,7 @@ def _in_one_form(fields: Sequence[_Field], arguments: Sequence[str], end: int, p
         while not equals and rest and not rest[0].startswith("--") and (flags[flag].several or not values):
             values.append(rest.pop(0))
         if not values:
-            raise UsageError(f"{flag} expects a value; see {program} --help")
+            raise UsageError(f"{flag}: expected a value; see {program} --help")
         line += [f"{flag}={value}" for value in values]
     words += arguments[end + 1 :]
     places = [field for field in fields if field.positional]
@@ -198,7 +199,7 @@ class _Parser(argparse.ArgumentParser):
             ("argument ", ""),
         ):
             if message.startswith(before):
-                message = after + message.removeprefix(before).replace(": ", " ", 1)
+                message = after + message.removeprefix(before)
                 message = re.sub(r" \[[A-Z]+ \.\.\.\]", "", message)  # "DIR [DIR ...]": one is missing
                 break
         raise UsageError(f"{message}; see {self.prog} --help")
@@ -253,7 +254,7 @@ def _converter(field: _Field) -> Any:
                 raise unknown("value", text, choices, of=field.name)
             return choices[text]
         if field.kind is Path and not text:
-            raise argparse.ArgumentTypeError("expects a path, got ''")
+            raise argparse.ArgumentTypeError("expected a path, got ''")
         if field.kind in (int, float):
             try:
                 number = field.kind(text)
@@ -263,7 +264,7 @@ def _converter(field: _Field) -> Any:
                 return number
             whole = "whole " if field.kind is int else ""
             expected = f"{whole}numbers" if field.several else f"a {whole}number"
-            raise argparse.ArgumentTypeError(f"expects {expected}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
         return field.kind(text)
 
     return convert

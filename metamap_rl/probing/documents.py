@@ -34,7 +34,7 @@ def probe_from_json(document: Mapping[str, Any]) -> Probe:
     known = [item.name for item in fields(cls)]
     for key in settings:
         if key not in known:
-            raise unknown_name(f"setting of probe {cls.name!r}", key, known)
+            raise unknown_name("setting", key, known, of=f"probe {cls.name!r}")
     probe: Probe = cls(**settings)
     return probe
 

@@ -112,7 +112,7 @@ def test_a_checkpoint_with_the_old_name_of_the_rounds_goes_on(tmp_path: Path) ->
     assert same(run(config, checkpoint=path), whole)
 
 
-def test_rounds_that_cannot_be_are_told() -> None:
+def test_rounds_that_cannot_be_are_reported() -> None:
     with pytest.raises(MetaMapError, match=r"dagger_rounds: 3 .*\(visit\)"):
         run()
     with pytest.raises(MetaMapError, match=r"dagger_rounds: expected fewer than the 3 .*, got 3"):

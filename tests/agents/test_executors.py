@@ -97,7 +97,7 @@ def work():
 
 
 @pytest.mark.parametrize(("start", "code"), [('if __name__ == "__main__": kept = work()', 0), ("kept = work()", 1)])
-def test_scripts_without_a_guard_are_told_and_forgotten_executors_do_not_hang(
+def test_scripts_without_a_guard_are_reported_and_forgotten_executors_do_not_hang(
     start: str, code: int, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"

@@ -124,7 +124,7 @@ def test_ppo_goes_on_from_what_was_found(tmp_path: Path) -> None:
     np.testing.assert_allclose(frozen.phi, start, rtol=1e-5, atol=1e-6)
 
 
-def test_a_zoo_without_a_parent_is_told(tiny_zoo: Zoo) -> None:
+def test_a_zoo_without_a_parent_is_reported(tiny_zoo: Zoo) -> None:
     overrides = {**tiny.SETTINGS, "start": "parent", "gain_search": SEARCH}
     with pytest.raises(MetaMapError, match="has no universal policy"):
         build_experts(tiny_zoo, tiny_zoo.tasks("train", 9), overrides=overrides, workers=1)
@@ -138,6 +138,6 @@ def test_a_zoo_without_a_parent_is_told(tiny_zoo: Zoo) -> None:
         ({"restarts": 0}, "gain_search.restarts"),
     ],
 )
-def test_a_bad_setting_is_told(change: dict[str, Any], message: str) -> None:
+def test_a_bad_setting_is_reported(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         load_recipe(tiny.FAMILY, "expert", start="parent", gain_search={**SEARCH, **change})

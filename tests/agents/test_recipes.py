@@ -84,7 +84,7 @@ def test_learning_rates_in_the_notation_of_rl_zoo(given: Any, falls: bool, start
         ({"distillation": {"learning_rate": 0}}, "distillation.learning_rate: .*greater than 0, got 0"),
     ],
 )
-def test_what_is_not_admitted_is_told_in_a_sentence(overrides: dict[str, Any], message: str) -> None:
+def test_what_is_not_admitted_is_reported_in_a_sentence(overrides: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message) as caught:
         load_recipe("reacher-goal", "expert", **overrides)
     assert "\n" not in str(caught.value)

@@ -105,7 +105,7 @@ def test_the_seed_decides_a_distillation(tiny_zoo: Zoo) -> None:
         (lambda observations: np.zeros((len(observations), 3)), r"teacher: expected actions of shape \(1, 2\), got"),
     ],
 )
-def test_a_teacher_that_does_not_fit_is_told(tiny_zoo: Zoo, teacher: Any, message: str) -> None:
+def test_a_teacher_that_does_not_fit_is_reported(tiny_zoo: Zoo, teacher: Any, message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         distil(TASK, tiny_zoo.base, teacher, Distillation(rounds=0, states=50, steps=1), seed=0)
 
@@ -145,7 +145,7 @@ def test_an_expert_by_another_algorithm(tiny_zoo: Zoo, algorithm: str) -> None:
     assert record["worse_than_teacher"] == clearly_better(record["teacher"]["returns"], first.returns)
 
 
-def test_a_teacher_that_diverges_is_told_in_a_sentence(tiny_zoo: Zoo) -> None:
+def test_a_teacher_that_diverges_is_reported_in_a_sentence(tiny_zoo: Zoo) -> None:
     wild = recipe(off_policy={**OFF_POLICY, "learning_rate": 1e30})
     with pytest.raises(MetaMapError, match=r"training sac on reacher-goal-\w+ \(.*\) diverged"):
         train_expert(TASK, tiny_zoo.base, wild, seed=0)

@@ -77,7 +77,7 @@ def test_global_generators_and_threads_are_left_as_they_were() -> None:
     assert torch.get_num_threads() == 1
 
 
-def test_an_expert_starts_from_the_base_policy_or_from_where_it_is_told(tiny_zoo: Zoo) -> None:
+def test_an_expert_starts_from_the_base_policy_or_a_given_start(tiny_zoo: Zoo) -> None:
     base = tiny_zoo.base
     still = train_expert(task(), base, recipe(**FROZEN), seed=0)
     np.testing.assert_array_equal(still.phi, base.phi)
@@ -111,7 +111,7 @@ def test_what_does_not_fit_is_refused(tiny_zoo: Zoo) -> None:
         train_base("reacher", recipe("base"), seed=0)
 
 
-def test_divergence_is_told_in_a_sentence(tiny_zoo: Zoo) -> None:
+def test_divergence_is_reported_in_a_sentence(tiny_zoo: Zoo) -> None:
     wild = recipe(learning_rate=1e30)
     with pytest.raises(MetaMapError, match=r"training on reacher-goal-\w+ \(goal_radius=.*\) diverged"):
         train_expert(task(), tiny_zoo.base, wild, seed=0)

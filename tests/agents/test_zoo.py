@@ -132,7 +132,7 @@ def test_two_processes_do_not_train_an_expert_twice(tiny_zoo: Zoo, tmp_path: Pat
     assert content(root) == content(tiny_zoo.root)
 
 
-def test_a_zoo_that_cannot_be_written_to_is_told(tiny_zoo: Zoo, tmp_path: Path) -> None:
+def test_a_zoo_that_cannot_be_written_to_is_reported(tiny_zoo: Zoo, tmp_path: Path) -> None:
     zoo = Zoo.create(tmp_path / "zoo", tiny_zoo.family.name, 0)
     (zoo.root / "locks").write_text("a file where a folder is needed, as good as a read-only folder")
     (zoo.root / "experts").write_text("")

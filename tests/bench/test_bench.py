@@ -233,7 +233,7 @@ def test_learners_that_cannot_be_made_are_refused_before_anything_is_trained(
     assert not (tmp_path / "out").exists()
 
 
-def test_whatever_goes_wrong_in_a_learner_from_elsewhere_is_told_of_its_cell(
+def test_whatever_goes_wrong_in_a_learner_from_elsewhere_is_reported_of_its_cell(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any, **__: Any) -> CellResult:
@@ -272,7 +272,7 @@ def test_the_first_row_of_the_mapper_is_its_base_policy_for_any_length_of_d(out:
     assert cell.baselines[3] == [cell.R[0][3]] * 2
 
 
-def test_recovery_is_told_from_scores_that_were_measured(out: Path) -> None:
+def test_recovery_is_computed_from_scores_that_were_measured(out: Path) -> None:
     full = cell_of(out, "a2c")
     assert full.metrics["PR"] is not None
     # As with a large `evaluation.every`: of each stage, the task just learnt and the next one.
@@ -373,7 +373,7 @@ def test_a_learner_of_ones_own_is_tried_and_taken_in(tmp_path: Path) -> None:
         ("steps // horizon", "1 // 0", r"fails in a trial with ZeroDivisionError: .* \(random_search\.py, line \d+\)"),
     ],
 )
-def test_a_learner_that_does_not_do_what_is_asked_is_told_so(tmp_path: Path, old: str, new: str, sentence: str) -> None:
+def test_a_learner_that_does_not_do_what_is_asked_is_refused(tmp_path: Path, old: str, new: str, sentence: str) -> None:
     text = (EXAMPLE / "random_search.py").read_text()
     assert old in text
     (tmp_path / "random_search.py").write_text(text.replace(old, new))

@@ -334,7 +334,7 @@ def test_bands_draw_the_orders_of_a_seed_together() -> None:
     assert [float(part[0]) for part in bands(alike, [0, 0, 1, 1])] == [0.5, 0.0, 1.0]
 
 
-def test_cells_of_other_tasks_are_told_or_leave_their_held_out_scores_out(summary: Summary) -> None:
+def test_cells_of_other_tasks_are_reported_or_leave_their_held_out_scores_out(summary: Summary) -> None:
     first, second = summary.groups[0].cells[:2]
     fewer = replace(second, H=[row[:-1] for row in second.H], held_out=second.held_out[:-1])
     assert summarise([first, fewer]).groups[0].held_out.shape[2] == 0

@@ -118,8 +118,8 @@ def test_every_command_explains_each_flag(group: str, capsys: pytest.CaptureFixt
         (["families", "lst"], ["unknown command 'lst' of metamap families", "did you mean 'list'?"]),
         (["families", "list", "--jsn"], ["unknown flag '--jsn'", "did you mean '--json'?"]),
         (["families", "list", "--sed=3"], ["unknown flag '--sed'", "did you mean '--seed'?"]),
-        (["families", "list", "--seed", "x"], ["--seed expects a whole number, got 'x'"]),
-        (["families", "list", "--seed"], ["--seed expects a value"]),
+        (["families", "list", "--seed", "x"], ["--seed: expected a whole number, got 'x'"]),
+        (["families", "list", "--seed"], ["--seed: expected a value"]),
         (["families", "list", "extra"], ["unexpected argument 'extra'", "metamap families list --help"]),
         (["families", "show"], ["missing FAMILY"]),
         (["families", "show", "cheeta-velocity"], ["unknown family", "did you mean 'cheetah-velocity'?"]),
@@ -127,7 +127,7 @@ def test_every_command_explains_each_flag(group: str, capsys: pytest.CaptureFixt
             ["families", "show", "reacher-goal", "--split", "tset-in"],
             ["unknown value 'tset-in' of --split", "'test-in'?"],
         ),
-        (["families", "show", "reacher-goal", "--sample", "-1"], ["--sample expects", "-1"]),
+        (["families", "show", "reacher-goal", "--sample", "-1"], ["--sample: expected", "-1"]),
         (["families", "show", "cheetah-velocity", "--family", "x"], ["unknown flag '--family'"]),
     ],
 )
@@ -211,17 +211,17 @@ def test_a_flag_of_several_values_may_be_given_several_times(words: str) -> None
         ("", "missing FAMILY, --mapper"),
         ("x", "missing --mapper"),
         ("x --mapper m --inner.rat 1", "unknown flag '--inner.rat' of metamap sample: did you mean '--inner.rate'?"),
-        ("x --mapper m --inner.rate a", "--inner.rate expects a number, got 'a'"),
+        ("x --mapper m --inner.rate a", "--inner.rate: expected a number, got 'a'"),
         ("x --mapper m --loss weight", "unknown value 'weight' of --loss: did you mean 'weights'?"),
-        ("x --mapper m --steps 1 a", "--steps expects whole numbers, got 'a'"),
-        ("x --mapper m --most many", "--most expects a whole number, got 'many'"),
+        ("x --mapper m --steps 1 a", "--steps: expected whole numbers, got 'a'"),
+        ("x --mapper m --most many", "--most: expected a whole number, got 'many'"),
         (
             "x --mapper m --part lst",
             "unknown value 'lst' of --part: did you mean 'last'? valid choices are 'first', 'last'",
         ),
     ],
 )
-def test_wrong_flags_are_told_in_a_sentence(words: str, sentence: str) -> None:
+def test_wrong_flags_are_reported_in_a_sentence(words: str, sentence: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse(Sample, words.split(), program="metamap sample")
     assert sentence in str(caught.value)

@@ -40,7 +40,7 @@ def test_rounds_and_auxiliary_losses(tiny_zoo: Zoo, tmp_path: Path, capsys: pyte
         (("--probe", "seeking"), "the probe 'seeking' was removed"),
     ],
 )
-def test_a_slip_is_told(
+def test_a_slip_is_reported(
     tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], message: str
 ) -> None:
     assert trained(tiny_zoo, tmp_path / "m", *words) == 2

@@ -158,7 +158,7 @@ def test_another_learner_does_not_inherit_settings(folder: Path, tmp_path: Path)
         (lambda words: ["nothing.yaml", *words[1:]], ["nothing.yaml: no such file"]),
         (lambda words: ["nothing", *words[1:]], ["unknown stream config or preset 'nothing'"]),
         (lambda words: [*words, "--learner", "reply"], ["unknown learner 'reply'", "did you mean 'replay'"]),
-        (lambda words: [*words, "--set", "update.updates"], ["--set expects KEY=VALUE, got 'update.updates'"]),
+        (lambda words: [*words, "--set", "update.updates"], ["--set: expected KEY=VALUE, got 'update.updates'"]),
         (lambda words: [*words, "--set", "name=a", "name=b"], ["--set has 'name' twice"]),
         (lambda words: [*words, "--set", "update.update=3"], ["update.update", "did you mean 'update.updates'"]),
         (lambda words: [*words, "--set", "update.updates=many"], ["update.updates", "got 'many'"]),

@@ -132,7 +132,7 @@ def test_nothing_trimmed_is_the_plain_mean_and_its_interval() -> None:
         ([[1.0]], {"resampled": "task"}, "did you mean 'tasks'"),
     ],
 )
-def test_bad_input_is_told(scores: object, options: dict[str, object], message: str) -> None:
+def test_bad_input_is_reported(scores: object, options: dict[str, object], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         bootstrap_interval(scores, generator(), **options)  # type: ignore[arg-type]
 
@@ -182,6 +182,6 @@ def test_a_profile_is_the_share_of_runs_above() -> None:
         (lambda: performance_profile([1.0], [0.0], generator()), "expected"),
     ],
 )
-def test_what_cannot_be_compared_is_told(call: Callable[[], object], message: str) -> None:
+def test_what_cannot_be_compared_is_reported(call: Callable[[], object], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         call()

@@ -35,13 +35,13 @@ def test_the_example_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ((SEEN[:-1], ACTIONS, REWARDS, SEEN[1:], FLAGS, FLAGS + 2), r"truncated expected bool, got int64$"),
     ],
 )
-def test_slips_are_told_with_what_to_do(arrays: tuple[np.ndarray, ...], words: str) -> None:
+def test_slips_are_reported_with_what_to_do(arrays: tuple[np.ndarray, ...], words: str) -> None:
     with pytest.raises(MetaMapError, match=words):
         Rollout("cheetah-velocity", *arrays)
 
 
 @pytest.mark.parametrize("name", ["recorded.npz", "recorded.csv", "recorded.hdf5", "recorded"])
-def test_other_files_are_told_how_to_convert(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_errors_on_other_files_say_how_to_convert(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / name).touch()
     assert main(["adapt", "cheetah-velocity", "--rollout", str(tmp_path / name)]) == 2
     told = capfd.readouterr().err

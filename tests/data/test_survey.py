@@ -187,7 +187,7 @@ def test_a_bottleneck_of_nothing_is_refused() -> None:
         train(pairs(4, 0), base_policy(), family=FAMILY, config=TrainConfig(updates=1), mapper_config=NARROW)
 
 
-def test_a_bottleneck_needs_to_be_told(narrow: Mapper) -> None:
+def test_a_bottleneck_must_be_declared(narrow: Mapper) -> None:
     untold = dataclasses.replace(pairs(4, 0).examples(base_policy()), coordinates=None)
     with pytest.raises(MetaMapError, match="expected 3 coordinates for each task of the training set, got 0"):
         train(

@@ -470,7 +470,7 @@ def test_attributes_of_the_class_arguments_without_default_and_functions(drift: 
         ),
     ],
 )
-def test_what_is_wrong_in_a_file_is_told_in_one_sentence(tmp_path: Path, text: str, expected: str) -> None:
+def test_what_is_wrong_in_a_file_is_reported_in_one_sentence(tmp_path: Path, text: str, expected: str) -> None:
     path = tmp_path / "family.yml"
     path.write_text(text)
     with pytest.raises(MetaMapError, match=expected) as caught:
@@ -486,13 +486,13 @@ def test_what_is_wrong_in_a_file_is_told_in_one_sentence(tmp_path: Path, text: s
         ({"geom": "foot_geom", "field": "size"}, "unknown field of the target 'geom' 'size'"),
         ({"option": "gravty"}, "did you mean 'gravity'"),
         ({"option": "gravity"}, "'gravity' has 3 elements; declare which with index"),
-        ({"option": "gravity", "index": 3}, "index expects 0 to 2"),
+        ({"option": "gravity", "index": 3}, "index: expected 0 to 2"),
         ({"body": "*", "field": "mass"}, "declare how: scale"),
         ({"body": "world", "field": "mass"}, "has no mass"),
         ({"joint": "rootx", "field": "damping", "how": "scale"}, "changes nothing, as it is 0"),
     ],
 )
-def test_what_is_wrong_about_mujoco_is_told(entry: dict[str, object], expected: str) -> None:
+def test_what_is_wrong_about_mujoco_is_reported(entry: dict[str, object], expected: str) -> None:
     with pytest.raises(MetaMapError, match=expected):
         declare("Walker2d-v5", **entry, train=[0.5, 2.0])
 
@@ -500,14 +500,14 @@ def test_what_is_wrong_about_mujoco_is_told(entry: dict[str, object], expected: 
 @pytest.mark.parametrize(
     ("entry", "train", "expected"),
     [
-        ({"body": "torso", "field": "mass"}, [-1, 2], "'mass' expects values above 0, got -1"),
+        ({"body": "torso", "field": "mass"}, [-1, 2], "'mass': expected values above 0, got -1"),
         (
             {"body": "torso", "field": "mass", "how": "scale"},
             [0, 2],
-            "a factor on 'mass' expects values above 0",
+            "a factor on 'mass': expected values above 0",
         ),
-        ({"joint": "leg_joint", "field": "damping"}, [-0.5, 2], "'damping' expects values of 0 or more"),
-        ({"option": "timestep"}, [0, 0.01], "'timestep' expects values above 0"),
+        ({"joint": "leg_joint", "field": "damping"}, [-0.5, 2], "'damping': expected values of 0 or more"),
+        ({"option": "timestep"}, [0, 0.01], "'timestep': expected values above 0"),
     ],
 )
 def test_values_that_no_model_has_are_refused(entry: dict[str, object], train: list[float], expected: str) -> None:
@@ -516,7 +516,7 @@ def test_values_that_no_model_has_are_refused(entry: dict[str, object], train: l
     declare("Walker2d-v5", joint="leg_joint", field="damping", train=[0, 2])
 
 
-def test_an_environment_without_what_it_needs_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_environment_without_what_it_needs_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def lacking(**_: object) -> None:
         raise gym.error.DependencyNotInstalled("Box2D is not installed,\nrun pip")
 

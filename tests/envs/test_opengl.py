@@ -129,7 +129,9 @@ def test_warnings_of_mujoco_leave_no_file_and_stop_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_deprecation_of_gymnasiums_own_file_is_not_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_deprecation_of_gymnasiums_own_file_is_not_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     done = python("import metamap_envs, gymnasium; gymnasium.make('HalfCheetah-v5')")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -173,8 +173,8 @@ def test_coordinates_on_a_log_scale_are_logarithms() -> None:
     ("arguments", "expected"),
     [
         ({"scale": "logarithmic"}, "unknown scale 'logarithmic': valid choices are 'linear', 'log'"),
-        ({"train": ((0.0, 1.0),)}, "expects values above 0, got 0 as train"),
-        ({"low": -1.0, "out": ((-1.0, -0.5),)}, "expects values above 0, got -1 as out"),
+        ({"train": ((0.0, 1.0),)}, "expected values above 0, got 0 as train"),
+        ({"low": -1.0, "out": ((-1.0, -0.5),)}, "expected values above 0, got -1 as out"),
         ({"default": 0.0, "low": 0.0}, "got 0 as default; declare a default above 0"),
         ({"low": 0.0}, "got 0 as low"),
         ({"train": (), "choices": (0.0, 0.5)}, "got 0 as choices"),
@@ -252,7 +252,9 @@ def test_errors_name_what_was_meant() -> None:
     with pytest.raises(MetaMapError, match=r"unknown family 'cheeta-velocity': did you mean 'cheetah-velocity'\?"):
         get_family("cheeta-velocity")
     family = get_family("cheetah-velocity")
-    with pytest.raises(MetaMapError, match=r"parameter of family 'cheetah-velocity'.*did you mean 'target_velocity'"):
+    with pytest.raises(
+        MetaMapError, match=r"parameter '\w+' of family 'cheetah-velocity'.*did you mean 'target_velocity'"
+    ):
         family.task({"target_velocit": 1.0})
     with pytest.raises(MetaMapError, match=r"target_velocity.*\[0.0, 4.0\] m/s, got 5.0 \(closest is 4.0\)"):
         family.task({"target_velocity": 5.0})

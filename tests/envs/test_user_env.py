@@ -94,7 +94,9 @@ def test_rewards_and_ends_of_other_types_are_read(part: int, value: Any, expecte
         (4, None, "info expected a dictionary, got None"),
     ],
 )
-def test_what_step_must_not_return_is_told_with_environment_task_and_step(part: int, value: Any, message: str) -> None:
+def test_what_step_must_not_return_is_reported_with_environment_task_and_step(
+    part: int, value: Any, message: str
+) -> None:
     where = r"family 'users': environment 'Users-v0', task gain=1.5, step 1 of the episode"
     with pytest.raises(MetaMapError, match=f"{where}: {message}") as caught:
         started(step=returned(part, value)).step(np.zeros(1))
@@ -114,13 +116,13 @@ def test_what_reset_must_not_return(result: Any, message: str) -> None:
         started(reset=lambda self, **_: result)
 
 
-def test_the_api_of_old_gym_is_told() -> None:
+def test_the_api_of_old_gym_is_reported() -> None:
     env = started(step=lambda self, action: Plain.step(self, action)[:4])
     with pytest.raises(MetaMapError, match=r"got a tuple of 4; it has the API of Gym before 0\.26"):
         env.step(np.zeros(1))
 
 
-def test_a_reset_without_seed_is_told() -> None:
+def test_a_reset_without_seed_is_reported() -> None:
     with pytest.raises(MetaMapError, match="unexpected keyword argument 'seed'"):
         started(reset=lambda self: (np.zeros(2), {}))
 
@@ -138,7 +140,7 @@ def _leave(self: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 @pytest.mark.parametrize("member", ["reset", "step"])
-def test_an_environment_that_ends_the_program_is_told(member: str) -> None:
+def test_an_environment_that_ends_the_program_is_reported(member: str) -> None:
     changes = {member: _leave}
     with pytest.raises(MetaMapError, match="SystemExit: the licence has expired"):
         started(**changes).step(np.zeros(1))
@@ -152,7 +154,7 @@ def test_an_interrupt_stays_one() -> None:
         started(step=step).step(np.zeros(1))
 
 
-def test_a_close_that_fails_is_told() -> None:
+def test_a_close_that_fails_is_reported() -> None:
     def close(self: Any) -> None:
         if getattr(type(self), "broken", False):
             raise RuntimeError("no such window")
@@ -174,7 +176,7 @@ def test_a_close_that_fails_when_a_family_is_declared_is_one_sentence() -> None:
         declare(close=close)
 
 
-def test_nan_late_in_an_episode_is_told_and_is_no_divergence() -> None:
+def test_nan_late_in_an_episode_is_reported_and_is_no_divergence() -> None:
     def reward(self: Any) -> float:
         self.count = getattr(self, "count", 0) + 1
         return np.nan if self.count > 7 else 0.0

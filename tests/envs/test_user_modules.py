@@ -118,7 +118,7 @@ def test_the_command_line_says_it_and_exits_with_2(
         (["--env", "users_own_c:UsersOwn-v0"], "cannot be made: TypeError"),
         (["--env", "users_own_c:UsersOwn-v0", "--env-arg", "g=9.81", "--env-arg", "gg=1"], "did you mean 'g'"),
         (["--env", "users_own_c:UsersOwn-v0", "--env-arg", "g=9.81"], r"observations have shape (3,), expected (17,)"),
-        (["--env", "Pendulum-v1", "--env-arg", "g"], "--env-arg expects NAME=VALUE"),
+        (["--env", "Pendulum-v1", "--env-arg", "g"], "--env-arg: expected NAME=VALUE"),
         (["--env", "Pendulum-v1", "--env-arg", "g=1", "--env-arg", "g=2"], "--env-arg has 'g' twice"),
         (["--env-arg", "g=1", "--parameters", "target_velocity=1"], "--env-arg needs --env"),
     ):

@@ -81,7 +81,7 @@ def test_crossed_factors_run_in_all_combinations_and_each_cell_once() -> None:
         ({"seeds": 0}, "seeds: expected"),
     ],
 )
-def test_a_slip_in_a_config_is_told(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_slip_in_a_config_is_reported(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = tmp_path / "config.yml"
     path.write_text(yaml.safe_dump({**SMALL, **change}))
     with pytest.raises(MetaMapError, match=message):
@@ -148,7 +148,7 @@ def test_how_it_is_learned_is_a_factor_too(tiny_zoo: Zoo, tmp_path: Path) -> Non
     assert len(losses) == 3, "experts that started from phi_0 are aligned already"
 
 
-def test_what_the_zoo_has_not_is_told(tiny_zoo: Zoo, tmp_path: Path) -> None:
+def test_what_the_zoo_has_not_is_reported(tiny_zoo: Zoo, tmp_path: Path) -> None:
     with make_executor("local", 1, None) as executor:
         many = AblationConfig(**{**SMALL, "vary": {"tasks": [99]}})
         with pytest.raises(MetaMapError, match="needs 99 training experts, there are 3"):
@@ -210,7 +210,7 @@ def test_the_old_name_of_a_factor_is_read(tiny_zoo: Zoo, tmp_path: Path) -> None
     assert [row["name"] for row in summarise(again)] == [row["name"] for row in summarise(found)]
 
 
-def test_a_removed_choice_is_told() -> None:
+def test_a_removed_choice_is_reported() -> None:
     with pytest.raises(MetaMapError, match="the hypernetwork 'low-rank' was removed: 'modulation' is closest"):
         names(vary={"hypernetwork": ["low-rank"]})
     (row,) = summarise([{**document(0, [0.5]), "cell": {"encoder": "pooling-gru", "hidden": 64}}])

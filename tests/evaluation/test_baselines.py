@@ -154,7 +154,7 @@ def test_training_helps_adaptation_and_repeats_itself(method: str) -> None:
         assert error(phi[run]) < 0.9 * error(start[run])
 
 
-def test_what_does_not_fit_is_told() -> None:
+def test_what_does_not_fit_is_reported() -> None:
     x = torch.zeros(2, 3, 1)
     with pytest.raises(MetaMapError, match=r"support_targets: expected \(2, 3, 1\), got \(2, 2, 1\)"):
         FewShotBatch(x, x[:, :2], x, x)

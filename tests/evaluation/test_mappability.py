@@ -78,7 +78,7 @@ def test_experts_of_opposite_weights_have_one(tiny_zoo: Zoo) -> None:
     np.testing.assert_allclose(found.middle, still.own, atol=1e-6)
 
 
-def test_a_mapper_that_is_told_the_task(tiny_zoo: Zoo) -> None:
+def test_a_privileged_mapper(tiny_zoo: Zoo) -> None:
     experts = tiny_zoo.experts("train")
     config = TrainConfig(updates=300, warmup=10, batch_tasks=3, states_per_task=32, learning_rate=3e-3)
     shape = MapperConfig(context_size=8, encoder_hidden=16, hypernetwork_hidden=16)
@@ -91,7 +91,7 @@ def test_a_mapper_that_is_told_the_task(tiny_zoo: Zoo) -> None:
     assert found["held_out"] > found["training"]
 
 
-def test_what_cannot_be_measured_is_told() -> None:
+def test_what_cannot_be_measured_is_reported() -> None:
     with pytest.raises(MetaMapError, match="expected 3 tasks or more and degree 1 or 2, got 40, 3"):
         explained_variance(POINTS, POINTS @ TURN, 3)
     with pytest.raises(MetaMapError, match="all experts have the same weights"):

@@ -95,7 +95,7 @@ def test_an_unknown_kind_of_advantage_teaches() -> None:
         PolicyMAMLConfig(advantage="learnt")
 
 
-def test_divergence_is_told() -> None:
+def test_divergence_is_reported() -> None:
     config = PolicyMAMLConfig(iterations=5, inner_rate=1e25, inner_steps=4)
     with pytest.raises(MetaMapError, match="diverged"):
         train_policy_maml(SPEC, NORMALIZER, start(), told_by_reward(6, 0), told_by_reward(4, 1), config)

@@ -214,7 +214,7 @@ def test_another_zoo_or_a_foreign_folder_is_refused(finished: Path, zoo: Zoo, tm
         ({"families": []}, "at least one family"),
     ],
 )
-def test_a_slip_in_a_config_is_told(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_slip_in_a_config_is_reported(tmp_path: Path, change: dict[str, Any], message: str) -> None:
     path = tmp_path / "config.yml"
     path.write_text(yaml.safe_dump({**SMALL, **change}))
     with pytest.raises(MetaMapError, match=message):

@@ -187,7 +187,7 @@ def test_digits_of_a_task_alternate_and_are_those_of_the_split() -> None:
         assert source.score(answer(episodes), episodes.targets).mean() > 0.85
 
 
-def test_bad_draws_of_digits_are_told() -> None:
+def test_bad_draws_of_digits_are_reported() -> None:
     source = family("digits")
     with pytest.raises(MetaMapError, match="points: expected a multiple of 2 classes, got 3"):
         source.draw(generator(), tasks=1, points=3, queries=2, split="test")

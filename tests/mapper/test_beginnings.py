@@ -145,7 +145,7 @@ def test_beginnings_are_stored_and_a_check_of_before_has_none(
     assert all(0 < novelty(old, rollout) <= novelty(mapper, rollout) for rollout in rollouts)
 
 
-def test_damaged_beginnings_are_told(mapper: Mapper, tmp_path: Path) -> None:
+def test_damaged_beginnings_are_reported(mapper: Mapper, tmp_path: Path) -> None:
     mapper.save(tmp_path)
     manifest = read_json(tmp_path / "mapper.json")
     arrays, metadata = load_arrays(tmp_path / "mapper.safetensors")

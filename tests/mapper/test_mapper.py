@@ -305,7 +305,7 @@ def truncated(folder: Path) -> None:
         (lambda folder: (folder / "mapper.json").write_text("{"), "expected JSON"),
     ],
 )
-def test_a_damaged_artifact_is_told(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+def test_a_damaged_artifact_is_reported(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     new_mapper().save(tmp_path)
     damage(tmp_path)
     with pytest.raises(MetaMapError, match=message):
@@ -374,7 +374,7 @@ def test_older_artifacts_have_neither(version: int, tmp_path: Path) -> None:
         (with_arrays(lambda a: a.update({"universal.critic.x": np.ones(1, np.float32)})), "layers.0.weight"),
     ],
 )
-def test_a_damaged_universal_policy_is_told(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+def test_a_damaged_universal_policy_is_reported(damage: Callable[[Path], None], message: str, tmp_path: Path) -> None:
     with_universal().save(tmp_path)
     damage(tmp_path)
     with pytest.raises(MetaMapError, match=message):
@@ -391,7 +391,7 @@ def test_a_universal_policy_of_another_network_is_not_saved(tmp_path: Path) -> N
     assert not (tmp_path / "mapper").exists()
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_reported(tmp_path: Path) -> None:
     with pytest.raises(MetaMapError, match="not a saved mapper"):
         Mapper.load(tmp_path / "nothing")
 
@@ -417,7 +417,7 @@ def test_the_manifest_says_what_made_it(tmp_path: Path) -> None:
         ({"encoder_hidden": 2.5}, "encoder_hidden: expected a whole number >= 1, got 2.5"),
     ],
 )
-def test_a_bad_config_is_told(field: dict[str, Any], message: str) -> None:
+def test_a_bad_config_is_reported(field: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         MapperConfig(**field)
 

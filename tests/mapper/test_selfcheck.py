@@ -270,7 +270,7 @@ def test_an_artifact_of_before_loads_without_a_check(moved: Mapper, rollouts: li
     np.testing.assert_array_equal(old.generate(rollouts[0]), moved.generate(rollouts[0]))
 
 
-def test_a_damaged_check_is_told(mapper: Mapper, tmp_path: Path) -> None:
+def test_a_damaged_check_is_reported(mapper: Mapper, tmp_path: Path) -> None:
     mapper.save(tmp_path)
     manifest = read_json(tmp_path / "mapper.json")
     arrays, metadata = load_arrays(tmp_path / "mapper.safetensors")
@@ -392,8 +392,8 @@ def test_mapper_show_tells_of_the_check(
 
 def test_bad_words_are_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words, message in (
-        (["mapper", "train", "z", "--out", "m", "--calibration-tasks", "3"], "--calibration-tasks expects 0 or at"),
-        (["mapper", "train", "z", "--out", "m", "--calibration-tasks", "-1"], "--calibration-tasks expects 0 or at"),
+        (["mapper", "train", "z", "--out", "m", "--calibration-tasks", "3"], "--calibration-tasks: expected 0 or at"),
+        (["mapper", "train", "z", "--out", "m", "--calibration-tasks", "-1"], "--calibration-tasks: expected 0 or at"),
     ):
         assert app.main(words) == 2
         captured = capsys.readouterr()

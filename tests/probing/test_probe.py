@@ -81,14 +81,14 @@ def test_json_and_back(name: str) -> None:
         ({"name": "base-polcy"}, "unknown probe 'base-polcy': did you mean 'base-policy'"),
         ({"name": "seeking", "guide": "guide"}, "probe 'seeking' was removed"),
         ({"name": "mixed", "blok": 3}, "unknown setting of probe 'mixed' 'blok': did you mean 'block'"),
-        ({"name": "mixed", "noise": 9.0}, r"probe setting 'noise' expects a number in \[0.0, 2.0\], got 9.0"),
+        ({"name": "mixed", "noise": 9.0}, r"probe setting 'noise': expected a number in \[0.0, 2.0\], got 9.0"),
         ({"name": "base-policy", "noise": float("nan")}, "got nan"),
         ({"name": "base-policy", "noise": "a"}, "got 'a'"),
-        ({"name": "excitation", "hold": 0}, "'hold' expects"),
-        ({"name": "excitation", "amplitude": True}, "'amplitude' expects"),
+        ({"name": "excitation", "hold": 0}, "'hold': expected"),
+        ({"name": "excitation", "amplitude": True}, "'amplitude': expected"),
     ],
 )
-def test_bad_settings_are_told(document: dict[str, Any], message: str) -> None:
+def test_bad_settings_are_reported(document: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         probe_from_json(document)
 

@@ -122,7 +122,7 @@ def test_a_mapper_takes_its_tour_along(zoo: Zoo, tmp_path: Path, capsys: pytest.
     assert main(["adapt", str(tmp_path / "moved"), "--parameters", "goal_angle=1", "--episodes", "1"]) == 0
 
 
-def test_what_is_no_tour_is_told(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
+def test_what_is_no_tour_is_reported(zoo: Zoo, folder: Path, tmp_path: Path) -> None:
     for probe, message in (
         (TourProbe(tour=str(tmp_path / "nowhere")), "not a saved tour"),
         (TourProbe(tour=str(tmp_path)), "phis: expected finite float32 weights"),
@@ -138,6 +138,6 @@ def test_what_is_no_tour_is_told(zoo: Zoo, folder: Path, tmp_path: Path) -> None
         collect(TourProbe(tour=str(tmp_path / "small")), zoo.tasks("train", 1), zoo.base, steps=3, seed=0)
     with pytest.raises(MetaMapError, match="already exists"):
         Tour.load(folder).save(folder)
-    for settings, message in (({"tour": 3}, "expects the path"), ({"hold": 0}, "'hold'"), ({"noise": -1}, "'noise'")):
+    for settings, message in (({"tour": 3}, "expected the path"), ({"hold": 0}, "'hold'"), ({"noise": -1}, "'noise'")):
         with pytest.raises(MetaMapError, match=message):
             probe_from_json({"name": "tour", **settings})

@@ -40,7 +40,7 @@ def test_a_page_keeps_what_is_around_its_tables() -> None:
         filled("<!-- enginee --><!-- /enginee -->", {"engine": ""})
 
 
-def test_a_page_that_differs_is_told_and_then_brought_up_to_date(
+def test_a_page_that_differs_is_reported_and_then_brought_up_to_date(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     results = ["--results", str(ROOT / "docs" / "results")]

@@ -93,12 +93,12 @@ def test_experiments_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["functoins"], "did you mean 'functions'"),
         (["functions", "--set", "sedes=3"], "did you mean 'seeds'"),
-        (["functions", "--set", "seeds"], "--set expects KEY=VALUE"),
+        (["functions", "--set", "seeds"], "--set: expected KEY=VALUE"),
         (["functions", "--set", "families=[sinusiod]"], "did you mean 'sinusoid'"),
         (["ablation", "--set", "family=reacher-goal"], "zoo: is missing"),
     ],
 )
-def test_slips_are_told(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_slips_are_reported(words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["results", "run", *words, "--out", str(tmp_path / "run")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

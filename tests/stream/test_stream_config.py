@@ -66,7 +66,7 @@ def test_overrides_go_by_dotted_key_and_text_is_read_as_yaml() -> None:
         ({"learner": {"name": "replay", "dark": -1}}, "dark >= 0"),
         ({"learner": {}}, "expected a name"),
         ({"probe": {"name": "base-polcy"}}, "did you mean 'base-policy'"),
-        ({"probe": {"name": "base-policy", "noise": -1}}, "'noise' expects a number"),
+        ({"probe": {"name": "base-policy", "noise": -1}}, "'noise': expected a number"),
         ({"update.loss": "behavior"}, "did you mean 'behaviour'"),
         ({"update.batch": 1}, "batch_tasks: expected at least 2"),
         ({"mapper.encoder": "poling"}, "did you mean 'pooling'"),

@@ -107,7 +107,7 @@ def test_drift() -> None:
     assert values == pytest.approx([1.5, 2.5, 1.5, 0.5, 1.5])
     with pytest.raises(MetaMapError, match="did you mean 'target_velocity'"):
         draw("drift", parameters={"target_velocty": {"from": 0, "to": 1}})
-    with pytest.raises(MetaMapError, match=r"expects a value in \[0"):
+    with pytest.raises(MetaMapError, match=r"expected a value in \[0"):
         draw("drift", parameters={"target_velocity": {"from": 0, "to": 9}})
     with pytest.raises(MetaMapError, match="cannot drift"):
         draw("drift", family="cheetah-actuators", parameters={"sign_bfoot": {"from": -1, "to": 1}})

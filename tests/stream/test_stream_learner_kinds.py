@@ -112,7 +112,7 @@ def test_a_stream_ends_with_a_mapper_of_all_its_tasks(
 
 
 @pytest.mark.parametrize("on_error", ["stop", "continue"])
-def test_a_last_retraining_that_fails_is_told(
+def test_a_last_retraining_that_fails_is_reported(
     on_error: str, zoo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: Any) -> None:

@@ -185,7 +185,7 @@ def test_an_expert_is_used_again_while_the_task_stays(zoo: Path, tmp_path: Path)
     assert rows[1].expert_steps == 0
 
 
-def test_hidden_boundaries_are_told_by_the_detector_alone(zoo: Path, tmp_path: Path) -> None:
+def test_hidden_boundaries_are_found_by_the_detector_alone(zoo: Path, tmp_path: Path) -> None:
     first, second = tasks(2)
     hidden = run(tmp_path / "run", zoo, [first, first, second], boundaries="hidden")
     rows = hidden.record.stages()

@@ -145,7 +145,7 @@ def test_matrix_is_nan_where_nothing_was_measured(record: Record) -> None:
     np.testing.assert_array_equal(R, [[0.1, math.nan, math.nan], [math.nan] * 3, [math.nan, 0.5, math.nan]])
 
 
-def test_matrix_of_several_lengths_of_d_must_be_told_which(record: Record) -> None:
+def test_matrix_of_several_lengths_of_d_needs_one_of_them(record: Record) -> None:
     record.add_evaluations([evaluation(0, 0, 0.1), evaluation(0, 0, 0.3, steps=200)])
     with pytest.raises(MetaMapError, match=r"\[50, 200\] steps"):
         record.matrix("stream")
@@ -339,7 +339,7 @@ def test_a_read_only_record_cannot_be_written(path: Path) -> None:
         record.log("x")
 
 
-def test_another_program_that_locks_the_file_is_told(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_program_that_locks_the_file_is_reported(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
     record._database.execute("PRAGMA busy_timeout = 50")
     other = sqlite3.connect(record.path)
     other.execute("BEGIN IMMEDIATE")
@@ -438,7 +438,7 @@ print(record.last_stage, len(record.evaluations()))
 """
 
 
-def test_a_disk_that_refuses_is_told_and_the_stages_before_are_kept(path: Path) -> None:
+def test_a_disk_that_refuses_is_reported_and_the_stages_before_are_kept(path: Path) -> None:
     with Record.create(path) as record:
         add_stages(record, [[0.0], [0.5]])
     told, before, after = process(FULL, path).stdout.splitlines()
@@ -446,7 +446,7 @@ def test_a_disk_that_refuses_is_told_and_the_stages_before_are_kept(path: Path) 
     assert (before, after) == ("1 2", "2 2002")
 
 
-def test_a_full_disk_is_told_and_the_stages_before_are_kept(record: Record) -> None:
+def test_a_full_disk_is_reported_and_the_stages_before_are_kept(record: Record) -> None:
     add_stages(record, [[0.0], [0.5]])
     pages = record._database.execute("PRAGMA page_count")[0][0]
     record._database.execute(f"PRAGMA max_page_count = {pages + 1}")

@@ -126,7 +126,7 @@ store.get(small)
 """
 
 
-def test_a_full_disk_is_told_and_leaves_nothing_behind(store: ArtifactStore) -> None:
+def test_a_full_disk_is_reported_and_leaves_nothing_behind(store: ArtifactStore) -> None:
     command = [sys.executable, "-c", FILL, str(store.root)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "cannot be written (File too large)" in done.stdout

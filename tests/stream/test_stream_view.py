@@ -150,7 +150,7 @@ def test_silent_is_silent() -> None:
     assert lines(Activity("experts"), STARTED, done(1), silent=True) == []
 
 
-def test_a_stage_can_be_told_without_the_beginning() -> None:
+def test_a_stage_can_be_reported_without_the_beginning() -> None:
     assert sentence(watch(done(7))).startswith("stage 7 of 7: reacher-goal")
 
 
@@ -222,7 +222,7 @@ print("rich" in sys.modules)
 """
 
 
-def test_stopping_is_told_even_in_silence_and_lines_need_no_rich() -> None:
+def test_stopping_is_reported_even_in_silence_and_lines_need_no_rich() -> None:
     done = subprocess.run([sys.executable, "-c", STOP], capture_output=True, text=True, check=True)
     assert done.stderr.startswith("metamap: stopping when this stage is done and saved")
     assert done.stdout == "False\n"

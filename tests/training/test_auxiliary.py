@@ -85,7 +85,7 @@ def test_rows_are_drawn_from_all_rollouts_of_their_task() -> None:
     assert set(drawn[1].flatten().tolist()) == set(range(15))
 
 
-def test_what_it_cannot_read_is_told() -> None:
+def test_what_it_cannot_read_is_reported() -> None:
     with pytest.raises(MetaMapError, match="unknown auxiliary loss 'dynamic': did you mean 'dynamics'"):
         TrainConfig(auxiliary="dynamic")
     with pytest.raises(MetaMapError, match=r"auxiliary_coefficient: expected .*>= 0"):

@@ -45,7 +45,7 @@ def test_documents_are_read_flat_or_nested_and_with_earlier_names() -> None:
         ({"bottleneck": True, "survey_tasks": 0}, "bottleneck: .*survey_tasks"),
     ],
 )
-def test_a_bad_document_is_told(document: dict[str, Any], message: str) -> None:
+def test_a_bad_document_is_reported(document: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         parse(MapperRecipe, document, "a file")
 

@@ -272,7 +272,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
         ({"validation_lengths": (0, 5)}, "validation_lengths: expected .* >= 1, got 0"),
     ],
 )
-def test_a_bad_config_is_told(field: dict[str, Any], message: str) -> None:
+def test_a_bad_config_is_reported(field: dict[str, Any], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         TrainConfig(**field)
 

@@ -221,7 +221,7 @@ def coordinate_columns(family: Family, parameters: Sequence[str]) -> list[int]:
     """
     for name in parameters:
         if name not in family.space.names:
-            raise unknown_name(f"parameter of {family.name!r}", name, family.space.names)
+            raise unknown_name("parameter", name, family.space.names, of=f"family {family.name!r}")
     return family.space.coordinate_columns(parameters)
 
 

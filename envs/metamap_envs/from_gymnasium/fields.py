@@ -269,7 +269,7 @@ def own_value(entry: ParameterEntry, model: Any, spec: Any | None) -> float:
     kind = entry.kind
     field = str(entry.option if kind == "option" else entry.field)
     if field not in FIELDS[kind]:
-        raise unknown_name(f"field of the target {kind!r}", field, FIELDS[kind])
+        raise unknown_name("field", field, FIELDS[kind], of=f"the target {kind!r}")
     name = "" if kind == "option" else str(getattr(entry, kind))
     if name == ALL and entry.how != "scale":
         raise MetaMapError(f"all objects ({ALL!r}) take a factor; declare how: scale")
@@ -311,7 +311,7 @@ def _check_index(field: str, index: int | None, owner: Any) -> None:
     if index is None:
         return
     if index >= size:
-        raise MetaMapError(f"index expects 0 to {size - 1} for {field!r}, got {index}")
+        raise MetaMapError(f"index: expected 0 to {size - 1} for {field!r}, got {index}")
     if field in _ONE_NUMBER and size > 1:
         raise MetaMapError(f"{field!r} is one number for all axes of the joint; leave index out")
 

@@ -131,7 +131,7 @@ def check_values(parameter: Parameter, target: Target) -> None:
         if (positive and parameter.low <= 0) or (target.field in NOT_NEGATIVE and parameter.low < 0):
             what = f"a factor on {target.field!r}" if target.scale else repr(target.field)
             wanted = "above 0" if positive else "of 0 or more"
-            raise MetaMapError(f"parameter {parameter.name!r}: {what} expects values {wanted}, got {parameter.low:g}")
+            raise MetaMapError(f"parameter {parameter.name!r}: {what}: expected values {wanted}, got {parameter.low:g}")
         low, high = SOLIMP.get(target.index or 0, (0.0, 1.0)) if target.field == "solimp" else (-math.inf, math.inf)
         if not target.scale and not low <= parameter.low <= parameter.high <= high:
             raise MetaMapError(

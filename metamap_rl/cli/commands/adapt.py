@@ -98,12 +98,15 @@ class Adapt(Command):
         given = {"--parameters": self.parameters, "--env": self.env, "--rollout": self.rollout}
         chosen = [flag for flag, value in given.items() if value]
         if len(chosen) != 1:
-            got = " and ".join(chosen) or "none of them"
-            raise MetaMapError(f"adapt needs one of {', '.join(given)}: what to adapt to; got {got}")
+            raise MetaMapError(
+                "adapt: expected one of --parameters NAME=VALUE ... (a task of the mapper's family), --env GYM_ID (an "
+                "environment of Gymnasium with its observations and actions), --rollout FILE (recorded transitions, "
+                f".safetensors); got {' and '.join(chosen) or 'none of them'}"
+            )
         if self.env_arg and not self.env:
             raise MetaMapError("--env-arg needs --env: arguments of that environment's constructor")
         if self.episodes < 0:
-            raise MetaMapError(f"--episodes expects 0 or more, got {self.episodes}")
+            raise MetaMapError(f"--episodes: expected 0 or more, got {self.episodes}")
 
     def _environment(self, mapper: Mapper) -> gym.Env[Any, Any] | None:
         """The environment to probe; None with a given rollout."""

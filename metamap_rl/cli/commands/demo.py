@@ -108,7 +108,7 @@ class Demo(Command):
             raise UsageError(f"--from-scratch takes one family, got {', '.join(self.family)}")
         for name in _ONLY_FROM_SCRATCH:
             if getattr(self, name) is not None and getattr(self, name) < 1:
-                raise UsageError(f"--{name.replace('_', '-')} expects at least 1, got {getattr(self, name)}")
+                raise UsageError(f"--{name.replace('_', '-')}: expected at least 1, got {getattr(self, name)}")
 
     def _prepare(self) -> tuple[Settings, Path, list[Subject]]:
         """Mapper and experts of each family, loaded or trained, and the folder for the results."""

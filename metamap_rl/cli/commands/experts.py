@@ -168,11 +168,11 @@ def _check(
     load_recipe(family, "expert", **expert)
     for split, count in counts.by_split().items():
         if count < 0:
-            raise MetaMapError(f"--{split} expects a number of tasks, 0 or more, got {count}")
+            raise MetaMapError(f"--{split}: expected a number of tasks, 0 or more, got {count}")
         if count:
             get_family(family).sample(split, count, seed)
     if workers < 0:
-        raise MetaMapError(f"--workers expects 0 (all cores) or more, got {workers}")
+        raise MetaMapError(f"--workers: expected 0 (all cores) or more, got {workers}")
 
 
 def _under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:

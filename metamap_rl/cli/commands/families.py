@@ -20,16 +20,16 @@ ORDER = 10
 
 @dataclass(frozen=True, kw_only=True)
 class ListFamilies(Command):
-    """List the families."""
+    """List the families: those of the package, and those that YAML files declare."""
 
     name: ClassVar[str] = "list"
 
     def run(self) -> int:
         """Print one row per family."""
-        from metamap_envs.registry import get_family, list_families
+        from metamap_envs.registry import declared_families, get_family, list_families
         from metamap_rl.cli.console import print_json, print_table
 
-        families = [get_family(name) for name in list_families()]
+        families = [get_family(name) for name in sorted({*list_families(), *declared_families()})]
         if self.json:
             print_json([_summary(family) for family in families])
             return 0
@@ -74,7 +74,7 @@ class ShowFamily(Command):
 
         family = read_family(self.family)
         if self.sample < 0:
-            raise MetaMapError(f"--sample expects a number of tasks, 0 or more, got {self.sample}")
+            raise MetaMapError(f"--sample: expected a number of tasks, 0 or more, got {self.sample}")
         tasks = family.sample(self.split, self.sample, self.seed) if self.sample else []
         if self.json:
             print_json(_document(family, tasks))

@@ -214,7 +214,7 @@ def _checkpoint_beside(out: Path) -> Path:
     from metamap_envs.errors import MetaMapError
 
     if not out.name:
-        raise MetaMapError(f"--out expects the name of a new folder, got {str(out)!r}")
+        raise MetaMapError(f"--out: expected the name of a new folder, got {str(out)!r}")
     claim_output(out)
     return out.with_name(f"{out.name}.checkpoint.safetensors")
 
@@ -224,7 +224,7 @@ def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
     from metamap_envs.errors import MetaMapError
 
     if tasks != 0 and tasks < 4:
-        raise MetaMapError(f"--calibration-tasks expects 0 or at least 4, got {tasks}")
+        raise MetaMapError(f"--calibration-tasks: expected 0 or at least 4, got {tasks}")
     if not tasks:
         return None
     default, most = CalibrationConfig(), tasks // 2

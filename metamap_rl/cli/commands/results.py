@@ -58,8 +58,8 @@ class RunExperiment(Command):
     set: Annotated[tuple[str, ...], Metavar("KEY=VALUE")] = ()
     """Settings in place of the config's; values are YAML."""
 
-    out: Annotated[Path, Metavar("DIR")]
-    """The run's directory."""
+    out: Annotated[Path | None, Metavar("DIR")] = None
+    """The run's directory; default runs/EXPERIMENT."""
 
     workers: Annotated[int, Metavar("N")] = 0
     """Cells at a time; 0 takes all cores."""
@@ -77,6 +77,7 @@ class RunExperiment(Command):
         from metamap_rl.results.experiments import make_experiment, run_experiment
 
         experiment = make_experiment(self.experiment, self.config, self.set)
+        out = self.out or Path("runs", self.experiment)
         with (
             make_executor(self.executor, self.workers, self.ray_address) as executor,
             progress(f"running {self.experiment}", None, unit="cells") as bar,
@@ -86,8 +87,8 @@ class RunExperiment(Command):
                 bar.advance()
                 bar.describe(f"{done} of {total} cells so far; {name}")
 
-            run_experiment(self.experiment, experiment, self.out, executor, on_cell)
-        return _summarised(self.out, self.json)
+            run_experiment(self.experiment, experiment, out, executor, on_cell)
+        return _summarised(out, self.json)
 
 
 @dataclass(frozen=True, kw_only=True)

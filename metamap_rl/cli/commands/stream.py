@@ -215,7 +215,7 @@ def config_of(reference: str, settings: Sequence[str], learner: str | None, seed
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not key or not equals:
-            raise MetaMapError(f"--set expects KEY=VALUE, got {setting!r}")
+            raise MetaMapError(f"--set: expected KEY=VALUE, got {setting!r}")
         if key in overrides:
             raise MetaMapError(f"--set has {key!r} twice")
         overrides[key] = value

@@ -74,10 +74,10 @@ PROBES: Registry[type[Any]] = Registry("probe", removed={"seeking": "mixed"})
 def check_whole(name: str, value: object, low: int, high: int) -> None:
     """Raise for a setting that is not an integer or out of range."""
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise MetaMapError(f"probe setting {name!r} expects a whole number in [{low}, {high}], got {value!r}")
+        raise MetaMapError(f"probe setting {name!r}: expected a whole number in [{low}, {high}], got {value!r}")
 
 
 def check_range(name: str, value: object, low: float, high: float) -> None:
     """Raise for a setting that is not a number or out of range."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-        raise MetaMapError(f"probe setting {name!r} expects a number in [{low}, {high}], got {value!r}")
+        raise MetaMapError(f"probe setting {name!r}: expected a number in [{low}, {high}], got {value!r}")

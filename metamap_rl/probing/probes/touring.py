@@ -41,7 +41,7 @@ class TourProbe:
 
     def __post_init__(self) -> None:
         if not isinstance(self.tour, str):
-            raise MetaMapError(f"probe setting 'tour' expects the path of a folder, got {self.tour!r}")
+            raise MetaMapError(f"probe setting 'tour': expected the path of a folder, got {self.tour!r}")
         check_whole("hold", self.hold, 1, 1000)
         check_range("noise", self.noise, 0.0, 2.0)
 

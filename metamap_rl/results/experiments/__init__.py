@@ -41,7 +41,7 @@ def make_experiment(name: str, config: Path | None = None, changes: Sequence[str
     for change in changes:
         key, equals, value = change.partition("=")
         if not key or not equals:
-            raise MetaMapError(f"--set expects KEY=VALUE, got {change!r}")
+            raise MetaMapError(f"--set: expected KEY=VALUE, got {change!r}")
         document = replaced(document, key, value, what)
     experiment: Experiment = parse(kind, document, what)
     return experiment

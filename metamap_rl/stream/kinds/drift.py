@@ -158,7 +158,7 @@ def _parameter(family: str, name: str) -> Parameter:
     """
     known = {parameter.name: parameter for parameter in get_family(family).space.parameters}
     if name not in known:
-        raise unknown_name(f"parameter of family {family!r}", name, known)
+        raise unknown_name("parameter", name, known, of=f"family {family!r}")
     if known[name].choices:
         raise MetaMapError(f"parameter {name!r} has the values {known[name].choices} only: it cannot drift")
     return known[name]

@@ -95,7 +95,7 @@ def make_learner(settings: Mapping[str, Any]) -> MapperLearner:
     known = {item.name: item for item in fields(kind) if item.init}
     for key, value in given.items():
         if key not in known:
-            raise unknown_name(f"setting of learner {settings['name']!r}", key, known)
+            raise unknown_name("setting", key, known, of=f"learner {settings['name']!r}")
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise MetaMapError(f"learner {settings['name']!r}: {key}: expected a number, got {value!r}")
         if known[key].type in (int, "int") and not isinstance(value, int):
