@@ -12,20 +12,25 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
-__all__ = ["rename_modules", "renamed_keyword"]
+__all__ = ["rename_modules", "renamed_keywords"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def renamed_keyword(old: str, new: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Let a function be called with the old name of a keyword; a value under the new name has precedence."""
+def renamed_keywords(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Let a function be called with old names of keywords; a value under the new name has precedence.
+
+    Args:
+        names: new names by old names.
+    """
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-            if old in kwargs:
-                message = f"{function.__name__}: the argument {old!r} is now {new!r}"
+            for old in names.keys() & kwargs.keys():
+                new, called = names[old], function.__qualname__.removesuffix(".__init__")
+                message = f"{called}({old}=) is the earlier name of {new}= and will go in the next release"
                 warnings.warn(message, DeprecationWarning, stacklevel=2)
                 value = kwargs.pop(old)
                 if kwargs.get(new) is None:

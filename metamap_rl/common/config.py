@@ -11,12 +11,13 @@ import math
 import operator
 import types
 import typing
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, cast, get_args, get_origin
 
 from annotated_types import Ge, Gt, Le
+
+from metamap_agents.renamed import renamed_keywords
 
 __all__ = ["Amount", "Config", "Count", "Positive", "PositiveNumber", "Share", "bare", "renamed"]
 
@@ -172,18 +173,7 @@ def renamed(**names: str) -> Callable[[type[Made]], type[Made]]:
 
     def decorate(cls: type[Made]) -> type[Made]:
         cls.old_names = {**getattr(cls, "old_names", {}), **names}  # type: ignore[attr-defined]
-        plain = cls.__init__
-
-        @functools.wraps(plain)
-        def init(self: Made, *values: Any, **settings: Any) -> None:
-            for before, now in names.items():
-                if before in settings:
-                    text = f"{cls.__name__}({before}=) is the earlier name of {now}= and will go in the next release"
-                    warnings.warn(text, DeprecationWarning, stacklevel=2)
-                    settings[now] = settings.pop(before)
-            plain(self, *values, **settings)
-
-        cls.__init__ = init  # type: ignore[method-assign, assignment]
+        cls.__init__ = renamed_keywords(**names)(cls.__init__)  # type: ignore[misc]
         return cls
 
     return decorate

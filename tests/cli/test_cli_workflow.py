@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from helpers import tiny
+from helpers.command_line import refused
 from helpers.waiting import HANGS
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs import Rollout, get_family
@@ -48,16 +49,6 @@ def interrupted(ready: Callable[[], Any], *arguments: str | Path) -> tuple[int, 
         os.killpg(process.pid, signal.SIGINT)
         _, complaint = process.communicate(timeout=HANGS)
     return process.returncode, complaint
-
-
-def refused(capsys: pytest.CaptureFixture[str], *arguments: str | Path) -> str:
-    """The one sentence of a command that exits with code 2."""
-    assert app.main([str(argument) for argument in arguments]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("metamap: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
 
 
 def names(folder: Path) -> list[str]:

@@ -26,7 +26,7 @@ from metamap_agents.policy.evaluation import (
     run_episodes,
 )
 from metamap_agents.policy.normalizer import ObservationNormalizer
-from metamap_agents.renamed import renamed_keyword
+from metamap_agents.renamed import renamed_keywords
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_agents.runtime.storage import library_versions
 from metamap_agents.runtime.torch_state import TRAINING_THREADS, isolated_training
@@ -107,7 +107,7 @@ def train_base(
     )
 
 
-@renamed_keyword("parent", "start")
+@renamed_keywords(parent="start")
 def train_expert(
     task: Task,
     base: BasePolicy,
