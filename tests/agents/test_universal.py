@@ -14,13 +14,14 @@ from helpers import tiny
 from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
 from metamap_agents.experts.recipes import load_recipe
 from metamap_agents.experts.training import train_base, train_expert, train_universal
-from metamap_agents.experts.universal import ConditionedVecEnv, UniversalPolicy, coordinate_columns, coordinate_scales
+from metamap_agents.experts.universal import UniversalPolicy, coordinate_columns, coordinate_scales
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import Episodes
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.sb3.conditioned import ConditionedVecEnv
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs import MetaMapError, Task, get_family
 from metamap_envs.registry import list_families

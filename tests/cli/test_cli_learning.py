@@ -36,7 +36,7 @@ def test_rounds_and_auxiliary_losses(tiny_zoo: Zoo, tmp_path: Path, capsys: pyte
     [
         (("--auxiliary", "dynamic"), "did you mean 'dynamics'"),
         (("--dagger-rounds", "-1"), "dagger_rounds: expected a whole number >= 0, got -1"),
-        (("--tour", "somewhere"), "unknown setting of probe 'base-policy' 'tour'"),
+        (("--tour", "somewhere"), "unknown setting 'tour' of probe 'base-policy'"),
         (("--probe", "seeking"), "the probe 'seeking' was removed"),
     ],
 )

@@ -483,7 +483,7 @@ def test_what_is_wrong_in_a_file_is_reported_in_one_sentence(tmp_path: Path, tex
     [
         ({"body": "torzo", "field": "mass"}, "unknown body 'torzo': did you mean 'torso'"),
         ({"actuator": "leg", "field": "gear", "index": 0}, "unknown actuator 'leg': did you mean 'leg_joint'"),
-        ({"geom": "foot_geom", "field": "size"}, "unknown field of the target 'geom' 'size'"),
+        ({"geom": "foot_geom", "field": "size"}, "unknown field 'size' of the target 'geom'"),
         ({"option": "gravty"}, "did you mean 'gravity'"),
         ({"option": "gravity"}, "'gravity' has 3 elements; declare which with index"),
         ({"option": "gravity", "index": 3}, "index: expected 0 to 2"),
@@ -565,7 +565,7 @@ def test_no_stored_name_makes_a_file_be_read(tmp_path: Path, monkeypatch: pytest
 def test_its_environments_have_the_render_modes_of_gymnasiums() -> None:
     env = gym.make(get_family("pendulum-torque").gym_id, render_mode="rgb_array")  # without a warning
     env.close()
-    with pytest.raises(MetaMapError, match=r"unknown render mode of Pendulum-v1 'rgb': did you mean 'rgb_array'"):
+    with pytest.raises(MetaMapError, match=r"unknown render mode 'rgb' of Pendulum-v1: did you mean 'rgb_array'"):
         GymnasiumFamilyEnv("pendulum-torque", render_mode="rgb")
 
 

@@ -80,7 +80,7 @@ def test_json_and_back(name: str) -> None:
         ({}, "a probe needs the key 'name'"),
         ({"name": "base-polcy"}, "unknown probe 'base-polcy': did you mean 'base-policy'"),
         ({"name": "seeking", "guide": "guide"}, "probe 'seeking' was removed"),
-        ({"name": "mixed", "blok": 3}, "unknown setting of probe 'mixed' 'blok': did you mean 'block'"),
+        ({"name": "mixed", "blok": 3}, "unknown setting 'blok' of probe 'mixed': did you mean 'block'"),
         ({"name": "mixed", "noise": 9.0}, r"probe setting 'noise': expected a number in \[0.0, 2.0\], got 9.0"),
         ({"name": "base-policy", "noise": float("nan")}, "got nan"),
         ({"name": "base-policy", "noise": "a"}, "got 'a'"),

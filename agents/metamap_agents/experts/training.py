@@ -17,7 +17,7 @@ from metamap_agents.experts.gains import GainSearch, GainSearchResult, search_ga
 from metamap_agents.experts.off_policy import TrainedTeacher, train_teacher
 from metamap_agents.experts.ppo import OnPolicy, OnProgress, learn, make_ppo
 from metamap_agents.experts.recipes import Recipe
-from metamap_agents.experts.universal import ConditionedVecEnv, UniversalPolicy, coordinate_scales, with_zero_inputs
+from metamap_agents.experts.universal import UniversalPolicy, coordinate_scales, with_zero_inputs
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import (
     clearly_better,
@@ -39,6 +39,7 @@ from metamap_agents.sb3.bridge import (
     phi_into_sb3,
     spec_from_sb3,
 )
+from metamap_agents.sb3.conditioned import ConditionedVecEnv
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family

@@ -15,10 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from metamap_agents.experts.gains import with_gains
 from metamap_agents.policy.spec import PolicySpec
@@ -30,7 +27,7 @@ from metamap_envs.parameters import Parameter
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 
-__all__ = ["ConditionedVecEnv", "UniversalPolicy", "coordinate_columns", "coordinate_scales", "with_zero_inputs"]
+__all__ = ["UniversalPolicy", "coordinate_columns", "coordinate_scales", "with_zero_inputs"]
 
 _CRITIC = "critic."
 
@@ -237,29 +234,3 @@ def coordinate_scales(
     """Return mean and standard deviation of the coordinates of parameters over tasks, each float32 [K]."""
     found = _coordinates(family, parameters, tasks)
     return found.mean(axis=0), found.std(axis=0)
-
-
-class ConditionedVecEnv(VecEnvWrapper):
-    """Environments whose observations have constants appended, such as the coordinates of their tasks.
-
-    Args:
-        venv: N environments with flat observations [O].
-        constants: float32 [N, K].
-    """
-
-    def __init__(self, venv: Any, constants: NDArray[np.float32]) -> None:
-        size = venv.observation_space.shape[0] + constants.shape[1]
-        super().__init__(venv, observation_space=Box(-np.inf, np.inf, (size,), np.float32))
-        self._constants = constants
-
-    def reset(self) -> NDArray[np.float32]:
-        """Start new episodes everywhere."""
-        return np.concatenate([self.venv.reset(), self._constants], axis=1)
-
-    def step_wait(self) -> VecEnvStepReturn:
-        """Finish a step."""
-        observations, rewards, dones, infos = self.venv.step_wait()
-        for index in np.flatnonzero(dones):
-            last = infos[index]["terminal_observation"]
-            infos[index]["terminal_observation"] = np.concatenate([last, self._constants[index]])
-        return np.concatenate([observations, self._constants], axis=1), rewards, dones, infos
