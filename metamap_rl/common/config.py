@@ -173,7 +173,7 @@ def renamed(**names: str) -> Callable[[type[Made]], type[Made]]:
 
     def decorate(cls: type[Made]) -> type[Made]:
         cls.old_names = {**getattr(cls, "old_names", {}), **names}  # type: ignore[attr-defined]
-        cls.__init__ = renamed_keywords(**names)(cls.__init__)  # type: ignore[misc]
+        cls.__init__ = renamed_keywords(**names)(cls.__init__)  # type: ignore[method-assign]
         return cls
 
     return decorate
