@@ -283,7 +283,7 @@ def test_rewards_that_cannot_be_observed_need_a_mapper_without(mapper: Mapper) -
         (lambda adapter: Adapter("reacher-gaol"), "reacher-goal"),
     ],
 )
-def test_bad_input_is_told(mapper: Mapper, call: Any, message: str) -> None:
+def test_bad_input_is_reported(mapper: Mapper, call: Any, message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         call(Adapter(mapper))
 
@@ -343,7 +343,7 @@ def test_saved_and_loaded_in_mid_run_it_goes_on_to_the_bit(mapper: Mapper, tmp_p
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
 
 
-def test_a_damaged_state_is_told(mapper: Mapper, tmp_path: Path) -> None:
+def test_a_damaged_state_is_reported(mapper: Mapper, tmp_path: Path) -> None:
     path = tmp_path / "state.safetensors"
     adapter = Adapter(mapper)
     served(adapter, stream([-1.0] * 20))

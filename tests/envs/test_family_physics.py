@@ -481,7 +481,7 @@ def test_delays_of_1_to_3_are_trained_on_and_4_is_outside() -> None:
     for split in ("train", "validation", "test-in"):
         assert {task["delay"] for task in family.sample(split, 16, 0)} == {1.0, 2.0, 3.0}
     assert {task["delay"] for task in family.sample("test-out", 8, 0)} == {4.0}
-    with pytest.raises(MetaMapError, match=r"'delay' expects one of .*, got 2.5"):
+    with pytest.raises(MetaMapError, match=r"'delay': expected one of .*, got 2.5"):
         family.task({"delay": 2.5})
 
 
