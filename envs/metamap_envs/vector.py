@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from gymnasium.utils import seeding
@@ -20,6 +20,11 @@ from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.state import Array
 from metamap_envs.task import Task
+
+if TYPE_CHECKING:
+    from metamap_envs.family import Family
+    from metamap_envs.schedule import TaskSchedule
+    from metamap_envs.scheduled import ScheduleRuns
 
 __all__ = ["FamilyVectorEnv", "make_vector_env"]
 
@@ -43,10 +48,12 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         num_threads: threads including the caller's; 0 takes all cores.
         autoreset_mode: Gymnasium's next-step (default), same-step or disabled.
         horizon: steps after which an episode is truncated; default the family's.
+        schedule: changes of the tasks in mid-episode, as `ScheduledTasks` makes them in each single environment; or its
+            JSON form.
 
     Raises:
-        MetaMapError: no tasks, tasks of different families, an unknown autoreset mode, a horizon below 1 or a
-            negative number of threads.
+        MetaMapError: no tasks, tasks of different families, an unknown autoreset mode, a horizon below 1, a
+            negative number of threads, or a schedule that does not fit the family.
     """
 
     def __init__(
@@ -56,6 +63,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         num_threads: int = 0,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         horizon: int | None = None,
+        schedule: TaskSchedule | Mapping[str, Any] | None = None,
     ) -> None:
         if not tasks:
             raise MetaMapError("a vector environment needs at least one task, got none")
@@ -72,6 +80,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         self.single_action_space = action_space(self.family)
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._runs = _schedule_runs(schedule, self.family, self.num_envs)
         self.simulator = self.family.engine(tasks, num_threads)
         pairs = [seeding.np_random() for _ in tasks]
         self._generators = [generator for generator, _ in pairs]
@@ -171,7 +180,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         for index in indices:
             if seeds[index] is not None:
                 self._generators[index], self._seeds[index] = seeding.np_random(seeds[index])
-        self._begin(indices, seeds)
+        self._begin(indices, seeds, given=tasks is not None)
         self._started = True
         return self.family.observe(self._before), {"task": self._task_ids.copy(), "_task": mask}
 
@@ -186,9 +195,13 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
                 disabled) a finished environment was not reset.
         """
         actions = self._check_actions(actions)
+        if self._done.any() and self.autoreset_mode is AutoresetMode.DISABLED:
+            raise MetaMapError(f"environment {self._done.argmax()} has ended; reset it with options['reset_mask']")
+        if self._runs is not None:
+            who, tasks = self._runs.next(self.tasks, ~self._done)
+            if who:
+                self.set_tasks(tasks, who)
         if self._done.any():
-            if self.autoreset_mode is AutoresetMode.DISABLED:
-                raise MetaMapError(f"environment {self._done.argmax()} has ended; reset it with options['reset_mask']")
             return self._step_after_ends(actions)
         rewards, terminated, truncated, infos = self._advance(actions)
         done = terminated | truncated
@@ -197,6 +210,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         elif done.any():
             infos = self._final_infos(infos, done)
             self._begin(np.flatnonzero(done))
+            infos["task"] = self._task_ids.copy()
         return self.family.observe(self._before), rewards, terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
@@ -222,14 +236,26 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             raise MetaMapError(f"the action of environment {index} is not finite: {actions[index]}")
         return actions
 
-    def _begin(self, indices: NDArray[np.intp], seeds: Sequence[int | None] | None = None) -> None:
-        """Start new episodes in some environments; their generators have just been seeded, or go on."""
+    def _begin(
+        self, indices: NDArray[np.intp], seeds: Sequence[int | None] | None = None, *, given: bool = False
+    ) -> None:
+        """Start new episodes in some environments; their generators have just been seeded, or go on.
+
+        ``given``: they have just been given tasks, with which a schedule starts anew.
+        """
+        if self._runs is not None:
+            each = [None] * self.num_envs if seeds is None else seeds
+            who, tasks = self._runs.begin(indices.tolist(), self.tasks, each, self._seeds, given=given)
+            self.simulator.change_tasks(who, tasks)
+            self._name_tasks()
         for index in indices:
             self.simulator.start(int(index), self._generators[index], None if seeds is None else seeds[index])
         self.simulator.forward(indices)
         self._elapsed[indices] = 0
         self._done[indices] = False
-        self._before = self.simulator.state()
+        started = np.zeros(self.num_envs, dtype=np.bool_)
+        started[indices] = True
+        self._before = self.simulator.state().where(started, self._before)
 
     def _advance(
         self, actions: NDArray[Any], indices: NDArray[np.intp] | None = None
@@ -262,6 +288,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         moving = ~self._done
         rewards, terminated, truncated, infos = self._advance(actions, np.flatnonzero(moving))
         self._begin(np.flatnonzero(~moving))
+        infos["task"] = self._task_ids.copy()
         rewards = np.where(moving, rewards, 0.0)
         terminated, truncated = terminated & moving, truncated & moving
         self._done = terminated | truncated
@@ -316,6 +343,7 @@ def make_vector_env(
     max_episode_steps: int | None = None,
     num_threads: int = 0,
     autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+    schedule: TaskSchedule | Mapping[str, Any] | None = None,
     **others: Any,
 ) -> FamilyVectorEnv:
     """Entry point for `gymnasium.make_vec`.
@@ -329,6 +357,7 @@ def make_vector_env(
         max_episode_steps: horizon; default the family's.
         num_threads: of the simulator; 0 takes all cores.
         autoreset_mode: one of Gymnasium's.
+        schedule: as `FamilyVectorEnv` has it.
         **others: refused by name; ``render_mode``, which Gymnasium passes on, must be None: nothing is drawn here.
 
     Raises:
@@ -351,4 +380,19 @@ def make_vector_env(
         chosen = [of_all or get_family(family).task()] * num_envs
     else:
         chosen = read_tasks(get_family(family), tasks, num_envs)
-    return FamilyVectorEnv(chosen, horizon=max_episode_steps, num_threads=num_threads, autoreset_mode=autoreset_mode)
+    return FamilyVectorEnv(
+        chosen,
+        horizon=max_episode_steps,
+        num_threads=num_threads,
+        autoreset_mode=autoreset_mode,
+        schedule=schedule,
+    )
+
+
+def _schedule_runs(schedule: object, family: Family, count: int) -> ScheduleRuns | None:
+    """A schedule for each environment; what reads schedules is imported where there is one."""
+    if schedule is None:
+        return None
+    from metamap_envs.scheduled import ScheduleRuns, read_schedule
+
+    return ScheduleRuns(read_schedule(schedule), family, count)

@@ -71,15 +71,23 @@ class LiveChanges:
             MetaMapError: the sentence names the parameter and the reason.
         """
         for name in _changed(before, after):
-            if name not in self._obstacles:
-                with quiet():
-                    self._obstacles[name] = self._obstacle(name)
-            if self._obstacles[name]:
-                raise MetaMapError(
-                    f"family {self._family.name!r}: the parameter {name!r} cannot change in mid-episode: "
-                    f"{self._obstacles[name]}; give the task to reset()"
-                )
+            self.check_parameter(name)
         self._difference(before, after)
+
+    def check_parameter(self, name: str) -> None:
+        """Refuse a parameter that a running environment cannot take, after a trial of it the first time.
+
+        Raises:
+            MetaMapError: the sentence names the parameter and the reason.
+        """
+        if name not in self._obstacles:
+            with quiet():
+                self._obstacles[name] = self._obstacle(name)
+        if self._obstacles[name]:
+            raise MetaMapError(
+                f"family {self._family.name!r}: the parameter {name!r} cannot change in mid-episode: "
+                f"{self._obstacles[name]}; give the task to reset()"
+            )
 
     def apply(self, env: gym.Env[Any, Any], before: Task, after: Task) -> None:
         """Write a change that was checked into an environment; its state stays as it is."""
