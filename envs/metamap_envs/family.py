@@ -43,6 +43,8 @@ class Family(ABC):
         readouts: derived quantities to hand to observation and reward, by key.
         current_readouts: whether those that depend on positions and velocities are of the state after the step, by a
             `mj_step1` after it as in dm_control.
+        unobserved_positions: how many leading positions an observation leaves out, which otherwise consists of all
+            positions and velocities; None for any other observation. See `states_of`.
         action_factors: of each action the names of the parameters whose product multiplies it in the physics, such as
             the sign and strength of its motor; empty where no action has any.
         requires: module that has its model, which only an extra of this distribution installs, and that extra; None if
@@ -60,6 +62,7 @@ class Family(ABC):
     frame_skip: ClassVar[int]
     readouts: ClassVar[Mapping[str, Readout]] = {}
     current_readouts: ClassVar[bool] = False
+    unobserved_positions: ClassVar[int | None] = None
     action_factors: ClassVar[tuple[tuple[str, ...], ...]] = ()
     requires: ClassVar[tuple[str, str] | None] = None
     camera: ClassVar[Mapping[str, Any]] = {}
@@ -95,6 +98,21 @@ class Family(ABC):
         override this.
         """
         return self.compile()
+
+    def states_of(self, observations: Array, values: Array) -> tuple[Array, Array] | None:
+        """Positions and velocities (qpos [N, nq], qvel [N, nv]) that observations [N, O] were made of.
+
+        What no observation or reward depends on, such as the place along the track, is that of the start. Rows whose
+        state the observation does not hold, such as those with clipped velocities, are NaN. ``values`` [N, P] are the
+        tasks' parameters. Default: as `unobserved_positions` declares; None if it does not: the observation does not
+        hold the state, or nobody said how.
+        """
+        if self.unobserved_positions is None:
+            return None
+        qpos, _ = self._initial
+        hidden = np.tile(qpos[: self.unobserved_positions], (len(observations), 1))
+        split = len(qpos) - self.unobserved_positions
+        return np.concatenate([hidden, observations[:, :split]], axis=1), observations[:, split:].copy()
 
     # behaviour --------------------------------------------------------------------------------------------------
 
@@ -213,6 +231,18 @@ class Family(ABC):
         if split != CUSTOM_SPLIT:
             parse_split(split)
         return Task(self.name, self.space.check(parameters or {}, f"family {self.name!r}"), split)
+
+    def closest_task(self, values: Mapping[str, float], split: str = CUSTOM_SPLIT) -> Task:
+        """The task that is closest to estimates of the parameters, each for itself; without one, the usual value.
+
+        Raises:
+            MetaMapError: a name that is not a parameter, or a value that is not finite.
+        """
+        known = {one.name: one for one in self.space.parameters}
+        given = {one.name: one.usual for one in self.space.parameters} | dict(values)
+        return self.task(
+            {name: known[name].closest(value) if name in known else value for name, value in given.items()}, split
+        )
 
     def sample(self, split: str, count: int, seed: int | np.random.Generator) -> list[Task]:
         """Draw tasks of a split.

@@ -153,6 +153,19 @@ class Parameter:
             )
         return number
 
+    def closest(self, value: float) -> float:
+        """The admitted value that is closest to a finite number, such as an estimate; angles are wrapped first."""
+        if self.choices:
+            return min(self.choices, key=lambda choice: abs(choice - value))
+        if self.periodic:
+            value = math.atan2(math.sin(value), math.cos(value))
+        return min(max(value, self.low), self.high)
+
+    @property
+    def usual(self) -> float:
+        """Its default if it is discrete, else the median of the training tasks."""
+        return self.default if self.choices else float(self.quantile(np.array([0.5]), self.train)[0])
+
     @property
     def coordinate_names(self) -> tuple[str, ...]:
         """Names of its coordinates: its own; "log" of it; cos and sin of an angle; one for each categorical choice."""

@@ -271,6 +271,26 @@ class Simulator:
         self._batch.reset(np.array([index]), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self._qpos[index], self._qvel[index] = self.family.initial_state(self.tasks[index], generator)
 
+    def place(self, indices: NDArray[np.intp], qpos: Array, qvel: Array, *, fresh: NDArray[np.bool_]) -> None:
+        """Put environments into given states, without activations and warm start.
+
+        Args:
+            indices: the environments [M].
+            qpos: their positions [M, nq].
+            qvel: their velocities [M, nv].
+            fresh: whether each state is that of a start [M]. The derived quantities are then of these positions; else
+                of those one MuJoCo step before, as `mj_step` leaves them behind.
+        """
+        self._regain_threads()
+        self._batch.reset(indices, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._qpos[indices], self._qvel[indices] = qpos, qvel
+        if self._readouts and not self.family.current_readouts:
+            for index in indices[~fresh]:
+                model = self.models[index]
+                mujoco.mj_integratePos(model, self._qpos[index], self._qvel[index], -model.opt.timestep)
+        self._batch.forward(indices)
+        self._qpos[indices] = qpos
+
     def forward(self, indices: NDArray[np.intp]) -> None:
         """Compute the derived quantities of environments whose state was written."""
         self._batch.forward(indices)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.protocol.methods import METHODS
 from metamap_rl.evaluation.protocol.problem import PROBE_SEED, Problem
@@ -26,6 +30,8 @@ __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
 OnMethod = Callable[[str], None]
 
 _SPLIT = "given"
+_SETTINGS: dict[str, dict[str, Any]] = {"likeliest-expert": {"features": ("quadratic",), "ridges": (1e-2,)}}
+"""Settings of methods; the protocol chooses these on validation tasks."""
 
 
 @torch_threads(1)  # the networks are small; and for the same results on any number of cores
@@ -43,15 +49,16 @@ def evaluate_mappers(
     """Evaluate mappers of one family, retrained with different seeds, on the tasks of given experts.
 
     Methods of `metamap_rl.evaluation.protocol.methods`: "mapper"; "checked-mapper", if all mappers have a self-check;
-    with ``controls`` also "shuffled"; with ``training_experts`` also "mean-expert" and "nearest-expert". All use the
-    same reset seeds. Mapper i uses the i-th of M independent rollouts of each task.
+    with ``controls`` also "shuffled" and, if the mappers hold a universal policy, "universal-policy" (the oracle),
+    "estimate" and "sysid"; with ``training_experts`` also "mean-expert", "nearest-expert" and "likeliest-expert". All
+    use the same reset seeds. Mapper i uses the i-th of M independent rollouts of each task.
 
     Args:
         mappers: M mappers of one family, with the same base policy and probe.
         experts: experts of T tasks unseen by all mappers.
         lengths: lengths of D in transitions.
         episodes: episodes per task and method, at least 1; 10 in the protocol.
-        controls: whether to run "shuffled".
+        controls: whether to run "shuffled" and the universal policy.
         training_experts: training experts of the mappers.
         num_threads: threads of the simulator; 0 uses all cores.
         on_method: called with the name of each method before it runs.
@@ -76,10 +83,18 @@ def evaluate_mappers(
         "shuffled": read and controls and len(experts) > 1,
         "mean-expert": bool(training_experts),
         "nearest-expert": read and bool(training_experts),
+        "likeliest-expert": read and bool(training_experts),
+        "universal-policy": controls,
+        "estimate": read and controls and all(mapper.coordinates for mapper in mappers),
+        "sysid": read and controls,
     }
+    known = mappers[0].universal is not None
+    family = get_family(mappers[0].family)
     for name in (name for name, asked in methods.items() if asked):
+        if METHODS.get(name).lacking(family, known):
+            continue
         tell(name)
-        method = METHODS.get(name)()
+        method = METHODS.get(name)(**_SETTINGS.get(name, {}))
         measured = [method.measure(problem, seed) for seed in range(len(mappers) if method.seeded else 1)]
         found = [(score.steps, score.returns) for one in measured for score in one.scores]
         evaluation.methods.extend(MethodScores.merged(name, found))
@@ -106,7 +121,7 @@ def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> No
 class _Given(Problem):
     """Problem of given experts and mappers, by seed, without training costs."""
 
-    base_steps = zoo_steps = pair_steps = survey_steps = 0
+    base_steps = zoo_steps = pair_steps = survey_steps = universal_steps = 0
 
     def __init__(
         self,
@@ -135,6 +150,19 @@ class _Given(Problem):
     def stored(self, seed: int) -> Rollouts:
         """See `Problem`."""
         return _repeat(self._probed_training, seed)
+
+    @property
+    def family(self) -> Family:
+        """See `Problem`."""
+        return get_family(self.mappers[0].family)
+
+    @property
+    def universal(self) -> UniversalPolicy:
+        """See `Problem`."""
+        found = self.mappers[0].universal
+        if found is None:
+            raise MetaMapError("the mappers hold no universal policy")
+        return found
 
     def mapper(self, seed: int) -> Mapper:
         """See `Problem`."""

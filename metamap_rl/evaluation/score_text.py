@@ -27,7 +27,10 @@ NOTHING = "–"
 
 Document = Mapping[str, Any]
 
-_METHODS = dict.fromkeys(("privileged-mapper", "oracle"), "privileged mapper (given the parameters)")
+_METHODS = {
+    **dict.fromkeys(("privileged-mapper", "oracle"), "privileged mapper (given the parameters)"),
+    "universal-policy": "oracle (universal policy, given the parameters)",
+}
 """Display names of methods with other names in stored documents."""
 
 _EARLIER_METHODS = {

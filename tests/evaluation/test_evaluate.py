@@ -133,10 +133,12 @@ def test_all_methods_are_there(evaluation: Evaluation) -> None:
         ("mean-expert", None),
         ("nearest-expert", 10),
         ("nearest-expert", 30),
+        ("likeliest-expert", 10),
+        ("likeliest-expert", 30),
     ]
     seeds = {scores.method: len(scores.returns) for scores in evaluation.methods}
-    assert seeds == {"mapper": 2, "shuffled": 2, "mean-expert": 1, "nearest-expert": 2}
-    assert len(evaluation.summary()["methods"]) == 8
+    assert seeds == {"mapper": 2, "shuffled": 2, "mean-expert": 1, "nearest-expert": 2, "likeliest-expert": 2}
+    assert len(evaluation.summary()["methods"]) == 10
 
 
 def test_no_steps_are_the_base_policy(evaluation: Evaluation) -> None:
@@ -176,9 +178,9 @@ def test_the_nearest_expert_of_a_training_task_is_its_own(mappers: list[Mapper],
     found = evaluate_mappers(
         mappers[:1], training, lengths=(30,), episodes=2, controls=False, training_experts=training, num_threads=1
     )
-    nearest = found.methods[-1]
-    assert nearest.method == "nearest-expert"
-    np.testing.assert_array_equal(nearest.returns[0], found.expert)
+    for name in ("nearest-expert", "likeliest-expert"):
+        (nearest,) = (scores for scores in found.methods if scores.method == name)
+        np.testing.assert_array_equal(nearest.returns[0], found.expert)
 
 
 def test_without_controls_and_without_steps(mappers: list[Mapper], experts: list[Expert], tiny_zoo: Zoo) -> None:

@@ -23,7 +23,6 @@ from metamap_agents.runtime.storage import check_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Family
 from metamap_envs.identity import is_family
-from metamap_envs.parameters import Parameter
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 
@@ -94,7 +93,7 @@ class UniversalPolicy:
             undone = [name for name in names if name not in self.parameters]
             factor = np.prod([task[name] for name in undone])
             if factor:
-                gains[action] = np.prod([_value_in_training(parameters[name]) for name in undone]) / factor
+                gains[action] = np.prod([parameters[name].usual for name in undone]) / factor
         return gains
 
     def expert_for(self, task: Task) -> NDArray[np.float32]:
@@ -187,13 +186,6 @@ class UniversalPolicy:
         if set(rest) != {"phi", "mean", "std"}:
             raise MetaMapError(f"{what}: expected phi, mean and std, there are {', '.join(sorted(rest)) or 'none'}")
         return cls(description["family"], tuple(told), spec, critic=critic, record=description["record"], **rest)
-
-
-def _value_in_training(parameter: Parameter) -> float:
-    """Value of a parameter that is no input in the training of a universal policy."""
-    if parameter.choices:
-        return parameter.default
-    return float(parameter.quantile(np.array([0.5]), parameter.train)[0])
 
 
 def _folded(parts: Mapping[str, NDArray[np.float32]], coordinates: NDArray[np.float32]) -> dict[str, NDArray[Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,8 @@ class Upright(Family):
     Source: `gymnasium/envs/mujoco/hopper_v5.py` and `walker2d_v5.py`.
     """
 
+    unobserved_positions = 1
+
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
         """Uniform noise on qpos and qvel, drawn in Gymnasium's order."""
         return uniform_noise(self._initial, _RESET_NOISE, generator)
@@ -37,6 +39,11 @@ class Upright(Family):
         """Positions without x, then clipped velocities."""
         velocities = np.clip(state.qvel, -_LARGEST_VELOCITY, _LARGEST_VELOCITY)
         return np.concatenate([state.qpos[:, 1:], velocities], axis=1)
+
+    def states_of(self, observations: Array, values: Array) -> tuple[Array, Array] | None:
+        """As the observation says; unknown where a velocity was clipped."""
+        qpos, qvel = cast("tuple[Array, Array]", super().states_of(observations, values))
+        return qpos, np.where((np.abs(qvel) < _LARGEST_VELOCITY).all(axis=1, keepdims=True), qvel, np.nan)
 
     def reward(
         self, before: State, after: State, actions: NDArray[Any], values: Array

@@ -33,6 +33,7 @@ class AntDirection(Ant):
 
     name = "ant-direction"
     embodiment = "ant"
+    unobserved_positions = 2
     description = "Ant that must run in a hidden direction"
     space = ParameterSpace((angle("direction", "direction that is rewarded, from the x axis"),))
 

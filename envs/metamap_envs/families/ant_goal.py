@@ -31,6 +31,7 @@ class AntGoal(Ant):
 
     name = "ant-goal"
     embodiment = "ant-with-position"
+    unobserved_positions = 0
     description = "Ant that must run to a hidden place and stay there"
     space = ParameterSpace(
         (

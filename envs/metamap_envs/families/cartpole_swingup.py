@@ -118,6 +118,11 @@ class CartpoleSwingup(Family):
         noise = _START_NOISE * generator.standard_normal(4)
         return np.array([0.0, math.pi]) + noise[:2], noise[2:]
 
+    def states_of(self, observations: Array, values: Array) -> tuple[Array, Array] | None:
+        """The pole's angle from its cos and sin, in [-pi, pi]; the rest as observed."""
+        angle = np.arctan2(observations[:, 2:3], observations[:, 1:2])
+        return np.concatenate([observations[:, :1], angle], axis=1), observations[:, 3:].copy()
+
     def observe(self, state: State) -> Array:
         """Position of the cart, cos and sin of the pole's angle, velocities."""
         angle = state.qpos[:, 1:]

@@ -120,6 +120,10 @@ class PendulumSwingup(Family):
         angle, speed = generator.uniform(low=-high, high=high)
         return np.array([angle]), np.array([speed])
 
+    def states_of(self, observations: Array, values: Array) -> tuple[Array, Array] | None:
+        """The angle from its cos and sin, in [-pi, pi], and the speed."""
+        return np.arctan2(observations[:, 1:2], observations[:, :1]), observations[:, 2:].copy()
+
     def observe(self, state: State) -> Array:
         """Cos and sin of the angle, and the speed."""
         return np.concatenate([np.cos(state.qpos), np.sin(state.qpos), state.qvel], axis=1)

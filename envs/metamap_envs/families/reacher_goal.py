@@ -84,6 +84,13 @@ class ReacherGoal(Family):
         qpos[-2:] = radius * math.cos(angle), radius * math.sin(angle)
         qvel[-2:] = 0.0
 
+    def states_of(self, observations: Array, values: Array) -> tuple[Array, Array] | None:
+        """Joint angles from their cos and sin, in [-pi, pi]; the target at the goal."""
+        joints = np.arctan2(observations[:, 2:4], observations[:, :2])
+        radius, angle = values[:, :1], values[:, 1:2]
+        qpos = np.concatenate([joints, radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        return qpos, np.concatenate([observations[:, 4:6], np.zeros_like(joints)], axis=1)
+
     def observe(self, state: State) -> Array:
         """Joint angles as cos and sin, joint velocities, fingertip position."""
         angles = state.qpos[:, :2]

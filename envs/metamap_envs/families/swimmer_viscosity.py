@@ -61,6 +61,7 @@ class SwimmerViscosity(Family):
     description = "Swimmer in a fluid of unknown viscosity and density"
     horizon = 200
     frame_skip = 4
+    unobserved_positions = 2
     space = ParameterSpace((_VISCOSITY, _DENSITY))
     physics_parameters = frozenset(space.names)
 

@@ -114,7 +114,8 @@ class EvaluateMapper(Command):
     """Lengths of D, in transitions."""
 
     controls: bool = True
-    """Skip the controls: D of another task, mean expert and nearest expert."""
+    """Skip the controls: D of another task, mean, nearest and likeliest expert, and the universal policy given the
+    true parameters, the mapper's estimates or those of system identification."""
 
     out: OutPath = None
     """File for the JSON document with all returns."""

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
@@ -21,6 +22,7 @@ from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Family
 from metamap_envs.parameters import Split
 from metamap_envs.task import Task
 from metamap_rl.data.examples import Examples, ExampleSource
@@ -38,6 +40,9 @@ from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.training.pipeline import survey_of, training_pairs
 
 __all__ = ["PROBE_SEED", "Problem", "fingerprint"]
+
+_MEMORY = 8
+"""Rollouts of each training task in a memory, as many as a mapper is trained on."""
 
 PROBE_SEED, _STORED_SEED = 3_000_000, 3_500_000
 """Seeds of D, of test tasks and of training tasks: disjoint from all other seeds."""
@@ -105,6 +110,10 @@ class Problem:
     def stored(self, seed: int) -> Rollouts:
         """D of the training experts' tasks, as if stored with the experts."""
         return self._probed(self.tasks("train"), _STORED_SEED + seed)
+
+    def memory(self, seed: int) -> Rollouts:
+        """R independent D of each training expert's task, as if stored with the experts [T, R, n]."""
+        return self._probed(self.tasks("train"), _STORED_SEED + seed, _MEMORY)
 
     def _collect(self, split: str, seed: int) -> Rollouts:
         return self._probed(self.tasks(split), PROBE_SEED + seed)
@@ -217,6 +226,20 @@ class Problem:
     def _load(self, seed: int) -> Mapper:
         return Mapper.load(self.mapper_folder(seed))
 
+    @property
+    def family(self) -> Family:
+        """The family."""
+        return self.zoo.family
+
+    @property
+    def universal(self) -> UniversalPolicy:
+        """The universal policy.
+
+        Raises:
+            MetaMapError: there is none.
+        """
+        return self.zoo.universal
+
     # measuring ---------------------------------------------------------------------------------------------------
 
     def returns(self, split: str, phis: NDArray[np.float32], spec: PolicySpec | None = None) -> NDArray[np.float64]:
@@ -247,6 +270,11 @@ class Problem:
         record = self.base.record
         parent = self.zoo.universal.record if record.get("mean_parent", {}).get("taken") else {}
         return int(record.get("steps", 0)) + int(parent.get("steps", 0))
+
+    @property
+    def universal_steps(self) -> int:
+        """Environment steps of phi_0 and the universal policy."""
+        return int(self.base.record.get("steps", 0)) + int(self.universal.record.get("steps", 0))
 
     @property
     def zoo_steps(self) -> int:

@@ -124,6 +124,8 @@ class _Family:
         """Methods with their seeds."""
         cells = []
         for name in self.config.methods:
+            if self.config.method(name).lacking(self.zoo.family, self.zoo.has_universal):
+                continue  # refused before, if it was asked for by name
             settings = {
                 **self.reference,
                 **self.trained,
@@ -230,6 +232,10 @@ def _check_zoo(zoo: Zoo, config: ProtocolConfig) -> None:
             f"{zoo.family.name} has too few settings to hold some of them out for the choices of this protocol; "
             "`metamap mapper evaluate` measures such families"
         )
+    if "methods" in config.model_fields_set:
+        for name in config.methods:
+            if lacking := config.method(name).lacking(zoo.family, zoo.has_universal):
+                raise MetaMapError(f"{zoo.root}: method {name} needs {lacking}")
     for split in ("train", "validation"):
         if not zoo.experts(split):
             raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")

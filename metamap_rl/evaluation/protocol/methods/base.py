@@ -15,9 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import create_model
 
+from metamap_envs.family import Family
 from metamap_envs.settings import Number, Settings, Whole
 from metamap_rl.common.config import Config, bare
 from metamap_rl.common.registry import Registry
+from metamap_rl.evaluation.identification import holds_state
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["METHODS", "Method", "MethodResult", "MethodReturns", "at_lengths", "takes"]
@@ -62,8 +64,21 @@ class Method(Settings, ABC):
     """Whether it depends on the seed; if not, it is run once."""
     needs_mapper: ClassVar[bool] = False
     """Whether it uses the mapper of the seed."""
+    needs_universal: ClassVar[bool] = False
+    """Whether it uses the zoo's universal policy; zoos without one are left out."""
+    needs_state: ClassVar[bool] = False
+    """Whether it simulates from observations; families whose observations do not hold the state are left out."""
     needs_check: ClassVar[bool] = False
     """Whether that mapper must have a self-check; mappers of a run have none."""
+
+    @classmethod
+    def lacking(cls, family: Family, has_universal: bool) -> str | None:
+        """What a family or its zoo lacks for this method; None if nothing."""
+        if cls.needs_universal and not has_universal:
+            return "a universal policy, which the experts do not have"
+        if cls.needs_state and not holds_state(family):
+            return "the full state, which the family's observations do not hold"
+        return None
 
     @abstractmethod
     def measure(self, problem: Problem, seed: int) -> MethodResult:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +15,7 @@ from pydantic import Field
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.initial import random_actor
 from metamap_agents.policy.spec import PolicySpec
-from metamap_envs.settings import Whole
+from metamap_envs.settings import Number, Whole
 from metamap_rl.data.examples import Examples
 from metamap_rl.evaluation.privileged import privileged_phis
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns, at_lengths
@@ -30,6 +32,9 @@ __all__ = [
     "WideContextPolicy",
     "train_protocol_mapper",
 ]
+
+
+Choice = TypeVar("Choice")
 
 
 def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
@@ -129,13 +134,25 @@ class PrivilegedMapper(Method):
 class ContextPolicy(Method):
     """Policy of (observation, z(D)), initialised with phi_0; encoder, data and training as for the mapper."""
 
-    summary = "policy(observation, z), same encoder, cloning the experts; the size of phi_0, from phi_0"
+    summary = "policy(observation, z), same encoder, cloning the experts; the size of phi_0"
     signal = "D"
+
+    starts: tuple[Literal["phi-0", "mean-expert"], ...] = Field(default=("phi-0", "mean-expert"), min_length=1)
+    """Candidate initial weights; the best ones on validation tasks are used."""
+    learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(default=(1e-3, 5e-3), min_length=1)
+    """Candidate learning rates; chosen likewise."""
 
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
-        policy = _train_contextual(problem, seed, problem.examples("train"), problem.examples("validation"))
-        record = {"chosen_update": policy.record["chosen_update"]}
+        source, validation = problem.examples("train"), problem.examples("validation")
+        mean = problem.training_pairs.phi.mean(axis=0, dtype=np.float64).astype(np.float32)
+        bases = {"phi-0": problem.base, "mean-expert": replace(problem.base, phi=mean, critic={})}
+
+        def train(choice: tuple[str, float]) -> Mapper:
+            return _train_contextual(problem, seed, source, validation, bases[choice[0]], learning_rate=choice[1])
+
+        best, policy = _chosen(problem, seed, itertools.product(self.starts, self.learning_rates), train)
+        record = {"chosen_update": policy.record["chosen_update"], "start": best[0], "learning_rate": best[1]}
         return MethodResult(_scored(problem, policy, seed, problem.lengths), problem.mapper_steps, record)
 
 
@@ -148,26 +165,55 @@ class WideContextPolicy(Method):
 
     hidden: tuple[Whole, ...] = Field(default=(256, 256), min_length=1)
     """Hidden layers."""
+    learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(default=(1e-3, 5e-3), min_length=1)
+    """Candidate learning rates; the best one on validation tasks is used."""
 
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         spec = replace(problem.base.spec, hidden=self.hidden)
         base = replace(problem.base, spec=spec, phi=random_actor(spec, seed), critic={})
-        policy = _train_contextual(
-            problem,
-            seed,
-            _of_another_shape(problem.examples("train"), base),
-            _of_another_shape(problem.examples("validation"), base),
-            base,
-        )
-        record = {"chosen_update": policy.record["chosen_update"], "weights": spec.size}
+        source, validation = (_of_another_shape(problem.examples(split), base) for split in ("train", "validation"))
+
+        def train(rate: float) -> Mapper:
+            return _train_contextual(problem, seed, source, validation, base, learning_rate=rate)
+
+        best, policy = _chosen(problem, seed, self.learning_rates, train, spec)
+        record = {"chosen_update": policy.record["chosen_update"], "weights": spec.size, "learning_rate": best}
         return MethodResult(
             _scored(problem, policy, seed, problem.positive_lengths, spec), problem.mapper_steps, record
         )
 
 
+def _chosen(
+    problem: Problem,
+    seed: int,
+    choices: Iterable[Choice],
+    train: Callable[[Choice], Mapper],
+    spec: PolicySpec | None = None,
+) -> tuple[Choice, Mapper]:
+    """The choice whose policy has the highest mean return on validation tasks, and that policy; one is not measured."""
+    found = [(choice, train(choice)) for choice in choices]
+    if len(found) == 1:
+        return found[0]
+
+    def score(policy: Mapper) -> float:
+        returns = [
+            problem.returns("validation", problem.generated("validation", seed, length, policy), spec).mean()
+            for length in problem.positive_lengths
+        ]
+        return float(np.mean(returns))
+
+    return max(found, key=lambda pair: score(pair[1]))
+
+
 def _train_contextual(
-    problem: Problem, seed: int, examples: Examples, validation: Examples, base: BasePolicy | None = None
+    problem: Problem,
+    seed: int,
+    examples: Examples,
+    validation: Examples,
+    base: BasePolicy,
+    *,
+    learning_rate: float,
 ) -> Mapper:
     """Behaviour cloning with the mapper's training loop: same batches, lengths, survey and model selection."""
     return problem.trained(
@@ -178,6 +224,7 @@ def _train_contextual(
         shape={"hypernetwork": "context"},
         options={"survey": problem.survey},
         loss="behaviour",
+        learning_rate=learning_rate,
         dagger_rounds=0,
     )
 
