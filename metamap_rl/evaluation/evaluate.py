@@ -30,7 +30,7 @@ __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
 OnMethod = Callable[[str], None]
 
 _SPLIT = "given"
-_SETTINGS: dict[str, dict[str, Any]] = {"likeliest-expert": {"features": ("quadratic",), "ridges": (1e-2,)}}
+_SETTINGS: dict[str, dict[str, Any]] = {"likeliest-expert": {"features": ("quadratic",), "ridges": (0.1,)}}
 """Settings of methods; the protocol chooses these on validation tasks."""
 
 

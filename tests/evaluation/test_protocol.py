@@ -141,6 +141,39 @@ def test_the_mapper_is_that_of_its_seed_and_without_d_it_is_phi_0(finished: Path
     np.testing.assert_allclose(evaluation.random, references.random)
 
 
+def test_with_perfect_estimates_the_estimate_is_the_oracle(
+    zoo: Zoo, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = Problem(zoo, config(), finished / tiny.FAMILY / "mappers")
+    (oracle, *_) = METHODS.get("universal-policy")().measure(problem, 0).scores
+    phis = np.stack([zoo.universal.expert_for(task) for task in problem.tasks("test-in")])
+    np.testing.assert_array_equal(oracle.returns, problem.returns("test-in", phis))
+    monkeypatch.setattr(Mapper, "read_parameters", lambda self, rollout: dict(rollout.task.parameters))
+    for name in ("estimate", "sysid"):
+        scores = METHODS.get(name)().measure(problem, 0).scores
+        (found,) = (score for score in scores if score.split == "test-in" and score.steps == 20)
+        np.testing.assert_allclose(found.returns, oracle.returns, rtol=1e-3, err_msg=name)
+
+
+def test_what_a_method_found_is_recorded(finished: Path) -> None:
+    (family,) = open_run(finished).families()
+    records = {name: cells[0]["record"] for name, cells in family.methods.items()}
+    assert records["context-policy"].keys() == {"chosen_update", "start", "learning_rate"}
+    assert records["sysid"]["test-in"]["20"].keys() == {"seconds", "simulated_steps", "unidentified"}
+    assert records["likeliest-expert"]["features"] in ("linear", "quadratic")
+    weights = [records[name]["weights"] for name in ("student", "wide-student")]
+    assert 3.5 < weights[1] / weights[0] < 4.5
+
+
+def test_without_a_universal_policy_its_methods_are_left_out_and_refused_by_name(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    assert not tiny_zoo.has_universal
+    assert METHODS.get("sysid").lacking(tiny_zoo.family, has_universal=False) is not None
+    assert METHODS.get("sysid").lacking(tiny_zoo.family, has_universal=True) is None
+    with pytest.raises(MetaMapError, match="method estimate needs a universal policy"):
+        run(tiny_zoo, tmp_path / "run", config(methods=["base-policy", "estimate"]))
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_stopped_run_goes_on_and_gives_the_same(finished: Path, zoo: Zoo, tmp_path: Path) -> None:
     out = tmp_path / "run"
     shutil.copytree(finished, out)

@@ -48,6 +48,7 @@ class CheetahActuatorsDelay(CheetahActuators):
     description = "HalfCheetah at 2 m/s whose six actuators have unknown signs and strengths, and a delay"
     space = ParameterSpace((*CheetahActuators.space.parameters, _DELAY))
     physics_parameters = frozenset(space.names)
+    unobserved_positions = None  # the actions still to come are part of the state
 
     def compile(self) -> mujoco.MjModel:
         """Compile half_cheetah.xml with a history of controls that is long enough for any delay."""

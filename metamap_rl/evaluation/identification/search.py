@@ -29,7 +29,7 @@ _STEP = 1e-5  # of a finite difference, in units of the parameter's range
 _PRIOR = 1e-5  # weight of the pull to the usual value, which decides where the data does not
 _UNCERTAIN = 0.1  # standard error, in units of the range, of a parameter that the rollout does not determine
 _SAME = 1e-6  # relative difference of costs that does not tell two choices apart
-_EXPLAINED = 1e-13  # mean squared residual of a rollout in single precision that nothing explains better
+_EXPLAINED = 1e-9  # mean squared residual, about that of single precision: no further start is tried
 _SEED = 20_240_917  # of the screened points: the same for all tasks, so that their models are compiled once
 _MOST_COMBINATIONS = 64
 
@@ -43,9 +43,9 @@ class IdentificationConfig(Settings):
     """Points of the parameter space that are tried first, besides the usual value with all combinations of choices."""
     screening_transitions: Annotated[Whole, Field(ge=1)] = 12
     """Largest number of transitions that they are tried on."""
-    starts: Annotated[Whole, Field(ge=1)] = 3
-    """Least-squares searches, from the best of them."""
-    evaluations: Annotated[Whole, Field(ge=1)] = 20
+    starts: Annotated[Whole, Field(ge=1)] = 6
+    """Largest number of least-squares searches, from the best of them; none follows one that explains the rollout."""
+    evaluations: Annotated[Whole, Field(ge=1)] = 40
     """Largest number of evaluations of a search, besides those for derivatives."""
     model_error: Annotated[Number, Field(gt=-1)] = 0.0
     """Relative error of the simulator's masses, inertias and joint damping; 0 for the exact model."""
@@ -168,6 +168,10 @@ class _Search:
             np.where(bounded, np.clip(start, 1e-6, 1 - 1e-6), start),
             jac=lambda units: self._jacobian(units, choices),
             bounds=(np.where(bounded, 0.0, -np.inf), np.where(bounded, 1.0, np.inf)),
+            x_scale="jac",  # a short rollout may determine one combination of parameters far better than another
+            ftol=1e-10,
+            xtol=1e-12,
+            gtol=None,  # is absolute, and residuals of the exact model are tiny
             max_nfev=self.config.evaluations,
         )
         best = self._task(found.x, choices)

@@ -22,12 +22,18 @@ _STYLES: dict[str, tuple[str, str]] = {
     "context-policy": ("#e08214", "s"),
     "wide-context-policy": ("#b35806", "D"),
     "nearest-expert": ("#6a51a3", "^"),
+    "likeliest-expert": ("#9e9ac8", "^"),
+    "estimate": ("#17becf", "h"),
+    "sysid": ("#000000", "*"),
+    "student": ("#a6761d", "p"),
+    "wide-student": ("#e6ab02", "8"),
     "maml": ("#d6336c", "v"),
     "reptile": ("#f783ac", "<"),
     "fine-tuning": ("#495057", "x"),
     "rl2": ("#2b8a3e", "P"),
     "shuffled": ("#adb5bd", "."),
     "privileged-mapper": ("#12b886", "none"),
+    "universal-policy": ("#5c940d", "none"),
     "mean-expert": ("#868e96", "none"),
 }
 _STARTS = {"phi-0": "#495057", "scratch": "#c92a2a", "phi-hat": "#74b3e0"}

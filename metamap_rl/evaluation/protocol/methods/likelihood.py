@@ -21,8 +21,8 @@ __all__ = ["LikeliestExpert"]
 class LikeliestExpert(Method):
     """phi* of the training task under whose model of change and reward D is most likely.
 
-    Each training task has a ridge regression from observation and action, fitted to its stored rollouts, the D of the
-    mapper's training. Unlike `nearest-expert` it reads single transitions, not statistics of D.
+    Each training task has a ridge regression from observation and action, fitted to its stored
+    rollouts. Unlike `nearest-expert` it reads single transitions, not statistics of D.
     """
 
     summary = "phi* of the training task whose model of change and reward explains D best"
@@ -30,8 +30,8 @@ class LikeliestExpert(Method):
 
     features: tuple[Features, ...] = Field(default=("linear", "quadratic"), min_length=1)
     """Candidate features of observation and action; the best ones on validation tasks are used."""
-    ridges: tuple[Annotated[Number, Field(gt=0)], ...] = Field(default=(1e-4, 1e-2), min_length=1)
-    """Candidate weights of the squared coefficients, for each transition; chosen likewise."""
+    ridges: tuple[Annotated[Number, Field(gt=0)], ...] = Field(default=(1e-3, 1e-1), min_length=1)
+    """Candidate weights of the squared differences from the model of all tasks; chosen likewise."""
 
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
