@@ -41,7 +41,7 @@ class HalfCheetah(Family):
     embodiment = "half-cheetah"
     horizon = 200  # MAML, PEARL, VariBAD
     frame_skip = 5
-    unobserved_positions = 1
+    unobserved_positions: ClassVar[int | None] = 1
     camera: ClassVar[Mapping[str, Any]] = {"distance": 4.0}
 
     def compile(self) -> mujoco.MjModel:

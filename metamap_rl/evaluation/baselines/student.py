@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import Episodes, run_episodes
 from metamap_envs.task import Task
+from metamap_rl.common.config import Config, Positive, PositiveNumber
 from metamap_rl.data.rollouts import Rollouts
 
 __all__ = ["Student", "StudentConfig", "hidden_size", "student_returns", "train_student"]
@@ -27,20 +29,22 @@ _EPISODE_SEEDS = 6_000_000  # of training episodes
 
 
 @dataclass(frozen=True)
-class StudentConfig:
+class StudentConfig(Config):
     """Settings of the training."""
 
-    hidden: int
+    called: ClassVar[str] = "student config"
+
+    hidden: Positive = 32
     """Size of the hidden state."""
-    rounds: int = 6
+    rounds: Positive = 6
     """Rounds of DAgger; in the first the experts act, in the others the student."""
-    episodes: int = 2
-    """Episodes of each task and round, each after another D."""
-    updates: int = 400
+    episodes: Positive = 2
+    """Episodes of each training task in a round, each after another D."""
+    updates: Positive = 400
     """Updates in a round, on the sequences of all rounds so far."""
-    batch: int = 32
+    batch: Positive = 32
     """Sequences in an update."""
-    learning_rate: float = 3e-3
+    learning_rate: PositiveNumber = 3e-3
     """Initial learning rate of Adam; falls to 0 over all updates."""
     seed: int = 0
 
