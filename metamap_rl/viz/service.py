@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,10 +24,11 @@ from metamap_rl.viz.video import OnFrame, describe_task, encode
 __all__ = ["Curve", "ServiceSide", "plot_service", "record_service"]
 
 _SIDE = (384, 288)  # pixels of one picture, both even
-_TOP, _BELOW, _PAD = 54, 60, 8
+_TOP, _BELOW, _PAD, _LINE = 54, 90, 8, 18
 _LONGEST_FPS = 30.0
 _MARKED = 1.0  # seconds for which a change is marked
 _COLUMNS = 104
+_LINES = 3  # of parameters below
 _SMOOTHED = 20  # steps of the running mean of rewards
 _BAR, _TEXT, _DIM, _ALARM = (24, 28, 34), (245, 245, 245), (176, 186, 196), (200, 64, 48)
 _GEOMETRY = ("body_pos", "geom_size", "geom_pos", "geom_rgba", "site_pos")
@@ -153,8 +155,8 @@ def _frames(
                 drawer = make_drawer(now, *_SIDE, renderer)
             model = now
             last = max((change for change in changes if change <= step), default=None)
-            is_marked = last is not None and step < last + marked
-            yield _frame(drawer, tasks[step], step, sides, returns, is_marked=is_marked)
+            told = _told(tasks[last - 1], tasks[last]) if last is not None and step < last + marked else ""
+            yield _frame(drawer, tasks[step], step, sides, returns, marked=told)
     finally:
         drawer.close()
 
@@ -166,9 +168,9 @@ def _frame(
     sides: Sequence[ServiceSide],
     returns: Sequence[NDArray[np.float64]],
     *,
-    is_marked: bool,
+    marked: str,
 ) -> Picture:
-    """One frame, uint8 [height, width, 3]."""
+    """One frame, uint8 [height, width, 3]; ``marked`` tells of a change, and is "" without one."""
     width, height = _SIDE
     frame = Image.new("RGB", (2 * width, _TOP + height + _BELOW), _BAR)
     pen, large, small = ImageDraw.Draw(frame), ImageFont.load_default(16), ImageFont.load_default(13)
@@ -179,11 +181,18 @@ def _frame(
         pen.text((right, 18), f"return {returns[index][step]:.1f}", _TEXT, large, anchor="rm")
         pen.text((left, 40), side.captions[max(0, step - 1)], _DIM, small, anchor="lm")
     top = _TOP + height
-    if is_marked:
+    if marked:
         pen.rectangle((0, _TOP, 2 * width - 1, top - 1), outline=_ALARM, width=4)
-    pen.text((_PAD, top + _PAD), f"step {step}" + (": the task has changed" if is_marked else ""), _TEXT, small)
-    pen.text((_PAD, top + 30), describe_task(task)[:_COLUMNS], _DIM, small)
+    pen.text((_PAD, top + _PAD), f"step {step}{marked}", _TEXT, small)
+    for row, line in enumerate(textwrap.wrap(describe_task(task), _COLUMNS, break_on_hyphens=False)[:_LINES], start=1):
+        pen.text((_PAD, top + _PAD + row * _LINE), line, _DIM, small)
     return np.asarray(frame)
+
+
+def _told(before: Task, after: Task) -> str:
+    """The parameters that have changed."""
+    changed = [f"{name} {value:.3g}" for name, value in after.parameters if value != before[name]]
+    return textwrap.shorten(f": the task has changed to {', '.join(changed)}", _COLUMNS - 12, placeholder=" ...")
 
 
 def _looks_different(one: mujoco.MjModel, other: mujoco.MjModel) -> bool:

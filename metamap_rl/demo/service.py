@@ -1,0 +1,212 @@
+"""Demonstration of adaptation in service: the adapter beside its rivals, live, as curves and as a film."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from metamap_agents.runtime.storage import library_versions
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family import Family
+from metamap_envs.registry import get_family
+from metamap_envs.schedule import TaskSchedule
+from metamap_envs.scheduled import ScheduleRun
+from metamap_envs.task import Task
+from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.adaptation.service.trial import AdapterController, Controller, PolicyController, Trial, run_trial
+from metamap_rl.adaptation.service.vector import VectorAdapter
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.viz.service import Curve, ServiceSide, plot_service, record_service
+
+__all__ = ["ServiceDemo", "tasks_of"]
+
+_EVERY = 200  # steps between changes, without a schedule
+_RECENT = 20  # steps over which the live view averages rewards
+_SHOWN = 4  # parameters in the live view
+
+
+def tasks_of(family: Family, schedule: Path | None, first: Task | None, steps: int, seed: int) -> list[Task]:
+    """The task of each step [n].
+
+    Args:
+        family: the family.
+        schedule: YAML file; None for another task of test-in every 200 steps.
+        first: first task; None for the defaults with a schedule, or a task of test-in without.
+        steps: n.
+        seed: of what the schedule draws.
+
+    Raises:
+        MetaMapError: an invalid schedule, or one that does not fit the family.
+    """
+    if schedule is None:
+        drawn = family.sample("test-in", -(-steps // _EVERY), np.random.default_rng(seed))
+        drawn = [first or drawn[0], *drawn[1:]]
+        return [drawn[step // _EVERY] for step in range(steps)]
+    run = ScheduleRun(TaskSchedule.read(schedule), family)
+    task = first or family.task()
+    run.begin(task, seed)
+    found = []
+    for _ in range(steps):
+        task = run.next(task)
+        found.append(task)
+    return found
+
+
+class ServiceDemo:
+    """A run of the adapter and its rivals through one sequence of tasks.
+
+    Args:
+        mapper: the mapper.
+        tasks: task of each step [n].
+        config: settings of the adapter.
+        seed: of the first state.
+        source: where the mapper came from, for the document.
+        keep_positions: record positions, for `film`.
+    """
+
+    def __init__(
+        self,
+        mapper: Mapper,
+        tasks: Sequence[Task],
+        config: AdapterConfig,
+        *,
+        seed: int = 0,
+        source: str = "",
+        keep_positions: bool = False,
+    ) -> None:
+        self.mapper, self.tasks, self.config = mapper, list(tasks), config
+        self.seed, self.source, self._keep = seed, source, keep_positions
+        self.changes = [step for step in range(1, len(tasks)) if tasks[step] != tasks[step - 1]]
+        self.trials: dict[str, Trial] = {}
+        self._news: tuple[int, int] = (0, 0)
+
+    def _controllers(self) -> dict[str, Controller]:
+        base = self.mapper.base
+        found: dict[str, Controller] = {"base": PolicyController(base, 1)}
+        found["held"] = AdapterController(VectorAdapter(self.mapper, 1, self.config), hold=True)
+        if self.mapper.universal is not None:
+            found["oracle"] = PolicyController(base, 1, self.mapper.universal.expert_for)
+        return found
+
+    def run(self, on_step: Callable[[int], None] = lambda step: None) -> None:
+        """Run the rivals, then the adapter step by step."""
+        for name, controller in self._controllers().items():
+            self.trials[name] = self._trial(controller)
+        adapter = AdapterController(VectorAdapter(self.mapper, 1, self.config))
+
+        def shown(step: int, trial: Trial) -> None:
+            self.trials["adapter"] = trial
+            on_step(step)
+
+        self._trial(adapter, shown)
+
+    def _trial(self, controller: Controller, on_step: Callable[[int, Trial], None] | None = None) -> Trial:
+        tasks = [[task] for task in self.tasks]
+        return run_trial(controller, tasks, seeds=[self.seed], positions=self._keep, on_step=on_step)
+
+    # the live view ----------------------------------------------------------------------------------------------------
+
+    def is_news(self, step: int) -> bool:
+        """Whether the task, the window or the served policy has just changed, after so many steps."""
+        belief = self.trials["adapter"].beliefs[-1][0]
+        before, self._news = self._news, (belief.changes, belief.served == "generated")
+        return before != self._news or step in self.changes
+
+    def lines(self, step: int) -> list[str]:
+        """The live view after so many steps, at most 80 columns wide; the first line by itself is a summary."""
+        belief = self.trials["adapter"].beliefs[-1][0]
+        recent = slice(max(0, step - _RECENT), step)
+        rewards = "  ".join(f"{name} {trial.rewards[recent].mean():.2f}" for name, trial in self._ordered().items())
+        confidence = "" if belief.confidence is None else f"  confidence {belief.confidence:.2f}"
+        window = f"window {belief.window:>3}  changes found {belief.changes}"
+        found = [f"step {step:>5}  {belief.served:<9}  {window}{confidence}", f"because  {belief.reason}"]
+        found.append(f"reward   {rewards}  (last {_RECENT} steps)")
+        true = dict(self.tasks[min(step, len(self.tasks)) - 1].parameters)
+        for name, value in list(true.items())[:_SHOWN]:
+            read = f", estimated {belief.parameters[name]:.3g}" if name in belief.parameters else ""
+            found.append(f"{name:<24} {value:.3g}{read}")
+        return [line[:80] for line in found]
+
+    def _ordered(self) -> dict[str, Trial]:
+        names = [name for name in ("adapter", "oracle", "held", "base") if name in self.trials]
+        return {name: self.trials[name] for name in names}
+
+    # results ----------------------------------------------------------------------------------------------------------
+
+    def returns(self) -> dict[str, float]:
+        """Sum of rewards of each."""
+        return {name: float(trial.rewards.sum()) for name, trial in self._ordered().items()}
+
+    def share(self, name: str) -> float | None:
+        """Share of the return between base policy and oracle; None without a gap."""
+        returns = self.returns()
+        gap = returns.get("oracle", returns["base"]) - returns["base"]
+        return (returns[name] - returns["base"]) / gap if gap > 0 else None
+
+    def table(self) -> list[str]:
+        """Human-readable results."""
+        found = [f"{'policy':<9}{'return':>10}{'share':>8}"]
+        for name, value in self.returns().items():
+            share = self.share(name)
+            found.append(f"{name:<9}{value:>10.1f}{'' if share is None else f'{share:.2f}':>8}")
+        belief = self.trials["adapter"].beliefs[-1][0]
+        found.append(f"{len(self.changes)} changes of the task, {belief.changes} found; {belief.swaps} mappings")
+        return found
+
+    def document(self) -> dict[str, Any]:
+        """Everything but positions, as JSON values."""
+        beliefs = [row[0] for row in self.trials["adapter"].beliefs]
+        segments = [0, *self.changes]
+        return {
+            "mapper": self.source,
+            "family": self.mapper.family,
+            "seed": self.seed,
+            "steps": len(self.tasks),
+            "adapter": asdict(self.config),
+            "tasks": [{"step": step, **self.tasks[step].to_json()} for step in segments],
+            "returns": self.returns(),
+            "share": {name: self.share(name) for name in self._ordered()},
+            "rewards": {name: trial.rewards[:, 0].tolist() for name, trial in self._ordered().items()},
+            "ended": {name: np.flatnonzero(trial.ended[:, 0]).tolist() for name, trial in self._ordered().items()},
+            "window": [belief.window for belief in beliefs],
+            "age": [belief.age for belief in beliefs],
+            "served": ["generated" if belief.served == "generated" else "base" for belief in beliefs],
+            "confidence": [belief.confidence for belief in beliefs],
+            "reason": [belief.reason for belief in beliefs],
+            "parameters": _by_name([belief.parameters for belief in beliefs]),
+            "versions": library_versions(),
+        }
+
+    def plot(self, path: Path) -> None:
+        """Draw rewards, window and served policy over steps."""
+        curves = [Curve(name, trial.rewards[:, 0]) for name, trial in self._ordered().items()]
+        beliefs = [row[0] for row in self.trials["adapter"].beliefs]
+        windows = np.array([belief.window for belief in beliefs])
+        generated = np.array([belief.served == "generated" for belief in beliefs])
+        plot_service(path, self.mapper.family, curves, windows, generated, self.changes)
+
+    def film(self, path: Path, on_frame: Callable[[int, int], None] | None = None) -> None:
+        """Film the adapter beside the oracle, or beside the base policy for mappers without a universal policy.
+
+        Raises:
+            MetaMapError: positions were not recorded, or the film cannot be written.
+        """
+        if not self._keep:
+            raise MetaMapError("film: expected a run with keep_positions=True")
+        rival = "oracle" if "oracle" in self.trials else "base"
+        sides = [self._side(name) for name in ("adapter", rival)]
+        record_service(path, get_family(self.mapper.family), self.tasks, sides, on_frame=on_frame)
+
+    def _side(self, name: str) -> ServiceSide:
+        trial = self.trials[name]
+        captions = [f"{row[0].served} policy, window {row[0].window}" if row else "" for row in trial.beliefs]
+        return ServiceSide(name, np.stack(trial.positions)[:, 0], trial.rewards[:, 0], captions)
+
+
+def _by_name(read: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:
+    names = dict.fromkeys(name for row in read for name in row)
+    return {name: [row.get(name) for row in read] for name in names}
