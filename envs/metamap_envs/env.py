@@ -57,6 +57,8 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         "render_modes": ["human", "rgb_array", "depth_array", "rgbd_tuple"],
     }
 
+    _original: mujoco.MjModel | None
+    """The family's model of the task, of which ``model`` is a copy; None in a copy of the environment."""
     _before: State
     """State before the next step; there is none until the first reset."""
 
@@ -84,7 +86,8 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         """Give the environment a task's physics: a fresh model and data, no trace of the last task."""
         self.close()
         self.task = task
-        self.model = copy.copy(self.family.model(task))  # users may edit theirs; the family's is shared
+        self._original = self.family.model(task)
+        self.model = copy.copy(self._original)  # users may edit theirs; the family's is shared
         self.data = mujoco.MjData(self.model)
         self._values = task.values[None]
 
@@ -93,8 +96,8 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
 
         Time, positions, velocities, activations, controls, warm start and generator are kept, so that the next step is
         that of a loop over MuJoCo which swaps the model, to the bit. A state that holds the task itself (the target of
-        `reacher-goal`) follows it. ``model`` and ``data`` are new objects, without edits of the old ones. The steps of
-        a time limit go on. A reset keeps the task.
+        `reacher-goal`) follows it. Where physics differ, ``model`` and ``data`` are new objects, without edits of the
+        old ones. The steps of a time limit go on. A reset keeps the task.
 
         Args:
             task: of the same family, or its JSON form.
@@ -106,13 +109,16 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         read = read_set_task(self.family, task)
         if read == self.task:
             return
-        model = copy.copy(self.family.model(read))
-        check_layout(self.model, model, read)
-        data = continued(self.model, self.data, model, self.family.readouts.values())
-        self.family.carry(read, data.qpos, data.qvel)
-        self.task, self.model, self.data, self._values = read, model, data, read.values[None]
-        if self._renderer is not None:
-            _show(self._renderer, model, data)
+        original = self.family.model(read)
+        check_layout(self.model, original, read)
+        if original is not self._original:
+            model = copy.copy(original)
+            data = continued(self.model, self.data, model, self.family.readouts.values())
+            self._original, self.model, self.data = original, model, data
+            if self._renderer is not None:
+                _show(self._renderer, model, data)
+        self.task, self._values = read, read.values[None]
+        self.family.carry(read, self.data.qpos, self.data.qvel)
         if hasattr(self, "_before"):
             now = self._state()  # lagging readouts are those of the last step, as in such a loop
             self._before = now if self.family.current_readouts else replace(now, readouts=self._before.readouts)
@@ -200,7 +206,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the renderer, which a copy opens for itself: it goes on from here to the bit."""
-        return {**vars(self), "_renderer": None}
+        return {**vars(self), "_renderer": None, "_original": None}
 
     def __copy__(self) -> FamilyEnv:
         """Independent, as `copy.deepcopy` makes it."""

@@ -20,6 +20,7 @@ __all__ = ["ScheduleRun", "ScheduleRuns", "ScheduledTasks", "check_schedule", "r
 
 _STREAM = 20_241_129
 """Keeps the draws of a schedule apart from those of the environment with the same seed."""
+_AT_ONCE = 16  # tasks that are drawn: most of the time of a draw does not depend on their number
 
 
 def read_schedule(schedule: object) -> TaskSchedule:
@@ -75,6 +76,7 @@ class ScheduleRun:
         self._schedule, self._family = schedule, family
         self._drifts = [(drift, _Course(drift, _parameter(family, drift), schedule.split)) for drift in schedule.drift]
         self._generator = np.random.default_rng(_STREAM)
+        self._drawn: list[Task] = []
         self._steps = 0
         self.base: Task | None = None
         """The task that it starts with; None before the first start."""
@@ -87,7 +89,7 @@ class ScheduleRun:
         """Start anew with a task; ``seed`` is that of the environment, or None to go on with the last one."""
         self.base, self._steps = base, 0
         if seed is not None:
-            self._generator = np.random.default_rng([_STREAM, seed])
+            self._generator, self._drawn = np.random.default_rng([_STREAM, seed]), []
         for _, course in self._drifts:
             course.forget()
 
@@ -110,7 +112,9 @@ class ScheduleRun:
 
     def _draw(self, values: dict[str, float], names: Sequence[str]) -> None:
         if names:
-            (drawn,) = self._family.sample(self._schedule.split, 1, self._generator)
+            if not self._drawn:
+                self._drawn = self._family.sample(self._schedule.split, _AT_ONCE, self._generator)
+            drawn = self._drawn.pop()
             values.update((name, value) for name, value in drawn.parameters if ALL in names or name in names)
 
 

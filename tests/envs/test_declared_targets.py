@@ -12,6 +12,7 @@ import pytest
 from gymnasium.envs.classic_control import PendulumEnv
 
 from metamap_envs import Family, MetaMapError, from_gymnasium, registry
+from metamap_envs.declared_env import GymnasiumFamilyEnv
 
 
 @pytest.fixture(autouse=True)
@@ -336,3 +337,48 @@ def test_an_argument_that_is_a_parameter_is_not_given_twice() -> None:
 def test_a_declared_default_is_not_the_environments_own_value() -> None:
     family = declare(PendulumEnv, argument="g", default=7.0, train=[5, 15])
     assert (made(family).g, made(family, 10.0).g) == (7.0, 10.0)
+
+
+# in mid-episode -------------------------------------------------------------------------------------------------------
+
+
+class ReadsAtReset(Plain):
+    """Takes note of an attribute when an episode starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pull = 1.0
+
+    def reset(self, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+        self.noted = self.pull
+        return super().reset(**kwargs)
+
+    def observation(self) -> Any:
+        return np.array([self.noted, self.weight], dtype=np.float64)
+
+
+class ReadsAtOnce(ReadsAtReset):
+    """Reads an attribute in each step."""
+
+    def observation(self) -> Any:
+        return np.array([self.pull, self.weight], dtype=np.float64)
+
+
+def test_an_attribute_changes_in_mid_episode_where_the_running_environment_reads_it() -> None:
+    family = declare(ReadsAtOnce, attribute="pull", train=[0.5, 2.0])
+    env: Any = gym.make(family.gym_id)
+    env.reset(seed=0)
+    env.unwrapped.set_task(family.task({"p": 1.5}))
+    assert env.step(np.zeros(1))[0].tolist() == [1.5, 20.5]
+    family = declare_again(ReadsAtReset, attribute="pull", train=[0.5, 2.0])
+    single = GymnasiumFamilyEnv("declared")
+    single.reset(seed=0)
+    with pytest.raises(MetaMapError, match=r"'p' cannot change in mid-episode: a running environment does not read it"):
+        single.set_task(family.task({"p": 1.5}))
+    assert single.step(np.zeros(1))[0].tolist() == [1.0, 20.5]
+
+
+def test_an_attribute_that_the_constructor_keeps_otherwise_does_not_change_in_mid_episode() -> None:
+    family = declare(Plain, attribute="drag", train=[0.1, 1.0])
+    with pytest.raises(MetaMapError, match=r"the constructor derives 'weight' from it; give the task to reset\(\)"):
+        GymnasiumFamilyEnv("declared").set_task(family.task({"p": 0.7}))
