@@ -77,28 +77,33 @@ def evaluate_mappers(
     tell("references")
     evaluation = evaluation_of({"splits": {_SPLIT: problem.references(_SPLIT)}}, _SPLIT, episodes)
     read = bool(problem.positive_lengths)
-    methods = {
-        "mapper": True,
-        "checked-mapper": read and all(mapper.check is not None for mapper in mappers),
-        "shuffled": read and controls and len(experts) > 1,
-        "mean-expert": bool(training_experts),
-        "nearest-expert": read and bool(training_experts),
-        "likeliest-expert": read and bool(training_experts),
-        "universal-policy": controls,
-        "estimate": read and controls and all(mapper.coordinates for mapper in mappers),
-        "sysid": read and controls,
-    }
-    known = mappers[0].universal is not None
-    family = get_family(mappers[0].family)
-    for name in (name for name, asked in methods.items() if asked):
-        if METHODS.get(name).lacking(family, known):
-            continue
+    for name in _methods(problem, controls):
         tell(name)
         method = METHODS.get(name)(**_SETTINGS.get(name, {}))
         measured = [method.measure(problem, seed) for seed in range(len(mappers) if method.seeded else 1)]
         found = [(score.steps, score.returns) for one in measured for score in one.scores]
         evaluation.methods.extend(MethodScores.merged(name, found))
     return replace(evaluation, rollouts=problem.probed if read else None)
+
+
+def _methods(problem: _Given, controls: bool) -> list[str]:
+    """Names of the methods that given mappers and experts allow."""
+    mappers, read = problem.mappers, bool(problem.positive_lengths)
+    stored = bool(problem.experts("train"))
+    methods = {
+        "mapper": True,
+        "checked-mapper": read and all(mapper.check is not None for mapper in mappers),
+        "shuffled": read and controls and len(problem.tasks(_SPLIT)) > 1,
+        "mean-expert": stored,
+        "nearest-expert": read and stored,
+        "likeliest-expert": read and stored,
+        "universal-policy": controls,
+        "estimate": read and controls and all(mapper.coordinates for mapper in mappers),
+        "sysid": read and controls,
+    }
+    known = mappers[0].universal is not None
+    asked = [name for name, wanted in methods.items() if wanted]
+    return [name for name in asked if METHODS.get(name).lacking(problem.family, known) is None]
 
 
 def _check_belonging(mappers: Sequence[Mapper], experts: Sequence[Expert]) -> None:

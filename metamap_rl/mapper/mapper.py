@@ -23,11 +23,9 @@ from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import parse
 from metamap_rl.data.layout import TransitionLayout
-from metamap_rl.encoders import ENCODERS, Encoder
-from metamap_rl.encoders.parts import bounded_head
-from metamap_rl.hypernetworks import HYPERNETWORKS, Hypernetwork
 from metamap_rl.mapper import artifact
 from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.networks import build_networks
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.mapper.selfcheck import SelfCheck, Verdict
 from metamap_rl.probing.documents import packed_probe, unpacked_probe
@@ -116,7 +114,7 @@ class Mapper(nn.Module):
         # nowhere else.
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.encoder, self.hypernetwork, self.reader, self.embedder = _networks(
+            self.encoder, self.hypernetwork, self.reader, self.embedder = build_networks(
                 config, self.feature_size, base.spec, len(self.coordinates)
             )
 
@@ -372,30 +370,6 @@ def _universal(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) 
     return universal
 
 
-def _networks(
-    config: MapperConfig, feature_size: int, spec: PolicySpec, coordinate_count: int
-) -> tuple[Encoder, Hypernetwork, nn.Module, nn.Module]:
-    """Build a mapper's encoder, hypernetwork, reader (z to standardised coordinates) and embedder (coordinates to z).
-
-    A reader without coordinates and an embedder without a bottleneck have no parameters.
-    """
-    encoder = ENCODERS.get(config.encoder)(feature_size, config.context_size, config.encoder_hidden)
-    hypernetwork = HYPERNETWORKS.get(config.hypernetwork)(config.context_size, spec, config.hypernetwork_hidden)
-    # Linear, so that the coordinates are easy to use for the hypernetwork as well.
-    reader = nn.Linear(config.context_size, coordinate_count) if coordinate_count else _Nothing()
-    embedder = (
-        bounded_head(coordinate_count, config.context_size, config.encoder_hidden) if config.bottleneck else _Nothing()
-    )
-    return encoder, hypernetwork, reader, embedder
-
-
-class _Nothing(nn.Module):
-    """Reader of a mapper without coordinates, [B, Z] to [B, 0], and embedder of one without a bottleneck."""
-
-    def forward(self, z: Tensor) -> Tensor:
-        return z[:, :0]
-
-
 def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the expected shape of each array by name, from a manifest, without allocating memory."""
     base = BasePolicy.shapes(manifest["base"])
@@ -403,7 +377,7 @@ def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[
     spec = PolicySpec.from_json(manifest["base"]["spec"])
     try:
         with torch.device("meta"):
-            networks = _networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
+            networks = build_networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
     except (RuntimeError, TypeError) as error:  # raised by torch for sizes that are too large
         raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of an impossible size") from error
     parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader", "embedder"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules

@@ -182,6 +182,19 @@ def test_the_nearest_expert_of_a_training_task_is_its_own(mappers: list[Mapper],
     np.testing.assert_array_equal(nearest.returns[0], found.expert)
 
 
+def test_mappers_that_hold_a_universal_policy_are_beside_it(mappers: list[Mapper], experts: list[Expert]) -> None:
+    mapper = copy.deepcopy(mappers[0])
+    mapper.universal = tiny.make_universal(mapper.base)
+    found = evaluate_mappers([mapper], experts[:1], lengths=(5,), episodes=2, num_threads=1)
+    returns = {scores.method: scores.returns for scores in found.methods}
+    assert set(returns) == {"mapper", "universal-policy", "estimate", "sysid"}
+    phi = mapper.universal.expert_for(experts[0].task)
+    measured = evaluate_policies([experts[0].task], mapper.base.policies(phi[None]), episodes=2, num_threads=1)
+    np.testing.assert_array_equal(returns["universal-policy"], measured.returns.mean(axis=1)[None])
+    found = evaluate_mappers([mapper], experts[:1], lengths=(5,), episodes=2, controls=False, num_threads=1)
+    assert [scores.method for scores in found.methods] == ["mapper"]
+
+
 def test_without_controls_and_without_steps(mappers: list[Mapper], experts: list[Expert], tiny_zoo: Zoo) -> None:
     names: list[str] = []
     found = evaluate_mappers(

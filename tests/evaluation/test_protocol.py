@@ -14,12 +14,10 @@ import pytest
 import yaml
 
 from helpers import tiny
-from metamap_agents.experts.universal import UniversalPolicy, coordinate_scales, with_zero_inputs
 from metamap_agents.experts.zoo import Zoo
-from metamap_agents.policy.base import BasePolicy
 from metamap_agents.runtime.executors import make_executor
 from metamap_agents.runtime.storage import read_json, write_json
-from metamap_envs import MetaMapError, get_family
+from metamap_envs import MetaMapError
 from metamap_envs.settings import parse
 from metamap_rl.cli import main
 from metamap_rl.evaluation.evaluate import evaluate_mappers
@@ -74,24 +72,12 @@ def run(zoo: Zoo, out: Path, found: ProtocolConfig) -> list[str]:
     return names
 
 
-def made_up_universal(base: BasePolicy) -> UniversalPolicy:
-    """The base policy with random weights for the coordinates of the goal."""
-    family = get_family(tiny.FAMILY)
-    mean, std = coordinate_scales(family, family.space.names, family.sample("train", 64, 0))
-    spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
-    parts = with_zero_inputs(base.spec.split(base.phi), len(mean))
-    weight = parts["layers.0.weight"]
-    weight[:, -len(mean) :] = 0.1 * np.random.default_rng(1).normal(size=(len(weight), len(mean)))
-    record = {"steps": 400}
-    return UniversalPolicy(family.name, family.space.names, spec, spec.join(parts), mean, std, record=record)
-
-
 @pytest.fixture(scope="module")
 def zoo(tiny_zoo: Zoo, tmp_path_factory: pytest.TempPathFactory) -> Zoo:
     """The tiny zoo with experts that a mapper learns something about in a few updates. Read only."""
     made = Zoo.create(tmp_path_factory.mktemp("protocol") / "zoo", tiny.FAMILY, tiny.SEED)
     made.put_base(tiny_zoo.base)
-    made.put_universal(made_up_universal(tiny_zoo.base))
+    made.put_universal(tiny.make_universal(tiny_zoo.base))
     common, apart = np.random.default_rng(0).normal(size=(2, tiny_zoo.base.phi.size))
     for expert in tiny_zoo.experts():
         change = 0.02 * common + 0.06 * np.cos(expert.task["goal_angle"]) * apart

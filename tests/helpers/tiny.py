@@ -11,10 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
+from metamap_agents.experts.universal import UniversalPolicy, coordinate_scales, with_zero_inputs
 from metamap_agents.experts.zoo import Zoo
+from metamap_agents.policy.base import BasePolicy
+from metamap_envs.registry import get_family
 from metamap_rl.adaptation.bundled import save_experts
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
@@ -45,6 +49,18 @@ def make_mapper(zoo: Zoo, *, seed: int = 0, calibration: CalibrationConfig | Non
     """A mapper trained for 20 updates, with no self-check unless asked for."""
     recipe = MapperRecipe(replace(CONFIG, seed=seed), SHAPE, survey_tasks=16)
     return train_mapper(zoo, recipe=recipe, calibration=calibration)
+
+
+def make_universal(base: BasePolicy) -> UniversalPolicy:
+    """The base policy with random weights for the coordinates of the goal."""
+    family = get_family(FAMILY)
+    mean, std = coordinate_scales(family, family.space.names, family.sample("train", 64, 0))
+    spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
+    parts = with_zero_inputs(base.spec.split(base.phi), len(mean))
+    weight = parts["layers.0.weight"]
+    weight[:, -len(mean) :] = 0.1 * np.random.default_rng(1).normal(size=(len(weight), len(mean)))
+    record = {"steps": 400}
+    return UniversalPolicy(family.name, family.space.names, spec, spec.join(parts), mean, std, record=record)
 
 
 def moved(mapper: Mapper) -> Mapper:
