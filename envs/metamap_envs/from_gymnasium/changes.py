@@ -15,6 +15,7 @@ from metamap_envs.from_gymnasium.snapshot import numbers_of, quiet
 from metamap_envs.from_gymnasium.targets import Argument, Attribute, ModelField, Target
 from metamap_envs.parameters import ParameterSpace
 from metamap_envs.task import Task
+from metamap_envs.user_env import close_user_env
 
 __all__ = ["LiveChanges"]
 
@@ -123,7 +124,7 @@ class LiveChanges:
 
     def _kept(self, default: Task, task: Task, target: ModelField | Attribute) -> str:
         """What the constructor keeps of a value beside the target itself, as a clause."""
-        made = [numbers_of(self._family.make(each)) for each in (default, default, task)]
+        made = [self._numbers(each) for each in (default, default, task)]
         own, again, other = ({key: each[key] for key in each if not _is_target(key, target)} for each in made)
         if own.keys() != again.keys() or own.keys() != other.keys():
             return "the constructor makes an environment with other attributes"
@@ -132,17 +133,24 @@ class LiveChanges:
 
     def _unread(self, default: Task, task: Task) -> str:
         """Whether environments differ from a reset on but not from a change on, as a clause."""
-        kept, made, changed = (_Trial(self._family.make(each)) for each in (default, task, default))
-        for _ in range(_STEPS):
-            for each in (kept, made, changed):
-                each.step()
-        if kept.seen == made.seen or kept.seen != changed.seen:  # no effect anyhow, or left to chance
-            return ""
-        self.apply(changed.env, default, task)
-        for _ in range(_STEPS):
-            kept.step()
-            changed.step()
-        return "a running environment does not read it" if kept.seen == changed.seen else ""
+        trials = kept, made, changed = [_Trial(self._family.make(each)) for each in (default, task, default)]
+        for trial in trials * _STEPS:
+            trial.step()
+        found = ""
+        if kept.seen == changed.seen != made.seen:  # it has an effect, and nothing is left to chance
+            self.apply(changed.env, default, task)
+            for trial in [kept, changed] * _STEPS:
+                trial.step()
+            found = "a running environment does not read it" if kept.seen == changed.seen else ""
+        for trial in trials:
+            close_user_env(trial.env, self._family.name)
+        return found
+
+    def _numbers(self, task: Task) -> dict[str, Any]:
+        env = self._family.make(task)
+        numbers = numbers_of(env)
+        close_user_env(env, self._family.name)
+        return numbers
 
     # models -----------------------------------------------------------------------------------------------------------
 
