@@ -85,8 +85,8 @@ def test_the_same_seed_is_the_same_student(tiny_zoo: Zoo, stored: Rollouts) -> N
 
 
 def test_it_learns_what_the_experts_do(tiny_zoo: Zoo, stored: Rollouts) -> None:
-    _, record, _ = trained(tiny_zoo, stored, updates=60)
-    assert record["losses"][-1] < 0.5 * trained(tiny_zoo, stored, updates=1)[1]["losses"][0]
+    _, record, _ = trained(tiny_zoo, stored, updates=30)
+    assert record["losses"][-1] < 0.8 * trained(tiny_zoo, stored, updates=1)[1]["losses"][0]
 
 
 def test_reading_goes_on_from_its_state(tiny_zoo: Zoo, stored: Rollouts) -> None:
