@@ -107,7 +107,7 @@ def test_a_rollout_from_mid_episode() -> None:
             for i in range(20, 40)
         ],
     )
-    found = identify(later, from_reset=False)
+    found = identify(later, IdentificationConfig(from_reset=False))
     np.testing.assert_allclose(found.task.values, task.values, atol=1e-3)
 
 

@@ -49,6 +49,9 @@ class IdentificationConfig(Settings):
     """Largest number of evaluations of a search, besides those for derivatives."""
     model_error: Annotated[Number, Field(gt=-1)] = 0.0
     """Relative error of the simulator's masses, inertias and joint damping; 0 for the exact model."""
+    from_reset: bool = True
+    """Whether the first transition starts an episode, as with a probe; matters where rewards depend on derived
+    quantities, which lag behind the state except at a start."""
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,7 @@ class Identification:
     steps: int
 
 
-def identify(
-    rollout: Rollout,
-    config: IdentificationConfig | None = None,
-    *,
-    from_reset: bool = True,
-    num_threads: int = 1,
-) -> Identification:
+def identify(rollout: Rollout, config: IdentificationConfig | None = None, *, num_threads: int = 1) -> Identification:
     """Estimate the task of a rollout by simulating its transitions under candidate tasks.
 
     Discrete parameters are enumerated (a sample of at most 64 combinations, then one by one), continuous ones are found
@@ -88,7 +85,6 @@ def identify(
     Args:
         rollout: n transitions; without a usable one all parameters stay at their usual values.
         config: settings.
-        from_reset: whether the first transition starts an episode.
         num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
@@ -100,7 +96,7 @@ def identify(
         rollout,
         most=config.transitions,
         model_error=config.model_error,
-        from_reset=from_reset,
+        from_reset=config.from_reset,
         num_threads=num_threads,
     )
     search = _Search(predictor, config)
