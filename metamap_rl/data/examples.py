@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -37,6 +36,7 @@ EXAMPLES_SHAPES = {
     "targets": "TSA",
     "coordinates": "TK",
     "ends": "TRn",
+    "newest": "TR",
 }
 
 
@@ -78,6 +78,9 @@ class Examples:
     """True coordinates of the tasks [T, K], if known; only a mapper with a bottleneck uses them."""
     ends: Tensor | None = None
     """Whether an episode ended with the transition, bool [T, R, n], if known; no mapper uses it."""
+    newest: Tensor | None = None
+    """Index of the first row of each set that is of the task, int64 [T, R]: those before it are of an older task. None
+    if all rows are of the task."""
 
     def __post_init__(self) -> None:
         shapes = {name: tuple(tensor.shape) for name, tensor in self._tensors().items()}
@@ -93,12 +96,12 @@ class Examples:
         """Return itself: examples are a source of examples (see :class:`ExampleSource`)."""
         return self
 
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Return the arrays that training uses by name; coordinates only if known."""
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that training uses by name; coordinates and changes of the task only if known."""
         return {name: tensor.cpu().numpy() for name, tensor in self._tensors().items()}
 
     def _tensors(self) -> dict[str, Tensor]:
-        names = ("features", "phi", "inputs", "targets", "coordinates")
+        names = ("features", "phi", "inputs", "targets", "coordinates", "newest")
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
 
     def widened(self, inputs: Tensor, targets: Tensor) -> Examples:
@@ -126,11 +129,13 @@ class Examples:
             length: k, in [1, n]: each D is a window of k consecutive rows of one rollout of the task.
             states: S, drawn with replacement, for each task anew.
             from_start: probability that a window starts at the rollout's first row, as at deployment; the
-                others start anywhere.
+                others start anywhere. See `draw_windows` for rollouts in which the task changes.
         """
         chosen = torch.randperm(len(self), generator=generator)[:tasks]
         count = len(chosen)
-        window = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
+        window = draw_windows(
+            self.features, chosen, generator, length=length, from_start=from_start, newest=self.newest
+        )
         state = torch.randint(self.inputs.shape[1], (count, states), generator=generator)
         row = chosen[:, None]
         return Batch(
@@ -144,9 +149,18 @@ class Examples:
 
 
 def draw_windows(
-    features: Tensor, tasks: Tensor, generator: torch.Generator, *, length: int, from_start: float
+    features: Tensor,
+    tasks: Tensor,
+    generator: torch.Generator,
+    *,
+    length: int,
+    from_start: float,
+    newest: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Draw one D of each task: ``length`` consecutive rows of one of its rollouts.
+
+    In a rollout in which the task changes, windows hold at least one row of the newer task and, unless they start
+    exactly at the change, one of the older; ``from_start`` does not apply there.
 
     Args:
         features: [T, R, n, F].
@@ -154,6 +168,7 @@ def draw_windows(
         generator: source of every draw.
         length: k, in [1, n].
         from_start: probability that a window starts at the rollout's first row.
+        newest: index of the first row of the newer task of each rollout [T, R], 0 without a change; default none.
 
     Returns:
         Indices of T, R and n, [B, 1], [B, 1] and [B, k]: ``features[...]`` of them is [B, k, F].
@@ -163,14 +178,28 @@ def draw_windows(
     rollout = torch.randint(rollouts, (count, 1), generator=generator)
     offset = torch.randint(steps - length + 1, (count, 1), generator=generator)
     offset[torch.rand(count, 1, generator=generator) < from_start] = 0
+    if newest is not None:
+        change = newest[tasks[:, None], rollout]
+        low, high = (change - length + 1).clamp(min=0), change.clamp(max=steps - length)
+        place = torch.rand(count, 1, generator=generator, dtype=torch.float64)
+        offset = torch.where(change > 0, low + (place * (high - low + 1)).long(), offset)
     return tasks[:, None], rollout, offset + torch.arange(length)
 
 
-def draw_rows(features: Tensor, tasks: Tensor, generator: torch.Generator, count: int) -> Tensor:
-    """Draw single feature rows [B, count, F] of B tasks out of all their rollouts [T, R, n, F], with replacement."""
+def draw_rows(
+    features: Tensor, tasks: Tensor, generator: torch.Generator, count: int, newest: Tensor | None = None
+) -> Tensor:
+    """Draw single feature rows [B, count, F] of B tasks out of all their rollouts [T, R, n, F], with replacement.
+
+    Given ``newest`` (see `draw_windows`), rows of an older task are replaced by others of the same rollout.
+    """
     rollouts, steps = features.shape[1:3]
     row = torch.randint(rollouts * steps, (len(tasks), count), generator=generator)
-    return features[tasks[:, None], row // steps, row % steps]
+    rollout, step = row // steps, row % steps
+    if newest is not None:
+        first = newest[tasks[:, None], rollout]
+        step = torch.where(step < first, first + step % (steps - first), step)
+    return features[tasks[:, None], rollout, step]
 
 
 def usable_lengths(lengths: Sequence[int], steps: int) -> tuple[int, ...]:

@@ -88,6 +88,7 @@ class Pairs:
             targets=torch.tensor(self.expert_actions),
             coordinates=torch.tensor(self.parameters),
             ends=torch.from_numpy(self.rollouts.ends),
+            newest=torch.from_numpy(self.rollouts.newest) if self.rollouts.changed.any() else None,
         )
 
     def save(self, path: Path) -> None:

@@ -80,6 +80,12 @@ class Rollouts:
         """Whether an episode ended with the transition [T, R, n]."""
         return self.terminated | self.truncated
 
+    @property
+    def newest(self) -> NDArray[np.int64]:
+        """Index of the first transition of a rollout's task [T, R]: the last change of the task, 0 without one."""
+        last = self.changed.shape[-1] - 1 - self.changed[..., ::-1].argmax(axis=-1)
+        return np.where(self.changed.any(axis=-1), last, 0).astype(np.int64)
+
     def features(self) -> NDArray[np.float32]:
         """Feature rows of all transitions [T, R, n, F]; see `metamap_rl.data.layout.TransitionLayout`."""
         layout = TransitionLayout(self.observations.shape[-1], self.actions.shape[-1])
@@ -94,6 +100,11 @@ class Rollouts:
         """The tasks at ``indices``, in that order, with all their arrays (copied)."""
         chosen = {name: array[list(indices)] for name, array in self.arrays().items()}
         return Rollouts(tuple(self.tasks[index] for index in indices), **chosen)
+
+    def repeat(self, index: int) -> Rollouts:
+        """One rollout of each task, [T, 1, n]."""
+        chosen = {name: array[:, index : index + 1] for name, array in self.arrays().items()}
+        return Rollouts(self.tasks, **chosen)
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """The six arrays by name, and ``changed`` as the seventh where a task changed at all."""

@@ -8,8 +8,8 @@ known in training only: at deployment D is the only input.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -34,6 +34,8 @@ class Survey:
     """Coordinates of the tasks, standardised [U, K]."""
     names: tuple[str, ...]
     """Names of the K coordinates."""
+    newest: Tensor | None = None
+    """Index of the first row of each rollout that is of the task [U, R], as in `Examples`."""
 
     def __post_init__(self) -> None:
         expected = (len(self.features), len(self.names))
@@ -41,6 +43,10 @@ class Survey:
             raise MetaMapError(
                 f"survey: expected features [U, R, n, F] and coordinates [U, K] with K = {len(self.names)} names, "
                 f"got {tuple(self.features.shape)} and {tuple(self.coordinates.shape)}"
+            )
+        if self.newest is not None and self.newest.shape != self.features.shape[:2]:
+            raise MetaMapError(
+                f"survey: newest: expected {tuple(self.features.shape[:2])}, got {tuple(self.newest.shape)}"
             )
 
     def __len__(self) -> int:
@@ -52,9 +58,12 @@ class Survey:
     ) -> tuple[Tensor, Tensor]:
         """Draw D [B, k, F] and coordinates [B, K] of B tasks, with replacement; else as `Examples.sample`."""
         chosen = torch.randint(len(self), (min(tasks, len(self)),), generator=generator)
-        window = draw_windows(self.features, chosen, generator, length=length, from_start=from_start)
+        window = draw_windows(
+            self.features, chosen, generator, length=length, from_start=from_start, newest=self.newest
+        )
         return self.features[window], self.coordinates[chosen]
 
-    def arrays(self) -> dict[str, NDArray[np.float32]]:
-        """Features and coordinates by name."""
-        return {"features": self.features.numpy(), "coordinates": self.coordinates.numpy()}
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Features and coordinates by name, and changes of the task if there are any."""
+        newest = {} if self.newest is None else {"newest": self.newest.numpy()}
+        return {"features": self.features.numpy(), "coordinates": self.coordinates.numpy(), **newest}

@@ -29,7 +29,9 @@ from metamap_rl.common.statistics import bootstrap_interval
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
 from metamap_rl.evaluation.evaluate import evaluate_mappers
+from metamap_rl.probing.actors import ActorMixture
 from metamap_rl.probing.documents import probe_to_json
+from metamap_rl.probing.mixture import ActorPool, supported
 from metamap_rl.probing.probes import PROBES
 from metamap_rl.training.checkpoint import digest
 from metamap_rl.training.config import MapperRecipe
@@ -66,7 +68,7 @@ class Choice(MapperRecipe):
         return {factor: _plain(value) for factor, value in self.flat().items() if factor in FACTORS}
 
 
-BASELINE = Choice().changed(hypernetwork="residual")
+BASELINE = Choice().changed(hypernetwork="residual", actors="probe")
 """What the baseline of a config and the names of cells are changes of, whatever the default of mappers is."""
 
 _FIRST = ("loss", "hypernetwork", "encoder", "tasks", "probe", "dagger_rounds", "auxiliary", "aligned", "survey_tasks")
@@ -217,7 +219,10 @@ def _path(out: Path, choice: Choice) -> Path:
 
 def _measure(root: str, choice: Choice, config: AblationConfig) -> dict[str, Any]:
     zoo = Zoo.open(root)
-    training, held_out = (_pairs(root, split, choice.probe, choice.aligned) for split in ("train", "validation"))
+    actors = choice.collected_by if choice.collected_by is None else supported(choice.collected_by, _pool(root))
+    training, held_out = (
+        _pairs(root, split, choice.probe, choice.aligned, actors) for split in ("train", "validation")
+    )
     if choice.tasks is not None:
         training = _first(training, zoo, choice.tasks)
     started = time.perf_counter()
@@ -227,8 +232,9 @@ def _measure(root: str, choice: Choice, config: AblationConfig) -> dict[str, Any
         zoo.family.name,
         probe_to_json(PROBES.get(choice.probe)()),
         validation=held_out,
-        survey=_survey(root, choice.probe, choice.survey_tasks),
+        survey=_survey(root, choice.probe, choice.survey_tasks, actors),
         visit=on_policy(training, zoo.base, num_threads=1),
+        actors=actors,
     )
     mapper = train(data, config=choice.changed(updates=config.updates).training, mapper_config=choice.shape)
     seconds = time.perf_counter() - started
@@ -305,14 +311,19 @@ def _cell(choices: Mapping[str, Any]) -> Choice:
 
 
 @cache
-def _pairs(root: str, split: str, probe: str, aligned: bool) -> Pairs:
+def _pairs(root: str, split: str, probe: str, aligned: bool, actors: ActorMixture | None) -> Pairs:
     """Training or validation pairs; cells of one process share them."""
-    return training_pairs(Zoo.open(root), split, PROBES.get(probe)(), aligned=aligned)
+    return training_pairs(Zoo.open(root), split, PROBES.get(probe)(), aligned=aligned, actors=actors)
 
 
 @cache
-def _survey(root: str, probe: str, count: int) -> Survey | None:
-    return survey_of(Zoo.open(root), PROBES.get(probe)(), count=count)
+def _survey(root: str, probe: str, count: int, actors: ActorMixture | None) -> Survey | None:
+    return survey_of(Zoo.open(root), PROBES.get(probe)(), count=count, actors=actors)
+
+
+@cache
+def _pool(root: str) -> ActorPool:
+    return ActorPool.of_zoo(Zoo.open(root))
 
 
 def _first(pairs: Pairs, zoo: Zoo, count: int) -> Pairs:

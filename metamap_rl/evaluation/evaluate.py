@@ -15,6 +15,7 @@ from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
 from metamap_envs.registry import get_family
+from metamap_envs.settings import parse
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.protocol.methods import METHODS
 from metamap_rl.evaluation.protocol.problem import PROBE_SEED, Problem
@@ -22,7 +23,9 @@ from metamap_rl.evaluation.protocol.record import evaluation_of
 from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.evaluation.scores import Evaluation, MethodScores
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.actors import ActorMixture, DSource
 from metamap_rl.probing.documents import probe_from_json, probe_identity
+from metamap_rl.probing.mixture import ActorPool
 from metamap_rl.training.config import LENGTHS
 
 __all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
@@ -43,6 +46,8 @@ def evaluate_mappers(
     episodes: int = 10,
     controls: bool = True,
     training_experts: Sequence[Expert] = (),
+    d_from: DSource = "probe",
+    pool: ActorPool | None = None,
     num_threads: int = 0,
     on_method: OnMethod | None = None,
 ) -> Evaluation:
@@ -60,19 +65,27 @@ def evaluate_mappers(
         episodes: episodes per task and method, at least 1; 10 in the protocol.
         controls: whether to run "shuffled" and the universal policy.
         training_experts: training experts of the mappers.
+        d_from: who collects D: "probe", "service", "service-noisy", "expert", "excitation" or "mixture"; see
+            `metamap_rl.probing.actors.ActorMixture.source`.
+        pool: policies that collect D other than the probe's; default the training experts and ``experts``.
         num_threads: threads of the simulator; 0 uses all cores.
         on_method: called with the name of each method before it runs.
 
     Raises:
-        MetaMapError: no mappers, experts or lengths, a negative length, or mismatched mappers and experts.
+        MetaMapError: no mappers, experts or lengths, a negative length, an unknown source of D, or mappers and experts
+            that do not match.
     """
     if not mappers or not experts:
         raise MetaMapError("an evaluation needs at least one mapper and one expert")
     if not lengths or min(lengths) < 0:
         raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(lengths)}")
     _check_belonging(mappers, [*experts, *training_experts])
-    config = SharedSettings.model_construct(lengths=tuple(lengths), episodes=episodes, splits=(_SPLIT,))
+    config = SharedSettings.model_construct(lengths=tuple(lengths), episodes=episodes, splits=(_SPLIT,), d_from=d_from)
+    if d_from != "probe":
+        ActorMixture.source(d_from)  # refused now, if it is unknown
     problem = _Given(mappers, {_SPLIT: experts, "train": training_experts}, config, num_threads)
+    if d_from != "probe":
+        problem.pool = pool or ActorPool.of(mappers[0].base, training_experts, experts, mappers[0].universal)
     tell = on_method or (lambda name: None)
     tell("references")
     evaluation = evaluation_of({"splits": {_SPLIT: problem.references(_SPLIT)}}, _SPLIT, episodes)
@@ -140,21 +153,26 @@ class _Given(Problem):
         self._experts = {split: list(found) for split, found in experts.items()}
         self._share()
 
+    @property
+    def _mixture(self) -> ActorMixture | None:
+        actors = self.mappers[0].actors
+        return parse(ActorMixture, actors, "actors of the mapper") if actors else None
+
     @cached_property
     def probed(self) -> Rollouts:
         """D of all tasks, the i-th rollout of each for mapper i."""
-        return self._probed(self.tasks(_SPLIT), PROBE_SEED, len(self.mappers))
+        return self._from_source(self.tasks(_SPLIT), PROBE_SEED, len(self.mappers))
 
     @cached_property
     def _probed_training(self) -> Rollouts:
         return self._probed(self.tasks("train"), PROBE_SEED, len(self.mappers))
 
     def _collect(self, split: str, seed: int) -> Rollouts:
-        return _repeat(self.probed, seed)
+        return self.probed.repeat(seed)
 
     def stored(self, seed: int) -> Rollouts:
         """See `Problem`."""
-        return _repeat(self._probed_training, seed)
+        return self._probed_training.repeat(seed)
 
     @property
     def family(self) -> Family:
@@ -172,8 +190,3 @@ class _Given(Problem):
     def mapper(self, seed: int) -> Mapper:
         """See `Problem`."""
         return self.mappers[seed]
-
-
-def _repeat(rollouts: Rollouts, index: int) -> Rollouts:
-    """One rollout of each task."""
-    return Rollouts(rollouts.tasks, **{name: array[:, index : index + 1] for name, array in rollouts.arrays().items()})

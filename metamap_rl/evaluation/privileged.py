@@ -27,7 +27,7 @@ __all__ = ["privileged_examples", "privileged_phis"]
 def privileged_examples(pairs: Pairs, base: BasePolicy) -> Examples:
     """Training data of a privileged mapper, which needs neither a survey nor a bottleneck."""
     features = torch.from_numpy(pairs.parameters)[:, None, None, :]
-    return replace(pairs.examples(base), features=features, ends=None)
+    return replace(pairs.examples(base), features=features, ends=None, newest=None)
 
 
 def privileged_phis(mapper: Mapper, tasks: Sequence[Task]) -> NDArray[np.float32]:

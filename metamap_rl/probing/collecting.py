@@ -22,12 +22,12 @@ from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.data.rollouts import ROLLOUTS_SHAPES, Rollouts
 from metamap_rl.probing.probes import Probe, SteeredProbe
 
-__all__ = ["Floats", "collect", "probe_env"]
+__all__ = ["Floats", "Pilot", "collect", "probe_env", "rollout_generator"]
 
 Floats = NDArray[np.float32]
 
 
-def _generator(seed: int, repeat: int, task: Task) -> np.random.Generator:
+def rollout_generator(seed: int, repeat: int, task: Task) -> np.random.Generator:
     """Generator of one rollout, independent of the other tasks and repeats."""
     digest = hashlib.sha256(f"{seed}:{repeat}:{task.id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
@@ -65,8 +65,8 @@ def collect(
         num_threads=num_threads,
         autoreset_mode=AutoresetMode.SAME_STEP,
     )
-    generators = [_generator(seed, repeat, task) for task in tasks for repeat in range(repeats)]
-    pilot = _Pilot(probe, [generator.spawn(1)[0] for generator in generators], steps, base)
+    generators = [rollout_generator(seed, repeat, task) for task in tasks for repeat in range(repeats)]
+    pilot = Pilot(probe, [generator.spawn(1)[0] for generator in generators], steps, base)
     # One (identical) policy for each environment: a single product with all observations would be summed in an
     # order that depends on their number, and a chaotic system amplifies the last bit.
     policy = BatchedPolicy(base.policies(np.tile(base.phi, (envs.num_envs, 1))))
@@ -88,7 +88,7 @@ def collect(
     return Rollouts(tuple(tasks), **arrays)
 
 
-class _Pilot:
+class Pilot:
     """Runs the plans of N environments, which a steered probe may change."""
 
     def __init__(self, probe: Probe, generators: Sequence[np.random.Generator], steps: int, base: BasePolicy) -> None:
@@ -137,7 +137,7 @@ def probe_env(probe: Probe, env: gym.Env[Any, Any], base: BasePolicy, *, family:
     view = FamilySpaces(env, family)
     # A child seed, since the reset draws from `seed` itself: noise and start of the episode would be correlated.
     (generator,) = np.random.default_rng(seed).spawn(1)
-    pilot = _Pilot(probe, [generator], steps, base)
+    pilot = Pilot(probe, [generator], steps, base)
     policy = BatchedPolicy(base.policies(base.phi[None]))
     observation, _ = view.reset(seed=seed)
     rows: list[tuple[Any, ...]] = []

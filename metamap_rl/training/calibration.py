@@ -18,14 +18,18 @@ from torch import Tensor
 
 from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.runtime.seeds import CALIBRATION_EPISODES, CALIBRATION_TASKS
+from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
 from metamap_envs.registry import get_family
+from metamap_envs.settings import parse
 from metamap_envs.task import Task
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
+from metamap_rl.probing.actors import ActorMixture
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
+from metamap_rl.probing.mixture import ActorPool, collect_mixture
 from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.harm import CONFIDENCE, LEVEL, Harm, measure_harm
 from metamap_rl.training.usual import joint_limits, learn_surprise, usual, usual_beginnings
@@ -34,6 +38,7 @@ __all__ = ["calibrate"]
 
 OnStage = Callable[[str], None]
 _BATCH = 128  # tasks per batch of probes
+_POOL = 64  # tasks whose experts a universal policy gives
 _RIDGES = (0.1, 1.0, 10.0, 100.0)
 
 
@@ -41,19 +46,25 @@ def calibrate(
     mapper: Mapper,
     config: CalibrationConfig | None = None,
     *,
+    pool: ActorPool | None = None,
     num_threads: int = 0,
     on_stage: OnStage | None = None,
 ) -> SelfCheck:
     """Calibrate the self-check of a trained mapper, to be assigned to `mapper.check`.
 
+    D is collected as in training, by the mapper's mixture of actors or by its probe. The task does not change in it:
+    a D that spans a change is to be noticed, not served.
+
     Args:
         mapper: a mapper of a family with a simulator.
         config: settings of the calibration.
+        pool: policies of the mapper's mixture of actors; default those that the mapper's universal policy gives.
         num_threads: threads of the simulator; 0 uses all cores.
         on_stage: called with the name of each stage before it begins.
 
     Raises:
-        MetaMapError: an unknown family or probe.
+        MetaMapError: an unknown family or probe, or no pool for a mapper without a universal policy that was trained
+            with a mixture of actors.
     """
     config = config or CalibrationConfig()
     on_stage = on_stage or (lambda stage: None)
@@ -61,8 +72,9 @@ def calibrate(
     on_stage("probing")
     learned = _tasks(family, "train", config.usual_tasks + half, config)
     validation = _tasks(family, "validation", half, config)
+    collecting = _collecting(mapper, pool, config)
     probes = [
-        _probed(mapper, tasks, config, num_threads)
+        _collected(mapper, collecting, tasks, config, num_threads)
         for tasks in (learned[: config.usual_tasks], learned[config.usual_tasks :], validation)
     ]
     contexts = [_contexts(mapper, rows, config.lengths) for rows in probes]
@@ -96,6 +108,7 @@ def calibrate(
             "harm_bound_confidence": CONFIDENCE,
             "validation_base_return": float(base.mean()),
             "torch_threads": torch.get_num_threads(),
+            "actors": mapper.actors,
         },
         beginnings=beginnings,
     )
@@ -106,14 +119,40 @@ def _tasks(family: Family, split: str, count: int, config: CalibrationConfig) ->
     return family.sample(split, count, np.random.default_rng([config.seed, CALIBRATION_TASKS, len(split)]))
 
 
-def _probed(mapper: Mapper, tasks: Sequence[Task], config: CalibrationConfig, num_threads: int) -> Tensor:
-    """Standardised feature rows [T, n, F] of one probe rollout of each task."""
+def _collecting(mapper: Mapper, pool: ActorPool | None, config: CalibrationConfig) -> Callable[..., Rollouts]:
+    """How D is collected, given tasks and settings of `collect`."""
     probe = probe_from_json(mapper.probe)
+    if not mapper.actors:
+        return lambda tasks, **settings: collect(probe, tasks, mapper.base, **settings)
+    mixture = parse(ActorMixture, mapper.actors, "actors of the mapper").without_changes()
+    actors = pool or _pool(mapper, config)
+    return lambda tasks, **settings: collect_mixture(mixture, actors, probe, tasks, **settings)
+
+
+def _pool(mapper: Mapper, config: CalibrationConfig) -> ActorPool:
+    """Experts that the mapper's universal policy gives."""
+    if mapper.universal is None:
+        raise MetaMapError(
+            "calibration: the mapper was trained with a mixture of actors and holds no universal policy: "
+            "expected a pool of actors, such as ActorPool.of_zoo(zoo)"
+        )
+    generator = np.random.default_rng([config.seed, CALIBRATION_TASKS])
+    tasks = get_family(mapper.family).sample("train", _POOL, generator)
+    phis = np.stack([mapper.universal.expert_for(task) for task in tasks])
+    return ActorPool(mapper.base, tuple(tasks), phis, mapper.universal)
+
+
+def _collected(
+    mapper: Mapper,
+    collecting: Callable[..., Rollouts],
+    tasks: Sequence[Task],
+    config: CalibrationConfig,
+    num_threads: int,
+) -> Tensor:
+    """Standardised feature rows [T, n, F] of one rollout of each task."""
     parts: list[Rollouts] = [
-        collect(
-            probe,
+        collecting(
             tasks[start : start + _BATCH],
-            mapper.base,
             steps=max(config.lengths),
             seed=CALIBRATION_TASKS + config.seed,
             num_threads=num_threads,

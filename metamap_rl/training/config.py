@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Lt
 
 from metamap_rl.common.config import Amount, Config, Count, Positive, PositiveNumber, Share, renamed
 from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.probing.actors import ActorMixture
 
 __all__ = ["LENGTHS", "CalibrationConfig", "MapperRecipe", "TrainConfig", "UpdateConfig"]
 
@@ -46,7 +47,7 @@ class UpdateConfig(Config):
     """Maximum norm of the gradient."""
     lengths: tuple[Positive, ...] = (5, 10, 20, 50, 100, 200)
     """Lengths of D in transitions, one drawn per update. Lengths above the rollouts' are skipped; if all are, whole
-    rollouts are used."""
+    rollouts are used. Not used with a mixture of actors, which has `window_lengths`."""
     from_start: Share = 0.5
     """Fraction of D that start at a rollout's first transition, as at deployment; the others start anywhere."""
 
@@ -124,9 +125,23 @@ class MapperRecipe(Config):
     """Number of survey tasks (without experts); 0 for no survey."""
     aligned: bool = False
     """Align the hidden units of each expert with the base policy's, for experts not fine-tuned from it."""
+    actors: Literal["mixture", "probe"] = "mixture"
+    """Who collects D for training: a mixture of actors, so that the mapper reads D of any policy, or the probe alone
+    ("probe"), as before there were mixtures."""
+    mixture: ActorMixture = field(default_factory=ActorMixture)
+    """The mixture of actors."""
+
+    @property
+    def collected_by(self) -> ActorMixture | None:
+        """The mixture of actors; None for the probe alone."""
+        return self.mixture if self.actors == "mixture" else None
 
     def __post_init__(self) -> None:
+        from metamap_envs.errors import unknown_name
+
         super().__post_init__()
+        if self.actors not in (choices := ("mixture", "probe")):
+            raise unknown_name("value of actors", self.actors, choices)
         if self.shape.bottleneck and not self.survey_tasks:
             raise self.refusal("bottleneck", "survey_tasks above 0, which teach to read the parameters", 0)
 

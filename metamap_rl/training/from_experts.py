@@ -20,9 +20,12 @@ from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.data.pairs import Pairs
+from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.actors import ActorMixture
 from metamap_rl.probing.collecting import collect
+from metamap_rl.probing.mixture import ActorPool, collect_mixture
 from metamap_rl.probing.probes import Probe
 from metamap_rl.training.alignment import align
 from metamap_rl.training.loop import Visit
@@ -44,9 +47,10 @@ def build_pairs(
     repeats: int = 8,
     seed: int = 0,
     aligned: bool = False,
+    actors: ActorMixture | None = None,
     num_threads: int = 0,
 ) -> Pairs:
-    """Collect R probe rollouts of each expert's task, and states and actions of the expert.
+    """Collect R rollouts of each expert's task, and states and actions of the expert.
 
     Args:
         zoo: zoo with the base policy.
@@ -56,6 +60,7 @@ def build_pairs(
         repeats: R, independent rollouts of each task.
         seed: seed of probe and states.
         aligned: align the hidden units of each phi* with phi_0's, for experts not fine-tuned from it.
+        actors: mixture of actors that collects D; default the probe alone.
         num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
@@ -66,7 +71,7 @@ def build_pairs(
         raise MetaMapError(f"{zoo.root} has no experts of this split; `metamap experts train` trains them")
     base, tasks = zoo.base, [expert.task for expert in experts]
     phi = np.stack([align(base.spec, expert.phi, base.phi) if aligned else expert.phi for expert in experts])
-    rollouts = collect(probe, tasks, base, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
+    rollouts = _collect(zoo, probe, actors, tasks, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
     visited, actions = expert_behaviour(
         tasks,
         base,
@@ -83,6 +88,13 @@ def build_pairs(
         expert_actions=actions,
         parameters=task_coordinates(tasks),
     )
+
+
+def _collect(zoo: Zoo, probe: Probe, actors: ActorMixture | None, tasks: Sequence[Task], **settings: int) -> Rollouts:
+    """Collect D with a mixture of actors of a zoo, or with the probe alone; settings of `collect`."""
+    if actors is None:
+        return collect(probe, tasks, zoo.base, **settings)
+    return collect_mixture(actors, ActorPool.of_zoo(zoo), probe, tasks, **settings)
 
 
 def expert_behaviour(
@@ -125,8 +137,9 @@ def expert_behaviour(
 def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int = 0, num_threads: int = 0) -> Visit:
     """DAgger (Ross et al. 2011): expert actions on states visited by generated policies, as a `Visit` of the loop.
 
-    In each round a prefix of each of a task's R rollouts is mapped to a policy, which is run for 2 episodes; states are
-    drawn from all of them and labelled with the actions of the task's expert.
+    In each round a prefix of each of a task's R rollouts (where the task changes, a prefix of what follows) is mapped
+    to a policy, which is run for 2 episodes; states are drawn from all of them and labelled with the actions of the
+    task's expert.
 
     Args:
         pairs: training tasks with rollouts and experts.
@@ -136,15 +149,19 @@ def on_policy(pairs: Pairs, base: BasePolicy, *, states: int = 1000, seed: int =
         num_threads: threads of the simulator; 0 takes all cores.
     """
     seed = read_seed(seed)
-    features = pairs.examples(base).features
+    examples = pairs.examples(base)
+    features, newest = examples.features, torch.from_numpy(pairs.rollouts.newest)
     tasks, rollouts, steps = features.shape[:3]
 
     def visit(mapper: Mapper, number: int) -> tuple[Tensor, Tensor]:
         generator = np.random.default_rng([seed, DAGGER_EPISODES, number])
         # Log-uniform, like the lengths in training: policies from short D deviate most.
-        lengths = torch.from_numpy(np.ceil(steps ** generator.random((tasks, rollouts, 1))))
+        ends = newest[..., None] + torch.from_numpy(np.ceil(steps ** generator.random((tasks, rollouts, 1))))
+        place = torch.arange(steps)
         with torch.no_grad():
-            phis = [mapper(features[:, r], torch.arange(steps) < lengths[:, r]) for r in range(rollouts)]
+            phis = [
+                mapper(features[:, r], (place >= newest[:, r, None]) & (place < ends[:, r])) for r in range(rollouts)
+            ]
         episodes = evaluate_policies(
             [task for task in pairs.tasks for _ in range(rollouts)],
             base.policies(torch.stack(phis, dim=1).flatten(0, 1).numpy()),
@@ -177,9 +194,17 @@ def task_coordinates(tasks: Sequence[Task]) -> NDArray[np.float32]:
 
 
 def build_survey(
-    zoo: Zoo, probe: Probe, *, count: int, steps: int = 200, repeats: int = 2, seed: int = 0, num_threads: int = 0
+    zoo: Zoo,
+    probe: Probe,
+    *,
+    count: int,
+    steps: int = 200,
+    repeats: int = 2,
+    seed: int = 0,
+    actors: ActorMixture | None = None,
+    num_threads: int = 0,
 ) -> Survey:
-    """Collect R probe rollouts of each of ``count`` training-split tasks.
+    """Collect R rollouts of each of ``count`` training-split tasks.
 
     Args:
         zoo: zoo with family and base policy.
@@ -188,15 +213,17 @@ def build_survey(
         steps: n, transitions of each rollout.
         repeats: R, independent rollouts of each task.
         seed: seed of tasks and probe.
+        actors: mixture of actors that collects D; default the probe alone.
         num_threads: threads of the simulator; 0 takes all cores.
     """
     seed = read_seed(seed)
     tasks = zoo.family.sample("train", count, np.random.default_rng([seed, SURVEY_PROBES]))
     parts = [
-        collect(
+        _collect(
+            zoo,
             probe,
+            actors,
             tasks[start : start + _SURVEY_BATCH],
-            zoo.base,
             steps=steps,
             repeats=repeats,
             seed=seed,
@@ -208,4 +235,12 @@ def build_survey(
         features=torch.from_numpy(np.concatenate([part.features() for part in parts])),
         coordinates=torch.from_numpy(task_coordinates(tasks)),
         names=zoo.family.space.coordinate_names,
+        newest=_newest(parts),
     )
+
+
+def _newest(parts: Sequence[Rollouts]) -> Tensor | None:
+    """Where the rollouts' tasks begin [U, R]; None if no task changes."""
+    if not any(part.changed.any() for part in parts):
+        return None
+    return torch.from_numpy(np.concatenate([part.newest for part in parts]))

@@ -33,6 +33,7 @@ from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.scales import Scales
+from metamap_rl.probing.actors import ActorMixture
 from metamap_rl.training import checkpoint as checkpoints
 from metamap_rl.training.auxiliary import new_auxiliary
 from metamap_rl.training.checkpoint import TrainState, digest
@@ -76,6 +77,9 @@ class TrainingData:
     """Rollouts of tasks without experts, from which the encoder learns to distinguish tasks."""
     visit: Visit | None = None
     """Runs the generated networks, for ``TrainConfig.dagger_rounds``."""
+    actors: ActorMixture | None = None
+    """The mixture of actors that collected the rollouts, stored in the mapper: lengths of D are drawn by it in place of
+    ``TrainConfig.lengths``. None for rollouts of the probe alone."""
 
 
 def train(
@@ -94,7 +98,7 @@ def train(
         config: settings of training.
         mapper_config: sizes and networks of the mapper.
         start: mapper of the same family and base policy to continue from; not changed. Its config, units and probe are
-            kept; ``data.probe`` and ``mapper_config`` are ignored.
+            kept; ``data.probe`` and ``mapper_config`` are ignored, ``data.actors`` are not.
         checkpoint: a .safetensors file, written regularly; if it exists, the run resumes from it.
         on_update: called after every update; an exception that it raises stops the run.
 
@@ -134,8 +138,9 @@ def train(
         if part is not None:
             _check_fit(base, part, what, feature_size=mapper.feature_size)
             _check_coordinates(mapper, part, what)
+    mapper.actors = {} if data.actors is None else data.actors.document()
     state = _new_state(mapper, config)
-    identity = _identity(config, mapper, examples, held_out, survey) if checkpoint is not None else {}
+    identity = _identity(config, mapper, examples, held_out, data) if checkpoint is not None else {}
     if checkpoint is not None and checkpoint.exists():
         checkpoints.restore(checkpoint, state, identity)
         if state.visited:
@@ -147,7 +152,7 @@ def train(
     while state.update < config.updates:
         # Step 3: forward pass, from D of each task of a batch to weights phi_hat. With a bottleneck from the true
         # coordinates instead: estimating them from D is learned from the survey alone (step 4).
-        batch = _next_batch(state, examples, config)
+        batch = _next_batch(state, examples, config, data.actors)
         phi_hat = _generated(mapper, batch)
 
         # Step 4: loss. Error of phi_hat against phi*, in weights or in behaviour; error of the coordinates estimated
@@ -156,8 +161,8 @@ def train(
         if survey is not None:
             loss = loss + config.survey_coefficient * _survey_loss(state, survey, config, batch.features.shape[1])
         if state.auxiliary is not None:
-            rollouts = survey.features if survey is not None else examples.features
-            loss = loss + config.auxiliary_coefficient * _auxiliary_loss(state, rollouts, config)
+            rollouts = survey if survey is not None else examples
+            loss = loss + config.auxiliary_coefficient * _auxiliary_loss(state, rollouts, config, data.actors)
 
         # Step 5: backward pass, through the generated network and the hypernetwork to the encoder.
         # Step 6: update theta.
@@ -263,7 +268,7 @@ def _check_coordinates(mapper: Mapper, examples: Examples, what: str) -> None:
 
 
 def _identity(
-    config: TrainConfig, mapper: Mapper, examples: Examples, held_out: Examples | None, survey: Survey | None
+    config: TrainConfig, mapper: Mapper, examples: Examples, held_out: Examples | None, data: TrainingData
 ) -> dict[str, Any]:
     """Return settings and data of a run, to recognise its checkpoints."""
     return {
@@ -271,16 +276,24 @@ def _identity(
         "initial mapper": digest(mapper.arrays()),
         "training set": digest(examples.arrays()),
         "validation set": digest(held_out.arrays()) if held_out is not None else None,
-        "survey": digest(survey.arrays()) if survey is not None else None,
+        "survey": digest(data.survey.arrays()) if data.survey is not None else None,
+        "actors": data.actors.document() if data.actors is not None else None,
     }
 
 
-def _next_batch(state: TrainState, examples: Examples, config: TrainConfig) -> Batch:
+def _length(config: TrainConfig, actors: ActorMixture | None, longest: int, generator: torch.Generator) -> int:
+    """Draw the length of D of a batch, by the mixture of actors if there is one."""
+    if actors is None:
+        return draw_length(config.lengths, longest, generator)
+    return actors.window_length(float(torch.rand(1, generator=generator, dtype=torch.float64)), longest)
+
+
+def _next_batch(state: TrainState, examples: Examples, config: TrainConfig, actors: ActorMixture | None) -> Batch:
     """Draw a batch of tasks, with one length of D for all of them, so that no padding is needed."""
     return examples.sample(
         state.generator,
         tasks=config.batch_tasks,
-        length=draw_length(config.lengths, examples.features.shape[2], state.generator),
+        length=_length(config, actors, examples.features.shape[2], state.generator),
         states=config.states_per_task,
         from_start=config.from_start,
     )
@@ -304,13 +317,15 @@ def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length:
     return mse_loss(mapper.read_coordinates(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
 
 
-def _auxiliary_loss(state: TrainState, rollouts: Tensor, config: TrainConfig) -> Tensor:
-    """The auxiliary loss on a batch of tasks from rollouts [T, R, n, F]; most of its rows are not in D."""
-    mapper, generator = state.mapper, state.generator
-    length = draw_length(config.lengths, rollouts.shape[2], generator)
+def _auxiliary_loss(
+    state: TrainState, source: Examples | Survey, config: TrainConfig, actors: ActorMixture | None
+) -> Tensor:
+    """The auxiliary loss on a batch of tasks; most of its rows are not in D."""
+    mapper, generator, rollouts, newest = state.mapper, state.generator, source.features, source.newest
+    length = _length(config, actors, rollouts.shape[2], generator)
     tasks = torch.randint(len(rollouts), (min(config.survey_batch, len(rollouts)),), generator=generator)
-    window = draw_windows(rollouts, tasks, generator, length=length, from_start=config.from_start)
-    rows = draw_rows(rollouts, tasks, generator, AUXILIARY_ROWS)
+    window = draw_windows(rollouts, tasks, generator, length=length, from_start=config.from_start, newest=newest)
+    rows = draw_rows(rollouts, tasks, generator, AUXILIARY_ROWS, newest)
     assert state.auxiliary is not None, "asked for by name in the config"
     loss: Tensor = state.auxiliary(mapper.encode(rollouts[window]), mapper.standardised(rows))
     return loss

@@ -15,7 +15,9 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.data.survey import Survey
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.actors import ActorMixture
 from metamap_rl.probing.documents import probe_from_json, probe_to_json
+from metamap_rl.probing.mixture import ActorPool, supported
 from metamap_rl.probing.probes import Probe
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.probing.probes.touring import TourProbe
@@ -47,12 +49,19 @@ _PAIR_SEEDS = {"train": 11, "validation": 12}  # probes of training and validati
 
 
 def training_pairs(
-    zoo: Zoo, split: str, probe: Probe, *, steps: int = PROBE_STEPS, repeats: int = 8, aligned: bool = False
+    zoo: Zoo,
+    split: str,
+    probe: Probe,
+    *,
+    steps: int = PROBE_STEPS,
+    repeats: int = 8,
+    aligned: bool = False,
+    actors: ActorMixture | None = None,
 ) -> Pairs:
-    """Build pairs (D, phi*) of all finished experts of "train" or "validation"; ``aligned`` as in `build_pairs`.
+    """Build pairs (D, phi*) of all finished experts of "train" or "validation", with other settings of `build_pairs`.
 
-    For families with few training settings (`ParameterSpace.training_share`), "validation" consists of other rollouts
-    of those.
+    In D of "validation" the task does not change: mappers are chosen by D that has one right answer. For families with
+    few training settings (`ParameterSpace.training_share`), "validation" consists of other rollouts of those.
 
     Raises:
         MetaMapError: another split, or the zoo has no expert of it.
@@ -62,12 +71,17 @@ def training_pairs(
     experts = zoo.experts("train" if zoo.family.space.training_share is not None else split)
     if not experts:
         raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")
-    return build_pairs(zoo, experts, probe, steps=steps, repeats=repeats, seed=_PAIR_SEEDS[split], aligned=aligned)
+    if split == "validation" and actors is not None:
+        actors = actors.without_changes()
+    seed = _PAIR_SEEDS[split]
+    return build_pairs(zoo, experts, probe, steps=steps, repeats=repeats, seed=seed, aligned=aligned, actors=actors)
 
 
-def survey_of(zoo: Zoo, probe: Probe, *, count: int, steps: int = PROBE_STEPS) -> Survey | None:
-    """Collect probe rollouts of ``tasks`` training-split tasks without experts; None for 0 tasks."""
-    return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed) if count else None
+def survey_of(
+    zoo: Zoo, probe: Probe, *, count: int, steps: int = PROBE_STEPS, actors: ActorMixture | None = None
+) -> Survey | None:
+    """Collect rollouts of ``count`` training-split tasks without experts; None for 0 tasks."""
+    return build_survey(zoo, probe, count=count, steps=steps, seed=zoo.seed, actors=actors) if count else None
 
 
 @contextmanager
@@ -108,7 +122,7 @@ def train_mapper(
     Args:
         zoo: zoo with experts of both splits.
         recipe: networks, training and survey.
-        probe: probe that collects D; default the base policy with noise.
+        probe: probe of the mapper, one of the actors that collect D; default the base policy with noise.
         calibration: settings of the self-check's calibration; None for no self-check.
         checkpoint: checkpoint file, written regularly; if it exists, training resumes from it.
         on_update: called after every update.
@@ -118,20 +132,23 @@ def train_mapper(
         MetaMapError: the zoo has no training or no validation experts, or training diverged.
     """
     recipe, probe = recipe or MapperRecipe(), probe or BasePolicyProbe()
+    actors = None if recipe.collected_by is None else supported(recipe.collected_by, ActorPool.of_zoo(zoo))
     with torch_threads(1):  # the networks are small; and for the same mapper on any number of cores
-        pairs = training_pairs(zoo, "train", probe, aligned=recipe.aligned)
+        pairs = training_pairs(zoo, "train", probe, aligned=recipe.aligned, actors=actors)
         data = TrainingData(
             pairs,
             zoo.base,
             zoo.family.name,
             probe_to_json(probe),
-            validation=training_pairs(zoo, "validation", probe, aligned=recipe.aligned),
-            survey=survey_of(zoo, probe, count=recipe.survey_tasks),
+            validation=training_pairs(zoo, "validation", probe, aligned=recipe.aligned, actors=actors),
+            survey=survey_of(zoo, probe, count=recipe.survey_tasks, actors=actors),
             visit=on_policy(pairs, zoo.base),
+            actors=actors,
         )
         mapper = train(
             data, config=recipe.training, mapper_config=recipe.shape, checkpoint=checkpoint, on_update=on_update
         )
         mapper.universal = zoo.universal if zoo.has_universal else None
-        mapper.check = calibrate(mapper, calibration, on_stage=on_stage) if calibration else None
+        pool = None if actors is None else ActorPool.of_zoo(zoo)
+        mapper.check = calibrate(mapper, calibration, pool=pool, on_stage=on_stage) if calibration else None
         return mapper

@@ -46,8 +46,8 @@ def make_zoo(root: Path, counts: TaskCounts = COUNTS, *, seed: int = SEED, worke
 
 
 def make_mapper(zoo: Zoo, *, seed: int = 0, calibration: CalibrationConfig | None = None) -> Mapper:
-    """A mapper trained for 20 updates, with no self-check unless asked for."""
-    recipe = MapperRecipe(replace(CONFIG, seed=seed), SHAPE, survey_tasks=16)
+    """A mapper trained for 20 updates on D of its probe, with no self-check unless asked for."""
+    recipe = MapperRecipe(replace(CONFIG, seed=seed), SHAPE, survey_tasks=16, actors="probe")
     return train_mapper(zoo, recipe=recipe, calibration=calibration)
 
 

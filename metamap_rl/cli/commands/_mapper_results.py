@@ -32,11 +32,11 @@ def mapper_document(mapper: Mapper, folder: Path) -> dict[str, Any]:
         "numbers_per_transition": mapper.feature_size,
         "mapper_weights": sum(parameter.numel() for parameter in mapper.parameters()),
         "probe": mapper.probe,
+        "actors": mapper.actors,
         "config": manifest["config"],
         "record": record,
         "check": None if mapper.check is None else mapper.check.describe(),
         "universal": None if mapper.universal is None else mapper.universal.describe(),
-        "actors": mapper.actors,
         "validation": _least_validation(history, folder / artifact.MANIFEST_FILE),
         "versions": manifest["versions"],
     }
@@ -81,6 +81,23 @@ def print_mapper(mapper: Mapper, folder: Path) -> None:
         say(f"  {name:<16} {text}")
 
 
+def _actors_text(mapper: Mapper) -> str:
+    """The mixture of actors that D came from in training."""
+    from metamap_envs.settings import parse
+    from metamap_rl.probing.actors import ACTORS, ActorMixture
+
+    if not mapper.actors:
+        return "its probe alone"
+    mixture = parse(ActorMixture, mapper.actors, "actors of the mapper")
+    shares = zip(ACTORS, mixture.shares, strict=True)
+    text = ", ".join(f"{name} {share / sum(mixture.shares):.0%}" for name, share in shares if share)
+    noise, before = mixture.actor_noise, mixture.steps_before
+    return (
+        f"{text}; noise {noise[0]} to {noise[1]}; but for the probe, {mixture.started_share:.0%} of them start after "
+        f"{before[0]} to {before[1]} steps of a wrong expert, and in {mixture.change_share:.0%} the task changes"
+    )
+
+
 def _check_text(mapper: Mapper) -> str:
     if mapper.check is None:
         return "none"
@@ -92,12 +109,6 @@ def _universal_text(mapper: Mapper) -> str:
     if mapper.universal is None:
         return "none"
     return f"given {', '.join(mapper.universal.parameters) or 'no parameter'}"
-
-
-def _actors_text(mapper: Mapper) -> str:
-    if not mapper.actors:
-        return "its probe alone"
-    return ", ".join(f"{name} {value}" for name, value in mapper.actors.items())
 
 
 def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
@@ -120,7 +131,7 @@ def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
     count = len(evaluation.tasks)
     say(
         f"tasks: {count} of {document['split']}, mappers: {document['seeds']}, episodes for each task: "
-        f"{evaluation.episodes}\n"
+        f"{evaluation.episodes}, D from: {document['d_from']}\n"
         f"{document['counted_tasks']} of {count} tasks have a gap to close: {rule_text(document)}"
     )
     if evaluation.episodes == 1:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from metamap_rl.cli.command import Command, OutPath
 from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Inline, Metavar, Positional
+from metamap_rl.probing.actors import DSource
 from metamap_rl.training.config import LENGTHS, CalibrationConfig, MapperRecipe
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class TrainMapper(Command):
     """How the mapper is made."""
 
     probe: str = "base-policy"
-    """Probe that collects D: base-policy, excitation, sinusoid, mixed or tour."""
+    """Probe of the mapper, one of the actors that collect D: base-policy, excitation, sinusoid, mixed or tour."""
 
     probe_settings: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
     """Settings of the probe, such as noise=0.2."""
@@ -113,6 +114,11 @@ class EvaluateMapper(Command):
     steps: tuple[int, ...] = LENGTHS
     """Lengths of D, in transitions."""
 
+    d_from: DSource = "probe"
+    """Who collects D: the probe from a reset; service, the expert of another training task in mid-episode, as if the
+    task had just changed; service-noisy, the same with noise 0.1; the task's own expert; excitation; or the mixture of
+    actors that the first mapper was trained with."""
+
     controls: bool = True
     """Skip the controls: D of another task, mean, nearest and likeliest expert, and the universal policy given the
     true parameters, the mapper's estimates or those of system identification."""
@@ -138,6 +144,7 @@ class EvaluateMapper(Command):
             "mappers": list(self.mappers),
             "zoo": str(self.zoo),
             "split": self.split,
+            "d_from": self.d_from,
             "seed": self.seed,
             **evaluation.summary(generator_seed=self.seed),
         }
@@ -158,6 +165,7 @@ class EvaluateMapper(Command):
         from metamap_envs.errors import MetaMapError
         from metamap_rl.cli.console import progress
         from metamap_rl.evaluation.evaluate import evaluate_mappers
+        from metamap_rl.probing.mixture import ActorPool
 
         zoo = Zoo.open(self.zoo)
         for reference, mapper in zip(self.mappers, mappers, strict=True):
@@ -169,6 +177,7 @@ class EvaluateMapper(Command):
         if not experts:
             raise MetaMapError(f"{zoo.root} has no {self.split} experts; `metamap experts train` makes them")
         training = zoo.experts("train") if self.controls else []
+        pool = None if self.d_from == "probe" else ActorPool.of_zoo(zoo)
         with progress("measuring", None, unit="methods") as bar:
 
             def on_method(name: str) -> None:
@@ -182,6 +191,8 @@ class EvaluateMapper(Command):
                 episodes=self.episodes,
                 controls=self.controls,
                 training_experts=training,
+                d_from=self.d_from,
+                pool=pool,
                 on_method=on_method,
             )
 

@@ -32,8 +32,10 @@ from metamap_rl.data.survey import Survey
 from metamap_rl.evaluation.privileged import privileged_examples
 from metamap_rl.evaluation.protocol.settings import SharedSettings
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.actors import ActorMixture
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_to_json
+from metamap_rl.probing.mixture import ActorPool, collect_mixture, supported
 from metamap_rl.probing.probes import PROBES, Probe
 from metamap_rl.training.checkpoint import digest
 from metamap_rl.training.loop import TrainingData, train
@@ -116,16 +118,44 @@ class Problem:
         return self._probed(self.tasks("train"), _STORED_SEED + seed, _MEMORY)
 
     def _collect(self, split: str, seed: int) -> Rollouts:
-        return self._probed(self.tasks(split), PROBE_SEED + seed)
+        return self._from_source(self.tasks(split), PROBE_SEED + seed)
 
-    def _probed(self, tasks: Sequence[Task], seed: int, repeats: int = 1) -> Rollouts:
+    @cached_property
+    def pool(self) -> ActorPool:
+        """Policies that may have collected D."""
+        return ActorPool.of_zoo(self.zoo)
+
+    @property
+    def _mixture(self) -> ActorMixture | None:
+        """What the mappers' D came from in training."""
+        return self.config.mapper.collected_by
+
+    def _from_source(self, tasks: Sequence[Task], seed: int, repeats: int = 1) -> Rollouts:
+        """D of test tasks, collected by those that the settings name."""
+        if self.config.d_from == "probe":
+            return self._probed(tasks, seed, repeats)
+        return collect_mixture(
+            ActorMixture.source(self.config.d_from, self._mixture),
+            self.pool,
+            self.probe,
+            tasks,
+            steps=self._longest(),
+            repeats=repeats,
+            seed=seed,
+            num_threads=self.num_threads,
+        )
+
+    def _longest(self) -> int:
         if not self.positive_lengths:
             raise MetaMapError("the protocol has no length of D above 0")
+        return self.lengths[-1]
+
+    def _probed(self, tasks: Sequence[Task], seed: int, repeats: int = 1) -> Rollouts:
         return collect(
             self.probe,
             tasks,
             self.base,
-            steps=self.lengths[-1],
+            steps=self._longest(),
             repeats=repeats,
             seed=seed,
             num_threads=self.num_threads,
@@ -149,17 +179,25 @@ class Problem:
     @cached_property
     def training_pairs(self) -> Pairs:
         """Pairs of the training experts."""
-        return training_pairs(self.zoo, "train", self.probe, aligned=self.config.mapper.aligned)
+        return self._pairs("train")
 
     @cached_property
     def validation_pairs(self) -> Pairs:
         """Pairs of the validation experts."""
-        return training_pairs(self.zoo, "validation", self.probe, aligned=self.config.mapper.aligned)
+        return self._pairs("validation")
+
+    def _pairs(self, split: str) -> Pairs:
+        aligned = self.config.mapper.aligned
+        return training_pairs(self.zoo, split, self.probe, aligned=aligned, actors=self._supported)
+
+    @cached_property
+    def _supported(self) -> ActorMixture | None:
+        return None if self._mixture is None else supported(self._mixture, self.pool)
 
     def examples(self, split: str) -> Examples:
         """Examples for cloning the experts of "train" or "validation".
 
-        Half of the states are visited by experts, half by the probe, labelled with the expert's actions: on its own
+        Half of the states are visited by experts, half in rollouts D, labelled with the expert's actions: on its own
         states alone an expert's actions are often independent of the task, since the states already determine it.
         """
         pairs = self.training_pairs if split == "train" else self.validation_pairs
@@ -173,7 +211,7 @@ class Problem:
     @cached_property
     def survey(self) -> Survey | None:
         """Rollouts of tasks without experts."""
-        return survey_of(self.zoo, self.probe, count=self.config.mapper.survey_tasks)
+        return survey_of(self.zoo, self.probe, count=self.config.mapper.survey_tasks, actors=self._supported)
 
     def mapper(self, seed: int) -> Mapper:
         """Load the mapper of a seed, trained before.
@@ -213,7 +251,13 @@ class Problem:
         recipe, family = self.config.mapper, self.zoo.family.name
         return train(
             TrainingData(
-                source, base or self.base, family, probe_to_json(self.probe), validation=validation, **(options or {})
+                source,
+                base or self.base,
+                family,
+                probe_to_json(self.probe),
+                validation=validation,
+                actors=self._supported,
+                **(options or {}),
             ),
             config=replace(recipe.training, seed=seed, **training),
             mapper_config=replace(recipe.shape, **(shape or {})),

@@ -14,6 +14,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import parse
 from metamap_envs.task import Task
 from metamap_rl.evaluation.protocol.config import ProtocolConfig
+from metamap_rl.evaluation.protocol.settings import recorded_mapper
 from metamap_rl.evaluation.scores import Evaluation, MethodScores, References, method_name
 
 __all__ = ["FORMAT", "MANIFEST", "FamilyRecord", "RunRecord", "evaluation_of", "open_run"]
@@ -85,7 +86,10 @@ def open_run(root: str | Path) -> RunRecord:
     manifest = read_json(root / MANIFEST)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise MetaMapError(f"{root / MANIFEST}: expected the manifest of a run of the protocol ({FORMAT})")
-    return RunRecord(root, parse(ProtocolConfig, manifest["config"], str(root / MANIFEST)), manifest)
+    config = dict(manifest["config"])
+    if isinstance(config.get("mapper"), Mapping):
+        config["mapper"] = recorded_mapper(config["mapper"])
+    return RunRecord(root, parse(ProtocolConfig, config, str(root / MANIFEST)), manifest)
 
 
 def evaluation_of(references: Document, split: str, episodes: int) -> Evaluation:

@@ -31,7 +31,7 @@ from metamap_rl.evaluation.protocol.learning import Lesson, lessons, take
 from metamap_rl.evaluation.protocol.methods.mapped import train_protocol_mapper
 from metamap_rl.evaluation.protocol.problem import Problem, fingerprint
 from metamap_rl.evaluation.protocol.record import FORMAT, MANIFEST, evaluation_of, open_run
-from metamap_rl.evaluation.protocol.settings import SHARED, SharedSettings
+from metamap_rl.evaluation.protocol.settings import SHARED, SharedSettings, recorded_mapper
 from metamap_rl.evaluation.scores import earlier_names
 
 __all__ = ["open_run", "run_protocol"]
@@ -102,6 +102,7 @@ class _Family:
         self.zoo, self.config, self.folder = zoo, config, out / zoo.family.name
         self.reference = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"episodes", "splits"})}
         self.trained = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"probe", "mapper"})}
+        self.tested = {} if config.d_from == "probe" else {"d_from": config.d_from}  # older runs have no such key
 
     def cell(self, kind: str, name: str, seed: int, place: str, settings: Mapping[str, Any]) -> Cell:
         """A cell whose document is at ``place`` in the family's folder."""
@@ -129,6 +130,7 @@ class _Family:
             settings = {
                 **self.reference,
                 **self.trained,
+                **self.tested,
                 **self.config.model_dump(mode="json", include={"lengths"}),
                 "method": self.config.method(name).model_dump(mode="json"),
             }
@@ -155,7 +157,7 @@ class _Family:
                 f"learning/{lesson.name}.json",
                 {
                     **self.reference,
-                    **(self.trained if lesson.start == "phi-hat" else {}),
+                    **(self.trained | self.tested if lesson.start == "phi-hat" else {}),
                     **config.model_dump(mode="json", include={"steps", "length"}),
                     "lesson": vars(lesson),
                     "seed": self.config.first_seed,
@@ -287,5 +289,7 @@ def _made_with(document: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a cell; those of a mapper may have the names of an earlier version."""
     settings = dict(document["settings"])
     if "mapper" in settings:
-        settings |= SharedSettings(mapper=settings["mapper"]).model_dump(mode="json", include={"mapper"})
+        settings |= SharedSettings.model_validate({"mapper": recorded_mapper(settings["mapper"])}).model_dump(
+            mode="json", include={"mapper"}
+        )
     return settings

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Split
 from metamap_envs.settings import Settings, Whole, parse
+from metamap_rl.probing.actors import DSource
 from metamap_rl.training.config import LENGTHS, MapperRecipe
 from metamap_rl.training.pipeline import PROBE_STEPS
 
-__all__ = ["MAPPER", "SHARED", "SharedSettings"]
+__all__ = ["MAPPER", "SHARED", "SharedSettings", "recorded_mapper"]
 
 MAPPER = MapperRecipe().changed(updates=2000)
 """Settings of the protocol's mappers, contextual policies and privileged mappers."""
@@ -29,7 +30,10 @@ class SharedSettings(Settings):
     splits: tuple[str, ...] = (Split.TEST_IN.value, Split.TEST_OUT.value)
     """Splits to evaluate; a split without experts in a family's zoo is skipped."""
     probe: str = "base-policy"
-    """Probe that collects D."""
+    """Probe of the mappers."""
+    d_from: DSource = "probe"
+    """Who collects the D of the test tasks: probe, service (the expert of another training task, in mid-episode),
+    service-noisy, expert, excitation or mixture; see `metamap_rl.probing.actors.ActorMixture.source`."""
     mapper: MapperRecipe = MAPPER
     """Settings of mappers by name, as changes of `MAPPER`."""
 
@@ -41,6 +45,11 @@ class SharedSettings(Settings):
 
 SHARED = tuple(SharedSettings.model_fields)
 """Names of the families."""
+
+
+def recorded_mapper(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of mappers in a stored document: without a word about actors, D came from the probe alone."""
+    return {"actors": "probe", **MapperRecipe.flattened(document)}
 
 
 def _complete(mapper: object) -> MapperRecipe:
