@@ -16,6 +16,7 @@ from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
+from metamap_agents.runtime.seeds import ACTOR_TASKS
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
@@ -31,6 +32,8 @@ __all__ = ["ActorPool", "collect_mixture", "supported"]
 
 _BATCH = 256
 """Environments at once: more need memory without being faster."""
+_DRAWN = 64
+"""Training tasks for which a universal policy gives experts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +87,21 @@ class ActorPool:
         found = zoo.experts()
         training = [expert for expert in found if expert.task.split == "train"]
         return cls.of(zoo.base, training, found, zoo.universal if zoo.has_universal else None)
+
+    @classmethod
+    def of_universal(cls, base: BasePolicy, universal: UniversalPolicy | None, seed: int = 0) -> ActorPool:
+        """Make a pool of the experts that a universal policy gives for training tasks, without a zoo.
+
+        Raises:
+            MetaMapError: no universal policy.
+        """
+        if universal is None:
+            raise MetaMapError(
+                "a mixture of actors needs experts: expected a pool such as ActorPool.of_zoo(zoo), or a mapper that "
+                "holds the universal policy of its family"
+            )
+        tasks = tuple(get_family(universal.family).sample("train", _DRAWN, np.random.default_rng([seed, ACTOR_TASKS])))
+        return cls(base, tasks, np.stack([universal.expert_for(task) for task in tasks]), universal)
 
     def wrong(self, task: Task, generator: np.random.Generator) -> int | None:
         """Draw a training expert of another task: its index, or None if there is no other task."""

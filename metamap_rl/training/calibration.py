@@ -18,7 +18,6 @@ from torch import Tensor
 
 from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.runtime.seeds import CALIBRATION_EPISODES, CALIBRATION_TASKS
-from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
 from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
@@ -38,7 +37,6 @@ __all__ = ["calibrate"]
 
 OnStage = Callable[[str], None]
 _BATCH = 128  # tasks per batch of probes
-_POOL = 64  # tasks whose experts a universal policy gives
 _RIDGES = (0.1, 1.0, 10.0, 100.0)
 
 
@@ -125,21 +123,8 @@ def _collecting(mapper: Mapper, pool: ActorPool | None, config: CalibrationConfi
     if not mapper.actors:
         return lambda tasks, **settings: collect(probe, tasks, mapper.base, **settings)
     mixture = parse(ActorMixture, mapper.actors, "actors of the mapper").without_changes()
-    actors = pool or _pool(mapper, config)
+    actors = pool or ActorPool.of_universal(mapper.base, mapper.universal, config.seed)
     return lambda tasks, **settings: collect_mixture(mixture, actors, probe, tasks, **settings)
-
-
-def _pool(mapper: Mapper, config: CalibrationConfig) -> ActorPool:
-    """Experts that the mapper's universal policy gives."""
-    if mapper.universal is None:
-        raise MetaMapError(
-            "calibration: the mapper was trained with a mixture of actors and holds no universal policy: "
-            "expected a pool of actors, such as ActorPool.of_zoo(zoo)"
-        )
-    generator = np.random.default_rng([config.seed, CALIBRATION_TASKS])
-    tasks = get_family(mapper.family).sample("train", _POOL, generator)
-    phis = np.stack([mapper.universal.expert_for(task) for task in tasks])
-    return ActorPool(mapper.base, tuple(tasks), phis, mapper.universal)
 
 
 def _collected(

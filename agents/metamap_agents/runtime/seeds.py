@@ -7,6 +7,7 @@ they share no data; where two uses share data on purpose, they share a name. A r
 from __future__ import annotations
 
 __all__ = [
+    "ACTOR_TASKS",
     "CALIBRATION_EPISODES",
     "CALIBRATION_TASKS",
     "DAGGER_EPISODES",
@@ -23,6 +24,8 @@ __all__ = [
     "SURVEY_PROBES",
 ]
 
+ACTOR_TASKS = 9_000_000
+"""Tasks whose experts act as wrong experts, where a universal policy gives them."""
 EVALUATION_SEED = 1_000_000
 """Reset seeds of evaluation episodes, the same for every policy that is compared."""
 EXPERT_STATES = 2_000_000

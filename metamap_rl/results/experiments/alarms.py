@@ -5,7 +5,7 @@ D of validation tasks that no calibration has seen are collected by each mapper'
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,11 +13,16 @@ import numpy as np
 from pydantic import Field
 
 from metamap_envs.registry import get_family
-from metamap_envs.settings import Settings, Whole
+from metamap_envs.settings import Settings, Whole, parse
+from metamap_envs.task import Task
 from metamap_rl.adaptation.bundled import bundled_families, find_mapper
 from metamap_rl.common.cells import Cell, check_settings, document_of
+from metamap_rl.data.rollouts import Rollouts
+from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.probing.actors import ActorMixture, DSource
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
+from metamap_rl.probing.mixture import ActorPool, collect_mixture
 from metamap_rl.results.alterations import ALTERATIONS
 from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.tables import alarms_table
@@ -36,10 +41,13 @@ class Alarms(Settings):
     """Transitions of D."""
     tasks: Annotated[Whole, Field(ge=1)] = 64
     """Of each family, with one D each."""
+    d_from: DSource = "probe"
+    """Who collects D, as in `metamap mapper evaluate`. All but the probe need mappers that hold a universal policy."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """One for each mapper."""
-        shared = self.model_dump(mode="json", exclude={"mappers"})
+        older = {"d_from"} if self.d_from == "probe" else set()  # documents from before there was a choice
+        shared = self.model_dump(mode="json", exclude={"mappers", *older})
         cells = []
         for name in self.mappers:
             mapper, folder = find_mapper(name)
@@ -55,7 +63,7 @@ class Alarms(Settings):
         """Share of D that is out of distribution, by alteration and transitions."""
         mapper, _ = find_mapper(cell.job[0])
         tasks = get_family(mapper.family).sample("validation", self.tasks, _TASK_SEED)
-        found = collect(probe_from_json(mapper.probe), tasks, mapper.base, steps=max(self.lengths), seed=_PROBE_SEED)
+        found = self._collect(mapper, tasks)
         foreign: dict[str, dict[str, float]] = {}
         for name, alter in ALTERATIONS.items():
             generator, shares = np.random.default_rng(0), {}
@@ -66,6 +74,15 @@ class Alarms(Settings):
                 shares[str(steps)] = float(np.mean([verdict.novelty > 1 for verdict in verdicts]))
             foreign[name] = shares
         return document_of(cell, {"foreign": foreign})
+
+    def _collect(self, mapper: Mapper, tasks: Sequence[Task]) -> Rollouts:
+        probe, steps = probe_from_json(mapper.probe), max(self.lengths)
+        if self.d_from == "probe":
+            return collect(probe, tasks, mapper.base, steps=steps, seed=_PROBE_SEED)
+        trained_on = parse(ActorMixture, mapper.actors, "actors of the mapper") if mapper.actors else None
+        pool = ActorPool.of_universal(mapper.base, mapper.universal, _PROBE_SEED)
+        source = ActorMixture.source(self.d_from, trained_on)
+        return collect_mixture(source, pool, probe, tasks, steps=steps, seed=_PROBE_SEED)
 
     def summary(self, documents: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Shares by mapper."""
