@@ -1,4 +1,4 @@
-"""Mappers trained and calibrated on D from a mixture of actors: artifact, resumption, what older settings give."""
+"""Mappers trained and calibrated on D from a mixture of actors."""
 
 from __future__ import annotations
 
@@ -21,21 +21,41 @@ from metamap_rl.evaluation.evaluate import evaluate_mappers
 from metamap_rl.evaluation.protocol.settings import SharedSettings, recorded_mapper
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.actors import ActorMixture
-from metamap_rl.probing.mixture import ActorPool
+from metamap_rl.probing.documents import probe_to_json
+from metamap_rl.probing.mixture import ActorPool, collect_mixture
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.calibration import calibrate
 from metamap_rl.training.config import CalibrationConfig, MapperRecipe
+from metamap_rl.training.from_experts import on_policy, task_coordinates
 from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.training.pipeline import survey_of, train_mapper, training_pairs
 
 MIXTURE = ActorMixture(steps_before=(2, 9))
-RECIPE = MapperRecipe(tiny.CONFIG, tiny.SHAPE, survey_tasks=16, mixture=MIXTURE)
 PROBE = BasePolicyProbe()
+CONFIG = replace(tiny.CONFIG, auxiliary="dynamics", dagger_rounds=1, checkpoint_every=4)
 
 
 @pytest.fixture(scope="module")
-def mapper(tiny_zoo: Zoo) -> Mapper:
-    return train_mapper(tiny_zoo, recipe=RECIPE.changed(auxiliary="dynamics", dagger_rounds=1), calibration=None)
+def data(tiny_zoo: Zoo) -> TrainingData:
+    """As `train_mapper` makes it, of short rollouts."""
+    training, validation = (
+        training_pairs(tiny_zoo, split, PROBE, steps=20, repeats=4, actors=MIXTURE) for split in ("train", "validation")
+    )
+    return TrainingData(
+        training,
+        tiny_zoo.base,
+        tiny_zoo.family.name,
+        probe_to_json(PROBE),
+        validation=validation,
+        survey=survey_of(tiny_zoo, PROBE, count=12, steps=20, actors=MIXTURE),
+        visit=on_policy(training, tiny_zoo.base, states=20),
+        actors=MIXTURE,
+    )
+
+
+@pytest.fixture(scope="module")
+def mapper(data: TrainingData) -> Mapper:
+    return train(data, config=CONFIG, mapper_config=tiny.SHAPE)
 
 
 def test_an_artifact_holds_the_mixture(mapper: Mapper, tmp_path: Path) -> None:
@@ -44,7 +64,7 @@ def test_an_artifact_holds_the_mixture(mapper: Mapper, tmp_path: Path) -> None:
     assert parse(ActorMixture, loaded.actors, "test") == MIXTURE
 
 
-def test_a_stopped_training_goes_on_to_the_bit(tiny_zoo: Zoo, mapper: Mapper, tmp_path: Path) -> None:
+def test_a_stopped_training_goes_on_to_the_bit(data: TrainingData, mapper: Mapper, tmp_path: Path) -> None:
     class StopError(Exception):
         pass
 
@@ -53,10 +73,9 @@ def test_a_stopped_training_goes_on_to_the_bit(tiny_zoo: Zoo, mapper: Mapper, tm
             raise StopError
 
     checkpoint = tmp_path / "checkpoint.safetensors"
-    recipe = RECIPE.changed(auxiliary="dynamics", dagger_rounds=1, checkpoint_every=4)
     with pytest.raises(StopError):
-        train_mapper(tiny_zoo, recipe=recipe, calibration=None, checkpoint=checkpoint, on_update=stop)
-    again = train_mapper(tiny_zoo, recipe=recipe, calibration=None, checkpoint=checkpoint)
+        train(data, config=CONFIG, mapper_config=tiny.SHAPE, checkpoint=checkpoint, on_update=stop)
+    again = train(data, config=CONFIG, mapper_config=tiny.SHAPE, checkpoint=checkpoint)
     for name, tensor in mapper.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
 
@@ -72,19 +91,18 @@ def test_a_checkpoint_of_another_mixture_is_refused(tmp_path: Path) -> None:
 
 def test_on_the_probe_alone_the_mixture_does_not_matter(tiny_zoo: Zoo, tiny_mapper: Mapper) -> None:
     assert tiny_mapper.actors == {}
-    recipe = RECIPE.changed(actors="probe", wrong_share=0.9)
+    recipe = MapperRecipe(tiny.CONFIG, tiny.SHAPE, survey_tasks=16).changed(actors="probe", wrong_share=0.9)
     found = train_mapper(tiny_zoo, recipe=recipe, calibration=None)
     for name, tensor in found.state_dict().items():
         assert torch.equal(tiny_mapper.state_dict()[name], tensor), name
 
 
-def test_validation_rollouts_have_one_task_and_training_rollouts_may_change(tiny_zoo: Zoo, tmp_path: Path) -> None:
-    training, validation = (
-        training_pairs(tiny_zoo, split, PROBE, steps=20, actors=MIXTURE) for split in ("train", "validation")
-    )
+def test_validation_rollouts_have_one_task_and_training_rollouts_may_change(data: TrainingData, tmp_path: Path) -> None:
+    training, validation, survey = data.source, data.validation, data.survey
+    assert isinstance(training, Pairs)
+    assert isinstance(validation, Pairs)
     assert training.rollouts.newest.any()
     assert not validation.rollouts.changed.any()
-    survey = survey_of(tiny_zoo, PROBE, count=12, steps=20, actors=MIXTURE)
     assert survey is not None
     assert survey.newest is not None
     training.save(tmp_path / "pairs.safetensors")
@@ -150,16 +168,14 @@ def test_the_command_line_trains_shows_and_evaluates(
 def test_a_mapper_of_the_mixture_reads_the_service(tiny_zoo: Zoo) -> None:
     """Errors of the read goal: on D from an expert of another task, less than a mapper of the probe has."""
     recipe = MapperRecipe(replace(tiny.CONFIG, updates=400), tiny.SHAPE, survey_tasks=256)
-    zoo, errors = tiny_zoo, {}
-    tasks = zoo.family.sample("validation", 48, 3)
-    from metamap_rl.probing.mixture import collect_mixture
-    from metamap_rl.training.from_experts import task_coordinates
+    errors = {}
+    tasks = tiny_zoo.family.sample("validation", 48, 3)
 
     rollouts = collect_mixture(
-        ActorMixture.source("service"), ActorPool.of_zoo(zoo), PROBE, tasks, steps=20, seed=1, num_threads=1
+        ActorMixture.source("service"), ActorPool.of_zoo(tiny_zoo), PROBE, tasks, steps=20, seed=1, num_threads=1
     )
     for actors in ("mixture", "probe"):
-        found = train_mapper(zoo, recipe=recipe.changed(actors=actors), calibration=None)
+        found = train_mapper(tiny_zoo, recipe=recipe.changed(actors=actors), calibration=None)
         with torch.no_grad():
             read = found.read_coordinates(torch.from_numpy(rollouts.features()[:, 0])).numpy()
         errors[actors] = float(np.square(read - task_coordinates(tasks)).mean())
