@@ -258,6 +258,7 @@ def _collected(
     lengths = np.floor((longest + 1) ** generator.random(len(chosen)) - 0.5).astype(np.intp)  # 0 to n, log-uniform
     arrays = {name: array[chosen, which][:, None] for name, array in rollouts.arrays().items()}
     given = Rollouts(tuple(tasks[task] for task in chosen), **arrays)
+    lengths = np.where(lengths > 0, np.maximum(lengths, given.newest[:, 0] + 1), 0)  # some of it is of the newest task
     experts = BatchedPolicy(student.base.policies(phis[chosen]))
     with torch.no_grad():
         state = student.read(given, lengths)
