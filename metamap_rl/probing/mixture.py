@@ -72,7 +72,7 @@ class ActorPool:
             MetaMapError: no training experts.
         """
         if not training:
-            raise MetaMapError("a mixture of actors needs at least one training expert")
+            raise MetaMapError("a mixture of actors needs at least one training expert, there is none")
         known = {_key(expert.task): expert.phi for expert in (*others, *training)}
         tasks, phis = tuple(expert.task for expert in training), np.stack([expert.phi for expert in training])
         return cls(base, tasks, phis, universal, known)

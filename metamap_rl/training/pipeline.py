@@ -132,7 +132,9 @@ def train_mapper(
         MetaMapError: the zoo has no training or no validation experts, or training diverged.
     """
     recipe, probe = recipe or MapperRecipe(), probe or BasePolicyProbe()
-    actors = None if recipe.collected_by is None else supported(recipe.collected_by, ActorPool.of_zoo(zoo))
+    actors = recipe.collected_by
+    if actors is not None and zoo.experts("train"):  # without any, `training_pairs` says so
+        actors = supported(actors, ActorPool.of_zoo(zoo))
     with torch_threads(1):  # the networks are small; and for the same mapper on any number of cores
         pairs = training_pairs(zoo, "train", probe, aligned=recipe.aligned, actors=actors)
         data = TrainingData(

@@ -382,12 +382,12 @@ def test_mapper_show_tells_of_the_check(
     folder: str, moved: Mapper, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert app.main(["mapper", "show", folder]) == 0
-    assert "self-check   needs 5 transitions or more" in capsys.readouterr().out
+    assert "self-check needs 5 transitions or more" in " ".join(capsys.readouterr().out.split())
     assert app.main(["mapper", "show", folder, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["check"]["least_steps"] == 5
     moved.save(tmp_path / "old")
     assert app.main(["mapper", "show", str(tmp_path / "old")]) == 0
-    assert "self-check   none" in capsys.readouterr().out
+    assert "self-check none" in " ".join(capsys.readouterr().out.split())
 
 
 def test_bad_words_are_refused_in_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
