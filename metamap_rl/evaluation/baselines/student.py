@@ -36,11 +36,11 @@ class StudentConfig(Config):
 
     hidden: Positive = 32
     """Size of the hidden state."""
-    rounds: Positive = 6
+    rounds: Positive = 8
     """Rounds of DAgger; in the first the experts act, in the others the student."""
-    episodes: Positive = 2
+    episodes: Positive = 4
     """Episodes of each training task in a round, each after another D."""
-    updates: Positive = 400
+    updates: Positive = 800
     """Updates in a round, on the sequences of all rounds so far."""
     batch: Positive = 32
     """Sequences in an update."""
