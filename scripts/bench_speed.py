@@ -5,6 +5,9 @@
 same network, PPO settings (the expert recipes), task and number of environments, by turns.
 ``startup``: seconds of the whole process `metamap adapt`, and of importing torch and Stable-Baselines3, by turns; those
 of the processor too, since those of the clock mean little on a busy machine.
+``service``: milliseconds of `act` and `observe` of an adapter per step, and of mapping its window, for each bundled
+mapper, over 1000 steps of a recorded run with four tasks that is replayed. The fastest replay of each step counts,
+since other processes stop some of them; by the clock, and in time of the processor.
 ``executors``: seconds of a batch of experts of reacher-goal on Ray and in processes of this machine, by turns; every
 batch must give the same experts, to the bit.
 
@@ -25,8 +28,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
@@ -42,6 +47,7 @@ from metamap_envs.registry import get_family
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 from metamap_rl.adaptation.bundled import bundled_families, load_mapper
+from metamap_rl.adaptation.service import Adapter, AdapterConfig
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
 
@@ -269,7 +275,88 @@ def executors(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"family": _FAMILY, "experts": arguments.experts, "repeats": repeats, "workers": workers, **found}
 
 
-BENCHMARKS = {"mapping": mapping, "training": training, "startup": startup, "executors": executors}
+# service --------------------------------------------------------------------------------------------------------------
+
+
+def service(arguments: argparse.Namespace) -> dict[str, Any]:
+    steps, repeats, families = 1000, arguments.repeats or 10, arguments.family or bundled_families()
+    found = [serve_family(family, steps, repeats) for family in families]
+    return {"steps": steps, "repeats": repeats, "families": found}
+
+
+def serve_family(family: str, steps: int, repeats: int) -> dict[str, Any]:
+    """Milliseconds of each step of an adapter, and of those that map the window the mapping itself."""
+    config = AdapterConfig(least_transitions=5)
+    observations, rewards = recorded(family, steps, config)
+    acting, mapping = (np.zeros((len(CLOCKS), repeats, steps)) for _ in range(2))
+    for repeat in range(repeats):
+        adapter = Adapter(family, config)
+        plain = adapter._mapping.judged
+        spent = np.zeros(len(CLOCKS))
+
+        def timed(*window: Any, plain: Any = plain, spent: NDArray[np.float64] = spent) -> Any:
+            started = readings()
+            found = plain(*window)
+            if found is not None and found[0].mapped == window[0].length:
+                spent[:] = readings() - started
+            return found
+
+        adapter._mapping.judged = timed  # type: ignore[method-assign]  # only timed
+        for step in range(steps):
+            spent[:] = 0.0
+            started = readings()
+            adapter.act(observations[step])
+            adapter.observe(rewards[step], observations[step + 1])
+            acting[:, repeat, step] = readings() - started
+            mapping[:, repeat, step] = spent
+    maps = (mapping[0] > 0).all(axis=0)
+    return {
+        "family": family,
+        "mappings": int(maps.sum()),
+        **{
+            f"{what}, {clock}": percentiles(1000.0 * times.min(axis=0))
+            for what, found in (("step", acting), ("mapping", mapping[:, :, maps]))
+            for clock, times in zip(CLOCKS, found, strict=True)
+        },
+        "step, clock, all replays": percentiles(1000.0 * acting[0].ravel()),
+    }
+
+
+CLOCKS = {"clock": time.perf_counter, "processor": time.thread_time}
+
+
+def readings() -> NDArray[np.float64]:
+    return np.array([clock() for clock in CLOCKS.values()])
+
+
+def recorded(family: str, steps: int, config: AdapterConfig) -> tuple[NDArray[np.float32], list[float]]:
+    """Observations [steps + 1, O] and rewards of an adapter, with another task every 250 steps."""
+    tasks = get_family(family).sample("test-in", 4, 0)
+    env = gym.make(get_family(family).gym_id, task=tasks[0], max_episode_steps=steps + 1)
+    adapter = Adapter(family, config)
+    observation, _ = env.reset(seed=0)
+    adapter.reset(observation)
+    observations, rewards = [observation], []
+    for step in range(steps):
+        if step and step % 250 == 0:
+            env.unwrapped.set_task(tasks[step // 250])  # type: ignore[attr-defined]
+        observation, reward, terminated, _, _ = env.step(adapter.act())
+        adapter.observe(float(reward), observation, terminated)
+        if terminated:
+            observation, _ = env.reset()
+            adapter.reset(observation)
+        observations.append(observation)
+        rewards.append(float(reward))
+    env.close()
+    return np.array(observations, dtype=np.float32), rewards
+
+
+def percentiles(values: NDArray[np.float64]) -> dict[str, float]:
+    at = {"median": 50, "95th percentile": 95, "99th percentile": 99, "max": 100}
+    return {name: float(np.percentile(values, percent)) for name, percent in at.items()}
+
+
+BENCHMARKS = {"mapping": mapping, "training": training, "startup": startup, "executors": executors, "service": service}
 
 
 def main() -> None:
