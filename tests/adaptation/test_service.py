@@ -12,20 +12,23 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from helpers.service import ACTIONS, FAMILY, OBSERVATIONS, Step, service_check, service_mapper, stream
-from helpers.synthetic import SMALL, SPEC, base_policy
+from helpers.synthetic import FEATURES, SMALL, SPEC, base_policy
 from metamap_agents.policy.acting import BatchedPolicy
+from metamap_agents.policy.rowwise import RowwiseNetworks
 from metamap_agents.runtime.storage import load_arrays, save_arrays
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs import MetaMapError
 from metamap_rl import Adapter
 from metamap_rl.adaptation.service import AdapterConfig, AdaptiveEnv, AdaptivePolicy, VectorAdapter
 from metamap_rl.encoders import ENCODERS
+from metamap_rl.encoders.pooling import PoolingEncoder
 from metamap_rl.mapper.mapper import Mapper
 
 NAN = float("nan")
@@ -76,6 +79,35 @@ def test_a_change_is_found_and_the_policy_is_mapped_from_what_came_after(mapper:
     served(fresh, list(stream([1.0] * 12, seed=1)))
     near, far = (np.linalg.norm(adapter._served.phi - one) for one in (fresh._served.phi, before))
     assert near < 0.1 * far
+
+
+def test_a_known_change_begins_a_window(mapper: Mapper) -> None:
+    adapter = Adapter(mapper, QUICK)
+    served(adapter, stream([0.5] * 20))
+    adapter.task_changed()
+    assert (adapter.belief.window, adapter.belief.age, adapter.belief.changes) == (0, 0, 1)
+    served(adapter, stream([0.6] * 4, seed=1))
+    assert (adapter.belief.window, adapter.belief.mapped, adapter.belief.served) == (4, 4, "generated")
+
+
+def test_windows_encoded_together_are_each_by_itself() -> None:
+    encoder = service_mapper(config=dataclasses.replace(SMALL, encoder="pooling", context_size=8)).encoder
+    assert isinstance(encoder, PoolingEncoder)
+    rows = torch.randn(30, FEATURES, generator=torch.Generator().manual_seed(0))
+    bounds = [(0, 30), (0, 1), (12, 17), (29, 30)]
+    with torch.no_grad():
+        expected = torch.cat([encoder(rows[None, start:end]) for start, end in bounds])
+        torch.testing.assert_close(encoder.of_windows(rows, bounds), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_replaced_networks_are_new_ones_to_the_bit() -> None:
+    generator = np.random.default_rng(0)
+    phis = generator.normal(size=(3, SPEC.size)).astype(np.float32)
+    networks = RowwiseNetworks(SPEC, phis)
+    phis[1] = generator.normal(size=SPEC.size)
+    networks.replace(1, phis[1])
+    observations = generator.normal(size=(3, 2, OBSERVATIONS))
+    assert np.array_equal(networks(observations), RowwiseNetworks(SPEC, phis)(observations))
 
 
 def test_without_a_change_the_window_grows_to_its_limit_and_mapping_is_rare(mapper: Mapper) -> None:

@@ -53,7 +53,8 @@ METHODS: dict[str, Callable[[Mapper, int], Controller]] = {
     **{f"oracle, {delay} steps late": _oracle(delay) for delay in (5, 10, 20)},
     "adapter": _adapters(),
     "adapter, unchecked": _adapters(check=False, least_transitions=1),
-    "window from the known change": _adapters(
+    "window from the known change": _adapters(known_changes=True, margin=_NEVER, longest_window=100),
+    "window from the known change, unchecked": _adapters(
         check=False, least_transitions=1, known_changes=True, margin=_NEVER, longest_window=100
     ),
     **{f"sliding window, {length}": _adapters(check=False, fixed_window=length) for length in (10, 20, 50, 100)},
