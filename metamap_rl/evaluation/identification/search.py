@@ -29,7 +29,6 @@ _STEP = 1e-5  # of a finite difference, in units of the parameter's range
 _PRIOR = 1e-5  # weight of the pull to the usual value, which decides where the data does not
 _UNCERTAIN = 0.1  # standard error, in units of the range, of a parameter that the rollout does not determine
 _SAME = 1e-6  # relative difference of costs that does not tell two choices apart
-_BETTER, _VAIN = 0.01, 3  # the searches end after three that lower the cost by less than 1 %
 _EXPLAINED = 1e-9  # mean squared residual, about that of single precision: no further start is tried
 _SEED = 20_240_917  # of the screened points: the same for all tasks, so that their models are compiled once
 _MOST_COMBINATIONS = 64
@@ -45,8 +44,7 @@ class IdentificationConfig(Settings):
     screening_transitions: Annotated[Whole, Field(ge=1)] = 12
     """Largest number of transitions that they are tried on."""
     starts: Annotated[Whole, Field(ge=1)] = 6
-    """Largest number of least-squares searches, from the best of them; none follows one that explains the rollout,
-    or three that explain it no better."""
+    """Largest number of least-squares searches, from the best of them; none follows one that explains the rollout."""
     evaluations: Annotated[Whole, Field(ge=1)] = 40
     """Largest number of evaluations of a search, besides those for derivatives."""
     model_error: Annotated[Number, Field(gt=-1)] = 0.0
@@ -129,12 +127,11 @@ class _Search:
         some = np.linspace(0, self.predictor.count - 1, count).astype(np.intp)
         costs = np.mean(self.predictor.residuals(candidates, some) ** 2, axis=(1, 2))
         order = np.argsort(costs, kind="stable")[: self.config.starts]
-        task, cost, vain = candidates[order[0]], float("inf"), 0
+        task, cost = candidates[order[0]], float("inf")
         for index in order:
             found = self._refined(candidates[index])
-            vain = 0 if found[1] < cost * (1 - _BETTER) else vain + 1
             task, cost = min((task, cost), found, key=lambda pair: pair[1])
-            if cost < _EXPLAINED or vain == _VAIN:
+            if cost < _EXPLAINED:
                 break
         return self._flipped(task, cost)
 
