@@ -1,38 +1,40 @@
-"""Aggregates with intervals: interquartile mean, ratio of sums, probability of improvement, performance profile.
+"""Aggregates with intervals: interquartile mean, mean, worst decile, rate, ratio of sums.
 
 Agarwal et al. 2021, "Deep Reinforcement Learning at the Edge of the Statistical Precipice"; written on
 ``scipy.stats`` with an explicit generator, so that a report's intervals can be reproduced to the bit. There a run is of
 one task. Here a seed is one mapper (or learner) for all tasks, whose scores rise and fall together: seeds and tasks are
 drawn crossed (Owen 2007, "The pigeonhole bootstrap"), the same seeds for every task. Seeds drawn within each task would
-give intervals that are too narrow by as much as seeds differ.
+give intervals that are too narrow by as much as seeds differ. For several zoos, each with its own seeds and tasks,
+there is a three-way bootstrap: `metamap_rl.common.resampling`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import trim_mean
+from scipy.stats import beta, trim_mean
 
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_rl.common.resampling import Resampled, mean_of_ranks, multiplicities
 
 __all__ = [
     "Interval",
-    "Profile",
     "Ratio",
     "Resampled",
+    "aggregates_of_zoos",
     "bootstrap_interval",
+    "check_draws",
+    "finite",
     "iqm",
-    "performance_profile",
-    "probability_of_improvement",
+    "rate_of_zoos",
     "ratio_of_sums",
+    "ratio_of_zoos",
     "worst_decile",
 ]
-
-Resampled = Literal["seeds and tasks", "seeds", "tasks"]
-"""Axes that the bootstrap resamples: see :func:`bootstrap_interval`."""
 
 CHUNK = 1000
 """Resamples held in memory at a time."""
@@ -42,7 +44,7 @@ _QUARTER = 0.25
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate (of `bootstrap_interval`, a trimmed mean) with a percentile bootstrap interval."""
+    """An estimate with a percentile bootstrap interval."""
 
     estimate: float
     """Of the scores themselves, in their unit."""
@@ -51,9 +53,12 @@ class Interval:
     level: float
     """Nominal coverage, 0.95 for a 95 % interval."""
     resampled: Resampled
-    """Resampled axes, for printing beside the numbers."""
+    """Resampled axes, for printing beside the numbers; with several zoos, of each of them, and the zoos."""
     seeds: int
+    """Of each zoo; the most, if they differ."""
     tasks: int
+    """Of all zoos together."""
+    zoos: int = 1
 
     def __str__(self) -> str:
         return f"{self.estimate:.2f} [{self.low:.2f}, {self.high:.2f}]"
@@ -71,7 +76,7 @@ def iqm(values: ArrayLike) -> float:
     Raises:
         MetaMapError: no values, or a value that is not finite.
     """
-    return float(trim_mean(_finite(values).ravel(), _QUARTER))
+    return float(trim_mean(finite(values).ravel(), _QUARTER))
 
 
 def bootstrap_interval(
@@ -106,25 +111,70 @@ def bootstrap_interval(
         MetaMapError: wrong shape, values that are not finite, a level outside (0, 1), no resamples, a share outside
             [0, 0.5), or ``"seeds"`` with one seed, whose interval would have zero width.
     """
-    matrix = _finite(scores)
+    matrix = finite(scores)
     if matrix.ndim != 2:
         raise MetaMapError(f"scores: expected [seeds, tasks], got shape {matrix.shape}")
     if resampled not in get_args(Resampled):
         raise unknown_name("resampling", resampled, get_args(Resampled))
-    _check_draws(level, resamples)
+    check_draws(level, resamples)
     if not 0.0 <= trimmed < 0.5:
         raise MetaMapError(f"trimmed must lie in [0, 0.5), got {trimmed}")
-    seeds, tasks = matrix.shape
-    if resampled == "seeds" and seeds == 1:
+    if resampled == "seeds" and len(matrix) == 1:
         raise MetaMapError("resampled='seeds' needs at least 2 seeds; with one seed use 'tasks'")
-    means = np.concatenate(
-        [
-            _resampled_means(matrix, min(CHUNK, resamples - start), resampled, generator, trimmed)
-            for start in range(0, resamples, CHUNK)
-        ]
-    )
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(trim_mean(matrix.ravel(), trimmed)), float(low), float(high), level, resampled, seeds, tasks)
+    ranks = _trimmed_ranks(trimmed)
+    (found,) = _intervals([matrix], {"mean": ranks}, generator, resampled, level, resamples).values()
+    return found
+
+
+def aggregates_of_zoos(
+    zoos: Sequence[ArrayLike], generator: np.random.Generator, *, level: float = 0.95, resamples: int = 5000
+) -> dict[str, Interval]:
+    """Return the interquartile mean, the mean and the worst decile of the scores of K zoos, with three-way intervals.
+
+    All scores are pooled, those of each pair of seed and task with the same weight. One resample draws K zoos, and for
+    each drawn zoo its seeds and tasks: see `metamap_rl.common.resampling`. With one zoo it is the crossed bootstrap of
+    `bootstrap_interval`, and gives the same interval of the interquartile mean.
+
+    Args:
+        zoos: K matrices [S, T], one row per seed, one column per task; S and T may differ between zoos.
+        generator: source of every draw; all three statistics are of the same resamples.
+        level: nominal coverage, in (0, 1). With few zoos that differ much it is not reached: the percentiles cannot
+            leave their range.
+        resamples: number of bootstrap resamples, at least 1.
+
+    Returns:
+        Intervals by name: iqm, mean, worst_decile.
+
+    Raises:
+        MetaMapError: no zoos, wrong shapes, values that are not finite, a level outside (0, 1), or no resamples.
+    """
+    check_draws(level, resamples)
+    return _intervals(_matrices(zoos), _RANKS, generator, "seeds and tasks", level, resamples)
+
+
+def rate_of_zoos(
+    zoos: Sequence[ArrayLike], generator: np.random.Generator, *, level: float = 0.95, resamples: int = 5000
+) -> Interval:
+    """Return the share of pairs of seed and task for which something holds, with an interval.
+
+    The interval is the wider, at each end, of two: that of `aggregates_of_zoos`, which has no width where all pairs
+    agree, and that of Clopper and Pearson 1934 with tasks for trials, each counted by the share of its seeds: seeds of
+    one task are no independent trials. 0 of 16 tasks is [0, 21 %] then, for any number of seeds.
+
+    Args:
+        zoos: K matrices [S, T] of booleans.
+        generator: source of every draw.
+        level: nominal coverage, in (0, 1).
+        resamples: number of bootstrap resamples, at least 1.
+
+    Raises:
+        MetaMapError: as `aggregates_of_zoos`.
+    """
+    found = aggregates_of_zoos(zoos, generator, level=level, resamples=resamples)["mean"]
+    trials, hits, tail = found.tasks, found.estimate * found.tasks, (1 - level) / 2
+    low = 0.0 if hits <= 0 else float(beta.ppf(tail, hits, trials - hits + 1))
+    high = 1.0 if hits >= trials else float(beta.ppf(1 - tail, hits + 1, trials - hits))
+    return replace(found, low=min(low, found.low), high=max(high, found.high))
 
 
 def worst_decile(values: ArrayLike) -> float:
@@ -136,7 +186,7 @@ def worst_decile(values: ArrayLike) -> float:
     Raises:
         MetaMapError: no values, or a value that is not finite.
     """
-    ordered = np.sort(_finite(values).ravel())
+    ordered = np.sort(finite(values).ravel())
     return float(ordered[: -(-len(ordered) // 10)].mean())
 
 
@@ -178,139 +228,123 @@ def ratio_of_sums(
     Raises:
         MetaMapError: other shapes, values that are not finite, a level outside (0, 1), or no resamples.
     """
-    _check_draws(level, resamples)
-    matrix, whole = _finite(gains), _finite(gaps)
-    if matrix.ndim != 2 or whole.shape != matrix.shape[1:]:
-        raise MetaMapError(f"gains, gaps: expected [seeds, tasks] and [tasks], got {matrix.shape} and {whole.shape}")
-    if whole.sum() <= 0:
+    return ratio_of_zoos([gains], [gaps], generator, level=level, resamples=resamples)
+
+
+def ratio_of_zoos(
+    gains: Sequence[ArrayLike],
+    gaps: Sequence[ArrayLike],
+    generator: np.random.Generator,
+    *,
+    level: float = 0.95,
+    resamples: int = 5000,
+) -> Ratio | None:
+    """Return the sum of the gains over the sum of the gaps of K zoos of one family, with a three-way interval.
+
+    A task's gain is the mean over the seeds of its zoo. One resample is as in `aggregates_of_zoos`, the same for both
+    sums.
+
+    Args:
+        gains: K matrices [S, T], one row per seed.
+        gaps: K vectors [T].
+        generator: source of every draw.
+        level: nominal coverage, in (0, 1).
+        resamples: number of bootstrap resamples, at least 1.
+
+    Returns:
+        As `ratio_of_sums`.
+
+    Raises:
+        MetaMapError: no zoos, other shapes, values that are not finite, a level outside (0, 1), or no resamples.
+    """
+    check_draws(level, resamples)
+    matrices, wholes = _matrices(gains), [finite(one) for one in gaps]
+    if [one.shape for one in wholes] != [one.shape[1:] for one in matrices]:
+        shapes = [one.shape for one in matrices], [one.shape for one in wholes]
+        raise MetaMapError(
+            f"gains, gaps: expected [seeds, tasks] and [tasks] of each zoo, got {shapes[0]}, {shapes[1]}"
+        )
+    whole = sum(float(one.sum()) for one in wholes)
+    if whole <= 0:
         return None
-    estimate = float(matrix.mean(axis=0).sum() / whole.sum())
-    seeds, tasks = matrix.shape
-    drawn = generator.integers(tasks, size=(resamples, tasks))
-    sums = whole[drawn].sum(axis=1)
-    quantiles = [(1 - level) / 2, (1 + level) / 2]
-    if tasks == 1 or np.quantile(sums, quantiles[0]) <= 0:
+    estimate = sum(float(one.mean(axis=0).sum()) for one in matrices) / whole
+    if sum(map(len, wholes)) == 1:
         return Ratio(estimate, None, None)
-    times = np.stack([np.bincount(row, minlength=seeds) for row in generator.integers(seeds, size=(resamples, seeds))])
-    counts = np.stack([np.bincount(row, minlength=tasks) for row in drawn])
-    ratios = np.einsum("rs,st,rt->r", times / seeds, matrix, counts, optimize=True) / sums
-    low, high = np.quantile(ratios, quantiles)
+    counts = multiplicities([one.shape for one in matrices], resamples, generator)
+    shares = [np.broadcast_to(gap, one.shape).ravel() / len(one) for gap, one in zip(wholes, matrices, strict=True)]
+    sums = counts @ np.concatenate(shares)
+    quantiles = [(1 - level) / 2, (1 + level) / 2]
+    if np.quantile(sums, quantiles[0]) <= 0:
+        return Ratio(estimate, None, None)
+    low, high = np.quantile(counts @ np.concatenate([one.ravel() / len(one) for one in matrices]) / sums, quantiles)
     return Ratio(estimate, float(low), float(high))
 
 
-def probability_of_improvement(
-    scores: ArrayLike,
-    others: ArrayLike,
+_Ranks = Callable[[NDArray[np.int64]], tuple[NDArray[np.int64], NDArray[np.int64]]]
+"""Of N scores in order, [R], the first that counts and the one after the last, [R] each."""
+
+
+def _trimmed_ranks(trimmed: float) -> _Ranks:
+    def ranks(count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        dropped = np.floor(trimmed * count).astype(np.int64)  # as scipy.stats.trim_mean
+        return dropped, count - dropped
+
+    return ranks
+
+
+def _lowest_tenth(count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    return np.zeros_like(count), -(-count // 10)
+
+
+_RANKS: dict[str, _Ranks] = {
+    "iqm": _trimmed_ranks(_QUARTER),
+    "mean": _trimmed_ranks(0.0),
+    "worst_decile": _lowest_tenth,
+}
+"""Statistics of `aggregates_of_zoos`."""
+
+
+def _intervals(
+    zoos: Sequence[NDArray[np.float64]],
+    statistics: Mapping[str, _Ranks],
     generator: np.random.Generator,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-    """Return P(a run of ``scores`` is better than a run of ``others`` on the same task), counting a tie as one half.
-
-    The mean over tasks of the share of pairs of seeds that the first one wins (Agarwal et al. 2021); the interval is
-    a crossed percentile bootstrap: tasks are drawn anew, and the seeds of both.
-
-    Args:
-        scores: [S, T].
-        others: [S', T], of the same tasks.
-        generator: source of every draw.
-        level: nominal coverage.
-        resamples: number of bootstrap resamples, at least 1.
-
-    Raises:
-        MetaMapError: other shapes, values that are not finite, a level outside (0, 1), or no resamples.
-    """
-    ours, theirs = _finite(scores), _finite(others)
-    if ours.ndim != 2 or theirs.ndim != 2 or ours.shape[1] != theirs.shape[1]:
-        raise MetaMapError(f"scores: expected [seeds, tasks] of the same tasks, got {ours.shape} and {theirs.shape}")
-    _check_draws(level, resamples)
-    difference = ours[:, None] - theirs[None]
-    wins = (difference > 0) + 0.5 * (difference == 0)  # [S, S', T]
-    tasks = wins.shape[2]
-    index = generator.integers(tasks, size=(resamples, tasks))
-    ours_index = generator.integers(len(ours), size=(resamples, len(ours), 1, 1))
-    theirs_index = generator.integers(len(theirs), size=(resamples, 1, len(theirs), 1))
-    means = np.empty(resamples)
+    resampled: Resampled,
+    level: float,
+    resamples: int,
+) -> dict[str, Interval]:
+    """Statistics of the scores of all zoos together, with the quantiles of their resamples."""
+    shapes = [(matrix.shape[0], matrix.shape[1]) for matrix in zoos]
+    pooled = np.concatenate([matrix.ravel() for matrix in zoos])
+    order = np.argsort(pooled, kind="stable")
+    values, once = pooled[order], np.ones((1, len(pooled)), dtype=np.int64)
+    means: dict[str, list[NDArray[np.float64]]] = {name: [] for name in statistics}
     for start in range(0, resamples, CHUNK):
-        part = slice(start, start + CHUNK)
-        drawn = wins[ours_index[part], theirs_index[part], index[part, None, None]]
-        means[part] = drawn.mean(axis=(1, 2, 3))
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(wins.mean()), float(low), float(high), level, "seeds and tasks", len(ours), tasks)
+        counts = multiplicities(shapes, min(CHUNK, resamples - start), generator, resampled)[:, order]
+        for name, ranks in statistics.items():
+            means[name].append(mean_of_ranks(values, counts, *ranks(counts.sum(axis=1))))
+    found = {}
+    for name, ranks in statistics.items():
+        estimate = float(mean_of_ranks(values, once, *ranks(once.sum(axis=1)))[0])
+        low, high = np.quantile(np.concatenate(means[name]), [(1 - level) / 2, (1 + level) / 2])
+        seeds, tasks = max(shape[0] for shape in shapes), sum(shape[1] for shape in shapes)
+        found[name] = Interval(estimate, float(low), float(high), level, resampled, seeds, tasks, len(zoos))
+    return found
 
 
-@dataclass(frozen=True)
-class Profile:
-    """A performance profile (Agarwal et al. 2021): the share of runs above each of N scores, with its interval."""
-
-    thresholds: NDArray[np.float64]
-    """The scores [N]."""
-    share: NDArray[np.float64]
-    """Of runs that are above them [N]."""
-    low: NDArray[np.float64]
-    """[N]."""
-    high: NDArray[np.float64]
-    """[N]."""
+def _matrices(zoos: Sequence[ArrayLike]) -> list[NDArray[np.float64]]:
+    matrices = [finite(scores) for scores in zoos]
+    if not matrices or any(matrix.ndim != 2 for matrix in matrices):
+        raise MetaMapError(f"scores: expected [seeds, tasks] of each zoo, got {[one.shape for one in matrices]}")
+    return matrices
 
 
-def performance_profile(
-    scores: ArrayLike,
-    thresholds: ArrayLike,
-    generator: np.random.Generator,
-    *,
-    level: float = 0.95,
-    resamples: int = 1000,
-) -> Profile:
-    """Return the share of runs (seeds and tasks) whose score is above each threshold, with pointwise intervals.
-
-    Args:
-        scores: [S, T].
-        thresholds: [N].
-        generator: source of every draw; tasks and seeds are drawn anew.
-        level: nominal coverage.
-        resamples: number of bootstrap resamples.
-
-    Raises:
-        MetaMapError: another shape, values that are not finite, a level outside (0, 1), or no resamples.
-    """
-    _check_draws(level, resamples)
-    matrix, places = _finite(scores), _finite(thresholds)
-    if matrix.ndim != 2 or places.ndim != 1:
-        raise MetaMapError(
-            f"scores: expected [seeds, tasks] and thresholds [N], got shapes {matrix.shape} and {places.shape}"
-        )
-    seeds, tasks = matrix.shape
-    above = (matrix[..., None] > places).astype(np.float64)  # [S, T, N]
-    shares = np.empty((resamples, len(places)))
-    for index in range(resamples):
-        task = generator.integers(tasks, size=(1, tasks))
-        shares[index] = above[generator.integers(seeds, size=(seeds, 1)), task].mean(axis=(0, 1))
-    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2], axis=0)
-    return Profile(places, above.mean(axis=(0, 1)), low, high)
-
-
-def _resampled_means(
-    matrix: NDArray[np.float64], count: int, resampled: Resampled, generator: np.random.Generator, trimmed: float
-) -> NDArray[np.float64]:
-    """Return the trimmed means [count] of ``count`` resamples of ``matrix`` [S, T]."""
-    seeds, tasks = matrix.shape
-    task_index = np.broadcast_to(np.arange(tasks), (count, 1, tasks))
-    if resampled != "seeds":
-        task_index = generator.integers(tasks, size=(count, 1, tasks))
-    seed_index = np.broadcast_to(np.arange(seeds)[None, :, None], (count, seeds, 1))
-    if resampled != "tasks":
-        seed_index = generator.integers(seeds, size=(count, seeds, 1))
-    drawn = matrix[seed_index, task_index].reshape(count, seeds * tasks)
-    return np.asarray(trim_mean(drawn, trimmed, axis=1), dtype=np.float64)
-
-
-def _check_draws(level: float, resamples: int) -> None:
+def check_draws(level: float, resamples: int) -> None:
+    """Raise an error for a level outside (0, 1), or no resamples."""
     if not 0.0 < level < 1.0 or resamples < 1:
         raise MetaMapError(f"level must lie in (0, 1) and resamples be at least 1, got {level} and {resamples}")
 
 
-def _finite(values: ArrayLike) -> NDArray[np.float64]:
+def finite(values: ArrayLike) -> NDArray[np.float64]:
     """Return ``values`` as float64, refusing an empty array and anything that is not finite."""
     array = np.asarray(values, dtype=np.float64)
     if array.size == 0:

@@ -20,7 +20,7 @@ from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.protocol.methods import METHODS
 from metamap_rl.evaluation.protocol.problem import PROBE_SEED, Problem
 from metamap_rl.evaluation.protocol.record import evaluation_of
-from metamap_rl.evaluation.protocol.settings import SharedSettings
+from metamap_rl.evaluation.protocol.settings import REFERENCE_EPISODES, SharedSettings
 from metamap_rl.evaluation.scores import Evaluation, MethodScores
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.actors import ActorMixture, DSource
@@ -44,6 +44,7 @@ def evaluate_mappers(
     *,
     lengths: Sequence[int] = LENGTHS,
     episodes: int = 10,
+    reference_episodes: int = REFERENCE_EPISODES,
     controls: bool = True,
     training_experts: Sequence[Expert] = (),
     d_from: DSource = "probe",
@@ -63,6 +64,8 @@ def evaluate_mappers(
         experts: experts of T tasks unseen by all mappers.
         lengths: lengths of D in transitions.
         episodes: episodes per task and method, at least 1; 10 in the protocol.
+        reference_episodes: episodes per task of random actions, phi_0 and experts; never fewer than ``episodes``, which
+            are on the first of the same reset seeds.
         controls: whether to run "shuffled" and the universal policy.
         training_experts: training experts of the mappers.
         d_from: who collects D: "probe", "service", "service-noisy", "expert", "excitation" or "mixture"; see
@@ -80,7 +83,13 @@ def evaluate_mappers(
     if not lengths or min(lengths) < 0:
         raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(lengths)}")
     _check_belonging(mappers, [*experts, *training_experts])
-    config = SharedSettings.model_construct(lengths=tuple(lengths), episodes=episodes, splits=(_SPLIT,), d_from=d_from)
+    config = SharedSettings.model_construct(
+        lengths=tuple(lengths),
+        episodes=episodes,
+        reference_episodes=reference_episodes,
+        splits=(_SPLIT,),
+        d_from=d_from,
+    )
     if d_from != "probe":
         ActorMixture.source(d_from)  # refused now, if it is unknown
     problem = _Given(mappers, {_SPLIT: experts, "train": training_experts}, config, num_threads)

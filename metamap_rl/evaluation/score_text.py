@@ -65,8 +65,11 @@ def interval_text(score: Document | None) -> str:
 
 
 def number_text(score: Document | None, key: str) -> str:
-    """The mean or the worst decile of a score."""
-    return NOTHING if score is None or key not in score else f"{score[key]:.2f}"
+    """The mean or the worst decile of a score, with its interval where the document has it."""
+    if score is None or key not in score:
+        return NOTHING
+    found = score.get(f"{key}_interval")
+    return f"{score[key]:.2f}" + ("" if found is None else f" [{found[0]:.2f}, {found[1]:.2f}]")
 
 
 def ratio_text(ratio: Document | None) -> str:
@@ -81,7 +84,9 @@ def harm_text(harm: Document | None) -> str:
     """The fraction of pairs of seed and task that are worse than the base policy; marked if it is by means alone."""
     if harm is None:
         return NOTHING
-    return f"{harm['share']:.0%}" + (" by means" if harm["by"] == "means" else "")
+    if harm["by"] == "means":
+        return f"{harm['share']:.0%} by means"
+    return f"{harm['share']:.0%}" + (f" [{harm['low']:.0%}, {harm['high']:.0%}]" if "low" in harm else "")
 
 
 def rule_text(summary: Document) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -12,7 +12,8 @@ from numpy.typing import ArrayLike, NDArray
 from metamap_agents.policy.evaluation import ROUNDING, clearly_better_each
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
-from metamap_rl.common.statistics import bootstrap_interval, ratio_of_sums, worst_decile
+from metamap_rl.common.harm import harmed_pairs
+from metamap_rl.common.statistics import aggregates_of_zoos, rate_of_zoos, ratio_of_zoos
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.score_text import earlier_names, method_name
 
@@ -22,10 +23,12 @@ __all__ = [
     "MethodScores",
     "References",
     "earlier_names",
+    "harm_rate",
     "method_name",
     "old_rule",
     "rounded",
     "shares",
+    "summed_ratio",
 ]
 
 CountedBy = Literal["paired test", "old rule"]
@@ -50,12 +53,12 @@ def old_rule(random: ArrayLike, base: ArrayLike, expert: ArrayLike) -> NDArray[n
 
 @dataclass(frozen=True)
 class References:
-    """Reference returns of every episode, on the same reset seeds.
+    """Reference returns of every episode, on the same reset seeds; methods are run on the first of these.
 
     Attributes:
-        random: returns of uniform random actions, [T, E].
-        base: returns of phi_0, [T, E].
-        expert: returns of phi*, [T, E].
+        random: returns of uniform random actions, [T, R].
+        base: returns of phi_0, [T, R].
+        expert: returns of phi*, [T, R].
     """
 
     random: NDArray[np.float64]
@@ -110,8 +113,8 @@ class Evaluation:
 
     Attributes:
         tasks: the tasks.
-        episodes: per task and method.
-        random: returns of uniform random actions, means over episodes, [T].
+        episodes: per task and method, on the first of the references' reset seeds.
+        random: returns of uniform random actions, means over the episodes of references, [T].
         base: returns of phi_0, [T].
         expert: returns of phi*, [T].
         methods: scores of the methods.
@@ -129,11 +132,22 @@ class Evaluation:
     references: References | None = None
 
     @classmethod
-    def of(cls, tasks: tuple[Task, ...], references: References, rollouts: Rollouts | None = None) -> Evaluation:
-        """An evaluation without methods, from the returns of every episode."""
+    def of(cls, tasks: tuple[Task, ...], references: References, episodes: int | None = None) -> Evaluation:
+        """An evaluation without methods, from the returns of every episode.
+
+        Args:
+            tasks: T tasks.
+            references: R episodes of each task.
+            episodes: of methods, at most R; default R.
+        """
         random, base, expert = references.random, references.base, references.expert
         means = random.mean(axis=1), base.mean(axis=1), expert.mean(axis=1)
-        return cls(tasks, base.shape[1], *means, rollouts=rollouts, references=references)
+        return cls(tasks, episodes or base.shape[1], *means, references=references)
+
+    @property
+    def reference_episodes(self) -> int:
+        """Episodes per task of random actions, phi_0 and experts."""
+        return self.episodes if self.references is None else self.references.base.shape[1]
 
     @property
     def counted_by(self) -> CountedBy:
@@ -156,10 +170,15 @@ class Evaluation:
         """Mask of tasks whose expert beats random actions, bool [T]; otherwise the normalised score is undefined."""
         return self.expert > self.random
 
+    def gains(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
+        """J - J_base, [seeds, T]: paired, J_base is the mean over the reset seeds of the methods' episodes."""
+        base = self.base if self.references is None else self.references.base[:, : self.episodes].mean(axis=1)
+        return returns - base
+
     def gap_closed(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(J - J_base) / (J_expert - J_base), [seeds, counted tasks]."""
+        """(J - J_base) / (J_expert - J_base), [seeds, counted tasks]; the gap is over all episodes of references."""
         counted = self.counted
-        gap: NDArray[np.float64] = (returns - self.base)[:, counted] / (self.expert - self.base)[counted]
+        gap: NDArray[np.float64] = self.gains(returns)[:, counted] / (self.expert - self.base)[counted]
         return gap
 
     def normalised(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -169,26 +188,36 @@ class Evaluation:
 
     def ratio_of_sums(self, returns: NDArray[np.float64], seed: int = 0) -> dict[str, float | None] | None:
         """Sum of J - J_base over sum of J_expert - J_base, over all tasks; see `statistics.ratio_of_sums`."""
-        found = ratio_of_sums(returns - self.base, self.expert - self.base, np.random.default_rng(seed))
-        return None if found is None else {"ratio": found.estimate, "low": found.low, "high": found.high}
+        return summed_ratio([self.gains(returns)], [self.expert - self.base], seed)
 
-    def harm(self, scores: MethodScores) -> dict[str, Any]:
+    def harmed(self, scores: MethodScores) -> NDArray[np.bool_] | None:
+        """Pairs of seed and task in which a method is worse than phi_0 in the paired test, bool [seeds, T].
+
+        See `metamap_rl.common.harm.harmed_pairs`. None if episodes are not known, or there is one only.
+        """
+        each = scores.episodes
+        if self.references is None or each is None or each.shape[-1] < 2:
+            return None
+        return harmed_pairs(np.broadcast_to(self.references.base[:, : each.shape[-1]], each.shape), each)
+
+    def harm(self, scores: MethodScores, seed: int = 0) -> dict[str, Any]:
         """Fraction of pairs of seed and task, over all tasks, in which a method is worse than the base policy.
 
-        By the paired test if episodes are known; else by means alone, which counts about half of the differences by
-        chance.
+        By the paired test, with an interval, if episodes are known; else by means alone, which counts about half of
+        the differences by chance.
         """
-        if self.references is not None and scores.episodes is not None:
-            base = np.broadcast_to(self.references.base, scores.episodes.shape)
-            return {"share": float(clearly_better_each(base, scores.episodes).mean()), "by": "paired test"}
+        harmed = self.harmed(scores)
+        if harmed is not None:
+            return harm_rate([harmed], seed)
         margin = ROUNDING * np.maximum(np.abs(self.base), np.abs(scores.returns))
-        return {"share": float((self.base - scores.returns > margin).mean()), "by": "means"}
+        return {"share": float((-self.gains(scores.returns) > margin).mean()), "by": "means"}
 
     def summary(self, generator_seed: int = 0) -> dict[str, Any]:
         """JSON representation: raw returns of every episode, and aggregates of both scores."""
         return {
             "tasks": [task.to_json() for task in self.tasks],
             "episodes": self.episodes,
+            "reference_episodes": self.reference_episodes,
             "seeds": max((len(scores.returns) for scores in self.methods), default=0),
             "counted_by": self.counted_by,
             "counted": self.counted.tolist(),
@@ -205,10 +234,10 @@ class Evaluation:
         return {
             "method": scores.method,
             "steps": scores.steps,
-            "gap_closed": shares(self.gap_closed(scores.returns), seed),
+            "gap_closed": shares([self.gap_closed(scores.returns)], seed),
             "ratio_of_sums": self.ratio_of_sums(scores.returns, seed),
-            "harm": self.harm(scores),
-            "normalised": shares(self.normalised(scores.returns), seed),
+            "harm": self.harm(scores, seed),
+            "normalised": shares([self.normalised(scores.returns)], seed),
             "mean_return": float(scores.returns.mean()),
             "returns": scores.returns.tolist(),
             **({} if scores.episodes is None else {"episode_returns": rounded(scores.episodes)}),
@@ -238,19 +267,39 @@ class Evaluation:
         )
 
 
-def shares(values: NDArray[np.float64], seed: int = 0) -> dict[str, float] | None:
-    """IQM of scores [S, T] with its 95 % interval, mean and worst decile; None without tasks."""
-    generator = np.random.default_rng(read_seed(seed))
-    if not values.size:
+def shares(zoos: Sequence[NDArray[np.float64]], seed: int = 0) -> dict[str, Any] | None:
+    """IQM, mean and worst decile of the scores [S, T] of one or more zoos, with 95 % intervals; None without scores.
+
+    ``low`` and ``high`` are of the IQM; the others are in ``mean_interval`` and ``worst_decile_interval``.
+    """
+    scored = [values for values in zoos if values.size]
+    if not scored:
         return None
-    interval = bootstrap_interval(values, generator)
+    found = aggregates_of_zoos(scored, np.random.default_rng(read_seed(seed)))
+    iqm, mean, worst = (found[name] for name in ("iqm", "mean", "worst_decile"))
     return {
-        "iqm": interval.estimate,
-        "low": interval.low,
-        "high": interval.high,
-        "mean": float(values.mean()),
-        "worst_decile": worst_decile(values),
+        "iqm": iqm.estimate,
+        "low": iqm.low,
+        "high": iqm.high,
+        "mean": mean.estimate,
+        "mean_interval": [mean.low, mean.high],
+        "worst_decile": worst.estimate,
+        "worst_decile_interval": [worst.low, worst.high],
     }
+
+
+def summed_ratio(
+    gains: Sequence[NDArray[np.float64]], gaps: Sequence[NDArray[np.float64]], seed: int = 0
+) -> dict[str, float | None] | None:
+    """Ratio of sums of one or more zoos with its 95 % interval; see `statistics.ratio_of_zoos`."""
+    found = ratio_of_zoos(gains, gaps, np.random.default_rng(read_seed(seed)))
+    return None if found is None else {"ratio": found.estimate, "low": found.low, "high": found.high}
+
+
+def harm_rate(zoos: Sequence[NDArray[np.bool_]], seed: int = 0) -> dict[str, Any]:
+    """Share of harmed pairs [S, T] of one or more zoos with its 95 % interval; see `statistics.rate_of_zoos`."""
+    found = rate_of_zoos(zoos, np.random.default_rng(read_seed(seed)))
+    return {"share": found.estimate, "low": found.low, "high": found.high, "by": "paired test"}
 
 
 def rounded(returns: NDArray[np.float64]) -> list[Any]:

@@ -22,6 +22,7 @@ from metamap_envs.family import Family
 from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
 from metamap_envs.task import Task
+from metamap_rl.common.harm import CONFIDENCE, LEVEL, Harm, measure_harm
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import SelfCheck
@@ -30,7 +31,6 @@ from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.probing.mixture import ActorPool, collect_mixture
 from metamap_rl.training.config import CalibrationConfig
-from metamap_rl.training.harm import CONFIDENCE, LEVEL, Harm, measure_harm
 from metamap_rl.training.usual import joint_limits, learn_surprise, usual, usual_beginnings
 
 __all__ = ["calibrate"]

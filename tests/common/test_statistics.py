@@ -8,12 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metamap_envs.errors import MetaMapError
+from metamap_rl.common.profiles import performance_profile, probability_of_improvement
 from metamap_rl.common.statistics import (
     Interval,
     bootstrap_interval,
     iqm,
-    performance_profile,
-    probability_of_improvement,
 )
 
 finite = st.floats(-1e6, 1e6)

@@ -19,6 +19,7 @@ from metamap_agents.runtime.storage import load_arrays, read_json, save_arrays, 
 from metamap_envs import MetaMapError, Rollout, get_family
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
 from metamap_rl.cli import app
+from metamap_rl.common.harm import Harm
 from metamap_rl.data.rollout_files import save_rollout
 from metamap_rl.evaluation.evaluate import evaluate_mappers
 from metamap_rl.mapper.mapper import Mapper
@@ -27,7 +28,6 @@ from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
 from metamap_rl.training.calibration import calibrate, least_steps, ridge
 from metamap_rl.training.config import CalibrationConfig
-from metamap_rl.training.harm import Harm
 
 FAMILY = get_family(tiny.FAMILY)
 QUICK = CalibrationConfig(lengths=(1, 5, 20), usual_tasks=160, return_tasks=6, harm_tasks=6, hidden=16, updates=300)

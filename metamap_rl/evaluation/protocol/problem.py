@@ -286,24 +286,33 @@ class Problem:
 
     # measuring ---------------------------------------------------------------------------------------------------
 
-    def returns(self, split: str, phis: NDArray[np.float32], spec: PolicySpec | None = None) -> NDArray[np.float64]:
-        """Returns of every episode [T, E] of policies [T, P], or of one [P]; ``spec`` defaults to the family's."""
+    def returns(
+        self, split: str, phis: NDArray[np.float32], spec: PolicySpec | None = None, episodes: int | None = None
+    ) -> NDArray[np.float64]:
+        """Returns of every episode [T, E] of policies [T, P], or of one [P].
+
+        ``spec`` defaults to the family's, ``episodes`` to the protocol's.
+        """
         return evaluate_policies(
             self.tasks(split),
             Policies(spec or self.base.spec, self.base.normalizer, phis),
-            episodes=self.config.episodes,
+            episodes=episodes or self.config.episodes,
             seed=EVALUATION_SEED,
             num_threads=self.num_threads,
         ).returns
 
     def references(self, split: str) -> dict[str, Any]:
-        """Tasks, and returns of every episode of random actions, base policy and experts, as JSON values."""
-        tasks = self.tasks(split)
+        """Tasks, and returns of every episode of random actions, base policy and experts, as JSON values.
+
+        Methods are run on the first of the same reset seeds.
+        """
+        tasks, count = self.tasks(split), max(self.config.episodes, self.config.reference_episodes)
+        phis = np.stack([expert.phi for expert in self.experts(split)])
         return {
             "tasks": [task.to_json() for task in tasks],
-            "random": random_returns(tasks, episodes=self.config.episodes, num_threads=self.num_threads).tolist(),
-            "base": self.returns(split, self.base.phi).tolist(),
-            "expert": self.returns(split, np.stack([expert.phi for expert in self.experts(split)])).tolist(),
+            "random": random_returns(tasks, episodes=count, num_threads=self.num_threads).tolist(),
+            "base": self.returns(split, self.base.phi, episodes=count).tolist(),
+            "expert": self.returns(split, phis, episodes=count).tolist(),
         }
 
     # budgets, in environment steps -------------------------------------------------------------------------------

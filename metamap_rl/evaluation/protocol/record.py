@@ -101,5 +101,5 @@ def evaluation_of(references: Document, split: str, episodes: int) -> Evaluation
     tasks = tuple(Task.from_json(task) for task in found["tasks"])
     random, base, expert = (np.array(found[name], dtype=np.float64) for name in ("random", "base", "expert"))
     if random.ndim == base.ndim == expert.ndim == 2:
-        return Evaluation.of(tasks, References(random, base, expert))
+        return Evaluation.of(tasks, References(random, base, expert), episodes)
     return Evaluation(tasks, episodes, random, base, expert)

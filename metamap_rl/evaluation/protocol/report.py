@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.common.statistics import performance_profile, probability_of_improvement
+from metamap_rl.common.profiles import performance_profile, probability_of_improvement
 from metamap_rl.evaluation.protocol.config import LearningConfig
 from metamap_rl.evaluation.protocol.learning import steps_to
 from metamap_rl.evaluation.protocol.record import FamilyRecord, RunRecord
 from metamap_rl.evaluation.protocol.settings import SHARED
-from metamap_rl.evaluation.scores import Evaluation, MethodScores, shares
+from metamap_rl.evaluation.scores import Evaluation, MethodScores, harm_rate, shares
 
 __all__ = [
     "HEADLINE",
@@ -156,24 +156,26 @@ def pooled(evaluations: Sequence[Evaluation], steps: int) -> list[dict[str, Any]
         row: dict[str, Any] = {"method": name, "seeds": seeds, "families": len(both)}
         rules = {one.counted_by for one, _ in both}
         row["counted_by"] = rules.pop() if len(rules) == 1 else "old rule"
-        row["harm"] = _pooled_harm(
-            [one.harm(scores.head(seeds)) for one, scores in both], [len(e.tasks) for e, _ in both]
-        )
+        row["harm"] = _pooled_harm([(one, scores.head(seeds)) for one, scores in both])
         for score in ("normalised", "gap_closed"):
             values = np.concatenate([getattr(one, score)(scores.returns[:seeds]) for one, scores in both], axis=1)
             row["tasks" if score == "normalised" else "counted_tasks"] = values.shape[1]
-            row[score] = shares(values, _SEED)
+            row[score] = shares([values], _SEED)
             if score == "normalised" and values.size:
                 row["profile"] = _profile(values)
         rows.append(row)
     return rows
 
 
-def _pooled_harm(found: Sequence[Mapping[str, Any]], tasks: Sequence[int]) -> dict[str, Any]:
+def _pooled_harm(found: Sequence[tuple[Evaluation, MethodScores]]) -> dict[str, Any]:
     """Harm over all pairs; by means if it is for one family."""
-    by = {str(harm["by"]) for harm in found}
-    share = float(np.average([harm["share"] for harm in found], weights=tasks))
-    return {"share": share, "by": by.pop() if len(by) == 1 else "means"}
+    harmed = [evaluation.harmed(scores) for evaluation, scores in found]
+    known = [one for one in harmed if one is not None]
+    if len(known) == len(found):
+        return harm_rate([np.concatenate(known, axis=1)], _SEED)
+    shares_of = [evaluation.harm(scores)["share"] for evaluation, scores in found]
+    tasks = [len(evaluation.tasks) for evaluation, _ in found]
+    return {"share": float(np.average(shares_of, weights=tasks)), "by": "means"}
 
 
 def _profile(values: NDArray[np.float64]) -> dict[str, list[float]]:

@@ -14,7 +14,10 @@ from metamap_rl.probing.actors import DSource
 from metamap_rl.training.config import LENGTHS, MapperRecipe
 from metamap_rl.training.pipeline import PROBE_STEPS
 
-__all__ = ["MAPPER", "SHARED", "SharedSettings", "recorded_mapper"]
+__all__ = ["MAPPER", "REFERENCE_EPISODES", "SHARED", "SharedSettings", "recorded_mapper"]
+
+REFERENCE_EPISODES = 50
+"""Episodes per task of random actions, phi_0 and experts."""
 
 MAPPER = MapperRecipe().changed(updates=2000)
 """Settings of the protocol's mappers, contextual policies and privileged mappers."""
@@ -27,6 +30,8 @@ class SharedSettings(Settings):
     """Lengths of D in transitions."""
     episodes: Annotated[Whole, Field(ge=1)] = 10
     """Episodes per task and policy, on shared reset seeds."""
+    reference_episodes: Annotated[Whole, Field(ge=1)] = REFERENCE_EPISODES
+    """Episodes per task of random actions, phi_0 and experts; never fewer than `episodes`, which are the first."""
     splits: tuple[str, ...] = (Split.TEST_IN.value, Split.TEST_OUT.value)
     """Splits to evaluate; a split without experts in a family's zoo is skipped."""
     probe: str = "base-policy"

@@ -4,7 +4,7 @@ For each length of D: return of the generated policy less that of the base polic
 and without the check, on the test tasks of the mapper's family; on test tasks from D that was made useless; and on
 tasks of every other family with the same observations and actions, from D of such a task. Gains are in units of the
 return; a check that falls back gains exactly 0. A pair of a task and a D is harmed where the generated policy is worse
-by a paired test over the reset seeds (`metamap_rl.training.harm`).
+by a paired test over the reset seeds (`metamap_rl.common.harm`).
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from metamap_envs.settings import Seed, Settings, Whole
 from metamap_envs.task import Task
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.common.cells import Cell, check_settings, document_of
+from metamap_rl.common.harm import measure_harm
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import Verdict
 from metamap_rl.probing.collecting import collect
@@ -37,7 +38,6 @@ from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.tables import cases_table
 from metamap_rl.training.calibration import calibrate
 from metamap_rl.training.checkpoint import digest
-from metamap_rl.training.harm import measure_harm
 
 _PROBE_SEED = 8_000_000
 _FAMILIES = "families"

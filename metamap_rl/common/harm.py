@@ -1,4 +1,7 @@
-"""Harm: fraction of (task, D) pairs on which a generated policy is worse than the base policy, and by how much."""
+"""Harm: fraction of (task, D) pairs on which a policy is worse than the base policy, and by how much.
+
+The one definition, of evaluations and of the self-check's calibration.
+"""
 
 from __future__ import annotations
 
@@ -42,13 +45,13 @@ class Harm:
 
 
 def harmed_pairs(base: ArrayLike, generated: ArrayLike) -> NDArray[np.bool_]:
-    """Whether a generated policy is worse than the base policy, bool [...].
+    """Whether a policy is worse than the base policy beyond noise, bool [...].
 
     Uses the paired test over episodes, `metamap_agents.policy.evaluation.clearly_better_each`, at `LEVEL`.
 
     Args:
         base: returns of the base policy [..., E], E at least 2.
-        generated: returns of the generated policy on the same reset seeds [..., E].
+        generated: returns of the policy on the same reset seeds [..., E].
 
     Raises:
         MetaMapError: returns of the wrong shape, or fewer than 2 episodes.

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binom, ttest_rel
 
 from metamap_envs import MetaMapError
-from metamap_rl.training.harm import CONFIDENCE, LEVEL, harmed_pairs, measure_harm, upper_bound
+from metamap_rl.common.harm import CONFIDENCE, LEVEL, harmed_pairs, measure_harm, upper_bound
 
 
 def test_a_pair_is_harmed_if_a_paired_test_says_so() -> None:
