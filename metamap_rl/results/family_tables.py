@@ -80,7 +80,7 @@ LEGEND = (
 )
 RULES = {
     "paired test": "A task has a gap where the expert is better than phi_0 in a paired t-test over the same reset "
-    "seeds (10 episodes, at 2.5 %, one-sided).",
+    "seeds ({} episodes, at 2.5 %, one-sided).",
     "old rule": 'Marked "old rule": counted by the old rule (5 % of the distance to random actions) until measured '
     "anew.",
 }
@@ -88,8 +88,12 @@ RULES = {
 
 def legend(summaries: Iterable[dict[str, Any]]) -> str:
     """What columns mean and what tasks count by, under a table."""
-    found = {summary.get("counted_by", "old rule") for summary in summaries}
-    return " ".join([LEGEND, *(text for name, text in RULES.items() if name in found)])
+    episodes: dict[str, set[int]] = {}
+    for summary in summaries:
+        count = summary.get("reference_episodes", summary["episodes"])
+        episodes.setdefault(summary.get("counted_by", "old rule"), set()).add(count)
+    counts = " or ".join(map(str, sorted(episodes.get("paired test", ()))))
+    return " ".join([LEGEND, *(text.format(counts) for name, text in RULES.items() if name in episodes)])
 
 
 def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
