@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from metamap_rl.evaluation.across_tables import across_tables
 from metamap_rl.evaluation.score_text import (
     NOTHING,
     counted_text,
@@ -234,6 +235,8 @@ def results_text(summary: Mapping[str, Any], figures: Sequence[Path] = ()) -> st
     parts = [["## In short", "", *headline_table(families, steps)]]
     if summary["pooled"]:
         parts.append(["## All families", "", *_figure(shown, "all"), *pooled_table(summary["pooled"], steps)])
+    across = across_tables(summary.get("across_zoos", {}), steps)
+    parts += [["## Several zoos", "", *across]] if across else []
     for name, entry in families.items():
         parts.append([f"## {name}", "", *_figure(shown, name), *family_tables(name, entry, steps)])
     learning = learning_table(families)

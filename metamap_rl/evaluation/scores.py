@@ -170,6 +170,11 @@ class Evaluation:
         """Mask of tasks whose expert beats random actions, bool [T]; otherwise the normalised score is undefined."""
         return self.expert > self.random
 
+    def at(self, method: str, steps: int) -> MethodScores | None:
+        """Scores of a method with k transitions of D, or of a method without D; None if not measured."""
+        found = (scores for scores in self.methods if scores.method == method and scores.steps in (steps, None))
+        return next(found, None)
+
     def gains(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
         """J - J_base, [seeds, T]: paired, J_base is the mean over the reset seeds of the methods' episodes."""
         base = self.base if self.references is None else self.references.base[:, : self.episodes].mean(axis=1)

@@ -13,9 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["mapper_document", "print_evaluation", "print_mapper"]
 
-_HIDDEN = ("mean", "worst_decile")
-"""Columns beside the interquartile mean."""
-
 
 def mapper_document(mapper: Mapper, folder: Path) -> dict[str, Any]:
     """A mapper as JSON: its manifest and derived sizes."""
@@ -112,15 +109,18 @@ def _universal_text(mapper: Mapper) -> str:
 
 
 def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
-    """Print the tables of scores: interquartile means, then mean, worst decile and harm."""
+    """Print the tables of scores: gap closed and ratio of sums, what an average hides, normalised returns."""
     _print_heading(evaluation, document)
     say()
     _print_scores(evaluation, document)
-    say()
-    _print_beside(document)
+    _print_beside("gap closed beside the IQM", document, "gap_closed", harm=True)
+    _print_beside("normalised: random actions 0, expert 1", document, "normalised", harm=False)
     say(
-        "\nratio of sums: of J - J_base over J_expert - J_base, over all tasks; worst decile: mean of the lowest tenth;"
-        "\nharm: share of pairs of mapper and task that are worse than the base policy in the paired test"
+        "\n[95 %]: interval of a bootstrap over mappers and tasks"
+        "\nratio of sums: of J - J_base over J_expert - J_base, over all tasks"
+        "\nworst decile: mean of the lowest tenth"
+        "\nharm: share of pairs of mapper and task that are worse than the base policy in the"
+        "\n  paired test at 5 %"
     )
 
 
@@ -131,10 +131,11 @@ def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
     count = len(evaluation.tasks)
     say(
         f"tasks: {count} of {document['split']}, mappers: {document['seeds']}, episodes for each task: "
-        f"{evaluation.episodes}, D from: {document['d_from']}\n"
+        f"{evaluation.episodes}, of base policy and expert: {evaluation.reference_episodes}, D from: {document['d_from']}
+"
         f"{document['counted_tasks']} of {count} tasks have a gap to close: {rule_text(document)}"
     )
-    if evaluation.episodes == 1:
+    if evaluation.reference_episodes == 1:
         say("a paired test needs more than one episode: use --episodes 10")
     if document["counted_tasks"] < count:
         say(f"not in gap closed (base policy -> expert): {uncounted_text(document)}")
@@ -142,13 +143,12 @@ def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
 
 def _print_scores(evaluation: Evaluation, document: dict[str, Any]) -> None:
     from metamap_rl.cli.console import print_table
-    from metamap_rl.evaluation.score_text import harm_text, interval_text, ratio_text
+    from metamap_rl.evaluation.score_text import interval_text, ratio_text
 
-    no, yes = "0 by definition", "1 by definition"
     rows: list[tuple[str, ...]] = [
-        ("random actions", "", f"{evaluation.random.mean():.1f}", "", "", "", no),
-        ("base policy", "", f"{evaluation.base.mean():.1f}", no, no, "0%", ""),
-        ("expert", "", f"{evaluation.expert.mean():.1f}", yes, yes, "", yes),
+        ("random actions", "", f"{evaluation.random.mean():.1f}", "", ""),
+        ("base policy", "", f"{evaluation.base.mean():.1f}", "0 by definition", "0 by definition"),
+        ("expert", "", f"{evaluation.expert.mean():.1f}", "1 by definition", "1 by definition"),
     ]
     rows += [
         (
@@ -156,26 +156,27 @@ def _print_scores(evaluation: Evaluation, document: dict[str, Any]) -> None:
             f"{entry['mean_return']:.1f}",
             interval_text(entry["gap_closed"]),
             ratio_text(entry["ratio_of_sums"]),
-            harm_text(entry["harm"]),
-            interval_text(entry["normalised"]),
         )
         for entry in document["methods"]
     ]
-    right = ("steps of D", "return")
-    header = ("method", *right, "gap closed, IQM [95 %]", "ratio of sums [95 %]", "harm", "normalised, IQM [95 %]")
-    print_table(header, rows, right=(*right, "harm"))
+    header = ("method", "D", "return", "gap closed: IQM [95 %]", "ratio of sums [95 %]")
+    print_table(header, rows, right=("D", "return"))
 
 
-def _print_beside(document: dict[str, Any]) -> None:
+def _print_beside(title: str, document: dict[str, Any], score: str, *, harm: bool) -> None:
+    """Print what stands beside one score: for the gap closed with harm, else with its interquartile mean."""
     from metamap_rl.cli.console import print_table
-    from metamap_rl.evaluation.score_text import number_text
+    from metamap_rl.evaluation.score_text import harm_text, interval_text, number_text
 
-    rows = [
-        (*_names(entry), *(number_text(entry[score], key) for score in ("gap_closed", "normalised") for key in _HIDDEN))
-        for entry in document["methods"]
-    ]
-    columns = ("gap closed: mean", "its worst decile", "normalised: mean", "worst decile of that")
-    print_table(("method", "steps of D", *columns), rows, right=("steps of D", *columns))
+    rows = []
+    for entry in document["methods"]:
+        mean, worst = (number_text(entry[score], key) for key in ("mean", "worst_decile"))
+        beside = (mean, worst, harm_text(entry["harm"])) if harm else (interval_text(entry[score]), mean, worst)
+        rows.append((*_names(entry), *beside))
+    columns = ("mean [95 %]", "worst decile [95 %]")
+    say()
+    shown = (*columns, "harm [95 %]") if harm else ("IQM [95 %]", *columns)
+    print_table(("method", "D", *shown), rows, title=title, right=("D",))
 
 
 def _names(entry: dict[str, Any]) -> tuple[str, str]:

@@ -33,7 +33,7 @@ class Evaluate(Command):
     """A YAML file, as in scripts/protocol; without one, defaults with the families of --families."""
 
     zoo: Annotated[Path, Metavar("ROOT")]
-    """Folder with a zoo for each family, named like it; or one zoo."""
+    """Folder with a zoo for each family, named like it, or with --zoos several, named FAMILY-0, FAMILY-1; or one zoo."""
 
     out: Annotated[Path, Metavar("RUN")]
     """The run's directory."""
@@ -43,6 +43,9 @@ class Evaluate(Command):
 
     methods: Annotated[tuple[str, ...], Metavar("NAME")] = ()
     """Methods, in place of the config's."""
+
+    zoos: int | None = None
+    """Number of zoos of each family, in place of the config's."""
 
     seeds: int | None = None
     """Number of seeds, in place of the config's: methods trained again with another D and the same base policy, experts
@@ -94,6 +97,7 @@ class Evaluate(Command):
         changes: dict[str, Any] = {}
         changes |= {"families": self.families} if self.families else {}
         changes |= {"methods": self.methods} if self.methods else {}
+        changes |= {"zoos": self.zoos} if self.zoos is not None else {}
         changes |= {"seeds": self.seeds} if self.seeds is not None else {}
         changes |= {"first_seed": self.seed} if self.seed else {}
         if self.config is not None:

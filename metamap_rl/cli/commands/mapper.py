@@ -111,6 +111,10 @@ class EvaluateMapper(Command):
     episodes: int = 10
     """Episodes for each task and method."""
 
+    reference_episodes: int = 50
+    """Episodes for each task of random actions, base policy and expert; never fewer than --episodes, which are on the
+    first of the same reset seeds."""
+
     steps: tuple[int, ...] = LENGTHS
     """Lengths of D, in transitions."""
 
@@ -189,6 +193,7 @@ class EvaluateMapper(Command):
                 experts,
                 lengths=self.steps,
                 episodes=self.episodes,
+                reference_episodes=self.reference_episodes,
                 controls=self.controls,
                 training_experts=training,
                 d_from=self.d_from,

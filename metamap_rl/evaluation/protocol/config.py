@@ -55,6 +55,11 @@ class ProtocolConfig(SharedSettings):
     """Names of families, or paths of YAML declarations."""
     methods: tuple[str, ...] = Field(default_factory=lambda: _METHODS_OF_RUNS)
     """Names of methods; default all that need no self-check."""
+    zoos: Annotated[Whole, Field(ge=1)] = 1
+    """Number of zoos of each family, in folders FAMILY-0, FAMILY-1, ...; with one its folder is FAMILY. Each has base
+    policy, experts, survey and test tasks of its own."""
+    seen_seeds: tuple[Seed, ...] = ()
+    """Seeds of zoos whose test tasks were measured before the design was final: told apart from newly drawn ones."""
     seeds: Annotated[Whole, Field(ge=1)] = 5
     """Number of seeds: methods are retrained, with another D; base policy, experts and survey are shared."""
     seeds_of: dict[str, Annotated[Whole, Field(ge=1)]] = Field(default_factory=dict)

@@ -27,9 +27,10 @@ Document = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class FamilyRecord:
-    """What is finished of one family."""
+    """What is finished of one zoo of a family."""
 
     name: str
+    """Of the family, with a number if the run has several zoos of it."""
     references: Document
     methods: dict[str, list[Document]]
     """Cells of each method, by seed."""
@@ -89,6 +90,7 @@ def open_run(root: str | Path) -> RunRecord:
     config = dict(manifest["config"])
     if isinstance(config.get("mapper"), Mapping):
         config["mapper"] = recorded_mapper(config["mapper"])
+    config.setdefault("reference_episodes", config["episodes"])  # of an earlier version
     return RunRecord(root, parse(ProtocolConfig, config, str(root / MANIFEST)), manifest)
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.common.profiles import performance_profile, probability_of_improvement
+from metamap_rl.evaluation.protocol.across import across_zoos
 from metamap_rl.evaluation.protocol.config import LearningConfig
 from metamap_rl.evaluation.protocol.learning import steps_to
 from metamap_rl.evaluation.protocol.record import FamilyRecord, RunRecord
@@ -57,6 +58,7 @@ def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
                 raise MetaMapError(f"{family.name!r} is in {families[family.name][1].root} and in {run.root}")
             families[family.name] = (family, run)
     steps = headline(runs[0].config.lengths)
+    zoos = {name: run.manifest["zoos"][name] for name, (_, run) in families.items()}
     return {
         "configs": [run.config.model_dump(mode="json") for run in runs],
         "headline_steps": steps,
@@ -64,7 +66,12 @@ def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "pooled": pooled(
             [family.evaluation("test-in") for family, _ in families.values() if "test-in" in family.splits], steps
         ),
-        "zoos": {name: run.manifest["zoos"][name] for name, (_, run) in families.items()},
+        "across_zoos": across_zoos(
+            {name: {split: one.evaluation(split) for split in one.splits} for name, (one, _) in families.items()},
+            zoos,
+            steps,
+        ),
+        "zoos": zoos,
         "machines": [run.manifest["machine"] for run in runs],
         "versions": [run.manifest["versions"] for run in runs],
     }
@@ -80,30 +87,23 @@ def summarise_again(families: Mapping[str, Mapping[str, Any]], shared: Mapping[s
     Returns:
         As `summarise_runs`.
     """
-    steps, fresh, evaluations = shared["headline_steps"], {}, []
+    steps, fresh, evaluations = shared["headline_steps"], {}, {}
     for name, entry in families.items():
         found = {split: Evaluation.from_summary(summary) for split, summary in entry["splits"].items()}
         # Other keys of a split's document are kept.
         splits = {split: entry["splits"][split] | _split(evaluation, steps) for split, evaluation in found.items()}
         fresh[name] = {**entry, "splits": splits}
-        if "test-in" in found:
-            evaluations.append(found["test-in"])
+        evaluations[name] = found
         if "learning" in entry:
             fresh[name]["learning"] = {**entry["learning"], **_compared(entry["learning"])}
-    return {**shared, "families": fresh, "pooled": pooled(evaluations, steps)}
+    test_in = [found["test-in"] for found in evaluations.values() if "test-in" in found]
+    across = across_zoos(evaluations, shared["zoos"], steps)
+    return {**shared, "families": fresh, "pooled": pooled(test_in, steps), "across_zoos": across}
 
 
 def headline(lengths: Sequence[int]) -> int:
     """`HEADLINE`, or the longest length if it was not measured."""
     return HEADLINE if HEADLINE in lengths else max(lengths)
-
-
-def at(evaluation: Evaluation, method: str, steps: int) -> MethodScores | None:
-    """Scores of a method with k transitions of D, or of a method without D."""
-    for scores in evaluation.methods:
-        if scores.method == method and scores.steps in (steps, None):
-            return scores
-    return None
 
 
 def _family(family: FamilyRecord, run: RunRecord) -> dict[str, Any]:
@@ -126,7 +126,7 @@ def _split(evaluation: Evaluation, steps: int) -> dict[str, Any]:
     """Aggregates of one split, with comparisons to the mapper and performance profiles."""
     summary = evaluation.summary(generator_seed=_SEED)
     for entry, scores in zip(summary["methods"], evaluation.methods, strict=True):
-        mapper = at(evaluation, "mapper", steps if scores.steps is None else scores.steps)
+        mapper = evaluation.at("mapper", steps if scores.steps is None else scores.steps)
         entry["better_than_mapper"] = None
         if mapper is not None and scores.method != "mapper":
             found = probability_of_improvement(scores.returns, mapper.returns, np.random.default_rng(_SEED))
@@ -141,19 +141,20 @@ def _split(evaluation: Evaluation, steps: int) -> dict[str, Any]:
 def pooled(evaluations: Sequence[Evaluation], steps: int) -> list[dict[str, Any]]:
     """Methods over all families, on their test-in tasks: normalised score, gap closed and harm, over seeds and tasks.
 
-    Includes only methods that all families have, with the minimum number of seeds. There is no ratio of sums: returns
-    of different families have different units.
+    Several zoos of a family are pooled as if they were families. Includes only methods that all have, with the minimum
+    number of seeds. There is no ratio of sums: returns of different families have different units.
     """
-    if len(evaluations) < 2:
+    families = {evaluation.tasks[0].family for evaluation in evaluations}
+    if len(families) < 2:
         return []
     rows = []
     for name in dict.fromkeys(scores.method for evaluation in evaluations for scores in evaluation.methods):
-        found = [at(evaluation, name, steps) for evaluation in evaluations]
+        found = [evaluation.at(name, steps) for evaluation in evaluations]
         both = [(one, scores) for one, scores in zip(evaluations, found, strict=True) if scores is not None]
         if len(both) < len(evaluations):
             continue
         seeds = min(len(scores.returns) for _, scores in both)
-        row: dict[str, Any] = {"method": name, "seeds": seeds, "families": len(both)}
+        row: dict[str, Any] = {"method": name, "seeds": seeds, "families": len(families)}
         rules = {one.counted_by for one, _ in both}
         row["counted_by"] = rules.pop() if len(rules) == 1 else "old rule"
         row["harm"] = _pooled_harm([(one, scores.head(seeds)) for one, scores in both])
@@ -190,7 +191,7 @@ def learning_summary(family: FamilyRecord, config: LearningConfig) -> dict[str, 
     PPO's environment steps / transitions of D; if a training does not reach the level, it is censored at its last step.
     """
     evaluation = family.evaluation("test-in")
-    mapped = at(evaluation, "mapper", config.length)
+    mapped = evaluation.at("mapper", config.length)
     row = {task.id: index for index, task in enumerate(evaluation.tasks)}
     settings: dict[str, list[dict[str, Any]]] = {}
     for document in family.learning:

@@ -1,5 +1,7 @@
 """A run of the protocol: a directory of cells, each written when it is done, so that a stopped run goes on.
 
+With several zoos of a family, FAMILY is FAMILY-0, FAMILY-1, ...
+
 ::
 
     protocol.json                           what is asked for, of which zoos, with which versions
@@ -13,7 +15,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -44,7 +46,8 @@ def run_protocol(
 
     Args:
         config: what to run; another one than before may add families, methods and seeds to a run.
-        zoos: folder with a zoo for each family, by its name; or the zoo itself, if there is one family.
+        zoos: folder with a zoo for each family, by its name, or several, by its name and a number; or the zoo itself,
+            if there is one.
         out: the run's directory.
         executor: where cells run.
         on_cell: told of each new cell.
@@ -54,11 +57,11 @@ def run_protocol(
             or of another zoo.
     """
     config.check()
-    found = [_find_zoo(zoos, family, len(config.families) == 1) for family in config.families]
-    for zoo in found:
+    found = _find_zoos(config, zoos)
+    for zoo in found.values():
         _check_zoo(zoo, config)
-    prints = {zoo.family.name: fingerprint(zoo) for zoo in found}
-    work = _Run(config, tuple((str(zoo.root), prints[zoo.family.name]) for zoo in found))
+    prints = {name: fingerprint(zoo) for name, zoo in found.items()}
+    work = _Run(config, tuple((name, str(zoo.root), prints[name]) for name, zoo in found.items()))
     manifest = _manifest(config, found, prints, out)
     check_cells(work, out)
     write_json(out / MANIFEST, manifest)  # not before: what is refused changes nothing
@@ -70,13 +73,13 @@ class _Run:
     """All cells of a run."""
 
     config: ProtocolConfig
-    zoos: tuple[tuple[str, str], ...]
-    """Of each family its zoo and the zoo's fingerprint."""
+    zoos: tuple[tuple[str, str, str], ...]
+    """Of each zoo its name in the run, its folder and its fingerprint."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
-        """Family after family, what needs earlier cells after them."""
-        for root, print_of_zoo in self.zoos:
-            family = _Family(Zoo.open(root), self.config, out, print_of_zoo)
+        """Zoo after zoo, what needs earlier cells after them."""
+        for name, root, print_of_zoo in self.zoos:
+            family = _Family(Zoo.open(root), self.config, out / name, print_of_zoo)
             yield family.first()
             yield family.methods()
             yield family.learning()
@@ -96,22 +99,23 @@ class _Run:
 
 
 class _Family:
-    """The cells of one family, in three stages, each of which needs the one before it."""
+    """The cells of one zoo of a family, in three stages, each of which needs the one before it."""
 
-    def __init__(self, zoo: Zoo, config: ProtocolConfig, out: Path, print_of_zoo: str) -> None:
-        self.zoo, self.config, self.folder = zoo, config, out / zoo.family.name
+    def __init__(self, zoo: Zoo, config: ProtocolConfig, folder: Path, print_of_zoo: str) -> None:
+        self.zoo, self.config, self.folder = zoo, config, folder
         self.reference = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"episodes", "splits"})}
+        self.references = {**self.reference, **config.model_dump(mode="json", include={"reference_episodes"})}
         self.trained = {"zoo": print_of_zoo, **config.model_dump(mode="json", include={"probe", "mapper"})}
         self.tested = {} if config.d_from == "probe" else {"d_from": config.d_from}  # older runs have no such key
 
     def cell(self, kind: str, name: str, seed: int, place: str, settings: Mapping[str, Any]) -> Cell:
         """A cell whose document is at ``place`` in the family's folder."""
         job = (str(self.zoo.root), str(self.folder), kind, name, seed)
-        return Cell(f"{self.zoo.family.name}, {name}, seed {seed}", self.folder / place, settings, job)
+        return Cell(f"{self.folder.name}, {name}, seed {seed}", self.folder / place, settings, job)
 
     def first(self) -> list[Cell]:
         """References, and mappers where a method needs them."""
-        cells = [self.cell("references", "references", 0, "references.json", self.reference)]
+        cells = [self.cell("references", "references", 0, "references.json", self.references)]
         learning = self.config.learning
         needed = any(self.config.method(name).needs_mapper for name in self.config.methods)
         if needed or (learning is not None and "phi-hat" in learning.starts):
@@ -218,14 +222,26 @@ _FUNCTIONS: dict[str, Callable[[Problem, ProtocolConfig, str, int, Mapping[str, 
 }
 
 
-def _find_zoo(root: Path, family: str, alone: bool) -> Zoo:
-    name = get_family(family).name
-    if alone and (root / "zoo.json").is_file():
-        zoo = Zoo.open(root)
-        if zoo.family.name != name:
-            raise MetaMapError(f"{root}: expected a zoo of {name!r}, it is one of {zoo.family.name!r}")
-        return zoo
-    return Zoo.open(root / name)
+def _find_zoos(config: ProtocolConfig, root: Path) -> dict[str, Zoo]:
+    """The zoos by their names in the run: that of the family, with a number if there are several.
+
+    Raises:
+        MetaMapError: a folder that is not there or of another family, or zoos of one family with the same seed, whose
+            test tasks would be the same.
+    """
+    found: dict[str, Zoo] = {}
+    for name in (get_family(family).name for family in config.families):
+        several = [f"{name}-{number}" for number in range(config.zoos)] if config.zoos > 1 else [name]
+        alone = len(config.families) == config.zoos == 1 and (root / "zoo.json").is_file()
+        for one in several:
+            zoo = Zoo.open(root if alone else root / one)
+            if zoo.family.name != name:
+                raise MetaMapError(f"{zoo.root}: expected a zoo of {name!r}, it is one of {zoo.family.name!r}")
+            found[one] = zoo
+        seeds = [found[one].seed for one in several]
+        if len(set(seeds)) < len(seeds):
+            raise MetaMapError(f"{root}: expected zoos of {name!r} with different seeds, so other tasks, got {seeds}")
+    return found
 
 
 def _check_zoo(zoo: Zoo, config: ProtocolConfig) -> None:
@@ -245,7 +261,7 @@ def _check_zoo(zoo: Zoo, config: ProtocolConfig) -> None:
         raise MetaMapError(f"{zoo.root} has no experts of {' or '.join(config.splits)} to measure on")
 
 
-def _manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[str, str], out: Path) -> dict[str, Any]:
+def _manifest(config: ProtocolConfig, zoos: Mapping[str, Zoo], prints: dict[str, str], out: Path) -> dict[str, Any]:
     """What a new run says of itself, or one that goes on, whose shared settings must be these."""
     path = out / MANIFEST
     known: dict[str, Any] = {}
@@ -261,17 +277,22 @@ def _manifest(config: ProtocolConfig, zoos: Sequence[Zoo], prints: dict[str, str
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise MetaMapError(f"{out} exists and is no run of the protocol (it has no {MANIFEST}); choose another one")
     described = {
-        zoo.family.name: {
-            "fingerprint": prints[zoo.family.name],
+        name: {
+            "family": zoo.family.name,
+            "fingerprint": prints[name],
             "seed": zoo.seed,
+            "seen": zoo.seed in config.seen_seeds,
             "experts": {split: len(zoo.experts(split)) for split in ("train", "validation", "test-in", "test-out")},
             "horizon": zoo.family.horizon,
         }
-        for zoo in zoos
+        for name, zoo in zoos.items()
     }
     for name, entry in described.items():
         if name in known and known[name]["fingerprint"] != entry["fingerprint"]:
-            raise MetaMapError(f"{out} was run with another zoo of {name!r} than {zoos[0].root.parent} has now")
+            raise MetaMapError(f"{out} was run with another zoo of {name!r} than {zoos[name].root} has now")
+    all_prints = [entry["fingerprint"] for entry in {**known, **described}.values()]
+    if len(set(all_prints)) < len(all_prints):
+        raise MetaMapError(f"{out}: expected different zoos, one would be in the run under two names")
     return {
         "format": FORMAT,
         "config": config.model_dump(mode="json"),
@@ -286,8 +307,13 @@ def _shown(config: ProtocolConfig, key: str) -> Any:
 
 
 def _made_with(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a cell; those of a mapper may have the names of an earlier version."""
+    """The settings of a cell; those of a mapper may have the names of an earlier version.
+
+    References of earlier versions have as many episodes as methods.
+    """
     settings = dict(document["settings"])
+    if document.get("name") == "references":
+        settings.setdefault("reference_episodes", settings["episodes"])
     if "mapper" in settings:
         settings |= SharedSettings.model_validate({"mapper": recorded_mapper(settings["mapper"])}).model_dump(
             mode="json", include={"mapper"}
