@@ -276,7 +276,9 @@ def ratio_of_zoos(
     quantiles = [(1 - level) / 2, (1 + level) / 2]
     if np.quantile(sums, quantiles[0]) <= 0:
         return Ratio(estimate, None, None)
-    low, high = np.quantile(counts @ np.concatenate([one.ravel() / len(one) for one in matrices]) / sums, quantiles)
+    gained = counts @ np.concatenate([one.ravel() / len(one) for one in matrices])
+    defined = sums != 0  # of few resamples, such as of one task without a gap, over and over
+    low, high = np.quantile(gained[defined] / sums[defined], quantiles)
     return Ratio(estimate, float(low), float(high))
 
 

@@ -43,9 +43,9 @@ def across_tables(across: Mapping[str, Mapping[str, Sequence[Group]]], steps: in
 def _heading(family: str, split: str, group: Group) -> list[str]:
     first = group["methods"][0] if group["methods"] else {"counted_tasks": 0, "tasks": 0}
     return [
-        f"**{family}, {split}**: zoos {', '.join(group['zoos'])}; tasks with a gap to close {first['counted_tasks']} of "
-        f"{first['tasks']}. Scores are of gap closed, harm and ratio of all tasks; 95 % intervals of the bootstrap over "
-        "zoos, and in each its seeds and tasks.",
+        f"**{family}, {split}**: zoos {', '.join(group['zoos'])}; tasks with a gap to close {first['counted_tasks']} "
+        f"of {first['tasks']}. Scores are of gap closed; harm and ratio of sums of all tasks. 95 % intervals: "
+        "bootstrap over zoos, and in each its seeds and tasks.",
         "",
     ]
 

@@ -120,6 +120,7 @@ class Evaluation:
         methods: scores of the methods.
         rollouts: the D of the mappers, the i-th repeat for mapper i; None if the longest length is 0.
         references: reference returns of every episode; None if only means are known, as in old documents.
+        paired_base: returns of phi_0, means over the reset seeds of the methods' episodes, [T]; None if those are all.
     """
 
     tasks: tuple[Task, ...]
@@ -130,6 +131,7 @@ class Evaluation:
     methods: list[MethodScores] = field(default_factory=list)
     rollouts: Rollouts | None = None
     references: References | None = None
+    paired_base: NDArray[np.float64] | None = None
 
     @classmethod
     def of(cls, tasks: tuple[Task, ...], references: References, episodes: int | None = None) -> Evaluation:
@@ -142,7 +144,9 @@ class Evaluation:
         """
         random, base, expert = references.random, references.base, references.expert
         means = random.mean(axis=1), base.mean(axis=1), expert.mean(axis=1)
-        return cls(tasks, episodes or base.shape[1], *means, references=references)
+        count = episodes or base.shape[1]
+        paired = None if count == base.shape[1] else base[:, :count].mean(axis=1)
+        return cls(tasks, count, *means, references=references, paired_base=paired)
 
     @property
     def reference_episodes(self) -> int:
@@ -177,8 +181,7 @@ class Evaluation:
 
     def gains(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
         """J - J_base, [seeds, T]: paired, J_base is the mean over the reset seeds of the methods' episodes."""
-        base = self.base if self.references is None else self.references.base[:, : self.episodes].mean(axis=1)
-        return returns - base
+        return returns - (self.base if self.paired_base is None else self.paired_base)
 
     def gap_closed(self, returns: NDArray[np.float64]) -> NDArray[np.float64]:
         """(J - J_base) / (J_expert - J_base), [seeds, counted tasks]; the gap is over all episodes of references."""
@@ -231,6 +234,7 @@ class Evaluation:
             "random_returns": self.random.tolist(),
             "base_returns": self.base.tolist(),
             "expert_returns": self.expert.tolist(),
+            **({} if self.paired_base is None else {"paired_base_returns": self.paired_base.tolist()}),
             **(_stored(vars(self.references)) if self.references is not None else {}),
             "methods": [self._entry(scores, generator_seed) for scores in self.methods],
         }
@@ -260,6 +264,7 @@ class Evaluation:
             base=np.array(summary["base_returns"]),
             expert=np.array(summary["expert_returns"]),
             references=References(**{name: np.array(values) for name, values in each.items()}) if known else None,
+            paired_base=np.array(summary["paired_base_returns"]) if "paired_base_returns" in summary else None,
             methods=[
                 MethodScores(
                     method_name(entry["method"]),

@@ -9,10 +9,16 @@ from hypothesis import strategies as st
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.common.profiles import performance_profile, probability_of_improvement
+from metamap_rl.common.resampling import mean_of_ranks, multiplicities
 from metamap_rl.common.statistics import (
     Interval,
+    aggregates_of_zoos,
     bootstrap_interval,
     iqm,
+    rate_of_zoos,
+    ratio_of_sums,
+    ratio_of_zoos,
+    worst_decile,
 )
 
 finite = st.floats(-1e6, 1e6)
@@ -184,3 +190,140 @@ def test_a_profile_is_the_share_of_runs_above() -> None:
 def test_what_cannot_be_compared_is_reported(call: Callable[[], object], message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         call()
+
+
+# --------------------------------------------------------------------------------------------------- several zoos
+
+shapes = st.lists(st.tuples(st.integers(1, 4), st.integers(1, 6)), min_size=1, max_size=4)
+
+
+@given(shapes, st.integers(0, 99))
+def test_a_resample_is_of_as_many_zoos_each_with_its_seeds_and_tasks(sizes: list[tuple[int, int]], seed: int) -> None:
+    counts = multiplicities(sizes, 5, generator(seed))
+    assert counts.shape == (5, sum(seeds * tasks for seeds, tasks in sizes))
+    blocks = np.split(counts, np.cumsum([seeds * tasks for seeds, tasks in sizes])[:-1], axis=1)
+    copies = np.array([block.sum(axis=1) / (s * t) for block, (s, t) in zip(blocks, sizes, strict=True)])
+    np.testing.assert_array_equal(copies, np.round(copies), err_msg="a drawn zoo comes whole")
+    np.testing.assert_array_equal(copies.sum(axis=0), len(sizes))
+    for block, (s, t), of_zoo in zip(blocks, sizes, copies, strict=True):
+        for row in block[of_zoo == 1].reshape(-1, s, t):
+            assert np.linalg.matrix_rank(row) == 1, "seeds and tasks are crossed"
+
+
+@given(st.lists(finite, min_size=2, max_size=30), st.integers(0, 99))
+def test_statistics_of_multiplicities_are_those_of_the_scores_drawn(values: list[float], seed: int) -> None:
+    ordered = np.sort(values)
+    counts = multiplicities([(1, len(values))], 3, generator(seed))
+    drawn = [np.repeat(ordered, row) for row in counts]
+    total = counts.sum(axis=1)
+    quarter, tenth = total // 4, -(-total // 10)
+    none = np.zeros_like(total)
+    by_hands = (iqm, quarter, total - quarter), (np.mean, none, total), (worst_decile, none, tenth)
+    for by_hand, first, last in by_hands:
+        found = mean_of_ranks(ordered, counts, first, last)
+        np.testing.assert_allclose(found, [by_hand(one) for one in drawn], atol=1e-6, rtol=1e-9)
+
+
+def test_one_zoo_has_the_two_way_interval() -> None:
+    scores = generator(1).normal(size=(3, 16))
+    found = aggregates_of_zoos([scores], generator(4))
+    assert found["iqm"] == bootstrap_interval(scores, generator(4))
+    assert found["mean"] == bootstrap_interval(scores, generator(4), trimmed=0.0)
+    assert found["worst_decile"].estimate == pytest.approx(worst_decile(scores))
+    assert found["worst_decile"].low < found["worst_decile"].estimate < found["worst_decile"].high
+
+
+def test_two_zoos_of_one_score_by_hand() -> None:
+    # Two draws from {0, 1}: means 0, 1/2, 1 with probabilities 1/4, 1/2, 1/4, as for two seeds above.
+    zoos = [[[0.0]], [[1.0]]]
+    wide = aggregates_of_zoos(zoos, generator())["mean"]
+    assert (wide.low, wide.estimate, wide.high, wide.zoos, wide.seeds, wide.tasks) == (0.0, 0.5, 1.0, 2, 1, 2)
+    narrow = aggregates_of_zoos(zoos, generator(), level=0.4)["mean"]
+    assert (narrow.low, narrow.high) == (0.5, 0.5)
+
+
+def test_what_differs_between_zoos_is_in_the_interval() -> None:
+    """Each zoo alone has no width; three of them do. Zoos may have other numbers of seeds and tasks."""
+    zoos = [np.full((2, 5), 0.9), np.full((3, 4), 0.8), np.full((3, 6), 0.1)]
+    found = aggregates_of_zoos(zoos, generator())
+    assert found["mean"].estimate == pytest.approx((10 * 0.9 + 12 * 0.8 + 18 * 0.1) / 40)
+    assert found["mean"].low == pytest.approx(0.1)
+    assert found["mean"].high == pytest.approx(0.9)
+    assert (found["iqm"].seeds, found["iqm"].tasks) == (3, 15)
+
+
+def test_zoos_and_one_big_zoo_are_not_the_same() -> None:
+    """Seeds are nested: pooled as rows of one matrix, seed 0 of all zoos would be one mapper."""
+    draws = generator(2)
+    zoos = [draws.normal(size=()) + 0.1 * draws.normal(size=(3, 16)) for _ in range(3)]
+    nested = aggregates_of_zoos(zoos, generator())["mean"]
+    crossed = bootstrap_interval(np.concatenate(zoos, axis=1), generator(), trimmed=0.0)
+    assert nested.estimate == pytest.approx(crossed.estimate)
+    assert nested.high - nested.low > 1.5 * (crossed.high - crossed.low)
+
+
+def test_the_ratio_of_sums_of_zoos_by_hand() -> None:
+    # Gains are means over the seeds of their zoo: (2 + 0) + (1 + 5) / 2 = 5, of gaps 4 + 0 + 4 = 8.
+    found = ratio_of_zoos([[[2.0, 0.0]], [[1.0], [5.0]]], [[4.0, 0.0], [4.0]], generator())
+    assert found is not None
+    assert found.estimate == pytest.approx(5 / 8)
+    gaps = [generator(seed).uniform(1, 9, size=6) for seed in range(3)]
+    even = ratio_of_zoos([np.outer([0.4, 0.6], gap) for gap in gaps], gaps, generator())
+    assert even is not None
+    assert even.estimate == pytest.approx(0.5)
+    assert even.low is not None
+    assert 0.4 <= even.low < 0.5
+    alike = ratio_of_zoos([0.5 * gap[None] for gap in gaps], gaps, generator())
+    assert alike is not None
+    assert (alike.low, alike.high) == (pytest.approx(0.5), pytest.approx(0.5))
+    scores = generator(1).normal(size=(3, 6))
+    assert ratio_of_zoos([scores], [gaps[0]], generator()) == ratio_of_sums(scores, gaps[0], generator())
+    assert ratio_of_zoos([scores, scores], [gaps[0], -gaps[0]], generator()) is None
+
+
+def test_no_harm_in_a_few_tasks_is_no_proof_of_none() -> None:
+    never = rate_of_zoos([np.zeros((3, 16), dtype=bool)], generator())
+    assert (never.low, never.estimate) == (0.0, 0.0)
+    assert never.high == pytest.approx(1 - 0.025 ** (1 / 16)), "three seeds are not three times as many tasks"
+    always = rate_of_zoos([np.ones((1, 16), dtype=bool)], generator())
+    assert (always.low, always.estimate, always.high) == (pytest.approx(1 - never.high), 1.0, 1.0)
+    some = np.zeros((3, 16), dtype=bool)
+    some[:, :4] = True
+    found = rate_of_zoos([some, some, some], generator())
+    crossed = aggregates_of_zoos([some, some, some], generator())["mean"]
+    assert found.low <= crossed.low < found.estimate == 0.25 < crossed.high <= found.high
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: aggregates_of_zoos([], generator()), "of each zoo"),
+        (lambda: aggregates_of_zoos([[1.0, 2.0]], generator()), "of each zoo"),
+        (lambda: aggregates_of_zoos([[[1.0]], [[np.inf]]], generator()), "are not finite"),
+        (lambda: aggregates_of_zoos([[[1.0]]], generator(), level=1.0), "level must lie in"),
+        (lambda: ratio_of_zoos([[[1.0]]], [[1.0, 2.0]], generator()), "tasks.* of each zoo"),
+        (lambda: ratio_of_zoos([[[1.0]]], [], generator()), "of each zoo"),
+        (lambda: rate_of_zoos([], generator()), "of each zoo"),
+    ],
+)
+def test_scores_of_zoos_that_do_not_fit_are_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(MetaMapError, match=message):
+        call()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("between", "low", "high"), [(0.0, 0.95, 1.0), (0.3, 0.89, 0.97), (1.0, 0.73, 0.87)])
+def test_three_zoos_cover(between: float, low: float, high: float) -> None:
+    """The coverage that `metamap_rl.common.resampling` states, for a standard deviation of zoos in that of tasks."""
+    draws, covered = generator(5), []
+    for _ in range(400):
+        zoos = [
+            between * draws.normal()
+            + 0.3 * draws.normal(size=(3, 1))
+            + draws.normal(size=(1, 16))
+            + 0.3 * draws.normal(size=(3, 16))
+            for _ in range(3)
+        ]
+        found = aggregates_of_zoos(zoos, draws, resamples=400)["iqm"]
+        covered.append(found.low <= 0 <= found.high)
+    assert low <= np.mean(covered) <= high

@@ -15,6 +15,7 @@ from helpers import tiny
 from metamap_agents.policy.evaluation import LEVEL, clearly_better, clearly_better_each
 from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs import MetaMapError, get_family
+from metamap_rl.common.harm import harmed_pairs
 from metamap_rl.common.statistics import ratio_of_sums, worst_decile
 from metamap_rl.evaluation.score_text import harm_text, ratio_text, uncounted_text
 from metamap_rl.evaluation.scores import Evaluation, MethodScores, References
@@ -165,10 +166,13 @@ def test_harm_is_of_all_pairs_and_by_the_test_where_there_are_episodes() -> None
     worse = base + np.array([[1.0], [-1.0], [-1.0], [0.0]])
     unsure = base - np.where(np.arange(10) == 0, 3.0, 0.0)  # one bad episode of ten
     scores = MethodScores.of("mapper", 50, np.stack([worse, unsure]))
-    assert evaluation.harm(scores) == {"share": 2 / 8, "by": "paired test"}
+    harm = evaluation.harm(scores)
+    assert (harm["share"], harm["by"]) == (2 / 8, "paired test")
+    assert 0 <= harm["low"] < 0.25 < harm["high"] <= 1
     assert evaluation.harm(MethodScores("mapper", 50, scores.returns)) == {"share": 6 / 8, "by": "means"}
     assert harm_text({"share": 0.25, "by": "means"}) == "25% by means"
-    assert harm_text({"share": 0.25, "by": "paired test"}) == "25%"
+    assert harm_text({"share": 0.25, "low": 0.1, "high": 0.5, "by": "paired test"}) == "25% [10%, 50%]"
+    assert harm_text({"share": 0.25, "by": "paired test"}) == "25%", "of an earlier version"
 
 
 def test_the_base_policy_itself_does_no_harm() -> None:
@@ -177,6 +181,37 @@ def test_the_base_policy_itself_does_no_harm() -> None:
     same = base * (1 + 4e-9)
     assert evaluation.harm(MethodScores.of("base policy", None, same[None]))["share"] == 0.0
     assert evaluation.harm(MethodScores("base policy", None, same.mean(axis=1)[None]))["share"] == 0.0
+
+
+# --------------------------------------------------------------------- references with more episodes than methods
+
+
+def test_a_gain_is_paired_and_the_gap_is_over_all_episodes_of_references() -> None:
+    wind = 50.0 * noise(episodes=20)
+    references = References(wind - 500.0, wind, wind + 10.0)
+    evaluation = Evaluation.of(TASKS, references, episodes=5)
+    assert (evaluation.episodes, evaluation.reference_episodes) == (5, 20)
+    assert evaluation.counted.all()
+    half = MethodScores.of("mapper", 50, (wind[:, :5] + 5.0)[None])
+    np.testing.assert_allclose(evaluation.gap_closed(half.returns), 0.5, err_msg="the same wind in both")
+    ratio = evaluation.ratio_of_sums(half.returns)
+    assert ratio is not None
+    assert (ratio["ratio"], ratio["low"]) == (pytest.approx(0.5), pytest.approx(0.5))
+    worse = MethodScores.of("mapper", 50, (wind[:, :5] - np.array([[1.0], [0.0], [1.0], [0.0]]))[None])
+    assert evaluation.harm(worse)["share"] == 0.5, "the same wind in both"
+    evaluation.methods.append(half)
+    document = json.loads(json.dumps(evaluation.summary()))
+    assert document["reference_episodes"] == 20
+    again = Evaluation.from_summary(document)
+    assert again.summary() == evaluation.summary()
+
+
+def test_harm_is_defined_once() -> None:
+    base, worse = noise(), noise() - np.linspace(0.0, 1.0, 10) * np.array([[0.0], [0.1], [0.3], [3.0]])
+    evaluation = Evaluation.of(TASKS, References(base, base, base + 1.0))
+    found = evaluation.harmed(MethodScores.of("mapper", 50, worse[None]))
+    np.testing.assert_array_equal(found, harmed_pairs(base, worse)[None])
+    assert evaluation.harmed(MethodScores.of("mapper", 50, worse[None, :, :1])) is None, "one episode shows nothing"
 
 
 # ------------------------------------------------------------------------------------------------------- documents
@@ -194,7 +229,7 @@ def test_a_document_holds_every_episode_and_gives_the_evaluation_back(tmp_path: 
     assert again.methods[0].episodes is not None
     assert again.methods[0].episodes.shape == (2, 4, 10)
     (entry,) = again.summary()["methods"]
-    assert entry["harm"] == {"share": 0.5, "by": "paired test"}
+    assert (entry["harm"]["share"], entry["harm"]["by"]) == (0.5, "paired test")
     assert again.summary() == document
     assert document["counted_by"] == "paired test"
     longest = max(map(len, (tmp_path / "document.json").read_text().splitlines()))

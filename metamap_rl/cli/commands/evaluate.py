@@ -33,7 +33,7 @@ class Evaluate(Command):
     """A YAML file, as in scripts/protocol; without one, defaults with the families of --families."""
 
     zoo: Annotated[Path, Metavar("ROOT")]
-    """Folder with a zoo for each family, named like it, or with --zoos several, named FAMILY-0, FAMILY-1; or one zoo."""
+    """Folder with a zoo for each family, named like it, or with --zoos FAMILY-0, FAMILY-1, ...; or one zoo."""
 
     out: Annotated[Path, Metavar("RUN")]
     """The run's directory."""

@@ -11,12 +11,17 @@ from numpy.typing import NDArray
 from metamap_rl.common.statistics import iqm
 from metamap_rl.evaluation.scores import Evaluation, harm_rate, shares, summed_ratio
 
-__all__ = ["GROUPS", "across_zoos"]
+__all__ = ["GROUPS", "across_zoos", "family_of"]
 
 GROUPS = ("all", "seen", "new")
 """Groups of zoos: all; those whose test tasks were measured before the design was final; those with new ones."""
 
 _SEED = 0
+
+
+def family_of(name: str, zoos: Mapping[str, Mapping[str, Any]]) -> str:
+    """The family of a zoo of a run; runs of earlier versions have one zoo of each, named as it is."""
+    return str(zoos[name].get("family", name))
 
 
 def across_zoos(
@@ -38,7 +43,7 @@ def across_zoos(
     """
     families: dict[str, list[str]] = {}
     for name in evaluations:
-        families.setdefault(zoos[name].get("family", name), []).append(name)
+        families.setdefault(family_of(name, zoos), []).append(name)
     found: dict[str, dict[str, Any]] = {}
     for family, names in families.items():
         splits = dict.fromkeys(split for name in names for split in evaluations[name]) if len(names) > 1 else {}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.common.profiles import performance_profile, probability_of_improvement
-from metamap_rl.evaluation.protocol.across import across_zoos
+from metamap_rl.evaluation.protocol.across import across_zoos, family_of
 from metamap_rl.evaluation.protocol.config import LearningConfig
 from metamap_rl.evaluation.protocol.learning import steps_to
 from metamap_rl.evaluation.protocol.record import FamilyRecord, RunRecord
@@ -63,10 +63,7 @@ def summarise_runs(runs: Sequence[RunRecord]) -> dict[str, Any]:
         "configs": [run.config.model_dump(mode="json") for run in runs],
         "headline_steps": steps,
         "families": {name: _family(family, run) for name, (family, run) in families.items()},
-        "pooled": pooled(
-            [family.evaluation("test-in") for family, _ in families.values() if "test-in" in family.splits], steps
-        ),
-        "across_zoos": across_zoos(
+        **_over_zoos(
             {name: {split: one.evaluation(split) for split in one.splits} for name, (one, _) in families.items()},
             zoos,
             steps,
@@ -96,9 +93,19 @@ def summarise_again(families: Mapping[str, Mapping[str, Any]], shared: Mapping[s
         evaluations[name] = found
         if "learning" in entry:
             fresh[name]["learning"] = {**entry["learning"], **_compared(entry["learning"])}
-    test_in = [found["test-in"] for found in evaluations.values() if "test-in" in found]
-    across = across_zoos(evaluations, shared["zoos"], steps)
-    return {**shared, "families": fresh, "pooled": pooled(test_in, steps), "across_zoos": across}
+    return {**shared, "families": fresh, **_over_zoos(evaluations, shared["zoos"], steps)}
+
+
+def _over_zoos(
+    evaluations: Mapping[str, Mapping[str, Evaluation]], zoos: Mapping[str, Mapping[str, Any]], steps: int
+) -> dict[str, Any]:
+    """Aggregates over zoos: of several families, pooled, and of several zoos of one family."""
+    test_in = {name: found["test-in"] for name, found in evaluations.items() if "test-in" in found}
+    several = len({family_of(name, zoos) for name in test_in}) > 1
+    return {
+        "pooled": pooled(list(test_in.values()) if several else [], steps),
+        "across_zoos": across_zoos(evaluations, zoos, steps),
+    }
 
 
 def headline(lengths: Sequence[int]) -> int:
@@ -144,9 +151,9 @@ def pooled(evaluations: Sequence[Evaluation], steps: int) -> list[dict[str, Any]
     Several zoos of a family are pooled as if they were families. Includes only methods that all have, with the minimum
     number of seeds. There is no ratio of sums: returns of different families have different units.
     """
-    families = {evaluation.tasks[0].family for evaluation in evaluations}
-    if len(families) < 2:
+    if len(evaluations) < 2:
         return []
+    families = {evaluation.tasks[0].family for evaluation in evaluations}
     rows = []
     for name in dict.fromkeys(scores.method for evaluation in evaluations for scores in evaluation.methods):
         found = [evaluation.at(name, steps) for evaluation in evaluations]
