@@ -18,7 +18,8 @@ from metamap_envs.settings import parse
 from metamap_rl.evaluation.across_tables import across_tables
 from metamap_rl.evaluation.protocol import ProtocolConfig, load_protocol, open_run, run_protocol
 from metamap_rl.evaluation.protocol.across import across_zoos
-from metamap_rl.evaluation.protocol.results import publish, write_results
+from metamap_rl.evaluation.protocol.results import publish
+from metamap_rl.evaluation.protocol_tables import results_text
 from metamap_rl.evaluation.scores import Evaluation, MethodScores, References
 from metamap_rl.results.render import filled
 
@@ -140,7 +141,7 @@ def test_a_run_over_two_zoos(zoos: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert len(run(zoos, out)) == 2 * 3
     assert run(zoos, out) == []
-    summary, text = write_results(open_run(out))
+    summary = publish([out], tmp_path / "published")
     names = [f"{tiny.FAMILY}-0", f"{tiny.FAMILY}-1"]
     assert list(summary["families"]) == names
     first, second = (summary["families"][name]["splits"]["test-in"]["tasks"] for name in names)
@@ -149,9 +150,8 @@ def test_a_run_over_two_zoos(zoos: Path, tmp_path: Path) -> None:
     assert summary["pooled"] == [], "there is one family"
     found = summary["across_zoos"][tiny.FAMILY]["test-in"]
     assert [group["group"] for group in found] == ["all", "seen", "new"]
-    assert "## Several zoos" in text
-    again = publish([out], tmp_path / "published")
-    assert publish([tmp_path / "published"], None)["across_zoos"] == again["across_zoos"]
+    assert "## Several zoos" in results_text(summary)
+    assert publish([tmp_path / "published"], None)["across_zoos"] == summary["across_zoos"]
     page = filled("<!-- zoos published -->\n<!-- /zoos -->", {}, results=tmp_path)
     assert f"**{tiny.FAMILY}, test-in**: zoos {names[0]}, {names[1]}" in page
 
