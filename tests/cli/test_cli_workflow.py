@@ -95,7 +95,7 @@ def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     table = capsys.readouterr().out
     for word in ("random actions", "base policy", "expert", "mapper", "shuffled", "mean-expert", "nearest-expert"):
         assert f"\n{word} " in table
-    assert "gap closed, IQM [95 %]" in table
+    assert "gap closed: IQM [95 %]" in table
     document = json.loads(report.read_text())
     assert [entry["steps"] for entry in document["methods"]] == [0, 20, 20, 20, None, 20]
     assert document["methods"][2]["method"] == "checked-mapper"

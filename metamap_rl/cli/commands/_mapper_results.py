@@ -113,10 +113,10 @@ def print_evaluation(evaluation: Evaluation, document: dict[str, Any]) -> None:
     _print_heading(evaluation, document)
     say()
     _print_scores(evaluation, document)
-    _print_beside("gap closed beside the IQM", document, "gap_closed", harm=True)
-    _print_beside("normalised: random actions 0, expert 1", document, "normalised", harm=False)
+    _print_beside("gap closed, beside the IQM [95 %]", document, "gap_closed", harm=True)
+    _print_beside("normalised: random actions 0, expert 1 [95 %]", document, "normalised", harm=False)
     say(
-        "\n[95 %]: interval of a bootstrap over mappers and tasks"
+        "\nD: transitions of it; [95 %]: interval of a bootstrap over mappers and tasks"
         "\nratio of sums: of J - J_base over J_expert - J_base, over all tasks"
         "\nworst decile: mean of the lowest tenth"
         "\nharm: share of pairs of mapper and task that are worse than the base policy in the"
@@ -172,11 +172,10 @@ def _print_beside(title: str, document: dict[str, Any], score: str, *, harm: boo
     for entry in document["methods"]:
         mean, worst = (number_text(entry[score], key) for key in ("mean", "worst_decile"))
         beside = (mean, worst, harm_text(entry["harm"])) if harm else (interval_text(entry[score]), mean, worst)
-        rows.append((*_names(entry), *beside))
-    columns = ("mean [95 %]", "worst decile [95 %]")
+        rows.append((", ".join(filter(None, _names(entry))), *beside))  # one column, to fit 80 characters
+    columns = ("mean", "worst decile", "harm") if harm else ("IQM", "mean", "worst decile")
     say()
-    shown = (*columns, "harm [95 %]") if harm else ("IQM [95 %]", *columns)
-    print_table(("method", "D", *shown), rows, title=title, right=("D",))
+    print_table(("method, D", *columns), rows, title=title)
 
 
 def _names(entry: dict[str, Any]) -> tuple[str, str]:
