@@ -229,7 +229,9 @@ def measure(subject: Subject, on_method: Callable[[str], None] | None = None) ->
     """
     mapper, experts = subject.mapper, subject.experts
     with torch_threads(1):
-        evaluation = evaluate_mappers([mapper], experts, episodes=EPISODES, on_method=on_method)
+        evaluation = evaluate_mappers(
+            [mapper], experts, episodes=EPISODES, reference_episodes=EPISODES, on_method=on_method
+        )
         assert evaluation.rollouts is not None, "LENGTHS reach beyond 0"
         rollouts = [evaluation.rollouts.rollout(index) for index in range(len(experts))]
         times = [[adapt(mapper, rollout).adaptation.milliseconds for _ in range(_TIMINGS)] for rollout in rollouts]

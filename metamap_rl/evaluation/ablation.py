@@ -243,6 +243,7 @@ def _measure(root: str, choice: Choice, config: AblationConfig) -> dict[str, Any
         zoo.experts("validation"),
         lengths=config.lengths,
         episodes=config.episodes,
+        reference_episodes=config.episodes,
         controls=False,
         num_threads=1,
     )

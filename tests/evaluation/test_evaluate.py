@@ -54,7 +54,13 @@ def experts(tiny_zoo: Zoo) -> list[Expert]:
 @pytest.fixture(scope="module")
 def evaluation(mappers: list[Mapper], experts: list[Expert], tiny_zoo: Zoo) -> Evaluation:
     return evaluate_mappers(
-        mappers, experts, lengths=(0, 10, 30), episodes=3, training_experts=tiny_zoo.experts("train"), num_threads=1
+        mappers,
+        experts,
+        lengths=(0, 10, 30),
+        episodes=3,
+        reference_episodes=3,
+        training_experts=tiny_zoo.experts("train"),
+        num_threads=1,
     )
 
 
@@ -176,7 +182,14 @@ def test_shuffled_is_the_policy_of_the_next_task(
 def test_the_nearest_expert_of_a_training_task_is_its_own(mappers: list[Mapper], tiny_zoo: Zoo) -> None:
     training = tiny_zoo.experts("train")
     found = evaluate_mappers(
-        mappers[:1], training, lengths=(30,), episodes=2, controls=False, training_experts=training, num_threads=1
+        mappers[:1],
+        training,
+        lengths=(30,),
+        episodes=2,
+        reference_episodes=2,
+        controls=False,
+        training_experts=training,
+        num_threads=1,
     )
     (nearest,) = (scores for scores in found.methods if scores.method == "nearest-expert")
     np.testing.assert_array_equal(nearest.returns[0], found.expert)
@@ -207,8 +220,12 @@ def test_without_controls_and_without_steps(mappers: list[Mapper], experts: list
 def test_a_task_s_returns_do_not_depend_on_the_other_tasks(
     evaluation: Evaluation, mappers: list[Mapper], experts: list[Expert]
 ) -> None:
-    alone = evaluate_mappers(mappers, experts[1:2], lengths=(30,), episodes=2, controls=False, num_threads=2)
-    together = evaluate_mappers(mappers, experts, lengths=(30,), episodes=2, controls=False, num_threads=1)
+    alone = evaluate_mappers(
+        mappers, experts[1:2], lengths=(30,), episodes=2, reference_episodes=2, controls=False, num_threads=2
+    )
+    together = evaluate_mappers(
+        mappers, experts, lengths=(30,), episodes=2, reference_episodes=2, controls=False, num_threads=1
+    )
     for name in ("base", "expert"):  # random actions are drawn for all tasks together
         np.testing.assert_array_equal(getattr(alone, name), getattr(together, name)[1:2])
     np.testing.assert_array_equal(alone.methods[0].returns, together.methods[0].returns[:, 1:2])

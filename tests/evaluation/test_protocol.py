@@ -332,7 +332,8 @@ def test_ppo_starts_where_it_says_and_is_measured_to_its_end(finished: Path, zoo
     (family,) = open_run(finished).families()
     evaluation = family.evaluation("test-in")
     mapped = next(one.returns[0] for one in evaluation.methods if (one.method, one.steps) == ("mapper", 20))
-    assert documents["phi-0"]["points"][0] == (0, pytest.approx(evaluation.base[1]))
+    assert evaluation.paired_base is not None
+    assert documents["phi-0"]["points"][0] == (0, pytest.approx(evaluation.paired_base[1]))
     assert documents["phi-hat"]["points"][0] == (0, pytest.approx(mapped[1]))
     assert documents["scratch"]["points"][0][1] not in (evaluation.base[1], mapped[1])
     assert [documents[start]["before"] for start in learning.starts] == [0, 0, 20]
