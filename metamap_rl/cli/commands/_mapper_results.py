@@ -131,8 +131,8 @@ def _print_heading(evaluation: Evaluation, document: dict[str, Any]) -> None:
     count = len(evaluation.tasks)
     say(
         f"tasks: {count} of {document['split']}, mappers: {document['seeds']}, episodes for each task: "
-        f"{evaluation.episodes}, of base policy and expert: {evaluation.reference_episodes}, D from: {document['d_from']}
-"
+        f"{evaluation.episodes}, of base policy and expert: {evaluation.reference_episodes}, "
+        f"D from: {document['d_from']}\n"
         f"{document['counted_tasks']} of {count} tasks have a gap to close: {rule_text(document)}"
     )
     if evaluation.reference_episodes == 1:
