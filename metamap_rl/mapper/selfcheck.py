@@ -151,6 +151,8 @@ class SelfCheck:
     """Record of the calibration and its results, as JSON values."""
     beginnings: Beginnings | None = None
     """Reference statistics of prefixes of D, at the lengths from 5 on; None in a check stored before they existed."""
+    _rows: dict[tuple[str, int], NDArray[np.float64]] = field(default_factory=dict, init=False, repr=False)
+    """Results of `at`, which a policy in service needs at every mapping."""
 
     def __post_init__(self) -> None:
         check_lengths(self.lengths)
@@ -165,6 +167,12 @@ class SelfCheck:
 
     def at(self, name: str, steps: int) -> NDArray[np.float64]:
         """Row of an array with an axis [L], interpolated at ``steps`` transitions; constant beyond the longest."""
+        key = name, min(steps, self.lengths[-1])
+        if key not in self._rows:
+            self._rows[key] = self._interpolated(*key)
+        return self._rows[key]
+
+    def _interpolated(self, name: str, steps: int) -> NDArray[np.float64]:
         rows: NDArray[np.float64] = getattr(self, name).astype(np.float64)
         place = float(np.interp(math.log(steps), np.log(self.lengths), np.arange(len(self.lengths))))
         low, high = math.floor(place), math.ceil(place)
