@@ -304,7 +304,8 @@ def test_what_is_learned_from_experts_counts_their_steps(finished: Path, zoo: Zo
     (family,) = open_run(finished).families()
     steps = {name: cells[0]["training_steps"] for name, cells in family.methods.items()}
     experts = zoo.experts("train") + zoo.experts("validation")
-    learned = zoo.base.record["steps"] + sum(expert.record["steps"] for expert in experts)
+    before = zoo.base.record["steps"] + zoo.universal.record["steps"]
+    learned = before + sum(expert.record["steps"] for expert in experts)
     assert steps["base-policy"] == steps["fine-tuning"] == zoo.base.record["steps"]
     assert steps["mean-expert"] == steps["privileged-mapper"] == learned
     pairs = (3 + 2) * (8 * 200 + 10 * 50)
