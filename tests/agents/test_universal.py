@@ -78,7 +78,7 @@ def test_periodic_parameters_are_cosine_and_sine() -> None:
     assert family.space.coordinate_names == ("goal_radius", "cos goal_angle", "sin goal_angle")
     assert coordinate_columns(family, ["goal_angle"]) == [1, 2]
     assert coordinate_columns(family, ["goal_radius"]) == [0]
-    with pytest.raises(MetaMapError, match="'goal_angel': did you mean 'goal_angle'"):
+    with pytest.raises(MetaMapError, match="'goal_angel' of family 'reacher-goal': did you mean 'goal_angle'"):
         coordinate_columns(family, ["goal_angel"])
 
 
