@@ -15,6 +15,7 @@ from metamap_envs.family import Family
 from metamap_envs.registry import get_family
 from metamap_envs.schedule import TaskSchedule
 from metamap_envs.scheduled import ScheduleRun
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.adaptation.service.trial import AdapterController, Controller, PolicyController, Trial, run_trial
@@ -42,6 +43,7 @@ def tasks_of(family: Family, schedule: Path | None, first: Task | None, steps: i
     Raises:
         MetaMapError: an invalid schedule, or one that does not fit the family.
     """
+    seed = read_seed(seed)
     if schedule is None:
         drawn = family.sample("test-in", -(-steps // _EVERY), np.random.default_rng(seed))
         drawn = [first or drawn[0], *drawn[1:]]
@@ -78,6 +80,7 @@ class ServiceDemo:
         source: str = "",
         keep_positions: bool = False,
     ) -> None:
+        seed = read_seed(seed)
         self.mapper, self.tasks, self.config = mapper, list(tasks), config
         self.seed, self.source, self._keep = seed, source, keep_positions
         self.changes = [step for step in range(1, len(tasks)) if tasks[step] != tasks[step - 1]]

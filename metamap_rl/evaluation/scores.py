@@ -282,10 +282,11 @@ def shares(zoos: Sequence[NDArray[np.float64]], seed: int = 0) -> dict[str, Any]
 
     ``low`` and ``high`` are of the IQM; the others are in ``mean_interval`` and ``worst_decile_interval``.
     """
+    seed = read_seed(seed)
     scored = [values for values in zoos if values.size]
     if not scored:
         return None
-    found = aggregates_of_zoos(scored, np.random.default_rng(read_seed(seed)))
+    found = aggregates_of_zoos(scored, np.random.default_rng(seed))
     iqm, mean, worst = (found[name] for name in ("iqm", "mean", "worst_decile"))
     return {
         "iqm": iqm.estimate,

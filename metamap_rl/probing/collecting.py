@@ -29,7 +29,7 @@ Floats = NDArray[np.float32]
 
 def rollout_generator(seed: int, repeat: int, task: Task) -> np.random.Generator:
     """Generator of one rollout, independent of the other tasks and repeats."""
-    digest = hashlib.sha256(f"{seed}:{repeat}:{task.id}".encode()).digest()
+    digest = hashlib.sha256(f"{read_seed(seed)}:{repeat}:{task.id}".encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:8], "big"))
 
 

@@ -26,7 +26,17 @@ from metamap_rl.training.config import TrainConfig
 
 WHOLE = [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)]
 BAD = [-1, 2**32, 3.0, "3", None, True, np.bool_(True), torch.tensor(True), np.array([3]), np.float32(3)]
-RECORDS = ("Cell", "CellResult", "Scoreboard", "RunSummary", "Settings", "global_generators_kept", "isolated_training")
+RECORDS = ("BenchCell", "Cell", "CellResult", "Scoreboard", "RunSummary", "Settings")
+LATER = ("global_generators_kept", "isolated_training")
+    "BenchCell",
+    "Cell",
+    "CellResult",
+    "Scoreboard",
+    "RunSummary",
+    "Settings",
+    "global_generators_kept",
+    "isolated_training",
+)
 """What holds a seed that something else has read, and draws nothing; and context managers, which read it later."""
 
 
@@ -47,7 +57,7 @@ def _takes_a_seed() -> Iterator[Any]:
                     continue
                 if thing.__module__ != module.__name__ or getattr(thing, "_is_protocol", False):
                     continue
-                if name not in RECORDS and "seed" in inspect.signature(thing).parameters:
+                if name not in RECORDS + LATER and "seed" in inspect.signature(thing).parameters:
                     yield thing
 
 

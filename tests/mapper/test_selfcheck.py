@@ -326,9 +326,9 @@ def test_the_evaluation_has_the_checked_mapper(mapper: Mapper, tiny_zoo: Zoo) ->
         ("checked-mapper", 1),
         ("checked-mapper", 20),
     ]
-    np.testing.assert_array_equal(by_name["checked-mapper", 1], found.base[None])
+    np.testing.assert_array_equal(by_name["checked-mapper", 1], found.paired_base[None])
     checked, mapped = by_name["checked-mapper", 20][0], by_name["mapper", 20][0]
-    assert all(mine in (own, base) for mine, own, base in zip(checked, mapped, found.base, strict=True))
+    assert all(mine in (own, base) for mine, own, base in zip(checked, mapped, found.paired_base, strict=True))
     assert (checked == mapped).any()
 
 

@@ -183,7 +183,7 @@ def test_alarms(tmp_path: Path) -> None:
     run_experiment("alarms", make_experiment("alarms", changes=changes), tmp_path, InProcess())
     _, document, lines = summarise_run(tmp_path)
     assert set(document["foreign"]["reacher-goal"]) == set(ALTERATIONS)
-    assert document["settings"] == {"tasks": 2, "lengths": [5, 20]}
+    assert document["settings"] == {"tasks": 2, "lengths": [5, 20], "d_from": "probe"}
     assert len(lines) == 2 + len(ALTERATIONS)
     with pytest.raises(MetaMapError, match=r"reacher-goal\.json was run with tasks 2, asked for is 3"):
         run_experiment("alarms", make_experiment("alarms", changes=[*changes, "tasks=3"]), tmp_path, InProcess())

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import Episodes, run_episodes
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.common.config import Config, Positive, PositiveNumber
 from metamap_rl.data.rollouts import Rollouts
@@ -47,6 +48,11 @@ class StudentConfig(Config):
     learning_rate: PositiveNumber = 3e-3
     """Initial learning rate of Adam; falls to 0 over all updates."""
     seed: int = 0
+    """Seed of initial weights, D and episodes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "seed", read_seed(self.seed, "student config: seed"))
 
 
 class Student(nn.Module):
@@ -63,6 +69,7 @@ class Student(nn.Module):
     """
 
     def __init__(self, base: BasePolicy, hidden: int, *, reward_scale: float, seed: int) -> None:
+        seed = read_seed(seed)
         super().__init__()
         self.base, self.hidden, self.reward_scale = base, hidden, reward_scale
         spec = base.spec
@@ -168,6 +175,7 @@ def student_returns(
         seed: first reset seed.
         num_threads: threads of the simulator; 0 takes all cores.
     """
+    seed = read_seed(seed)
     with torch.no_grad():
         state = (
             torch.zeros(1, len(tasks), student.hidden)
