@@ -56,9 +56,10 @@ class ActorMixture(Config):
     reset."""
     steps_before: tuple[Count, ...] = (20, 150)
     """Fewest and most such steps."""
-    change_share: Share = 0.55
-    """Fraction of the rollouts of actors other than the probe in which the task changes. With the default shares about
-    a third of the windows of training span a change."""
+    change_share: Share = 0.0
+    """Fraction of the rollouts of actors other than the probe in which the task changes. With 0.55 about a third of the
+    windows of training span a change; an encoder that ignores the order of transitions then reads all other D worse,
+    see docs/mappers.md."""
     window_lengths: tuple[Positive, ...] = (1, 200)
     """Shortest and longest D of training in transitions; one length per update, log-uniform."""
 

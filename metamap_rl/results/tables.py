@@ -14,6 +14,7 @@ __all__ = [
     "functions_table",
     "predictability_table",
     "selfcheck_table",
+    "sources_table",
 ]
 
 
@@ -236,6 +237,27 @@ def predictability_table(*results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def sources_table(result: Mapping[str, Any]) -> list[str]:
+    """One row for each origin of D, recipe and method: IQM of the gap closed, and the worst decile in brackets."""
+    lengths = result["settings"]["lengths"]
+    lines = [
+        f"| D from | trained on | method | {' | '.join(f'{length} transitions' for length in lengths)} |",
+        f"| --- | --- | --- |{' --- |' * len(lengths)}",
+    ]
+    for origin in result["settings"]["d_from"]:
+        for recipe, origins in result["recipes"].items():
+            entries = origins[origin]["methods"]
+            for method in dict.fromkeys(entry["method"] for entry in entries):
+                found = {entry["steps"]: entry["gap_closed"] for entry in entries if entry["method"] == method}
+                cells = (_gap(found.get(length, found.get(None))) for length in lengths)
+                lines.append(f"| {origin} | {recipe} | {method} | {' | '.join(cells)} |")
+    return lines
+
+
+def _gap(entry: Mapping[str, Any] | None) -> str:
+    return "–" if entry is None else f"{entry['iqm']:.2f} ({entry['worst_decile']:.2f})"
+
+
 def alarms_table(result: Mapping[str, Any]) -> list[str]:
     """Share of D that the self-checks notice: alterations in rows, families in columns; first and third length of D."""
     families = result["foreign"]
@@ -333,6 +355,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "functions": functions_table,
     "ablation": ablation_table,
     "alarms": alarms_table,
+    "sources": sources_table,
     "dmc": dmc_table,
     "predictability": predictability_table,
     "selfcheck": selfcheck_table,

@@ -26,7 +26,7 @@ from metamap_rl.probing.probes.planned import BasePolicyProbe, MixedProbe
 FAMILY = get_family("cartpole-swingup")
 BASE = base_of(FAMILY)
 PROBE = BasePolicyProbe()
-MIXTURE = ActorMixture(steps_before=(2, 6))
+MIXTURE = ActorMixture(steps_before=(2, 6), change_share=0.55)
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_lengths_of_windows_are_all_there_and_log_uniform() -> None:
 
 def test_the_shares_are_those_asked_for(pool: ActorPool) -> None:
     generators = np.random.default_rng(0).spawn(2500)
-    mixture = ActorMixture()
+    mixture = ActorMixture(change_share=0.55)
     parts = [module._drawn(mixture, pool, pool.tasks[0], one, 20) for one in generators]
     for name, share in zip(ACTORS, ActorMixture().shares, strict=True):
         assert np.mean([part.actor == name for part in parts]) == pytest.approx(share, abs=0.035)
@@ -212,7 +212,7 @@ def test_every_window_holds_a_transition_of_the_newer_task(length: int, change: 
 
 def test_a_third_of_the_windows_span_a_change(pool: ActorPool) -> None:
     generators = np.random.default_rng(0).spawn(1500)
-    mixture = ActorMixture()
+    mixture = ActorMixture(change_share=0.55)
     newest = torch.tensor([[module._drawn(mixture, pool, pool.tasks[0], one, 200).change] for one in generators])
     features = torch.arange(200.0).expand(1500, 1, 200)[..., None]
     generator, spanning = torch.Generator().manual_seed(0), []

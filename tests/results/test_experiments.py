@@ -178,6 +178,30 @@ def test_predictability(tiny_zoo: Zoo, tmp_path: Path) -> None:
     assert lines[-1].startswith(f"| {FAMILY} | ")
 
 
+def test_sources(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    recipes = "{probe: {actors: probe, survey_tasks: 4}, mixture: {survey_tasks: 4}}"
+    changes = [
+        f"zoo={tiny_zoo.root}",
+        f"recipes={recipes}",
+        "updates=2",
+        "episodes=2",
+        "lengths=[5]",
+        "d_from=[probe, service]",
+    ]
+    experiment = make_experiment("sources", changes=[*changes, "seeds=2"])
+    run_experiment("sources", experiment, tmp_path, InProcess())
+    _, document, lines = summarise_run(tmp_path)
+    assert set(document["recipes"]) == {"probe", "mixture"}
+    assert [line.split(" | ")[:3] for line in lines[2:]] == [
+        [f"| {origin}", recipe, "mapper"] for origin in ("probe", "service") for recipe in ("mixture", "probe")
+    ]
+    (entry,) = document["recipes"]["mixture"]["service"]["methods"]
+    assert len(entry["returns"]) == 2, "one row for each seed"
+    again: list[str] = []
+    run_experiment("sources", experiment, tmp_path, InProcess(), lambda name, done, total: again.append(name))
+    assert not again
+
+
 def test_alarms(tmp_path: Path) -> None:
     changes = ["mappers=[reacher-goal]", "tasks=2", "lengths=[5, 20]"]
     run_experiment("alarms", make_experiment("alarms", changes=changes), tmp_path, InProcess())

@@ -30,7 +30,7 @@ from metamap_rl.training.from_experts import on_policy, task_coordinates
 from metamap_rl.training.loop import TrainingData, train
 from metamap_rl.training.pipeline import survey_of, train_mapper, training_pairs
 
-MIXTURE = ActorMixture(steps_before=(2, 9))
+MIXTURE = ActorMixture(steps_before=(2, 9), change_share=0.55)
 PROBE = BasePolicyProbe()
 CONFIG = replace(tiny.CONFIG, auxiliary="dynamics", dagger_rounds=1, checkpoint_every=4)
 
