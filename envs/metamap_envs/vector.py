@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["FamilyVectorEnv", "make_vector_env"]
 
 Infos = dict[str, Any]
+_SETTINGS = ("num_threads", "autoreset_mode", "schedule")  # passed on to `FamilyVectorEnv` by `make_vector_env`
+_HIDDEN = ("family", "render_mode", "settings")  # not offered when an argument is unknown
 _RESET_OPTIONS = ("parameters", "reset_mask", "task", "tasks")
 
 
@@ -341,10 +343,8 @@ def make_vector_env(
     task: Task | Mapping[str, Any] | None = None,
     parameters: Mapping[str, object] | None = None,
     max_episode_steps: int | None = None,
-    num_threads: int = 0,
-    autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
-    schedule: TaskSchedule | Mapping[str, Any] | None = None,
-    **others: Any,
+    render_mode: str | None = None,
+    **settings: Any,
 ) -> FamilyVectorEnv:
     """Entry point for `gymnasium.make_vec`.
 
@@ -355,19 +355,16 @@ def make_vector_env(
         task: that of all environments.
         parameters: the parameters of all environments; default the family's defaults. Only one of the three.
         max_episode_steps: horizon; default the family's.
-        num_threads: of the simulator; 0 takes all cores.
-        autoreset_mode: one of Gymnasium's.
-        schedule: as `FamilyVectorEnv` has it.
-        **others: refused by name; ``render_mode``, which Gymnasium passes on, must be None: nothing is drawn here.
+        render_mode: must be None, as Gymnasium passes it on: nothing is drawn here.
+        **settings: ``num_threads``, ``autoreset_mode`` and ``schedule`` of `FamilyVectorEnv`.
 
     Raises:
         MetaMapError: as `FamilyVectorEnv`, more than one of tasks, task and parameters, a render mode, or an
             unknown argument.
     """
-    render_mode = others.pop("render_mode", None)
-    if others:
-        known = [name for name in inspect.signature(make_vector_env).parameters if name not in ("family", "others")]
-        raise unknown_name("argument of the vector environment", min(others), known)
+    if unknown := settings.keys() - set(_SETTINGS):
+        own = [name for name in inspect.signature(make_vector_env).parameters if name not in _HIDDEN]
+        raise unknown_name("argument of the vector environment", min(unknown), [*own, *_SETTINGS])
     if render_mode is not None:
         raise MetaMapError(
             f"render_mode {render_mode!r}: the fast vector environment draws no pictures; "
@@ -380,13 +377,7 @@ def make_vector_env(
         chosen = [of_all or get_family(family).task()] * num_envs
     else:
         chosen = read_tasks(get_family(family), tasks, num_envs)
-    return FamilyVectorEnv(
-        chosen,
-        horizon=max_episode_steps,
-        num_threads=num_threads,
-        autoreset_mode=autoreset_mode,
-        schedule=schedule,
-    )
+    return FamilyVectorEnv(chosen, horizon=max_episode_steps, **settings)
 
 
 def _schedule_runs(schedule: object, family: Family, count: int) -> ScheduleRuns | None:

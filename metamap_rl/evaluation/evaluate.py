@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
 from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
+from metamap_rl.common.config import Config, Positive
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.protocol.methods import METHODS
 from metamap_rl.evaluation.protocol.problem import PROBE_SEED, Problem
@@ -28,7 +29,7 @@ from metamap_rl.probing.documents import probe_from_json, probe_identity
 from metamap_rl.probing.mixture import ActorPool
 from metamap_rl.training.config import LENGTHS
 
-__all__ = ["LENGTHS", "Evaluation", "MethodScores", "evaluate_mappers"]
+__all__ = ["LENGTHS", "Evaluation", "EvaluationConfig", "MethodScores", "evaluate_mappers"]
 
 OnMethod = Callable[[str], None]
 
@@ -37,20 +38,46 @@ _SETTINGS: dict[str, dict[str, Any]] = {"likeliest-expert": {"features": ("quadr
 """Settings of methods; the protocol chooses these on validation tasks."""
 
 
+@dataclass(frozen=True)
+class EvaluationConfig(Config):
+    """Lengths and source of D, and numbers of episodes, of an evaluation of mappers.
+
+    Raises:
+        MetaMapError: no lengths, a negative one, an unknown source of D, or a number out of range.
+    """
+
+    called: ClassVar[str] = "evaluation"
+
+    lengths: tuple[int, ...] = LENGTHS
+    """Lengths of D in transitions."""
+    episodes: Positive = 10
+    """Episodes per task and method; 10 in the protocol."""
+    reference_episodes: Positive = REFERENCE_EPISODES
+    """Episodes per task of random actions, phi_0 and experts; never fewer than `episodes`, which are on the first of
+    the same reset seeds."""
+    d_from: DSource = "probe"
+    """Who collects D: "probe", "service", "service-noisy", "expert", "excitation" or "mixture"; see
+    `metamap_rl.probing.actors.ActorMixture.source`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ActorMixture.source(self.d_from)
+        if not self.lengths or min(self.lengths) < 0:
+            raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(self.lengths)}")
+
+
 @torch_threads(1)  # the networks are small; and for the same results on any number of cores
 def evaluate_mappers(
     mappers: Sequence[Mapper],
     experts: Sequence[Expert],
     *,
-    lengths: Sequence[int] = LENGTHS,
-    episodes: int = 10,
-    reference_episodes: int = REFERENCE_EPISODES,
+    config: EvaluationConfig | None = None,
     controls: bool = True,
     training_experts: Sequence[Expert] = (),
-    d_from: DSource = "probe",
     pool: ActorPool | None = None,
     num_threads: int = 0,
     on_method: OnMethod | None = None,
+    **settings: Any,
 ) -> Evaluation:
     """Evaluate mappers of one family, retrained with different seeds, on the tasks of given experts.
 
@@ -62,42 +89,28 @@ def evaluate_mappers(
     Args:
         mappers: M mappers of one family, with the same base policy and probe.
         experts: experts of T tasks unseen by all mappers.
-        lengths: lengths of D in transitions.
-        episodes: episodes per task and method, at least 1; 10 in the protocol.
-        reference_episodes: episodes per task of random actions, phi_0 and experts; never fewer than ``episodes``, which
-            are on the first of the same reset seeds.
+        config: lengths and source of D, numbers of episodes; default those of the protocol.
         controls: whether to run "shuffled" and the universal policy.
         training_experts: training experts of the mappers.
-        d_from: who collects D: "probe", "service", "service-noisy", "expert", "excitation" or "mixture"; see
-            `metamap_rl.probing.actors.ActorMixture.source`.
         pool: policies that collect D other than the probe's; default the training experts and ``experts``.
         num_threads: threads of the simulator; 0 uses all cores.
         on_method: called with the name of each method before it runs.
+        **settings: ``lengths``, ``episodes``, ``reference_episodes`` and ``d_from`` that replace those of ``config``.
 
     Raises:
-        MetaMapError: no mappers, experts or lengths, a negative length, an unknown source of D, or mappers and experts
-            that do not match.
+        MetaMapError: no mappers or experts, a bad or unknown setting, or mappers and experts that do not match.
     """
     if not mappers or not experts:
         raise MetaMapError("an evaluation needs at least one mapper and one expert")
-    if not lengths or min(lengths) < 0:
-        raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(lengths)}")
+    config = (config or EvaluationConfig()).changed(**settings)
     _check_belonging(mappers, [*experts, *training_experts])
-    config = SharedSettings.model_construct(
-        lengths=tuple(lengths),
-        episodes=episodes,
-        reference_episodes=reference_episodes,
-        splits=(_SPLIT,),
-        d_from=d_from,
-    )
-    if d_from != "probe":
-        ActorMixture.source(d_from)  # refused now, if it is unknown
-    problem = _Given(mappers, {_SPLIT: experts, "train": training_experts}, config, num_threads)
-    if d_from != "probe":
+    shared = SharedSettings.model_construct(**config.flat(), splits=(_SPLIT,))
+    problem = _Given(mappers, {_SPLIT: experts, "train": training_experts}, shared, num_threads)
+    if config.d_from != "probe":
         problem.pool = pool or ActorPool.of(mappers[0].base, training_experts, experts, mappers[0].universal)
     tell = on_method or (lambda name: None)
     tell("references")
-    evaluation = evaluation_of({"splits": {_SPLIT: problem.references(_SPLIT)}}, _SPLIT, episodes)
+    evaluation = evaluation_of({"splits": {_SPLIT: problem.references(_SPLIT)}}, _SPLIT, config.episodes)
     read = bool(problem.positive_lengths)
     for name in _methods(problem, controls):
         tell(name)

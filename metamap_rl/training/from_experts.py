@@ -48,9 +48,8 @@ def build_pairs(
     seed: int = 0,
     aligned: bool = False,
     actors: ActorMixture | None = None,
-    num_threads: int = 0,
 ) -> Pairs:
-    """Collect R rollouts of each expert's task, and states and actions of the expert.
+    """Collect R rollouts of each expert's task, and states and actions of the expert, on all cores.
 
     Args:
         zoo: zoo with the base policy.
@@ -61,7 +60,6 @@ def build_pairs(
         seed: seed of probe and states.
         aligned: align the hidden units of each phi* with phi_0's, for experts not fine-tuned from it.
         actors: mixture of actors that collects D; default the probe alone.
-        num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
         MetaMapError: there are no experts.
@@ -71,7 +69,7 @@ def build_pairs(
         raise MetaMapError(f"{zoo.root} has no experts of this split; `metamap experts train` trains them")
     base, tasks = zoo.base, [expert.task for expert in experts]
     phi = np.stack([align(base.spec, expert.phi, base.phi) if aligned else expert.phi for expert in experts])
-    rollouts = _collect(zoo, probe, actors, tasks, steps=steps, repeats=repeats, seed=seed, num_threads=num_threads)
+    rollouts = _collect(zoo, probe, actors, tasks, steps=steps, repeats=repeats, seed=seed)
     visited, actions = expert_behaviour(
         tasks,
         base,
@@ -79,7 +77,6 @@ def build_pairs(
         states=_STATES,
         generator=np.random.default_rng(seed),
         seed=EXPERT_STATES,
-        num_threads=num_threads,
     )
     return Pairs(
         rollouts,

@@ -23,7 +23,7 @@ from metamap_agents.policy.evaluation import (
 )
 from metamap_envs import MetaMapError, get_family
 from metamap_rl.data.rollouts import Rollouts
-from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, MethodScores, evaluate_mappers
+from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, EvaluationConfig, MethodScores, evaluate_mappers
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
@@ -232,7 +232,8 @@ def test_a_task_s_returns_do_not_depend_on_the_other_tasks(
 
 
 def test_the_same_again(evaluation: Evaluation, mappers: list[Mapper], experts: list[Expert]) -> None:
-    again = evaluate_mappers(mappers, experts, lengths=(30, 30), episodes=3, controls=False, num_threads=2)
+    config = EvaluationConfig(lengths=(30, 30), episodes=3)
+    again = evaluate_mappers(mappers, experts, config=config, controls=False, num_threads=2)
     assert [scores.steps for scores in again.methods] == [30], "a length is measured once"
     np.testing.assert_array_equal(again.methods[0].returns, evaluation.methods[2].returns)
 
@@ -253,6 +254,12 @@ def test_what_does_not_belong_together_is_refused(mappers: list[Mapper], experts
     refused("at least one mapper and one expert", mappers, [])
     refused("lengths of D", mappers, experts, ())
     refused("lengths of D", mappers, experts, (-1,))
+    with pytest.raises(MetaMapError, match="did you mean 'episodes'"):
+        evaluate_mappers(mappers, experts, episods=3)
+    with pytest.raises(MetaMapError, match=r"evaluation: episodes: expected .* 1, got 0"):
+        evaluate_mappers(mappers, experts, episodes=0)
+    with pytest.raises(MetaMapError, match="did you mean 'service'"):
+        EvaluationConfig(d_from="servise")  # type: ignore[arg-type]
     foreign = replace(experts[0], task=get_family("cheetah-velocity").task())
     refused("of family 'reacher-goal', the experts are of 'cheetah-velocity'", mappers, [experts[0], foreign])
     refused("makes 4866 weights, an expert has 3", mappers, [replace(experts[0], phi=np.zeros(3, np.float32))])

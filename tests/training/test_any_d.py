@@ -145,7 +145,7 @@ def test_sources_of_d_in_an_evaluation(tiny_zoo: Zoo, mapper: Mapper) -> None:
     assert found["service"].rollouts is not None
     np.testing.assert_array_equal(found["probe"].expert, found["service"].expert)
     with pytest.raises(MetaMapError, match="did you mean 'service'"):
-        evaluate_mappers([moved], experts, d_from="servise")  # type: ignore[arg-type]
+        evaluate_mappers([moved], experts, d_from="servise")
 
 
 def test_the_command_line_trains_shows_and_evaluates(
