@@ -14,6 +14,7 @@ __all__ = [
     "functions_table",
     "predictability_table",
     "selfcheck_table",
+    "service_table",
     "sources_table",
 ]
 
@@ -342,6 +343,21 @@ def dmc_table(*results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def service_table(document: Mapping[str, Any]) -> list[str]:
+    """One row for each policy in service: share of the return from base policy to oracle, rewards after a change."""
+    rows = document["methods"]
+    bins = list(next(iter(rows.values()))["reward_by_steps_after_change"])
+    found = [
+        f"| policy | share | return | {' | '.join(f'reward, steps {name}' for name in bins)} |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in bins)} |",
+    ]
+    for name, row in rows.items():
+        share = f"{row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if "share" in row else ""
+        binned = " | ".join(f"{value:.2f}" for value in row["reward_by_steps_after_change"].values())
+        found.append(f"| {name} | {share} | {row['return']:.0f} | {binned} |")
+    return found
+
+
 TABLES: dict[str, Callable[..., list[str]]] = {
     "engine": engine_table,
     "training": training_table,
@@ -359,5 +375,6 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "dmc": dmc_table,
     "predictability": predictability_table,
     "selfcheck": selfcheck_table,
+    "service": service_table,
 }
 """By the name of the place in a page; the document is the one of that name, or those that the place names."""

@@ -147,6 +147,18 @@ def test_without_a_self_check_a_window_slides() -> None:
     assert (short.belief.window, short.belief.served) == (7, "generated")
 
 
+@pytest.mark.parametrize(
+    "config", [AdapterConfig(fixed_window=10), AdapterConfig(fixed_window=40), AdapterConfig(longest_window=20)]
+)
+def test_a_full_window_is_mapped_anew_as_it_slides(config: AdapterConfig) -> None:
+    adapter = Adapter(service_mapper(), config.changed(check=False))
+    swaps = []
+    for count in (60, 60):
+        served(adapter, stream([0.5] * count))
+        swaps.append(adapter.belief.swaps)
+    assert swaps[1] - swaps[0] >= 60 // 5 - 1
+
+
 def test_a_check_that_never_allows_is_heeded_unless_told_otherwise() -> None:
     mapper = service_mapper()
     mapper.check = service_check(least_steps=None)

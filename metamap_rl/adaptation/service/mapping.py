@@ -19,6 +19,7 @@ __all__ = ["ServiceMapping", "ServiceVerdict"]
 Floats = NDArray[np.float32]
 
 _LATEST = 20  # transitions that the window must explain
+_SLID = 5  # most transitions between two mappings of a window of fixed length
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class ServiceVerdict:
         confidence: of the self-check; None without one.
         parameters: estimates by name.
         mapped: length of the window when it was mapped.
+        mapped_at: number of transitions stored when it was mapped.
         count: number of transitions stored when it was judged.
         begin: where the window began.
     """
@@ -38,6 +40,7 @@ class ServiceVerdict:
     confidence: float | None = None
     parameters: dict[str, float] = field(default_factory=dict)
     mapped: int = 0
+    mapped_at: int = 0
     count: int = 0
     begin: int = 0
 
@@ -77,7 +80,7 @@ class ServiceMapping:
             reading = Reading(rows, self.mapper.encoder(rows, None))
             verdict = self._verdict(window, reading)
             if not maps and bool(verdict.fallback) == bool(last.fallback):
-                return replace(verdict, parameters=last.parameters, mapped=last.mapped), None
+                return replace(verdict, parameters=last.parameters, mapped=last.mapped, mapped_at=last.mapped_at), None
             return self._generated(reading, verdict)
 
     def _maps(self, window: Window, last: ServiceVerdict) -> bool:
@@ -85,14 +88,15 @@ class ServiceMapping:
         length = window.length
         if window.begin != last.begin or not last.mapped or last.mapped < (self.least or 0) <= length:
             return True
-        if length > last.mapped:
-            return length >= last.mapped * (1 + self.config.growth)
+        if length >= last.mapped * (1 + self.config.growth):
+            return True
         longest = window.sliding or self.config.longest_window
-        return length == longest and window.count - last.count >= max(1, longest // 4)
+        slid = min(_SLID, longest // 4) if window.sliding else longest // 4
+        return length == longest and window.count - last.mapped_at >= max(1, slid)
 
     def _verdict(self, window: Window, reading: Reading) -> ServiceVerdict:
         length = window.length
-        found = ServiceVerdict(mapped=length, count=window.count, begin=window.begin)
+        found = ServiceVerdict(mapped=length, mapped_at=window.count, count=window.count, begin=window.begin)
         if self.check is not None:
             latest, z = window.rows[-_LATEST:], reading.z[0].numpy()
             verdict = self.check.judge_in_service(latest, z, steps=length, least_steps=self.least)

@@ -26,6 +26,7 @@ from metamap_rl.adaptation.service.vector import VectorAdapter
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.results.experiments.base import EXPERIMENTS
+from metamap_rl.results.tables import service_table
 
 _BASE, _ORACLE = "base policy", "oracle, at once"
 _BINS = (0, 5, 10, 20, 50, 100, 200)  # steps after a change
@@ -185,18 +186,3 @@ def shares(
 def _binned(rewards: NDArray[np.float64]) -> dict[str, float]:
     """Mean reward by steps after a change."""
     return {f"{low}-{high}": float(rewards[low:high].mean()) for low, high in pairwise(_BINS) if low < len(rewards)}
-
-
-def service_table(document: Mapping[str, Any]) -> list[str]:
-    """Markdown, one row for each method."""
-    rows = document["methods"]
-    bins = list(next(iter(rows.values()))["reward_by_steps_after_change"])
-    found = [
-        f"| policy | share | return | {' | '.join(f'reward, steps {name}' for name in bins)} |",
-        f"| --- | --- | --- | {' | '.join('---' for _ in bins)} |",
-    ]
-    for name, row in rows.items():
-        share = f"{row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if "share" in row else ""
-        binned = " | ".join(f"{value:.2f}" for value in row["reward_by_steps_after_change"].values())
-        found.append(f"| {name} | {share} | {row['return']:.0f} | {binned} |")
-    return found
