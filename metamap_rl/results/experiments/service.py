@@ -53,6 +53,7 @@ METHODS: dict[str, Callable[[Mapper, int], Controller]] = {
     _ORACLE: _oracle(0),
     **{f"oracle, {delay} steps late": _oracle(delay) for delay in (5, 10, 20)},
     "adapter": _adapters(),
+    "adapter, from one transition": _adapters(least_transitions=1),
     "adapter, unchecked": _adapters(check=False, least_transitions=1),
     "window from the known change": _adapters(known_changes=True, margin=_NEVER, longest_window=100),
     "window from the known change, unchecked": _adapters(
