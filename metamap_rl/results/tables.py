@@ -346,15 +346,15 @@ def dmc_table(*results: Mapping[str, Any]) -> list[str]:
 def service_table(document: Mapping[str, Any]) -> list[str]:
     """One row for each policy in service: share of the return from base policy to oracle, rewards after a change."""
     rows = document["methods"]
-    bins = list(next(iter(rows.values()))["reward_by_steps_after_change"])
+    bins = sorted(next(iter(rows.values()))["reward_by_steps_after_change"], key=lambda name: int(name.split("-")[0]))
     found = [
         f"| policy | share | return | {' | '.join(f'reward, steps {name}' for name in bins)} |",
         f"| --- | --- | --- | {' | '.join('---' for _ in bins)} |",
     ]
-    for name, row in rows.items():
+    for policy, row in sorted(rows.items(), key=lambda item: -item[1]["return"]):
         share = f"{row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if "share" in row else ""
-        binned = " | ".join(f"{value:.2f}" for value in row["reward_by_steps_after_change"].values())
-        found.append(f"| {name} | {share} | {row['return']:.0f} | {binned} |")
+        binned = " | ".join(f"{row['reward_by_steps_after_change'][name]:.2f}" for name in bins)
+        found.append(f"| {policy} | {share} | {row['return']:.0f} | {binned} |")
     return found
 
 
