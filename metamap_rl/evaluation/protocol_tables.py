@@ -21,7 +21,15 @@ from metamap_rl.evaluation.score_text import (
     uncounted_text,
 )
 
-__all__ = ["about_runs", "headline_table", "learning_table", "methods_table", "pooled_table", "results_text"]
+__all__ = [
+    "about_runs",
+    "headline_table",
+    "learning_table",
+    "methods_table",
+    "pooled_table",
+    "results_text",
+    "rivals_table",
+]
 
 _SHOWN = (5, 50, 200)
 """Lengths of D with a column, if measured."""
@@ -29,6 +37,19 @@ _SHOWN = (5, 50, 200)
 Summary = Mapping[str, Any]
 _NO_RIVALS = ("privileged-mapper", "shuffled")
 """Controls, excluded from the best other method: one is given the task's parameters, the other another task's D."""
+
+_RIVALS = {
+    "mapper": "mapper",
+    "sysid": "`sysid`",
+    "estimate": "`estimate`",
+    "student": "student",
+    "wide-student": "wide student",
+    "context-policy": "context policy",
+    "wide-context-policy": "wide context policy",
+    "nearest-expert": "nearest expert",
+    "likeliest-expert": "likeliest expert",
+}
+"""Methods that read D and use what the mapper was made of, in the order of the columns of `rivals_table`."""
 
 TARGET_RATIO = 100
 """The project's goal for environment steps of PPO from phi_0 / transitions of D, for the same return."""
@@ -61,6 +82,29 @@ def headline_table(families: Mapping[str, Summary], steps: int) -> list[str]:
             f"| {_probability(best and best['better_than_mapper'])} | {_times(entry.get('learning', {}))} |"
         )
     return lines
+
+
+def rivals_table(families: Mapping[str, Summary], steps: int) -> list[str]:
+    """One row per family: gap closed of the mapper and of every rival, as IQM with the worst decile in brackets."""
+    splits = {name: entry["splits"]["test-in"] for name, entry in families.items() if "test-in" in entry["splits"]}
+    rows = {
+        name: {method_name(row["method"]): row for row in summary["methods"] if row["steps"] in (steps, None)}
+        for name, summary in splits.items()
+    }
+    shown = [method for method in _RIVALS if any(method in found for found in rows.values())]
+    lines = [
+        f"| {steps} transitions | tasks with a gap | {' | '.join(_RIVALS[method] for method in shown)} |",
+        "| --- |" + " --- |" * (len(shown) + 1),
+    ]
+    for name, found in rows.items():
+        cells = [_with_worst(found.get(method)) for method in shown]
+        lines.append(f"| {name} | {counted_text(splits[name])} | {' | '.join(cells)} |")
+    return lines
+
+
+def _with_worst(row: Summary | None) -> str:
+    gap = row and row["gap_closed"]
+    return f"{gap['iqm']:.2f} ({gap['worst_decile']:.2f})" if gap else NOTHING
 
 
 def _times(learning: Summary) -> str:

@@ -3,8 +3,8 @@
 A page has a place for each of its tables, between ``<!-- NAME -->`` and ``<!-- /NAME -->``. With
 ``<!-- NAME PATH ... -->`` the table is of other documents than that of its name: paths are relative to the folder of
 results, without ``.json``.
-``<!-- report FOLDER -->`` takes all tables and figures of a comparison of methods, ``<!-- zoos FOLDER -->`` those over
-several zoos of a family.
+``<!-- report FOLDER -->`` takes all tables and figures of a comparison of methods, ``<!-- rivals FOLDER -->`` the one
+of the mapper beside what could win, ``<!-- zoos FOLDER -->`` those over several zoos of a family.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.evaluation.across_tables import across_tables
-from metamap_rl.evaluation.protocol_tables import about_runs, headline_table, pooled_table, results_text
+from metamap_rl.evaluation.protocol_tables import about_runs, headline_table, pooled_table, results_text, rivals_table
 from metamap_rl.results.family_tables import OF_FAMILIES, legend, variants_table
 from metamap_rl.results.tables import TABLES
 
 __all__ = ["filled", "read_protocol", "render", "tables"]
 
-_PROTOCOL, _REPORT, _ZOOS = "protocol", "report", "zoos"
+_PROTOCOL, _REPORT, _RIVALS, _ZOOS = "protocol", "report", "rivals", "zoos"
 _OF_SEVERAL = (*OF_FAMILIES, "variants", _PROTOCOL)
 """Tables that more than one document goes into."""
 
@@ -99,6 +99,9 @@ def filled(text: str, made: Mapping[str, str], page: Path = Path(), results: Pat
         name, paths = match[1], [results / path for path in match[2].split()]
         if name == _REPORT and len(paths) == 1:
             found = _report(paths[0], page)
+        elif name == _RIVALS and len(paths) == 1:
+            summary = read_protocol(paths[0])
+            found = "\n".join(rivals_table(summary["families"], summary["headline_steps"]))
         elif name == _ZOOS and len(paths) == 1:
             summary = read_protocol(paths[0])
             found = "\n".join(across_tables(summary.get("across_zoos", {}), summary["headline_steps"])).strip()
