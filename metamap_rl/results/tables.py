@@ -6,6 +6,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from metamap_rl.results.sources_tables import sources_table
+
 __all__ = [
     "TABLES",
     "ablation_table",
@@ -15,7 +17,6 @@ __all__ = [
     "predictability_table",
     "selfcheck_table",
     "service_table",
-    "sources_table",
 ]
 
 
@@ -236,27 +237,6 @@ def predictability_table(*results: Mapping[str, Any]) -> list[str]:
             f"| {lost(barrier['barrier'])} | {lost(barrier['crossed_loss'])} | {sum(errors) / len(errors):.2f} |"
         )
     return lines
-
-
-def sources_table(result: Mapping[str, Any]) -> list[str]:
-    """One row for each origin of D, recipe and method: IQM of the gap closed, and the worst decile in brackets."""
-    lengths = result["settings"]["lengths"]
-    lines = [
-        f"| D from | trained on | method | {' | '.join(f'{length} transitions' for length in lengths)} |",
-        f"| --- | --- | --- |{' --- |' * len(lengths)}",
-    ]
-    for origin in result["settings"]["d_from"]:
-        for recipe, origins in result["recipes"].items():
-            entries = origins[origin]["methods"]
-            for method in dict.fromkeys(entry["method"] for entry in entries):
-                found = {entry["steps"]: entry["gap_closed"] for entry in entries if entry["method"] == method}
-                cells = (_gap(found.get(length, found.get(None))) for length in lengths)
-                lines.append(f"| {origin} | {recipe} | {method} | {' | '.join(cells)} |")
-    return lines
-
-
-def _gap(entry: Mapping[str, Any] | None) -> str:
-    return "–" if entry is None else f"{entry['iqm']:.2f} ({entry['worst_decile']:.2f})"
 
 
 def alarms_table(result: Mapping[str, Any]) -> list[str]:

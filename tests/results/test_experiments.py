@@ -23,6 +23,8 @@ from metamap_rl.functions.measuring import compare_targets
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.results.alterations import ALTERATIONS
 from metamap_rl.results.experiments import EXPERIMENTS, make_experiment, run_experiment, summarise_run
+from metamap_rl.results.experiments.sources import Sources
+from metamap_rl.results.sources_tables import sources_table
 from metamap_rl.results.tables import selfcheck_table
 from metamap_rl.training.config import TrainConfig
 
@@ -192,14 +194,39 @@ def test_sources(tiny_zoo: Zoo, tmp_path: Path) -> None:
     run_experiment("sources", experiment, tmp_path, InProcess())
     _, document, lines = summarise_run(tmp_path)
     assert set(document["recipes"]) == {"probe", "mixture"}
-    assert [line.split(" | ")[:3] for line in lines[2:]] == [
+    assert [line.split(" | ")[:3] for line in lines[2:6]] == [
         [f"| {origin}", recipe, "mapper"] for origin in ("probe", "service") for recipe in ("mixture", "probe")
     ]
+    assert set(document["differences"]) == {"probe", "mixture"}
     (entry,) = document["recipes"]["mixture"]["service"]["methods"]
     assert len(entry["returns"]) == 2, "one row for each seed"
     again: list[str] = []
     run_experiment("sources", experiment, tmp_path, InProcess(), lambda name, done, total: again.append(name))
     assert not again
+
+
+def test_differences_of_sources_are_paired_and_of_tasks_with_a_gap() -> None:
+    def evaluation(returns: list[list[float]]) -> dict[str, Any]:
+        method = {"method": "mapper", "steps": 5, "returns": returns}
+        means = {"base_returns": [0.0, 0.0, 0.0], "expert_returns": [10.0, 20.0, 1.0]}
+        return {"methods": [method], "counted": [True, True, False], **means}
+
+    old = {"probe": evaluation([[5, 10, 9]]), "service": evaluation([[1, 2, 9]])}
+    new = {"probe": evaluation([[9, 18, -9]]), "service": evaluation([[8, 18, -9]])}
+    experiment = make_experiment("sources", changes=["zoo=zoo", "lengths=[5]", "d_from=[probe, service]"])
+    assert isinstance(experiment, Sources)
+    found = experiment.differences({"old": old, "new": new})
+    assert found["new"]["service"]["5"]["minus trained on old"]["mean"] == pytest.approx((0.7 + 0.8) / 2)
+    lost = found["new"]["service"]["5"]["minus D of probe"]
+    assert (lost["low"], lost["mean"], lost["high"]) == pytest.approx((-0.1, -0.05, 0.0))
+    assert found["old"]["probe"]["5"]["minus trained on old"]["high"] == 0.0
+    text = sources_table({"settings": {"lengths": [5], "d_from": []}, "recipes": {}, "differences": found})
+    assert [line.split(" | ")[0] for line in text if "minus" in line] == [
+        "| service, old, minus D of probe",
+        "| probe, new, minus trained on old",
+        "| service, new, minus D of probe",
+        "| service, new, minus trained on old",
+    ]
 
 
 def test_alarms(tmp_path: Path) -> None:
