@@ -297,7 +297,7 @@ def serve_family(family: str, steps: int, repeats: int) -> dict[str, Any]:
         def timed(*window: Any, plain: Any = plain, spent: NDArray[np.float64] = spent) -> Any:
             started = readings()
             found = plain(*window)
-            if found is not None and found[0].mapped == window[0].length:
+            if found is not None and found[0].mapping.count == window[0].count:
                 spent[:] = readings() - started
             return found
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from helpers.synthetic import FEATURES, SMALL, SPEC, base_policy
+from metamap_agents.policy.acting import BatchedPolicy
 from metamap_envs.registry import get_family
+from metamap_rl import Adapter
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
@@ -92,3 +94,17 @@ def stream(rewards: NDArray[np.float64] | list[float], seed: int = 0) -> Iterato
         after = generator.normal(size=OBSERVATIONS).astype(np.float32)
         yield observation, float(mean + NOISE * generator.normal()), after
         observation = after
+
+
+def served(adapter: Adapter, steps: Iterable[Step]) -> NDArray[np.float32]:
+    """Actions [n, A] of a stretch of service; starts with a reset if there was none."""
+    actions = []
+    for observation, reward, after in steps:
+        actions.append(adapter.act(observation))
+        adapter.observe(reward, after)
+    return np.array(actions)
+
+
+def base_action(observation: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Action [A] of the base policy for an observation [O]."""
+    return BatchedPolicy(base_policy().policies(base_policy().phi[None]))(observation[None, None])[0, 0]

@@ -233,8 +233,9 @@ class Adapter:
         if judged is None:
             return
         self._verdict, phi = judged
-        if self._verdict.fallback or phi is None:
-            served = self._base if self._verdict.fallback else self._served
+        fallback = bool(self._verdict.review.fallback)
+        if fallback or phi is None:
+            served = self._base if fallback else self._served
         else:
             served = ServedPolicy(self.mapper.base, phi, generated=True)
         if served is not self._served:
@@ -249,14 +250,15 @@ class Adapter:
     @property
     def belief(self) -> Belief:
         """What the adapter believes now."""
+        mapping, review = self._verdict.mapping, self._verdict.review
         return Belief(
             served="generated" if self._served.generated else "base",
             reason=self._reason(),
-            parameters=dict(self._verdict.parameters),
-            confidence=self._verdict.confidence,
+            parameters=dict(mapping.parameters),
+            confidence=review.confidence,
             window=self._window.length,
             age=self._window.age(self._step),
-            mapped=self._verdict.mapped,
+            mapped=mapping.length,
             changes=self._window.changes,
             swaps=self._swaps,
             lost=self._lost,
@@ -267,7 +269,8 @@ class Adapter:
             return "held"
         if not self._window.count:
             return "nothing was observed yet"
-        return self._verdict.fallback or f"generated from {self._verdict.mapped} transitions{self._mapping.remark}"
+        mapped = f"generated from {self._verdict.mapping.length} transitions{self._mapping.remark}"
+        return self._verdict.review.fallback or mapped
 
     @staticmethod
     def _vector(name: str, values: ArrayLike, size: int) -> Floats:

@@ -23,7 +23,8 @@ from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["OPTIONAL", "AdapterState", "load_state", "mapper_id", "save_state"]
 
-_FORMAT = "metamap-adapter-1"
+_FORMAT = "metamap-adapter-2"
+_FLAT = "metamap-adapter-1"  # its verdict was one record
 OPTIONAL = ("observation", "last_action", "pending_observation", "pending_action", "previous")
 """Arrays that are stored where there is something: the last of them are weights of the policy before a blend."""
 
@@ -78,17 +79,30 @@ def load_state(path: str | Path, mapper: Mapper) -> tuple[AdapterState, dict[str
         MetaMapError: not such a file, inconsistent content, or of another mapper.
     """
     arrays, metadata = load_arrays(path)
-    if metadata.get("format") != _FORMAT:
-        raise MetaMapError(f"{path}: expected format {_FORMAT!r}, the file has {metadata.get('format')!r}")
+    found = metadata.get("format")
+    if found not in (_FORMAT, _FLAT):
+        raise MetaMapError(f"{path}: expected format {_FORMAT!r} or {_FLAT!r}, the file has {found!r}")
     try:
         document = json.loads(metadata["state"])
     except (KeyError, ValueError, RecursionError):
         raise MetaMapError(f"{path}: its description is damaged; start with a new adapter") from None
+    if found == _FLAT:
+        document = _with_records(document)
     state = parse(AdapterState, document, str(path))
     if state.mapper != mapper_id(mapper):
         raise MetaMapError(f"{path}: the state is of another mapper than the given one, of {mapper.family!r}")
     _check(arrays, mapper, state, str(path))
     return state, arrays
+
+
+def _with_records(document: Any) -> Any:
+    """Document of the former format, its verdict divided into the records of the last mapping and the last review."""
+    if not isinstance(document, dict) or not isinstance(document.get("verdict"), dict):
+        return document  # refused when parsed
+    flat = dict(document["verdict"])
+    moved = {"length": "mapped", "count": "mapped_at", "begin": "begin", "parameters": "parameters"}
+    mapping = {new: flat.pop(old) for new, old in moved.items() if old in flat}
+    return document | {"verdict": {"mapping": mapping, "review": flat}}
 
 
 def _check(arrays: Mapping[str, NDArray[Any]], mapper: Mapper, state: AdapterState, what: str) -> None:
@@ -111,8 +125,13 @@ def _check(arrays: Mapping[str, NDArray[Any]], mapper: Mapper, state: AdapterSta
             raise MetaMapError(f"{what}: {name} holds values that are not finite")
     if ("pending_observation" in arrays) != ("pending_action" in arrays):
         raise MetaMapError(f"{what}: expected both of pending_observation and pending_action, or none")
-    if state.begin > state.count or state.verdict.count > state.count or state.blended > config.blend:
-        raise MetaMapError(f"{what}: begin, verdict.count and blended: expected no more than count, count and blend")
+    counts = {"begin": state.begin, "verdict.mapping.begin": state.verdict.mapping.begin}
+    counts |= {"verdict.mapping.count": state.verdict.mapping.count, "verdict.review.count": state.verdict.review.count}
+    for name, number in counts.items():
+        if number > state.count:
+            raise MetaMapError(f"{what}: {name}: expected no more than count, {state.count}, got {number}")
+    if state.blended > config.blend:
+        raise MetaMapError(f"{what}: blended: expected no more than blend, {config.blend}, got {state.blended}")
     steps = arrays["steps"]
     if held and not (steps[0] > 0 and steps[-1] <= state.step and (np.diff(steps) > 0).all()):
         raise MetaMapError(f"{what}: steps: expected ascending numbers from 1 to step, {state.step}")

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from numpy.typing import NDArray
+from pydantic import ConfigDict
 
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
+from metamap_envs.settings import STRICT
 from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.adaptation.service.window import Window
 from metamap_rl.mapper.mapper import Mapper, Reading
 
-__all__ = ["ServiceMapping", "ServiceVerdict"]
+__all__ = ["LastMapping", "LastReview", "ServiceMapping", "ServiceVerdict"]
 
 Floats = NDArray[np.float32]
 
@@ -23,26 +27,54 @@ _SLID = 5  # most transitions between two mappings of a window of fixed length
 
 
 @dataclass(frozen=True)
-class ServiceVerdict:
-    """Result of the last mapping or review.
+class LastMapping:
+    """Result of the last mapping; what decides when the next one is due.
+
+    Attributes:
+        length: of the window that was mapped; 0 before the first mapping.
+        count: number of transitions stored by then.
+        begin: where the window began.
+        parameters: estimates by name.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    length: Annotated[int, Ge(0)] = 0
+    count: Annotated[int, Ge(0)] = 0
+    begin: Annotated[int, Ge(0)] = 0
+    parameters: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LastReview:
+    """Result of the last test whether the generated policy may act. Every mapping is reviewed at once.
 
     Attributes:
         fallback: reason for the base policy; "" if the generated policy may act.
         confidence: of the self-check; None without one.
-        parameters: estimates by name.
-        mapped: length of the window when it was mapped.
-        mapped_at: number of transitions stored when it was mapped.
-        count: number of transitions stored when it was judged.
-        begin: where the window began.
+        count: number of transitions stored by then.
     """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
     fallback: str = "nothing was observed yet"
     confidence: float | None = None
-    parameters: dict[str, float] = field(default_factory=dict)
-    mapped: int = 0
-    mapped_at: int = 0
-    count: int = 0
-    begin: int = 0
+    count: Annotated[int, Ge(0)] = 0
+
+
+@dataclass(frozen=True)
+class ServiceVerdict:
+    """What an adapter knows of its window.
+
+    Attributes:
+        mapping: the last mapping.
+        review: the last review, of that mapping's policy.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    mapping: LastMapping = field(default_factory=LastMapping)
+    review: LastReview = field(default_factory=LastReview)
 
 
 class ServiceMapping:
@@ -63,7 +95,7 @@ class ServiceMapping:
         self.remark = "" if self.check is not None else ", unchecked"
 
     def judged(self, window: Window, last: ServiceVerdict) -> tuple[ServiceVerdict, Floats | None] | None:
-        """Map and judge a window if that is due.
+        """Map and review a window if that is due. A review that comes out otherwise than the last one maps, too.
 
         Args:
             window: at least one transition.
@@ -72,46 +104,46 @@ class ServiceMapping:
         Returns:
             The new verdict and the weights [P], None for those of the last mapping; None if nothing is due.
         """
-        maps = self._maps(window, last)
-        if not maps and window.count - last.count < self.config.review:
+        maps = self._maps(window, last.mapping)
+        if not maps and window.count - last.review.count < self.config.review:
             return None
         with torch_threads(1), torch.no_grad():
             rows = torch.from_numpy(window.rows.copy())[None]
             reading = Reading(rows, self.mapper.encoder(rows, None))
-            verdict = self._verdict(window, reading)
-            if not maps and bool(verdict.fallback) == bool(last.fallback):
-                return replace(verdict, parameters=last.parameters, mapped=last.mapped, mapped_at=last.mapped_at), None
-            return self._generated(reading, verdict)
+            review = self._review(window, reading)
+            if not maps and bool(review.fallback) == bool(last.review.fallback):
+                return ServiceVerdict(last.mapping, review), None
+            parameters = self.mapper.read_parameters(reading)
+            mapping = LastMapping(window.length, window.count, window.begin, parameters)
+            review, phi = self._generated(reading, review)
+            return ServiceVerdict(mapping, review), phi
 
-    def _maps(self, window: Window, last: ServiceVerdict) -> bool:
+    def _maps(self, window: Window, last: LastMapping) -> bool:
         """Whether the window began anew, has grown, or slid far enough."""
         length = window.length
-        if window.begin != last.begin or not last.mapped or last.mapped < (self.least or 0) <= length:
+        if window.begin != last.begin or not last.length or last.length < (self.least or 0) <= length:
             return True
-        if length >= last.mapped * (1 + self.config.growth):
+        if length >= last.length * (1 + self.config.growth):
             return True
         longest = window.sliding or self.config.longest_window
         slid = min(_SLID, longest // 4) if window.sliding else longest // 4
-        return length == longest and window.count - last.mapped_at >= max(1, slid)
+        return length == longest and window.count - last.count >= max(1, slid)
 
-    def _verdict(self, window: Window, reading: Reading) -> ServiceVerdict:
+    def _review(self, window: Window, reading: Reading) -> LastReview:
         length = window.length
-        found = ServiceVerdict(mapped=length, mapped_at=window.count, count=window.count, begin=window.begin)
         if self.check is not None:
             latest, z = window.rows[-_LATEST:], reading.z[0].numpy()
             verdict = self.check.judge_in_service(latest, z, steps=length, least_steps=self.least)
-            return replace(found, fallback=verdict.fallback, confidence=verdict.confidence)
+            return LastReview(verdict.fallback, verdict.confidence, window.count)
         few = self.least is not None and length < self.least
-        return replace(
-            found, fallback=f"{length} transitions are too few, at least {self.least} are needed" if few else ""
-        )
+        too_few = f"{length} transitions are too few, at least {self.least} are needed" if few else ""
+        return LastReview(too_few, count=window.count)
 
-    def _generated(self, reading: Reading, verdict: ServiceVerdict) -> tuple[ServiceVerdict, Floats | None]:
-        """Weights of a policy, None where the base policy is served."""
-        verdict = replace(verdict, parameters=self.mapper.read_parameters(reading))
-        if verdict.fallback:
-            return verdict, None
+    def _generated(self, reading: Reading, review: LastReview) -> tuple[LastReview, Floats | None]:
+        """Weights of a policy, None where the base policy is served, with the reason."""
+        if review.fallback:
+            return review, None
         try:
-            return verdict, self.mapper.generate(reading)
+            return review, self.mapper.generate(reading)
         except MetaMapError as error:
-            return replace(verdict, fallback=str(error), confidence=None), None
+            return replace(review, fallback=str(error), confidence=None), None
