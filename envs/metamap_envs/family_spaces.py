@@ -16,6 +16,7 @@ from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.state import Array
 from metamap_envs.user_env import CheckedEnv
+from metamap_envs.values import shown
 
 __all__ = ["FamilySpaces", "actions_for", "name_of"]
 
@@ -33,11 +34,13 @@ class FamilySpaces(gym.Wrapper[Array, NDArray[Any], Any, Any]):
         family: the family or its name.
 
     Raises:
-        MetaMapError: the spaces are others.
+        MetaMapError: no environment, or its spaces are others.
     """
 
     def __init__(self, env: gym.Env[Any, Any], family: Family | str) -> None:
         family = get_family(family) if isinstance(family, str) else family
+        if not isinstance(env, gym.Env):
+            raise MetaMapError(f"expected an environment of Gymnasium (gymnasium.Env), got {shown(env)}")
         self._take = actions_for(env, family)
         super().__init__(env)
         self.observation_space: gym.Space[Any] = observation_space(family)

@@ -148,10 +148,15 @@ class Parameter:
         if not self.low <= number <= self.high:
             closest = min(max(number, self.low), self.high)
             raise MetaMapError(
-                f"parameter {self.name!r}: expected a value in [{self.low}, {self.high}] {self.unit}, "
+                f"parameter {self.name!r}: expected a value in {self.interval(self.low, self.high)}, "
                 f"got {number} (closest is {closest})"
             )
         return number
+
+    def interval(self, low: float, high: float) -> str:
+        """An interval of its values as text, with the unit if there is one."""
+        unit = "" if self.unit == "1" else f" {self.unit}"
+        return f"[{low:g}, {high:g}]{unit}"
 
     def closest(self, value: float) -> float:
         """The admitted value that is closest to a finite number, such as an estimate; angles are wrapped first."""

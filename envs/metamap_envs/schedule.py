@@ -47,8 +47,10 @@ class Change(Settings):
 
     @model_validator(mode="after")
     def _check(self) -> Change:
-        if (self.step is None) == (self.every is None):
-            raise ValueError("a change needs either step or every")
+        if self.step is None and self.every is None:
+            raise ValueError("a change needs step or every")
+        if self.step is not None and self.every is not None:
+            raise ValueError("a change has either step or every, not both")
         if not self.parameters and not self.draw:
             raise ValueError("a change needs parameters with values, or draw with names or all")
         if self.parameters and self.draw:

@@ -42,7 +42,7 @@ def check_schedule(schedule: TaskSchedule, family: Family) -> None:
     names = family.space.names
     for name in schedule.parameters:
         if name != ALL and name not in names:
-            raise unknown_name(f"parameter of family {family.name!r}", name, names)
+            raise unknown_name("parameter", name, names, of=f"family {family.name!r}")
     of_name = dict(zip(names, family.space.parameters, strict=True))
     for change in schedule.changes:
         for name, value in (change.parameters or {}).items():

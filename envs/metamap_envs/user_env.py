@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line
 from metamap_envs.simulator import UNSTABLE
+from metamap_envs.values import NUMBERS, one_flag, one_number, shown
 
 __all__ = ["CheckedEnv", "close_user_env", "comes_from_users", "failure", "is_unstable", "make_user_env"]
 
 Array = NDArray[np.float64]
-_NUMBERS = "biuf"  # kinds of numpy types
 _LARGEST = float(np.finfo(np.float32).max)
 """Of what policies compute in."""
 _PROJECT = Path(__file__).parent.name
@@ -60,7 +60,7 @@ class CheckedEnv:
             self.env.unwrapped.np_random, _ = seeding.np_random(seed)
         result = self._called(lambda: self.env.reset(seed=seed, options=options))
         if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], Mapping):
-            raise self._wrong(f"reset() expected to return (observation, info), got {_shown(result)}")
+            raise self._wrong(f"reset() expected to return (observation, info), got {shown(result)}")
         observation = self._observation(result[0])
         if not _are_finite(observation):
             raise self._not_finite("observation", observation)
@@ -80,7 +80,7 @@ class CheckedEnv:
         result = self._called(lambda: self.env.step(action))
         if not isinstance(result, tuple) or len(result) != 5:
             old = "; it has the API of Gym before 0.26" if isinstance(result, tuple) and len(result) == 4 else ""
-            raise self._wrong(f"step() expected to return {_STEP}, got {_shown(result)}{old}")
+            raise self._wrong(f"step() expected to return {_STEP}, got {shown(result)}{old}")
         observation, info = self._observation(result[0]), result[4]
         reward = self._number("reward", result[1])
         if not (_are_finite(observation) and _are_finite(reward)):
@@ -92,7 +92,7 @@ class CheckedEnv:
                     *(("reward", reward) if not _are_finite(reward) else ("observation", observation))
                 )
         if not isinstance(info, Mapping):
-            raise self._wrong(f"info expected a dictionary, got {_shown(info)}")
+            raise self._wrong(f"info expected a dictionary, got {shown(info)}")
         return observation, reward, self._flag("terminated", result[2]), self._flag("truncated", result[3]), dict(info)
 
     # inside -------------------------------------------------------------------------------------------------------
@@ -120,34 +120,24 @@ class CheckedEnv:
         try:
             array = np.asarray(value)
         except (TypeError, ValueError, RuntimeError):
-            raise self._wrong(f"the observation expected an array, got {_shown(value)}") from None
-        if array.dtype.kind not in _NUMBERS:
-            raise self._wrong(f"the observation expected numbers, got {_shown(value)} of type {array.dtype}")
+            raise self._wrong(f"the observation expected an array, got {shown(value)}") from None
+        if array.dtype.kind not in NUMBERS:
+            raise self._wrong(f"the observation expected numbers, got {shown(value)} of type {array.dtype}")
         if array.shape != self._shape and _without_ones(array.shape) != _without_ones(self._shape):
             raise self._wrong(f"the observation has shape {array.shape}, its observation space says {self._shape}")
         return np.array(array, dtype=np.float64).reshape(self.size)  # a copy: an environment may reuse its array
 
     def _number(self, what: str, value: object) -> float:
-        if isinstance(value, float | int):
-            return float(value)
         try:
-            array = np.asarray(value)
-        except (TypeError, ValueError, RuntimeError):
-            array = np.empty(0)
-        if array.size != 1 or array.dtype.kind not in _NUMBERS:
-            raise self._wrong(f"{what} expected one number, got {_shown(value)}")
-        return float(array.reshape(())[()])
+            return one_number(what, value)
+        except MetaMapError as error:
+            raise self._wrong(str(error)) from None
 
     def _flag(self, what: str, value: object) -> bool:
-        if isinstance(value, bool | np.bool_):
-            return bool(value)
         try:
-            number = self._number(what, value)
-        except MetaMapError:
-            number = np.nan
-        if number not in (0.0, 1.0):
-            raise self._wrong(f"{what} expected True or False, got {_shown(value)}")
-        return bool(number)
+            return one_flag(what, value)
+        except MetaMapError as error:
+            raise self._wrong(str(error)) from None
 
 
 def make_user_env(make: Callable[[], gym.Env[Any, Any]], label: str) -> gym.Env[Any, Any]:
@@ -222,13 +212,3 @@ def _are_finite(value: Array | float) -> bool:
 
 def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(length for length in shape if length != 1)
-
-
-def _shown(value: object) -> str:
-    """A value of any kind, short, on one line."""
-    if isinstance(value, tuple):
-        return f"a tuple of {len(value)}"
-    if isinstance(value, np.ndarray):
-        return f"an array of shape {value.shape}"
-    text = " ".join(repr(value).split())
-    return f"{text[:57]}..." if len(text) > 60 else text

@@ -6,6 +6,7 @@ Built by ``scripts/build_pretrained.py``. A family's folder contains a mapper's 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from metamap_agents.experts.expert import Expert
 from metamap_agents.runtime.storage import check_arrays, load_arrays, read_json, save_arrays, write_json
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.registry import list_families
+from metamap_envs.values import shown
 from metamap_rl.mapper import artifact
 from metamap_rl.mapper.mapper import Mapper
 
@@ -54,6 +56,11 @@ def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
     Raises:
         MetaMapError: neither a mapper folder nor the name of a bundled mapper, or a damaged mapper.
     """
+    given: object = reference
+    if not isinstance(given, str | os.PathLike) or not str(given):
+        raise MetaMapError(
+            f"mapper: expected its folder or the name of a family with a bundled one, got {shown(given)}"
+        )
     folder = Path(reference)
     if (folder / "ensemble.json").is_file():
         raise MetaMapError(

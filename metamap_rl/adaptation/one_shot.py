@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import operator
 import time
 import warnings
 from dataclasses import dataclass, field, replace
@@ -29,6 +28,7 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, parse
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
+from metamap_envs.values import read_whole
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.env_spaces import EnvSpaces
 from metamap_rl.adaptation.wrappers import alterations
@@ -253,7 +253,7 @@ def adapt(
         found = type(given).__name__
         raise MetaMapError(f"adapt: expected a Rollout or one Gymnasium environment, as of gym.make(), got {found}")
     if steps is not None:
-        steps = _whole("steps", steps)
+        steps = read_whole("steps", steps)
     if isinstance(source, Rollout):
         return _mapped(mapper, source if steps is None else source.head(steps), check=check)
     count = 50 if steps is None else steps
@@ -281,21 +281,6 @@ def _heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool
         about, distance=0.0, confidence=confidence, fallback=f"{drifting}; adapt to the environment without"
     )
     return AdaptedPolicy(policy.base, policy.base.phi.copy(), about, rollout=policy.rollout)
-
-
-def _whole(name: str, value: object) -> int:
-    """Convert a non-negative integer, of any library, to int.
-
-    Raises:
-        MetaMapError: not a non-negative integer.
-    """
-    try:
-        number = operator.index(value)  # type: ignore[arg-type]  # raises TypeError, caught below
-    except TypeError:
-        raise MetaMapError(f"{name}: expected a whole number, got {value!r}") from None
-    if number < 0:
-        raise MetaMapError(f"{name}: expected at least 0, got {number}")
-    return number
 
 
 @torch_threads(1)  # for the same policy on any number of cores

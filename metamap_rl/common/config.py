@@ -50,14 +50,27 @@ class Config:
         for field in fields(self):
             hint, bounds = bare(_hints(type(self))[field.name])
             value = getattr(self, field.name)
-            if get_origin(hint) is tuple and isinstance(value, list | tuple):
-                hint, bounds = bare(get_args(hint)[0])
-                checked: Any = tuple(self._checked(field.name, one, hint, bounds) for one in value)
-            elif value is None and field.default is None:
+            if value is None and field.default is None:
                 continue
+            if get_origin(hint) is tuple:
+                hint, bounds = bare(get_args(hint)[0])
+                checked: Any = tuple(
+                    self._checked(field.name, one, hint, bounds) for one in self._list(field.name, value)
+                )
             else:
                 checked = self._checked(field.name, value, hint, bounds)
             object.__setattr__(self, field.name, checked)
+
+    def _list(self, name: str, value: Any) -> list[Any]:
+        """A list, tuple or array as a list.
+
+        Raises:
+            MetaMapError: something else.
+        """
+        value = value.tolist() if hasattr(value, "tolist") else value
+        if not isinstance(value, list | tuple):
+            raise self.refusal(name, "a list", value)
+        return list(value)
 
     def _checked(self, name: str, value: Any, kind: Any, bounds: tuple[Any, ...]) -> Any:
         """A number as Python's own.

@@ -48,7 +48,11 @@ def tasks_of(family: Family, schedule: Path | None, first: Task | None, steps: i
         drawn = family.sample("test-in", -(-steps // _EVERY), np.random.default_rng(seed))
         drawn = [first or drawn[0], *drawn[1:]]
         return [drawn[step // _EVERY] for step in range(steps)]
-    run = ScheduleRun(TaskSchedule.read(schedule), family)
+    read = TaskSchedule.read(schedule)
+    try:
+        run = ScheduleRun(read, family)
+    except MetaMapError as error:
+        raise MetaMapError(f"{schedule}: {error}") from None
     task = first or family.task()
     run.begin(task, seed)
     found = []
@@ -129,7 +133,9 @@ class ServiceDemo:
         found = [f"step {step:>5}  {belief.served:<9}  {window}{confidence}", f"because  {belief.reason}"]
         found.append(f"reward   {rewards}  (last {_RECENT} steps)")
         true = dict(self.tasks[min(step, len(self.tasks)) - 1].parameters)
-        for name, value in list(true.items())[:_SHOWN]:
+        first = dict(self.tasks[0].parameters)
+        changing = {name for at in self.changes for name, value in self.tasks[at].parameters if value != first[name]}
+        for name, value in sorted(true.items(), key=lambda one: one[0] not in changing)[:_SHOWN]:
             read = f", estimated {belief.parameters[name]:.3g}" if name in belief.parameters else ""
             found.append(f"{name:<24} {value:.3g}{read}")
         return [line[:80] for line in found]
@@ -157,7 +163,7 @@ class ServiceDemo:
             share = self.share(name)
             found.append(f"{name:<9}{value:>10.1f}{'' if share is None else f'{share:.2f}':>8}")
         belief = self.trials["adapter"].beliefs[-1][0]
-        found.append(f"{len(self.changes)} changes of the task, {belief.changes} found; {belief.swaps} mappings")
+        found.append(f"changes of the task: {len(self.changes)}, found: {belief.changes}, swaps: {belief.swaps}")
         return found
 
     def document(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import gc
 import json
@@ -78,6 +79,17 @@ def test_saved_and_loaded_in_mid_run_it_goes_on_to_the_bit(mapper: Mapper, tmp_p
     resumed.save(tmp_path / "again.safetensors")
     whole.save(tmp_path / "whole.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == (tmp_path / "whole.safetensors").read_bytes()
+
+
+def test_a_copy_goes_on_to_the_bit_by_itself(mapper: Mapper) -> None:
+    adapter = Adapter(mapper, AdapterConfig(longest_window=30, blend=4))
+    served(adapter, stream([-1.0] * 12))
+    other = copy.deepcopy(adapter)
+    rest = list(stream([1.0] * 25, seed=1))
+    expected = served(adapter, rest)
+    assert other.belief.window == 12
+    assert np.array_equal(served(other, rest), expected)
+    assert other.belief == adapter.belief
 
 
 def test_a_state_of_the_former_format_is_loaded(mapper: Mapper, tmp_path: Path) -> None:

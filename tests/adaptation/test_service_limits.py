@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -177,13 +178,85 @@ def test_rewards_that_cannot_be_observed_need_a_mapper_without(mapper: Mapper) -
         (lambda adapter: AdapterConfig(cuts=(5, 2)), "cuts"),
         (lambda adapter: AdapterConfig(fixed_window=500), "fixed_window"),
         (lambda adapter: AdapterConfig(action_low=(1.0,), action_high=(0.0,)), "action_low"),
+        (lambda adapter: adapter.reset(np.zeros(OBSERVATIONS), last_action=[NAN, 0.0]), "last_action"),
+        (lambda adapter: AdapterConfig(least_transitions=8, fixed_window=7), "least_transitions"),
+        (lambda adapter: AdapterConfig(cuts=5), "cuts"),
+        (lambda adapter: AdapterConfig(action_high="high"), "action_high"),
+        (lambda adapter: AdapterConfig(longest_window=10**12), "longest_window"),
+        (lambda adapter: Adapter(adapter.mapper, AdapterConfig(fixed_window=2)), "fixed_window"),
+        (lambda adapter: Adapter(adapter.mapper, {"blend": 3}), "AdapterConfig"),
+        (lambda adapter: Adapter(adapter.mapper, AdapterConfig), "AdapterConfig"),
+        (lambda adapter: Adapter(None), "mapper"),
+        (lambda adapter: Adapter(""), "mapper"),
         (lambda adapter: VectorAdapter(adapter.mapper, 0), "num_envs"),
+        (lambda adapter: VectorAdapter(adapter.mapper, 2.0), "num_envs"),
         (lambda adapter: Adapter("reacher-gaol"), "reacher-goal"),
     ],
 )
 def test_bad_input_is_reported(mapper: Mapper, call: Any, message: str) -> None:
     with pytest.raises(MetaMapError, match=message):
         call(Adapter(mapper))
+
+
+GOOD: dict[str, Any] = {
+    "reward": 0.0,
+    "next_observation": np.ones(OBSERVATIONS),
+    "terminated": False,
+    "truncated": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("reward", "much"),
+        ("reward", [1.0, 2.0]),
+        ("reward", 1j),
+        ("next_observation", np.ones((1, OBSERVATIONS))),
+        ("next_observation", np.full(OBSERVATIONS, "x")),
+        ("next_observation", np.full(OBSERVATIONS, 1j)),
+        ("next_observation", [None] * OBSERVATIONS),
+        ("next_observation", np.zeros(OBSERVATIONS, dtype="datetime64[s]")),
+        ("terminated", "no"),
+        ("terminated", None),
+        ("truncated", [True, False]),
+        ("valid", "no"),
+        ("valid", None),
+        ("action", [1.0]),
+        ("action", "left"),
+    ],
+)
+def test_a_call_that_is_refused_changes_nothing(mapper: Mapper, name: str, value: Any) -> None:
+    adapter = Adapter(mapper)
+    adapter.act(np.zeros(OBSERVATIONS))
+    with pytest.raises(MetaMapError, match=name):
+        adapter.observe(**GOOD | {name: value})
+    assert (adapter.belief.window, adapter.belief.lost) == (0, 0)
+    adapter.observe(**GOOD)
+    assert (adapter.belief.window, adapter.belief.lost) == (1, 0)
+
+
+@pytest.mark.parametrize(
+    "as_given",
+    [
+        list,
+        tuple,
+        lambda values: torch.tensor(values, requires_grad=True),
+        lambda values: values.astype(np.float64),
+        lambda values: np.repeat(values, 2)[::2],
+        lambda values: np.ma.masked_invalid(values),
+    ],
+)
+def test_numbers_of_any_library_are_the_same_observation(mapper: Mapper, as_given: Any) -> None:
+    plain, other = Adapter(mapper), Adapter(mapper)
+    for observation, reward, after in stream([0.5] * 5):
+        action = plain.act(observation)
+        assert np.array_equal(other.act(as_given(observation)), action)
+        plain.observe(reward, after, False, False)
+        other.observe(np.array([reward]), as_given(after), np.bool_(False), 0)
+    assert plain.belief == other.belief
+    lost = np.ma.masked_array(np.ones(OBSERVATIONS), mask=np.eye(OBSERVATIONS)[0])
+    assert np.array_equal(other.act(lost), action), "a masked number is a lost one"
 
 
 @given(st.lists(st.sampled_from(["act", "observe", "nan", "reset", "hold", "end"]), max_size=40))

@@ -52,6 +52,30 @@ def test_a_vector_of_adapters_is_each_by_itself(mapper: Mapper) -> None:
         vector.act(np.zeros((2, OBSERVATIONS)))
 
 
+def test_what_a_vector_refuses_changes_none_of_its_adapters(mapper: Mapper) -> None:
+    vector, rows, none = VectorAdapter(mapper, 2), np.zeros((2, OBSERVATIONS)), np.zeros(2, dtype=bool)
+    vector.act(rows)
+    for arguments, words in (
+        (([0.0, "much"], rows, none, none), "rewards"),
+        (([0.0], rows, none, none), "rewards"),
+        ((None, rows, none, none), "reward"),
+        (([0.0, 0.0], rows[0], none, none), "next_observations"),
+        (([0.0, 0.0], np.full(rows.shape, "x"), none, none), "next_observations"),
+        (([0.0, 0.0], rows, False, none), "terminated"),
+        (([0.0, 0.0], rows, none, ["no", "no"]), "truncated"),
+    ):
+        with pytest.raises(MetaMapError, match=words):
+            vector.observe(*arguments)
+    assert [belief.lost for belief in vector.beliefs] == [0, 0]
+    vector.observe([0.0, np.nan], rows + 1, none, [0, 1])
+    assert [(belief.window, belief.lost) for belief in vector.beliefs] == [(1, 0), (0, 1)]
+    vector.act(rows)
+    vector.reset(rows, where=[1])
+    assert [belief.lost for belief in vector.beliefs] == [0, 2]
+    with pytest.raises(MetaMapError, match="where"):
+        vector.reset(rows, where=[2])
+
+
 def test_a_wrapper_runs_the_adapter_in_a_gymnasium_environment(mapper: Mapper) -> None:
     env = AdaptiveEnv(gym.make(FAMILY.gym_id), mapper)
     run = env.run(60, seed=0)
@@ -67,6 +91,18 @@ def test_a_wrapper_runs_the_adapter_in_a_gymnasium_environment(mapper: Mapper) -
     assert info["belief"] == env.adapter.belief
     stored = env.adapter._window.rows[-1, OBSERVATIONS : OBSERVATIONS + ACTIONS]
     assert np.array_equal(stored, np.float32([0.5, -0.5]))
+    lost = env.adapter.belief.lost
+    for action in ("up", [1.0], np.full(2, "x")):
+        with pytest.raises(MetaMapError, match="action"):
+            env.step(action)
+    assert env.adapter.belief.lost == lost
+    for steps in (0, 2.5, "3"):
+        with pytest.raises(MetaMapError, match="steps"):
+            env.run(steps)
+    with pytest.raises(MetaMapError, match="seed"):
+        env.run(3, seed=-1)
+    with pytest.raises(MetaMapError, match="environment"):
+        AdaptiveEnv(None, mapper)
     with pytest.raises(MetaMapError, match="observations"):
         AdaptiveEnv(gym.make("Pendulum-v1"), mapper)
     env.close()
@@ -100,6 +136,16 @@ def test_predict_observes_by_itself_where_rewards_are_known_or_not_needed(mapper
             adapter.reset(observation)
         assert np.array_equal(action, adapter.act(observation))
     assert state.adapters.adapters[0].belief.window == adapter.belief.window == 18
+    with pytest.raises(MetaMapError, match="episode_start"):
+        by_formula.predict(steps[0][0], state=state, episode_start=np.array([True, False]))
+    for observation in ("x", [[0.0], [0.0, 1.0]], np.zeros((2, 3, OBSERVATIONS)), np.full(OBSERVATIONS, "x")):
+        with pytest.raises(MetaMapError, match="observation"):
+            by_formula.predict(observation, state=state)
+    with pytest.raises(MetaMapError, match="function"):
+        AdaptivePolicy(mapper, reward=0.5)
+    by_formula.reward = lambda before, action, after: None
+    with pytest.raises(MetaMapError, match="reward"):
+        by_formula.predict(steps[0][0], state=state)
     with pytest.raises(MetaMapError, match="state"):
         by_formula.predict(steps[0][0], state=(np.zeros(3),))
     with pytest.raises(MetaMapError, match="deterministic"):

@@ -51,6 +51,11 @@ def test_a_short_schedule_gives_curves_film_and_document(
         (SCHEDULE, ["--steps", "0"], "--steps"),
         (SCHEDULE, ["--set", "blnd=2"], "blend"),
         (SCHEDULE, ["--parameters", "goal_angel=2"], "goal_angle"),
+        (SCHEDULE, ["--set", "longest_window=1000000000000"], "longest_window"),
+        (SCHEDULE, ["--set", "fixed_window=2"], "fixed_window"),
+        ("changes: [{step: 3, every: 3, draw: all}]", [], "not both"),
+        ("changes: [{step: 3, parameters: {goal_radius: 9}}]", [], "change.yaml"),
+        ("changes: [{step: 3, parameters: {sign_fthigh: -1}}]", [], "change.yaml"),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_written(
@@ -64,3 +69,11 @@ def test_bad_input_is_told_and_nothing_is_written(
     assert words in error
     assert "Traceback" not in error
     assert not out.exists()
+
+
+def test_a_schedule_that_comes_too_late_is_noted(
+    mapper: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "change.yaml").write_text(SCHEDULE)
+    assert main(["run", str(mapper), "--schedule", str(tmp_path / "change.yaml"), "--steps", "8"]) == 0
+    assert "nothing changes within 8 steps" in capfd.readouterr().err

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.identity import is_family
 from metamap_envs.registry import get_family
+from metamap_envs.values import one_flag, one_number, read_numbers, shown
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.config import AdapterConfig
@@ -61,6 +62,8 @@ class Adapter:
 
     def __init__(self, mapper: Mapper | str | Path, config: AdapterConfig | None = None) -> None:
         self.mapper = mapper if isinstance(mapper, Mapper) else find_mapper(mapper)[0]
+        if config is not None and not isinstance(config, AdapterConfig):
+            raise MetaMapError(f"config: expected an AdapterConfig, got {shown(config)}")
         self.config = config or AdapterConfig()
         if not is_family(self.mapper.family):
             raise MetaMapError(f"an adapter needs a family of environments, the mapper is of {self.mapper.family!r}")
@@ -71,6 +74,10 @@ class Adapter:
         self._mapping = ServiceMapping(self.mapper, self.config)
         self._mean, self._std = (one.cpu().numpy() for one in (self.mapper.feature_mean, self.mapper.feature_std))
         self.forget()
+
+    def __repr__(self) -> str:
+        """One line: the family, and what it believes."""
+        return f"Adapter({self.mapper.family!r}: {self.belief.sentence()})"
 
     def forget(self) -> None:
         """Return to the beginning: no history, the base policy."""
@@ -98,12 +105,12 @@ class Adapter:
             last_action: action [A] that is in effect now, from which the rate limit starts; default: none.
 
         Raises:
-            MetaMapError: another shape.
+            MetaMapError: another shape, no numbers, or an action that is not finite.
         """
         if self._pending is not None:
             self._lost += 1
-        last = None if last_action is None else self._vector("last_action", last_action, self.limits.low.size)
-        self._start_episode(self._vector("observation", observation, self._layout.observation_size), last)
+        last = None if last_action is None else self._finite("last_action", last_action)
+        self._start_episode(self._read("observation", observation), last)
 
     def act(self, observation: ArrayLike | None = None) -> Floats:
         """Return the action [A] for an observation [O]; default: the latest that was given.
@@ -112,7 +119,7 @@ class Adapter:
         twice without `observe`, the step in between is lost: it is not stored.
 
         Raises:
-            MetaMapError: no observation since the end of the episode, or one of another shape.
+            MetaMapError: no observation since the end of the episode, or one of another shape or without numbers.
         """
         seen = self._begin_action(observation)
         return self._finish_action(seen, None if seen is None else self._served(seen))
@@ -141,18 +148,21 @@ class Adapter:
             valid: False for steps that must not count, as of a simulator that diverged.
 
         Raises:
-            MetaMapError: another shape, or no reward for a mapper that uses it.
+            MetaMapError: another shape or type, or no reward for a mapper that uses it; nothing has changed then.
         """
         if reward is None and self.mapper.config.reward:
             raise MetaMapError(
                 "observe: reward: expected a number (NaN if it was lost), this mapper uses rewards; for a robot that "
                 "cannot observe its reward, train one with reward: false"
             )
-        after = self._vector("next_observation", next_observation, self._layout.observation_size)
-        executed = None if action is None else self._vector("action", action, self.limits.low.size)
+        gained = np.nan if reward is None else one_number("reward", reward)
+        after = self._read("next_observation", next_observation)
+        executed = None if action is None else read_numbers("action", action, self.limits.low.shape)
+        terminated, truncated = one_flag("terminated", terminated), one_flag("truncated", truncated)
+        valid = one_flag("valid", valid)
         self._step += 1
         pending, self._pending = self._pending, None
-        ended = bool(terminated or truncated)
+        ended = terminated or truncated
         self._observation = None if ended else after
         if executed is not None and np.isfinite(executed).all():
             self._last_action = executed
@@ -160,8 +170,8 @@ class Adapter:
             self._lost += 1
             return
         before, done = pending[0], pending[1] if executed is None else executed
-        frozen = bool(terminated) and np.array_equal(before, after)  # as a simulator that diverged reports it
-        row = self._row(before, done, np.nan if reward is None else reward, after)
+        frozen = terminated and np.array_equal(before, after)  # as a simulator that diverged reports it
+        row = self._row(before, done, gained, after)
         if not valid or frozen or row is None:
             self._lost += 1
             return
@@ -193,7 +203,7 @@ class Adapter:
             self._lost += 1
             self._pending = None
         if observation is not None:
-            self._observation = self._vector("observation", observation, self._layout.observation_size)
+            self._observation = self._read("observation", observation)
         if self._observation is None:
             raise MetaMapError("act: expected an observation, the episode has ended or was never reset")
         return self._observation if np.isfinite(self._observation).all() else None
@@ -272,22 +282,19 @@ class Adapter:
         mapped = f"generated from {self._verdict.mapping.length} transitions{self._mapping.remark}"
         return self._verdict.review.fallback or mapped
 
-    @staticmethod
-    def _vector(name: str, values: ArrayLike, size: int) -> Floats:
-        """Own copy of a vector as float32, which may hold NaN.
+    def _read(self, name: str, observation: ArrayLike) -> Floats:
+        """Own copy of an observation, which may hold NaN."""
+        return read_numbers(name, observation, (self._layout.observation_size,))
+
+    def _finite(self, name: str, action: ArrayLike) -> Floats:
+        """Own copy of an action.
 
         Raises:
-            MetaMapError: another shape, or no numbers.
+            MetaMapError: another shape, or not finite.
         """
-        if isinstance(values, Mapping | tuple) and not all(np.isscalar(value) for value in values):
-            raise MetaMapError(f"{name}: expected one array of {size} numbers, got a {type(values).__name__}")
-        try:
-            with np.errstate(all="ignore"):
-                found: NDArray[Any] = np.array(values, dtype=np.float32)
-        except (TypeError, ValueError):
-            raise MetaMapError(f"{name}: expected {size} numbers, got {values!r}") from None
-        if found.shape != (size,):
-            raise MetaMapError(f"{name}: expected shape ({size},), got {found.shape}")
+        found = read_numbers(name, action, self.limits.low.shape)
+        if not np.isfinite(found).all():
+            raise MetaMapError(f"{name}: expected finite numbers, got {found}")
         return found
 
     # storage ----------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from metamap_rl.common.config import Amount, Config, Count, Positive, PositiveNumber
 
@@ -22,7 +22,7 @@ class AdapterConfig(Config):
 
     called: ClassVar[str] = "adapter config"
 
-    longest_window: Annotated[int, Ge(2)] = 200
+    longest_window: Annotated[int, Ge(2), Le(100_000)] = 200
     """Longest window in transitions, which is also all that is remembered."""
     cuts: tuple[Positive, ...] = (1, 2, 3, 5, 10, 20, 50)
     """Hypotheses about the latest change of the task, in transitions before now, ascending. Each is tested as often as
@@ -58,6 +58,10 @@ class AdapterConfig(Config):
             raise self.refusal("cuts", "ascending numbers of transitions", self.cuts)
         if self.fixed_window > self.longest_window:
             raise self.refusal("fixed_window", f"at most longest_window, {self.longest_window}", self.fixed_window)
+        window = "fixed_window" if self.fixed_window else "longest_window"
+        longest = self.fixed_window or self.longest_window
+        if self.least_transitions is not None and self.least_transitions > longest:
+            raise self.refusal("least_transitions", f"at most {window}, {longest}", self.least_transitions)
         if self.action_low and len(self.action_low) == len(self.action_high):
             for index, (low, high) in enumerate(zip(self.action_low, self.action_high, strict=True)):
                 if not low < high:

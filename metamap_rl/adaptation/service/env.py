@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family_spaces import FamilySpaces
+from metamap_envs.seeds import read_seed
+from metamap_envs.values import read_numbers, read_whole
 from metamap_rl.adaptation.service.adapter import Adapter
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.config import AdapterConfig
@@ -75,13 +77,13 @@ class AdaptiveEnv(gym.Wrapper[NDArray[Any], Any, Any, Any]):
         Raises:
             MetaMapError: as the environment and `Adapter.act`.
         """
+        taken = None if action is None else read_numbers("action", action, self.adapter.limits.low.shape)
         own = self.adapter.act()
-        executed = own if action is None else np.asarray(action, dtype=np.float32)
+        executed = own if taken is None else taken
         observation, reward, terminated, truncated, info = self.env.step(executed)
-        given = None if action is None else executed
         valid = not info.get("diverged", False)
         shown = float(reward) if self.adapter.mapper.config.reward else None
-        self.adapter.observe(shown, observation, terminated, truncated, action=given, valid=valid)
+        self.adapter.observe(shown, observation, terminated, truncated, action=taken, valid=valid)
         return (
             observation,
             float(reward),
@@ -98,11 +100,10 @@ class AdaptiveEnv(gym.Wrapper[NDArray[Any], Any, Any, Any]):
         """Let the adapter act for a number of steps from a reset on, resetting at the end of each episode.
 
         Raises:
-            MetaMapError: ``steps`` below 1.
+            MetaMapError: ``steps`` or ``seed`` is no whole number, or below 1 or 0.
         """
-        if steps < 1:
-            raise MetaMapError(f"run: steps: expected at least 1, got {steps}")
-        self.reset(seed=seed)
+        steps = read_whole("run: steps", steps, 1)
+        self.reset(seed=None if seed is None else read_seed(seed, "run: seed"))
         rewards, beliefs = [], []
         for step in range(steps):
             _, reward, terminated, truncated, info = self.step()

@@ -83,6 +83,9 @@ class ServiceMapping:
     Args:
         mapper: the mapper.
         config: settings.
+
+    Raises:
+        MetaMapError: a window that never reaches the minimum of the self-check.
     """
 
     nothing = ServiceVerdict()
@@ -92,6 +95,13 @@ class ServiceMapping:
         self.check = mapper.check if config.check else None
         least = 1 if self.check is None else self.check.least_steps
         self.least = config.least_transitions or least
+        name = "fixed_window" if config.fixed_window else "longest_window"
+        longest = config.fixed_window or config.longest_window
+        if self.least is not None and self.least > longest:
+            raise MetaMapError(
+                f"adapter config: {name}: expected at least {self.least}, the minimum of the mapper's self-check, got "
+                f"{longest}; with least_transitions or check=False it may be less"
+            )
         self.remark = "" if self.check is not None else ", unchecked"
 
     def judged(self, window: Window, last: ServiceVerdict) -> tuple[ServiceVerdict, Floats | None] | None:

@@ -15,6 +15,7 @@ from metamap_agents.policy.acting import check_box
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
+from metamap_envs.values import one_number, read_flags, read_numbers, shown
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.adaptation.service.vector import VectorAdapter
@@ -63,6 +64,10 @@ class AdaptivePolicy:
         self, mapper: Mapper | str | Path, config: AdapterConfig | None = None, *, reward: RewardFunction | None = None
     ) -> None:
         self.mapper = mapper if isinstance(mapper, Mapper) else find_mapper(mapper)[0]
+        if reward is not None and not callable(reward):
+            raise MetaMapError(
+                f"reward: expected a function of (observation, action, next observation), got {shown(reward)}"
+            )
         self.config = config
         self.reward = reward
         family = get_family(self.mapper.family)
@@ -97,8 +102,14 @@ class AdaptivePolicy:
             raise MetaMapError("predict: expected deterministic=True, adapters act deterministically")
         if isinstance(observation, dict | tuple):
             raise MetaMapError(f"observation: expected one array, got a {type(observation).__name__}")
-        raw = np.asarray(observation)
-        rows = np.atleast_2d(raw).astype(np.float32)
+        size = self.mapper.base.spec.observation_size
+        try:
+            shape = np.shape(observation)
+        except ValueError:  # ragged
+            shape = ()
+        if len(shape) not in (1, 2) or shape[-1] != size:
+            raise MetaMapError(f"observation: expected shape ({size},) or (environments, {size}), got {shape}")
+        rows = np.atleast_2d(read_numbers("observation", observation, shape))
         if state is None:
             state = self._state = ServiceState(VectorAdapter(self.mapper, len(rows), self.config))
             starts = np.ones(len(rows), dtype=np.bool_)
@@ -108,7 +119,7 @@ class AdaptivePolicy:
         state.adapters.reset(rows, starts)
         actions = state.adapters.act(rows)
         state.observations, state.actions, state.observed = rows, actions, False
-        return (actions[0] if raw.ndim == 1 else actions), state
+        return (actions[0] if len(shape) == 1 else actions), state
 
     def _starts(self, state: object, episode_start: NDArray[Any] | None, count: int) -> NDArray[np.bool_]:
         if not isinstance(state, ServiceState):
@@ -120,7 +131,8 @@ class AdaptivePolicy:
         self._state = state
         if episode_start is None:
             return np.zeros(count, dtype=np.bool_)
-        return np.broadcast_to(np.asarray(episode_start, dtype=np.bool_), (count,)).copy()
+        starts = [episode_start] * count if np.ndim(episode_start) == 0 else episode_start  # as of a single environment
+        return read_flags("episode_start", starts, count)
 
     def _observe(self, state: ServiceState, rows: Floats, starts: NDArray[np.bool_]) -> None:
         """Pass the last step on to the adapters; where an episode has started since, its outcome was not seen."""
@@ -133,7 +145,7 @@ class AdaptivePolicy:
             )
         for index in np.flatnonzero(~starts):
             before, action, after = state.observations[index], state.actions[index], rows[index]
-            reward = None if self.reward is None else float(self.reward(before, action, after))
+            reward = None if self.reward is None else one_number("reward", self.reward(before, action, after))
             state.adapters.adapters[index].observe(reward, after)
 
     def watched(self, venv: VecEnv) -> VecEnv:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metamap_agents.policy.rowwise import RowwiseNetworks
-from metamap_envs.errors import MetaMapError
+from metamap_envs.options import read_where
+from metamap_envs.values import read_flags, read_numbers, read_whole
 from metamap_rl.adaptation.service.adapter import Adapter
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.config import AdapterConfig
@@ -36,8 +37,7 @@ class VectorAdapter:
     """
 
     def __init__(self, mapper: Mapper | str | Path, num_envs: int, config: AdapterConfig | None = None) -> None:
-        if num_envs < 1:
-            raise MetaMapError(f"num_envs: expected at least 1, got {num_envs}")
+        num_envs = read_whole("num_envs", num_envs, 1)
         first = Adapter(mapper, config)
         self.adapters = (first, *(Adapter(first.mapper, config) for _ in range(num_envs - 1)))
         """The single adapters."""
@@ -54,18 +54,18 @@ class VectorAdapter:
         """What each adapter believes now."""
         return tuple(adapter.belief for adapter in self.adapters)
 
-    def reset(self, observations: ArrayLike, where: Sequence[bool] | NDArray[np.bool_] | None = None) -> None:
-        """Start episodes, in all environments or in those of a mask [N]; see `Adapter.reset`.
+    def reset(self, observations: ArrayLike, where: Sequence[int] | NDArray[Any] | None = None) -> None:
+        """Start episodes, in all environments or in some; see `Adapter.reset`.
 
         Args:
             observations: [N, O]; those of other environments are ignored.
-            where: bool [N]; default all.
+            where: bool [N], or indices; default all.
 
         Raises:
-            MetaMapError: another shape.
+            MetaMapError: another shape or type.
         """
         rows = self._rows("observations", observations)
-        for index in np.flatnonzero(self._mask(where)):
+        for index in read_where(where, self.num_envs):
             self.adapters[index].reset(rows[index])
 
     def act(self, observations: ArrayLike) -> Floats:
@@ -102,30 +102,14 @@ class VectorAdapter:
             valid: bool [N], False for steps that must not count; default all.
 
         Raises:
-            MetaMapError: another shape, or no rewards for a mapper that uses them.
+            MetaMapError: another shape or type, or no rewards for a mapper that uses them.
         """
-        rows = self._rows("next_observations", next_observations)
-        given = [None] * self.num_envs if rewards is None else [float(one) for one in self._flags("rewards", rewards)]
-        flags = [self._flags(name, one) for name, one in (("terminated", terminated), ("truncated", truncated))]
-        sound = self._mask(valid)
+        rows, count = self._rows("next_observations", next_observations), self.num_envs
+        given = [None] * count if rewards is None else read_numbers("rewards", rewards, (count,)).tolist()
+        ends = [read_flags("terminated", terminated, count), read_flags("truncated", truncated, count)]
+        sound = np.ones(count, dtype=np.bool_) if valid is None else read_flags("valid", valid, count)
         for index, adapter in enumerate(self.adapters):
-            ends = [bool(one[index]) for one in flags]
-            adapter.observe(given[index], rows[index], *ends, valid=bool(sound[index]))
+            adapter.observe(given[index], rows[index], *(one[index] for one in ends), valid=sound[index])
 
-    def _rows(self, name: str, values: ArrayLike) -> NDArray[Any]:
-        rows = np.asarray(values)
-        expected = (self.num_envs, self.adapters[0].mapper.base.spec.observation_size)
-        if rows.shape != expected:
-            raise MetaMapError(f"{name}: expected shape {expected}, got {rows.shape}")
-        return rows.astype(np.float32)
-
-    def _flags(self, name: str, values: ArrayLike) -> NDArray[Any]:
-        flags = np.asarray(values)
-        if flags.shape != (self.num_envs,):
-            raise MetaMapError(f"{name}: expected shape ({self.num_envs},), got {flags.shape}")
-        return flags
-
-    def _mask(self, where: ArrayLike | None) -> NDArray[np.bool_]:
-        if where is None:
-            return np.ones(self.num_envs, dtype=np.bool_)
-        return self._flags("mask", where).astype(np.bool_)
+    def _rows(self, name: str, values: ArrayLike) -> Floats:
+        return read_numbers(name, values, (self.num_envs, self.adapters[0].mapper.base.spec.observation_size))

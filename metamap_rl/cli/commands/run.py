@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from metamap_rl.cli.command import Command, OutPath
-from metamap_rl.cli.console import say
+from metamap_rl.cli.console import note, say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Run(Command):
         from metamap_rl.cli.console import live, print_json
 
         if self.steps < 1:
-            raise MetaMapError(f"--steps expects 1 or more, got {self.steps}")
+            raise MetaMapError(f"--steps: expected at least 1, got {self.steps}")
         if self.out is not None:
             claim_output(self.out)
             if self.video:
@@ -67,6 +67,8 @@ class Run(Command):
 
                 choose_opengl()
         demo = self._demo()
+        if self.schedule is not None and not demo.changes:
+            note(f"{self.schedule}: nothing changes within {self.steps} steps")
         with live() as view:
             demo.run(lambda step: view.update(demo.lines(step), step == self.steps or demo.is_news(step)))
         document = demo.document()

@@ -61,7 +61,7 @@ class RandomWalk(Path):
         start = (low + high) / 2 if self.start is None else self.start
         if not low <= start <= high:
             raise MetaMapError(
-                f"start: expected a value in the training range [{low:g}, {high:g}] {parameter.unit}, got {start:g}"
+                f"start: expected a value in the training range {parameter.interval(low, high)}, got {start:g}"
             )
         walk = start + self.step * np.concatenate([[0.0], np.cumsum(generator.standard_normal(count - 1))])
         return walk if parameter.periodic else reflect(walk, low, high)
