@@ -186,15 +186,15 @@ class _Given(Problem):
         return self._from_source(self.tasks(_SPLIT), PROBE_SEED, len(self.mappers))
 
     @cached_property
-    def _probed_training(self) -> Rollouts:
-        return self._probed(self.tasks("train"), PROBE_SEED, len(self.mappers))
+    def _of_training(self) -> Rollouts:
+        return self._from_source(self.tasks("train"), PROBE_SEED, len(self.mappers))
 
     def _collect(self, split: str, seed: int) -> Rollouts:
         return self.probed.repeat(seed)
 
     def stored(self, seed: int) -> Rollouts:
         """See `Problem`."""
-        return self._probed_training.repeat(seed)
+        return self._of_training.repeat(seed)
 
     @property
     def family(self) -> Family:

@@ -18,9 +18,10 @@ from metamap_envs.settings import parse
 from metamap_rl.cli import app
 from metamap_rl.data.pairs import Pairs
 from metamap_rl.evaluation.evaluate import evaluate_mappers
+from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.evaluation.protocol.settings import SharedSettings, recorded_mapper
 from metamap_rl.mapper.mapper import Mapper
-from metamap_rl.probing.actors import ActorMixture
+from metamap_rl.probing.actors import ActorMixture, DSource
 from metamap_rl.probing.documents import probe_to_json
 from metamap_rl.probing.mixture import ActorPool, collect_mixture
 from metamap_rl.probing.probes.planned import BasePolicyProbe
@@ -131,6 +132,18 @@ def test_the_self_check_is_calibrated_on_the_mixture(tiny_zoo: Zoo, mapper: Mapp
     finally:
         mapper.actors = alone
     assert not np.array_equal(probed.surprise.mean, check.surprise.mean)
+
+
+@pytest.mark.parametrize("source", ["probe", "service"])
+def test_what_is_stored_with_experts_comes_from_the_source_of_d(tiny_zoo: Zoo, tmp_path: Path, source: DSource) -> None:
+    problem = Problem(tiny_zoo, SharedSettings(d_from=source, lengths=(5,)), tmp_path)
+    tasks, pool = problem.tasks("train"), ActorPool.of_zoo(tiny_zoo)
+    for repeats, found in ((1, problem.stored(2)), (8, problem.memory(2))):
+        expected = collect_mixture(
+            ActorMixture.source(source), pool, problem.probe, tasks, steps=5, repeats=repeats, seed=3_500_002
+        )
+        np.testing.assert_array_equal(found.actions, expected.actions)
+        np.testing.assert_array_equal(found.rewards, expected.rewards)
 
 
 def test_sources_of_d_in_an_evaluation(tiny_zoo: Zoo, mapper: Mapper) -> None:

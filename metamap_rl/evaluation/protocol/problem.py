@@ -110,12 +110,12 @@ class Problem:
         return self._rollouts(split, seed)
 
     def stored(self, seed: int) -> Rollouts:
-        """D of the training experts' tasks, as if stored with the experts."""
-        return self._probed(self.tasks("train"), _STORED_SEED + seed)
+        """D of the training experts' tasks, as if stored with the experts, of the same source as D of test tasks."""
+        return self._from_source(self.tasks("train"), _STORED_SEED + seed)
 
     def memory(self, seed: int) -> Rollouts:
-        """R independent D of each training expert's task, as if stored with the experts [T, R, n]."""
-        return self._probed(self.tasks("train"), _STORED_SEED + seed, _MEMORY)
+        """R independent D of each training expert's task, as if stored with the experts [T, R, n]; see `stored`."""
+        return self._from_source(self.tasks("train"), _STORED_SEED + seed, _MEMORY)
 
     def _collect(self, split: str, seed: int) -> Rollouts:
         return self._from_source(self.tasks(split), PROBE_SEED + seed)
@@ -131,7 +131,7 @@ class Problem:
         return self.config.mapper.collected_by
 
     def _from_source(self, tasks: Sequence[Task], seed: int, repeats: int = 1) -> Rollouts:
-        """D of test tasks, collected by those that the settings name."""
+        """D of tasks, collected by those that the settings name."""
         if self.config.d_from == "probe":
             return self._probed(tasks, seed, repeats)
         return collect_mixture(
