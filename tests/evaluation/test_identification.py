@@ -10,6 +10,7 @@ from metamap_envs.registry import list_families
 from metamap_envs.rollout import Rollout
 from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.evaluation.identification import IdentificationConfig, Predictor, holds_state, identify
+from metamap_rl.evaluation.identification.search import _variances
 
 SIMULATED = [name for name in list_families() if holds_state(get_family(name))]
 
@@ -131,3 +132,10 @@ def test_estimates_are_clipped_to_what_the_family_admits() -> None:
         family.closest_task({"mas": 1.0})
     with pytest.raises(MetaMapError, match="finite"):
         family.closest_task({"mass": float("nan")})
+
+
+def test_variances_of_slopes_far_apart_in_size() -> None:
+    slopes = np.diag([1e6, 1e-5])[:, [1, 0]]
+    assert _variances(slopes) == pytest.approx([1e10, 1e-12])
+    ill = np.array([[1e8, 1e8], [1e-5, 0.0], [0.0, 1e-5]])  # slopes.T @ slopes is singular in double precision
+    assert _variances(ill) == pytest.approx([5e9, 5e9], rel=1e-3)

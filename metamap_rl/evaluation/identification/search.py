@@ -201,7 +201,7 @@ class _Search:
         if self.free:
             units = np.array([_unit(parameter, task[parameter.name]) for parameter in self.free])
             errors, slopes = self._errors(units[None], choices)[0], self._jacobian(units, choices)
-            variances = np.diag(np.linalg.inv(slopes.T @ slopes))  # regular: the pull is part of it
+            variances = _variances(slopes)
             told = (slopes != 0).any(axis=1)  # others are right whatever the task is
             noise = np.sum(errors[told] ** 2) / max(told.sum() - len(units), 1)
             # The pull's share of what is known, 1 where the rollout says nothing; and the standard error.
@@ -212,6 +212,16 @@ class _Search:
             for other in np.flatnonzero(costs[1:] <= costs[0] * (1 + _SAME) + 1e-12):
                 names |= {name for name in choices if others[other][name] != task[name]}
         return tuple(name for name in self.space.names if name in names)
+
+
+def _variances(slopes: Array) -> Array:
+    """Diagonal of the inverse of ``slopes.T @ slopes`` [K], whose condition may be too bad for that product.
+
+    The pull is part of the slopes [M, K], so that no singular value of theirs is below its weight but by rounding.
+    """
+    _, values, rows = np.linalg.svd(slopes, full_matrices=False)
+    found: Array = ((rows / np.maximum(values, _PRIOR)[:, None]) ** 2).sum(axis=0)
+    return found
 
 
 def _unit(parameter: Parameter, value: float) -> float:
