@@ -291,6 +291,22 @@ class Simulator:
         self._batch.forward(indices)
         self._qpos[indices] = qpos
 
+    def rows(self, indices: NDArray[np.intp]) -> Array:
+        """Whole states of environments, float64 [M, S], for `restore`."""
+        rows: Array = self._batch.state[indices]  # a copy, as the indices are an array
+        return rows
+
+    def restore(self, indices: NDArray[np.intp], rows: Array) -> None:
+        """Put environments into states that `rows` gave for their tasks, to the bit.
+
+        Derived quantities are those of these positions, where `mj_step` leaves those of one MuJoCo step before.
+        """
+        self._regain_threads()
+        self._batch.reset(indices, stage=mujoco.mjtStage.mjSTAGE_NONE.value)
+        self._batch.state[indices] = rows
+        self._batch.forward(indices)
+        self._batch.state[indices] = rows  # `forward` writes the warm start
+
     def forward(self, indices: NDArray[np.intp]) -> None:
         """Compute the derived quantities of environments whose state was written."""
         self._batch.forward(indices)

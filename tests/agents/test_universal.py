@@ -150,7 +150,7 @@ class Seen(FamilyVecEnv):
 
 
 def test_discrete_parameters_vary_only_if_they_are_inputs(base: BasePolicy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("metamap_agents.experts.training.FamilyVecEnv", Seen)
+    monkeypatch.setattr("metamap_agents.experts.changes.FamilyVecEnv", Seen)
     plain, same = trained(base), trained(base)
     assert np.array_equal(plain.phi, same.phi)
     assert not np.array_equal(plain.phi, base.phi)
@@ -177,10 +177,10 @@ def test_a_universal_policy_may_start_from_phi_0(base: BasePolicy) -> None:
     assert np.abs(other.phi_for(get_family(CARTPOLE).task()) - base.phi).max() > 0.01
 
 
-def test_the_end_of_an_episode_has_the_constants_too() -> None:
+def test_the_end_of_an_episode_has_the_coordinates_too() -> None:
     tasks = get_family(tiny.FAMILY).sample("train", 2, seed=0)
     constants = np.array([[1.0], [2.0]], dtype=np.float32)
-    envs = ConditionedVecEnv(FamilyVecEnv(tasks, 0, num_threads=1), constants)
+    envs = ConditionedVecEnv(FamilyVecEnv(tasks, 0, num_threads=1), lambda _: constants)
     first = envs.reset()
     assert first.shape == (2, envs.observation_space.shape[0])
     np.testing.assert_array_equal(first[:, -1:], constants)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, field_validator, model_validator
 
+from metamap_agents.experts.changes import Changes
 from metamap_agents.experts.distillation import Distillation
 from metamap_agents.experts.gains import GainSearch
 from metamap_agents.experts.plateau import Plateau
@@ -139,6 +140,8 @@ class Recipe(BaseModel):
     """Experts with ``start: parent`` only: search the gains with which the universal policy is best on the task."""
     plateau: Plateau | None = None
     """End PPO before ``n_timesteps`` when its return no longer improves; None for no such rule."""
+    changes: Changes | None = None
+    """Changes of the task and starts from states of wrong policies in training by PPO; None for none."""
     off_policy: OffPolicy | None = None
     """Settings of a teacher; None for the defaults."""
     distillation: Distillation | None = None
@@ -148,6 +151,11 @@ class Recipe(BaseModel):
     @classmethod
     def _check_learning_rate(cls, value: float | str) -> float | str:
         return _checked_learning_rate(value)
+
+    @field_validator("changes")
+    @classmethod
+    def _check_changes(cls, value: Changes | None) -> Changes | None:
+        return value if value is not None and (value.rate or value.wrong_starts) else None
 
     @field_validator("start", mode="before")
     @classmethod
@@ -178,8 +186,9 @@ class Recipe(BaseModel):
             return self
         if self.start != "base":
             raise ValueError(f"algorithm {self.algorithm!r} requires start 'base', got {self.start!r}")
-        if self.plateau is not None:
-            raise ValueError(f"plateau: expected algorithm 'ppo', got {self.algorithm!r}")
+        for name in ("plateau", "changes"):
+            if getattr(self, name) is not None:
+                raise ValueError(f"{name}: expected algorithm 'ppo', got {self.algorithm!r}")
         starts = (self.off_policy or OffPolicy()).learning_starts
         if starts >= self.n_timesteps:
             raise ValueError(f"off_policy.learning_starts = {starts} must be below n_timesteps = {self.n_timesteps}")
@@ -264,4 +273,9 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
     recipe = parse(Recipe, settings, f"{stage} recipe of {family!r}")
     if stage != "expert" and recipe.algorithm != "ppo":
         raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: expected 'ppo', got {recipe.algorithm!r}")
+    if stage == "expert" and recipe.changes is not None and recipe.changes.rate:
+        raise MetaMapError(
+            f"expert recipe of {family!r}: changes.rate: expected 0, as an expert has one task, got "
+            f"{recipe.changes.rate:g}"
+        )
     return recipe

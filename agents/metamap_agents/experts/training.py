@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
+from metamap_agents.experts.changes import TaskDraw, both, training_envs, wrong_experts, wrong_gains, wrong_starts
 from metamap_agents.experts.distillation import Distillation, DistillationResult, distil
 from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.gains import GainSearch, GainSearchResult, search_gains
@@ -26,6 +27,7 @@ from metamap_agents.policy.evaluation import (
     run_episodes,
 )
 from metamap_agents.policy.normalizer import ObservationNormalizer
+from metamap_agents.policy.policies import Policies
 from metamap_agents.renamed import renamed_keywords
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_agents.runtime.storage import library_versions
@@ -40,7 +42,6 @@ from metamap_agents.sb3.bridge import (
     spec_from_sb3,
 )
 from metamap_agents.sb3.conditioned import ConditionedVecEnv
-from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
@@ -88,24 +89,32 @@ def train_base(
         MetaMapError: unknown family, or training ended in weights that are not finite.
     """
     seed = read_seed(seed)
-    tasks = get_family(family_name).sample("train", recipe.n_envs, seed)
-    fast = FamilyVecEnv(tasks, seed, num_threads=num_threads, dtype=np.float32)
+    draw = TaskDraw(family_name)
+    fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, None, num_threads)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
     with isolated_training():
         model = make_ppo(recipe, envs, seed)
-        ended = learn(model, recipe, on_progress, f"the base policy of {family_name!r}")
+        spec = spec_from_sb3(model.policy)
+        wrong = wrong_gains(lambda phi: Policies(spec, _normalizer(envs), phi))
+        starts = wrong_starts(fast, recipe.changes, draw, wrong, seed, num_threads)
+        ended = learn(model, recipe, on_progress, f"the base policy of {family_name!r}", starts)
     seconds = time.perf_counter() - started
-    statistics = cast(RunningMeanStd, envs.obs_rms)  # a dictionary only for dictionaries of observations
-    std = np.sqrt(statistics.var + envs.epsilon)
     return BasePolicy(
-        spec=spec_from_sb3(model.policy),
+        spec=spec,
         phi=phi_from_sb3(model.policy),
-        normalizer=ObservationNormalizer(statistics.mean, np.maximum(std, _SMALLEST_STD)),
+        normalizer=_normalizer(envs),
         log_std=log_std_from_sb3(model.policy),
         critic=critic_from_sb3(model.policy),
         record={"family": family_name, **_record(recipe, seed, model.num_timesteps, seconds), **ended},
     )
+
+
+def _normalizer(envs: VecNormalize) -> ObservationNormalizer:
+    """Normaliser of the observations so far."""
+    statistics = cast(RunningMeanStd, envs.obs_rms)  # a dictionary only for dictionaries of observations
+    std = np.sqrt(statistics.var + envs.epsilon)
+    return ObservationNormalizer(statistics.mean, np.maximum(std, _SMALLEST_STD))
 
 
 @renamed_keywords(parent="start")
@@ -220,8 +229,13 @@ def tune(
         MetaMapError: the recipe's network is not that of ``start``, or training ended in weights that are not finite.
     """
     seed = read_seed(seed)
-    fast = FamilyVecEnv([task] * recipe.n_envs, seed, start.normalizer, num_threads, np.float32)
+
+    def draw(count: int, generator: np.random.Generator) -> list[Task]:
+        return [task] * count
+
+    fast = training_envs([task] * recipe.n_envs, recipe.changes, draw, seed, start.normalizer, num_threads)
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
+    starts = wrong_starts(fast, recipe.changes, draw, wrong_gains(start.policies), seed, num_threads)
     with isolated_training():
         model = make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != start.spec:
@@ -232,7 +246,7 @@ def tune(
         if start.critic:
             critic_into_sb3(model.policy, start.critic)
         log_std_into_sb3(model.policy, np.full_like(start.log_std, recipe.policy_kwargs.log_std_init))
-        ended = learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", on_policy)
+        ended = learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", both(starts, on_policy))
         phi = phi_from_sb3(model.policy)
     envs.close()
     return FineTuningResult(phi, model.num_timesteps, ended)
@@ -336,14 +350,12 @@ def train_universal(
     names = family.space.names if recipe.told == "all" else recipe.told
     mean, std = coordinate_scales(family, names, family.sample("train", _SCALE_TASKS, seed))
     kept = {parameter.name for parameter in family.space.parameters if parameter.choices} - set(names)
-    tasks = [
-        family.task({name: value for name, value in task.parameters if name not in kept})
-        for task in family.sample("train", recipe.n_envs, seed)
-    ]
+    draw = TaskDraw(family_name, frozenset(kept))
     spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
     blank = UniversalPolicy(family_name, names, spec, np.zeros(spec.size, np.float32), mean, std)
-    fast = FamilyVecEnv(tasks, seed, base.normalizer, num_threads, np.float32)
-    envs = VecNormalize(ConditionedVecEnv(fast, blank.coordinates(tasks)), norm_obs=False, gamma=recipe.gamma)
+    fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, base.normalizer, num_threads)
+    envs = VecNormalize(ConditionedVecEnv(fast, blank.coordinates), norm_obs=False, gamma=recipe.gamma)
+    starts = wrong_starts(fast, recipe.changes, draw, wrong_experts(blank, base.policies), seed, num_threads)
     started = time.perf_counter()
     with isolated_training():
         model = make_ppo(recipe, envs, seed)
@@ -352,7 +364,7 @@ def train_universal(
         if recipe.start == "base":
             phi_into_sb3(model.policy, spec.join(with_zero_inputs(base.spec.split(base.phi), len(mean))))
             critic_into_sb3(model.policy, with_zero_inputs(base.critic, len(mean)))
-        ended = learn(model, recipe, on_progress, f"the universal policy of {family_name!r}")
+        ended = learn(model, recipe, on_progress, f"the universal policy of {family_name!r}", starts)
     record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started) | ended
     return replace(blank, phi=phi_from_sb3(model.policy), critic=critic_from_sb3(model.policy), record=record)
 

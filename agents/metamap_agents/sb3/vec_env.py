@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class FamilyVecEnv(VecEnv):
         num_threads: threads of the simulator; 0 takes all cores.
         dtype: of observations. By default that of the single environments, so that a policy loaded from one of their
             zips goes on training here; SB3 computes in float32 either way.
+        simulator: makes the vector environment; takes the tasks, ``num_threads`` and ``autoreset_mode``.
     """
 
     def __init__(
@@ -47,9 +48,10 @@ class FamilyVecEnv(VecEnv):
         normalizer: Normalizer | None = None,
         num_threads: int = 0,
         dtype: type[np.floating[Any]] = np.float64,
+        simulator: Callable[..., FamilyVectorEnv] = FamilyVectorEnv,
     ) -> None:
         seed = read_seed(seed)
-        self.envs = FamilyVectorEnv(tasks, num_threads=num_threads, autoreset_mode=AutoresetMode.SAME_STEP)
+        self.envs = simulator(tasks, num_threads=num_threads, autoreset_mode=AutoresetMode.SAME_STEP)
         self._normalizer = normalizer
         self._actions: NDArray[Any] | None = None
         self._started = time.perf_counter()
@@ -107,7 +109,7 @@ class FamilyVecEnv(VecEnv):
         self._lengths += 1
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
         if dones.any():
-            self._close_episodes(infos, dones, truncated & ~terminated, gym_infos["final_obs"])
+            self._close_episodes(infos, dones, truncated & ~terminated, gym_infos)
         return self._observe(observations), rewards.astype(np.float32), dones, infos
 
     def _close_episodes(
@@ -115,15 +117,16 @@ class FamilyVecEnv(VecEnv):
         infos: list[dict[str, Any]],
         dones: NDArray[np.bool_],
         timed_out: NDArray[np.bool_],
-        final_observations: NDArray[Any],
+        gym_infos: dict[str, Any],
     ) -> None:
+        last, tasks = gym_infos["final_obs"], gym_infos["final_info"]["task"]
         seconds = round(time.perf_counter() - self._started, 6)
         for index in np.flatnonzero(dones):
             infos[index] = {
-                "terminal_observation": self._observe(final_observations[index][None])[0],
+                "terminal_observation": self._observe(last[index][None])[0],
                 "TimeLimit.truncated": bool(timed_out[index]),
                 "episode": {"r": float(self._returns[index]), "l": int(self._lengths[index]), "t": seconds},
-                "task": self.envs.tasks[index].id,
+                "task": tasks[index],
             }
         self._returns[dones] = 0.0
         self._lengths[dones] = 0
