@@ -15,6 +15,7 @@ __all__ = [
     "cases_table",
     "functions_table",
     "predictability_table",
+    "recovery_table",
     "selfcheck_table",
     "service_table",
 ]
@@ -338,6 +339,22 @@ def service_table(document: Mapping[str, Any]) -> list[str]:
     return found
 
 
+def recovery_table(document: Mapping[str, Any]) -> list[str]:
+    """Returns of each policy of each zoo, undisturbed and after so many steps of a wrong policy."""
+    steps = [str(count) for count in document["settings"]["wrong_steps"]]
+    lines = [
+        f"| zoo | policy | wrong policy | undisturbed | {' | '.join(f'{count} wrong steps' for count in steps)} |",
+        f"| --- | --- | --- | --- | {' | '.join('---' for _ in steps)} |",
+    ]
+    for zoo, policies in document["zoos"].items():
+        for policy, found in policies.items():
+            for origin in ("first zoo's", "own"):
+                cells = [found["undisturbed"], *(found[origin][count] for count in steps)]
+                row = " | ".join(f"{one['mean']:.0f} ± {one['error']:.0f} ({one['worst_decile']:.0f})" for one in cells)
+                lines.append(f"| {zoo} | {policy} | {origin} | {row} |")
+    return lines
+
+
 TABLES: dict[str, Callable[..., list[str]]] = {
     "engine": engine_table,
     "training": training_table,
@@ -354,6 +371,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "sources": sources_table,
     "dmc": dmc_table,
     "predictability": predictability_table,
+    "recovery": recovery_table,
     "selfcheck": selfcheck_table,
     "service": service_table,
 }
