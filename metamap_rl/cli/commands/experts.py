@@ -67,6 +67,12 @@ class TrainExperts(Command):
     """Algorithm for experts, in place of the recipe's. SAC and TQC (extra `contrib`) train a teacher of another
     architecture, which is distilled into the expert; they need `--start base`."""
 
+    change_rate: float = 0.0
+    """Probability per step with which tasks change in the training of base policy and universal policy."""
+
+    wrong_starts: float = 0.0
+    """Share of the episodes of PPO that start from a state which a wrong policy reached."""
+
     def run(self) -> int:
         """Train what is missing, print a summary."""
         from metamap_agents.experts.building import train_first
@@ -84,6 +90,10 @@ class TrainExperts(Command):
             expert["start"] = self.start
         if self.algorithm is not None:
             expert["algorithm"] = self.algorithm
+        if self.change_rate or self.wrong_starts:
+            base["changes"] = {"rate": self.change_rate, "wrong_starts": self.wrong_starts}
+        if self.wrong_starts and self.algorithm in (None, "ppo"):
+            expert["changes"] = {"wrong_starts": self.wrong_starts}
         family = read_family(self.family).name
         _check(family, self.counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
