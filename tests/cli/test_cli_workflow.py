@@ -305,6 +305,8 @@ def test_nothing_is_half_written(
         (["experts", "train", "reacher-goal", "--out", "zoo", "--train", "-1"], ["--train: expected", "got -1"]),
         (["experts", "train", "reacher-goal", "--out", "zoo", "--workers", "-1"], ["--workers: expected"]),
         (["experts", "train", "reacher-goal", "--out", "zoo", "--timesteps", "0"], ["n_timesteps", "got 0"]),
+        (["experts", "train", "reacher-goal", "--out", "zoo", "--change-rate", "2"], ["changes.rate", "got 2.0"]),
+        (["experts", "train", "reacher-goal", "--out", "zoo", "--wrong-starts", "-1"], ["wrong_starts", "got -1.0"]),
         (["experts", "train", "reacher-goal", "--out", "zoo", "--seed", "-1"], ["--seed: expected", "got -1"]),
         (["experts", "list", "nowhere"], ["nowhere is not a zoo"]),
         (["experts", "list", "nowhere", "--split", "tset-in"], ["did you mean 'test-in'"]),
