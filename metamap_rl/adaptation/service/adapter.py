@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from metamap_rl.adaptation.service.mapping import ServiceMapping
 from metamap_rl.adaptation.service.serving import ActionLimits, ServedPolicy
 from metamap_rl.adaptation.service.window import Window
 from metamap_rl.data.layout import TransitionLayout
-from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.mapper.mapper import Mapper, Reading
 
 __all__ = ["Adapter"]
 
@@ -256,6 +256,23 @@ class Adapter:
         if self.config.blend:
             self._previous, self._blended = self._served, 0
         self._served = served
+
+    @property
+    def generate(self) -> Callable[[Reading], Floats]:
+        """Weights [P] for an encoded window: `Mapper.generate`, or what controls and rivals put in its place.
+
+        Window, self-check and the times of mapping stay as they are. It is no part of what `save` stores.
+        """
+        return self._mapping.generate
+
+    @generate.setter
+    def generate(self, generate: Callable[[Reading], Floats]) -> None:
+        self._mapping.generate = generate
+
+    @property
+    def window(self) -> Floats:
+        """Transitions that are believed to belong to the present task: standardised feature rows, a copy [n, F]."""
+        return self._window.rows.copy()
 
     @property
     def belief(self) -> Belief:

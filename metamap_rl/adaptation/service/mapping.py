@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Annotated, ClassVar
 
@@ -92,6 +93,7 @@ class ServiceMapping:
 
     def __init__(self, mapper: Mapper, config: AdapterConfig) -> None:
         self.mapper, self.config = mapper, config
+        self.generate: Callable[[Reading], Floats] = mapper.generate
         self.check = mapper.check if config.check else None
         least = 1 if self.check is None else self.check.least_steps
         self.least = config.least_transitions or least
@@ -154,6 +156,6 @@ class ServiceMapping:
         if review.fallback:
             return review, None
         try:
-            return review, self.mapper.generate(reading)
+            return review, self.generate(reading)
         except MetaMapError as error:
             return replace(review, fallback=str(error), confidence=None), None

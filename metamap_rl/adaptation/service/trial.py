@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,6 +45,10 @@ class Controller(Protocol):
     def beliefs(self) -> tuple[Belief, ...]:
         """Of an adapter in each environment; empty for others."""
 
+    @property
+    def swaps(self) -> Sequence[int]:
+        """Changes of the weights so far, in each environment."""
+
 
 class AdapterController:
     """Adapters as a controller.
@@ -84,6 +89,11 @@ class AdapterController:
         """See `Controller`."""
         return self.adapters.beliefs
 
+    @property
+    def swaps(self) -> Sequence[int]:
+        """See `Controller`."""
+        return [belief.swaps for belief in self.beliefs]
+
 
 class PolicyController:
     """The base policy, or with ``expert`` a privileged policy that is exchanged when the task changes.
@@ -104,6 +114,8 @@ class PolicyController:
         self._networks = RowwiseNetworks(base.spec, base.policies(np.tile(base.phi, (count, 1))).folded())
         self._due: list[tuple[int, Task] | None] = [None] * count
         self._started = False
+        self.swaps: Sequence[int] = [0] * count
+        """See `Controller`."""
 
     def tasks_change(self, tasks: Sequence[Task], changed: NDArray[np.bool_]) -> None:
         """See `Controller`."""
@@ -120,6 +132,7 @@ class PolicyController:
                 continue
             self._networks.replace(index, self._base.policies(self._expert(due[1])).folded())
             self._due[index] = None
+            self.swaps = [count + (place == index and self._started) for place, count in enumerate(self.swaps)]
         self._started = True
 
     def reset(self, observations: Values, where: NDArray[np.bool_]) -> None:
@@ -140,12 +153,14 @@ class Trial:
     Attributes:
         rewards: float64 [n, N].
         ended: whether an episode ended with the step, bool [n, N].
+        seconds: CPU time of the controller in each step, to act and to observe, float64 [n].
         beliefs: of adapters after each step, [n][N]; empty tuples for others.
         positions: qpos before the first step and after each, float64 [n + 1, N, nq]; empty if not recorded.
     """
 
     rewards: NDArray[np.float64]
     ended: NDArray[np.bool_]
+    seconds: NDArray[np.float64]
     beliefs: list[tuple[Belief, ...]]
     positions: list[NDArray[np.float64]]
 
@@ -180,7 +195,13 @@ def run_trial(
     controller.tasks_change(tasks[0], ~everywhere)
     controller.reset(observations, everywhere)
     shape = len(tasks), len(seeds)
-    trial = Trial(np.zeros(shape), np.zeros(shape, dtype=np.bool_), [], [_positions(env)] if positions else [])
+    trial = Trial(
+        np.zeros(shape),
+        np.zeros(shape, dtype=np.bool_),
+        np.zeros(len(tasks)),
+        [],
+        [_positions(env)] if positions else [],
+    )
     for step, row in enumerate(tasks):
         if step:
             changed = np.array([new != old for new, old in zip(row, tasks[step - 1], strict=True)])
@@ -198,11 +219,16 @@ def _step(
     env: FamilyVectorEnv, controller: Controller, observations: Values, trial: Trial, step: int, *, keep: bool
 ) -> Values:
     """One step of all environments; returns the observations to act on."""
-    after, rewards, terminated, truncated, infos = env.step(controller.act(observations))
+    begin = time.thread_time()
+    actions = controller.act(observations)
+    acted = time.thread_time() - begin
+    after, rewards, terminated, truncated, infos = env.step(actions)
     sound = ~infos.get("diverged", np.zeros(env.num_envs, dtype=np.bool_))
     ended = terminated | truncated
     outcome = {"rewards": rewards, "next_observations": after, "terminated": terminated, "truncated": truncated}
+    begin = time.thread_time()
     controller.observe({**outcome, "valid": sound})
+    trial.seconds[step] = acted + time.thread_time() - begin
     trial.rewards[step], trial.ended[step] = rewards, ended
     trial.beliefs.append(controller.beliefs)
     if keep:

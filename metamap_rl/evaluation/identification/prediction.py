@@ -19,7 +19,7 @@ from metamap_envs.simulator import Simulator
 from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
-__all__ = ["Predictor", "holds_state"]
+__all__ = ["SIMPLER_MODELS", "Predictor", "holds_state", "model_of"]
 
 _ROWS = 64  # environments simulated at once
 _MODELS = 512  # compiled models that are kept
@@ -33,6 +33,17 @@ def holds_state(family: Family) -> bool:
     """Whether observations of a family hold the state, so that transitions can be simulated from them."""
     nothing = np.zeros((1, family.observation_size))
     return family.declared is None and family.states_of(nothing, family.task().values[None]) is not None
+
+
+SIMPLER_MODELS = {"cheetah-actuators-delay": "cheetah-actuators"}
+"""Families whose observations do not hold the state, and those whose simulator has all but what is hidden."""
+
+
+def model_of(family: Family) -> Family | None:
+    """The family whose simulator identifies tasks of a family: itself, a simpler one, or None if there is none."""
+    if holds_state(family):
+        return family
+    return get_family(SIMPLER_MODELS[family.name]) if family.name in SIMPLER_MODELS else None
 
 
 class Predictor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated
 
@@ -21,7 +21,7 @@ from metamap_envs.rollout import Rollout
 from metamap_envs.settings import Number, Settings, Whole
 from metamap_envs.state import Array
 from metamap_envs.task import Task
-from metamap_rl.evaluation.identification.prediction import Predictor
+from metamap_rl.evaluation.identification.prediction import Predictor, model_of
 
 __all__ = ["Identification", "IdentificationConfig", "identify"]
 
@@ -30,6 +30,7 @@ _PRIOR = 1e-5  # weight of the pull to the usual value, which decides where the 
 _UNCERTAIN = 0.1  # standard error, in units of the range, of a parameter that the rollout does not determine
 _SAME = 1e-6  # relative difference of costs that does not tell two choices apart
 _EXPLAINED = 1e-9  # mean squared residual, about that of single precision: no further start is tried
+_STILL_GOOD = 2.0  # times the cost of an earlier estimate, up to which its task is still the only start
 _SEED = 20_240_917  # of the screened points: the same for all tasks, so that their models are compiled once
 _MOST_COMBINATIONS = 64
 
@@ -74,7 +75,14 @@ class Identification:
     steps: int
 
 
-def identify(rollout: Rollout, config: IdentificationConfig | None = None, *, num_threads: int = 1) -> Identification:
+def identify(
+    rollout: Rollout,
+    config: IdentificationConfig | None = None,
+    *,
+    start: Identification | None = None,
+    diagnose: bool = True,
+    num_threads: int = 1,
+) -> Identification:
     """Estimate the task of a rollout by simulating its transitions under candidate tasks.
 
     Discrete parameters are enumerated (a sample of at most 64 combinations, then one by one), continuous ones are found
@@ -82,16 +90,25 @@ def identify(rollout: Rollout, config: IdentificationConfig | None = None, *, nu
     within the bounds that the family admits. The reward formula is known. Where the rollout says nothing about a
     parameter, it stays at its usual value, the median in training, and is reported as unidentified.
 
+    Families whose observations do not hold the state may have a simpler one that models all but what is hidden
+    (`model_of`): its simulator is used, and the other parameters stay at their usual values.
+
     Args:
         rollout: n transitions; without a usable one all parameters stay at their usual values.
         config: settings.
+        start: an earlier estimate, of transitions before these: the search starts from its task, and from that alone
+            as long as it explains the rollout about as well.
+        diagnose: find out which parameters are unidentified, which takes simulations of its own.
         num_threads: threads of the simulator; 0 takes all cores.
 
     Raises:
-        MetaMapError: a family whose observations do not hold the state.
+        MetaMapError: a family whose observations do not hold the state and that has no simpler one.
     """
     started = time.perf_counter()
-    config = config or IdentificationConfig()
+    config, family = config or IdentificationConfig(), get_family(rollout.family)
+    model = model_of(family)
+    if model is not None and model is not family:
+        rollout = replace(rollout, family=model.name, task=None)
     predictor = Predictor(
         rollout,
         most=config.transitions,
@@ -103,9 +120,17 @@ def identify(rollout: Rollout, config: IdentificationConfig | None = None, *, nu
     if not predictor.count:
         task, cost, unidentified = search.usual, float("nan"), search.space.names
     else:
-        task, cost = search.best()
-        unidentified = search.unidentified(task)
+        task, cost = search.best() if start is None else search.best_from(search.own(start.task), start.cost)
+        unidentified = search.unidentified(task) if diagnose else ()
+    if task.family != family.name:
+        hidden = tuple(name for name in family.space.names if name not in search.space.names)
+        task = family.task({**_usual(family), **dict(task.parameters)})
+        unidentified = (*unidentified, *hidden)
     return Identification(task, cost, unidentified, time.perf_counter() - started, predictor.steps)
+
+
+def _usual(family: Family) -> dict[str, float]:
+    return {parameter.name: parameter.usual for parameter in family.space.parameters}
 
 
 class _Search:
@@ -117,12 +142,25 @@ class _Search:
         self.space = self.family.space
         self.free = [parameter for parameter in self.space.parameters if not parameter.choices]
         self.discrete = [parameter for parameter in self.space.parameters if parameter.choices]
-        self.usual = self.family.task({parameter.name: parameter.usual for parameter in self.space.parameters})
+        self.usual = self.family.task(_usual(self.family))
         self.center = np.array([_unit(parameter, parameter.usual) for parameter in self.free])
 
-    def best(self) -> tuple[Task, float]:
-        """The best task and its mean squared residual."""
-        candidates = _screened(self.family.name, self.config.screened)
+    def own(self, task: Task) -> Task:
+        """A task of another family that has all of this one's parameters, as one of this."""
+        return self.family.task({name: value for name, value in task.parameters if name in self.space.names})
+
+    def best_from(self, task: Task, cost: float) -> tuple[Task, float]:
+        """The best task and its mean squared residual, given an estimate and what its residual was when it was made."""
+        now = float(np.mean(self.predictor.residuals([task]) ** 2))
+        if now < _EXPLAINED:
+            return task, now
+        if now <= _STILL_GOOD * cost:
+            return min((task, now), self._refined(task), key=lambda pair: pair[1])
+        return self.best(task)
+
+    def best(self, *others: Task) -> tuple[Task, float]:
+        """The best task and its mean squared residual; other candidates than the screened ones may be given."""
+        candidates = [*others, *_screened(self.family.name, self.config.screened)]
         count = min(self.config.screening_transitions, self.predictor.count)
         some = np.linspace(0, self.predictor.count - 1, count).astype(np.intp)
         costs = np.mean(self.predictor.residuals(candidates, some) ** 2, axis=(1, 2))

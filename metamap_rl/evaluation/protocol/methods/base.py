@@ -19,7 +19,7 @@ from metamap_envs.family import Family
 from metamap_envs.settings import Number, Settings, Whole
 from metamap_rl.common.config import Config, bare
 from metamap_rl.common.registry import Registry
-from metamap_rl.evaluation.identification import holds_state
+from metamap_rl.evaluation.identification import model_of
 from metamap_rl.evaluation.protocol.problem import Problem
 
 __all__ = ["METHODS", "Method", "MethodResult", "MethodReturns", "at_lengths", "takes"]
@@ -67,7 +67,8 @@ class Method(Settings, ABC):
     needs_universal: ClassVar[bool] = False
     """Whether it uses the zoo's universal policy; zoos without one are left out."""
     needs_state: ClassVar[bool] = False
-    """Whether it simulates from observations; families whose observations do not hold the state are left out."""
+    """Whether it simulates from observations; families whose observations do not hold the state are left out, unless
+    there is a simpler one that models all but what is hidden."""
     needs_check: ClassVar[bool] = False
     """Whether that mapper must have a self-check; mappers of a run have none."""
 
@@ -76,7 +77,7 @@ class Method(Settings, ABC):
         """What a family or its zoo lacks for this method; None if nothing."""
         if cls.needs_universal and not has_universal:
             return "a universal policy, which the experts do not have"
-        if cls.needs_state and not holds_state(family):
+        if cls.needs_state and model_of(family) is None:
             return "the full state, which the family's observations do not hold"
         return None
 

@@ -30,11 +30,15 @@ __all__ = [
     "PrivilegedMapper",
     "Shuffled",
     "WideContextPolicy",
+    "train_context_policy",
     "train_protocol_mapper",
 ]
 
 
 Choice = TypeVar("Choice")
+
+_STARTS: tuple[Literal["phi-0", "mean-expert"], ...] = ("phi-0", "mean-expert")
+_RATES = (1e-3, 5e-3)
 
 
 def train_protocol_mapper(problem: Problem, seed: int) -> Mapper:
@@ -137,23 +141,38 @@ class ContextPolicy(Method):
     summary = "policy(observation, z), same encoder, cloning the experts; the size of phi_0"
     signal = "D"
 
-    starts: tuple[Literal["phi-0", "mean-expert"], ...] = Field(default=("phi-0", "mean-expert"), min_length=1)
+    starts: tuple[Literal["phi-0", "mean-expert"], ...] = Field(default=_STARTS, min_length=1)
     """Candidate initial weights; the best ones on validation tasks are used."""
-    learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(default=(1e-3, 5e-3), min_length=1)
+    learning_rates: tuple[Annotated[Number, Field(gt=0)], ...] = Field(default=_RATES, min_length=1)
     """Candidate learning rates; chosen likewise."""
 
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
-        source, validation = problem.examples("train"), problem.examples("validation")
-        mean = problem.training_pairs.phi.mean(axis=0, dtype=np.float64).astype(np.float32)
-        bases = {"phi-0": problem.base, "mean-expert": replace(problem.base, phi=mean, critic={})}
-
-        def train(choice: tuple[str, float]) -> Mapper:
-            return _train_contextual(problem, seed, source, validation, bases[choice[0]], learning_rate=choice[1])
-
-        best, policy = _chosen(problem, seed, itertools.product(self.starts, self.learning_rates), train)
+        best, policy = train_context_policy(problem, seed, self.starts, self.learning_rates)
         record = {"chosen_update": policy.record["chosen_update"], "start": best[0], "learning_rate": best[1]}
         return MethodResult(_scored(problem, policy, seed, problem.lengths), problem.mapper_steps, record)
+
+
+def train_context_policy(
+    problem: Problem,
+    seed: int,
+    starts: Sequence[str] = _STARTS,
+    learning_rates: Sequence[float] = _RATES,
+) -> tuple[tuple[str, float], Mapper]:
+    """Train a context policy from each start ("phi-0", "mean-expert") with each learning rate.
+
+    Returns:
+        Start and learning rate of the best one on validation tasks, and that policy: a mapper whose generated weights
+        are those of the policy with z as its input.
+    """
+    source, validation = problem.examples("train"), problem.examples("validation")
+    mean = problem.training_pairs.phi.mean(axis=0, dtype=np.float64).astype(np.float32)
+    bases = {"phi-0": problem.base, "mean-expert": replace(problem.base, phi=mean, critic={})}
+
+    def train(choice: tuple[str, float]) -> Mapper:
+        return _train_contextual(problem, seed, source, validation, bases[choice[0]], learning_rate=choice[1])
+
+    return _chosen(problem, seed, itertools.product(starts, learning_rates), train)
 
 
 @METHODS.register("wide-context-policy")

@@ -1,0 +1,1 @@
+"""The experiment in service: trials in which tasks change, methods that act in them, figures, and the decision."""
