@@ -57,7 +57,10 @@ def test_actions_keep_to_limits_and_rate(mapper: Mapper) -> None:
 
 
 def test_a_swap_blends_over_some_steps(mapper: Mapper) -> None:
-    plain, blended = Adapter(mapper), Adapter(mapper, AdapterConfig(blend=3, review=1000, growth=100.0))
+    plain, blended = (
+        Adapter(mapper),
+        Adapter(mapper, AdapterConfig(blend=3, review=1000, growth=100.0, least_transitions=3)),
+    )
     steps = list(stream([0.5] * 3))
     for adapter in (plain, blended):
         served(adapter, steps)

@@ -29,7 +29,7 @@ def mapper() -> Mapper:
 
 
 def test_before_any_evidence_the_base_policy_acts(mapper: Mapper) -> None:
-    adapter = Adapter(mapper)
+    adapter = Adapter(mapper, AdapterConfig(least_transitions=2))
     observation = np.ones(OBSERVATIONS, dtype=np.float32)
     adapter.reset(observation)
     assert np.array_equal(adapter.act(), base_action(observation))
@@ -37,6 +37,30 @@ def test_before_any_evidence_the_base_policy_acts(mapper: Mapper) -> None:
     adapter.observe(1.0, observation)
     assert adapter.belief.served == "base"
     assert "too few" in adapter.belief.reason
+    adapter.observe(1.0, observation)
+    assert Adapter(mapper).belief.served == "base"
+    usual = Adapter(mapper)
+    served(usual, stream([1.0]))
+    assert (usual.belief.served, usual.belief.mapped) == ("generated", 1), "from the first transition on"
+
+
+def test_a_policy_that_fails_is_mapped_anew_from_the_latest_transitions() -> None:
+    mapper = service_mapper()
+    assert mapper.check is not None
+    mapper.check.returns[:, -1] = [150.0, 50.0]  # 3 and 1 a step are expected of generated and base policy
+    never, rewards = AdapterConfig(rescue=0, margin=1e9), [1.5] * 60
+    adapter, plain = (Adapter(mapper, config) for config in (AdapterConfig(margin=1e9), never))
+    for one in (adapter, plain):
+        served(one, stream(rewards))
+    assert plain.belief.mapped > 40
+    assert adapter.belief.mapped == 10
+    assert adapter.belief.window == 60
+    assert adapter.belief.changes == 0, "the window is kept"
+    served(adapter, stream([2.5] * 40, seed=1))
+    assert adapter.belief.mapped > 10, "it grows again"
+    patient = Adapter(mapper, AdapterConfig(patience=50, margin=1e9))
+    served(patient, stream(rewards[:49]))
+    assert patient.belief.mapped > 40
 
 
 def test_a_change_is_found_and_the_policy_is_mapped_from_what_came_after(mapper: Mapper) -> None:
@@ -144,7 +168,9 @@ def test_a_review_leaves_the_record_of_the_last_mapping(levels: list[float], fix
             mapping, review = adapter._verdict.mapping, adapter._verdict.review
             count = adapter._window.count
             if mapping.count == count:
-                assert (mapping.length, mapping.begin) == (adapter._window.length, adapter._window.begin)
+                assert mapping.begin == adapter._window.begin
+                assert mapping.length == count - mapping.first
+                assert mapping.length in (adapter._window.length, *range(10, adapter._window.length)), "some given up"
                 assert review.count == count, "a mapping is reviewed at once"
             else:
                 assert mapping is before.mapping

@@ -37,9 +37,18 @@ class AdapterConfig(Config):
     review: Positive = 10
     """Transitions between two tests of whether the window still explains what is observed."""
     least_transitions: Annotated[int, Ge(1)] | None = None
-    """Minimum window for a generated policy; the base policy acts before. Default: that of the mapper's self-check."""
+    """Minimum window for a generated policy; the base policy acts before. Default: 1, or never if the self-check found
+    no length of D safe. The self-check's own minimum is about a robot that starts from a reset; where the task has
+    changed in mid-run, the base policy is no safe choice for the steps that it takes to get there."""
     check: bool = True
     """Serve the base policy where the mapper's self-check advises against the generated one."""
+    rescue: Count = 10
+    """Transitions that are mapped, the latest ones of the window, while a generated policy gets less reward than
+    half-way from what the self-check expects of the base policy to what it expects of the generated one; 0 for never.
+    What a policy makes happen may say too little about the task to find a better one: of few transitions the estimate
+    moves on."""
+    patience: Positive = 20
+    """Transitions of which the mean reward is compared for that."""
     fixed_window: Count = 0
     """Length of a sliding window instead of one chosen by evidence; 0 is by evidence. Mappers without a self-check have
     no model of transitions, and always a sliding window: of 20 transitions by default."""

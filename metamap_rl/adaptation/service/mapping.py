@@ -14,16 +14,20 @@ from pydantic import ConfigDict
 
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
+from metamap_envs.registry import get_family
 from metamap_envs.settings import STRICT
 from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.adaptation.service.window import Window
+from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.mapper import Mapper, Reading
+from metamap_rl.mapper.selfcheck import Verdict
 
 __all__ = ["LastMapping", "LastReview", "ServiceMapping", "ServiceVerdict"]
 
 Floats = NDArray[np.float32]
 
 _LATEST = 20  # transitions that the window must explain
+_RESCUED = 5  # fewest transitions between two mappings of a policy that fails
 _SLID = 5  # most transitions between two mappings of a window of fixed length
 
 
@@ -36,6 +40,9 @@ class LastMapping:
         count: number of transitions stored by then.
         begin: where the window began.
         parameters: estimates by name.
+        first: number of transitions stored before those that were mapped.
+        needed: mean reward below which the policy fails, half-way between those that the self-check expects of base
+            policy and generated policy; None if it expects nothing.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -44,6 +51,8 @@ class LastMapping:
     count: Annotated[int, Ge(0)] = 0
     begin: Annotated[int, Ge(0)] = 0
     parameters: dict[str, float] = field(default_factory=dict)
+    first: Annotated[int, Ge(0)] = 0
+    needed: float | None = None
 
 
 @dataclass(frozen=True)
@@ -95,19 +104,22 @@ class ServiceMapping:
         self.mapper, self.config = mapper, config
         self.generate: Callable[[Reading], Floats] = mapper.generate
         self.check = mapper.check if config.check else None
-        least = 1 if self.check is None else self.check.least_steps
-        self.least = config.least_transitions or least
+        never = self.check is not None and self.check.least_steps is None
+        self.least = config.least_transitions or (None if never else 1)
         name = "fixed_window" if config.fixed_window else "longest_window"
         longest = config.fixed_window or config.longest_window
         if self.least is not None and self.least > longest:
-            raise MetaMapError(
-                f"adapter config: {name}: expected at least {self.least}, the minimum of the mapper's self-check, got "
-                f"{longest}; with least_transitions or check=False it may be less"
-            )
+            raise config.refusal(name, f"at least least_transitions, {self.least}", longest)
+        layout = TransitionLayout.of(mapper.base.spec)
+        self._reward = layout.reward
+        self._unit, self._zero = float(mapper.feature_std[layout.reward]), float(mapper.feature_mean[layout.reward])
+        self._horizon = get_family(mapper.family).horizon
         self.remark = "" if self.check is not None else ", unchecked"
 
     def judged(self, window: Window, last: ServiceVerdict) -> tuple[ServiceVerdict, Floats | None] | None:
         """Map and review a window if that is due. A review that comes out otherwise than the last one maps, too.
+
+        All transitions of the window are mapped, but for those that were given up when a policy failed.
 
         Args:
             window: at least one transition.
@@ -116,23 +128,38 @@ class ServiceMapping:
         Returns:
             The new verdict and the weights [P], None for those of the last mapping; None if nothing is due.
         """
-        maps = self._maps(window, last.mapping)
+        given_up = last.mapping.first if window.begin == last.mapping.begin else 0
+        first = max(window.begin, given_up, window.count - window.length)
+        fails = self._fails(window, last.mapping)
+        if fails:
+            first = max(first, window.count - self.config.rescue)
+        length = window.count - first
+        maps = fails or self._maps(window, last.mapping, length)
         if not maps and window.count - last.review.count < self.config.review:
             return None
         with torch_threads(1), torch.no_grad():
-            rows = torch.from_numpy(window.rows.copy())[None]
+            rows = torch.from_numpy(window.rows[-length:].copy())[None]
             reading = Reading(rows, self.mapper.encoder(rows, None))
-            review = self._review(window, reading)
+            review, needed = self._review(window, reading)
             if not maps and bool(review.fallback) == bool(last.review.fallback):
                 return ServiceVerdict(last.mapping, review), None
             parameters = self.mapper.read_parameters(reading)
-            mapping = LastMapping(window.length, window.count, window.begin, parameters)
+            mapping = LastMapping(length, window.count, window.begin, parameters, first, needed)
             review, phi = self._generated(reading, review)
             return ServiceVerdict(mapping, review), phi
 
-    def _maps(self, window: Window, last: LastMapping) -> bool:
+    def _fails(self, window: Window, last: LastMapping) -> bool:
+        """Whether the policy gets less reward than half-way from base policy to expectation, for long enough."""
+        patience = self.config.patience
+        if not self.config.rescue or last.needed is None or window.sliding or window.begin != last.begin:
+            return False
+        if window.length < patience or window.count - last.count < _RESCUED:
+            return False
+        reward = self._zero + self._unit * float(window.rows[-patience:, self._reward].mean())
+        return reward < last.needed
+
+    def _maps(self, window: Window, last: LastMapping, length: int) -> bool:
         """Whether the window began anew, has grown, or slid far enough."""
-        length = window.length
         if window.begin != last.begin or not last.length or last.length < (self.least or 0) <= length:
             return True
         if length >= last.length * (1 + self.config.growth):
@@ -141,15 +168,23 @@ class ServiceMapping:
         slid = min(_SLID, longest // 4) if window.sliding else longest // 4
         return length == longest and window.count - last.count >= max(1, slid)
 
-    def _review(self, window: Window, reading: Reading) -> LastReview:
+    def _review(self, window: Window, reading: Reading) -> tuple[LastReview, float | None]:
+        """The review, and the reward below which the policy fails."""
         length = window.length
         if self.check is not None:
             latest, z = window.rows[-_LATEST:], reading.z[0].numpy()
             verdict = self.check.judge_in_service(latest, z, steps=length, least_steps=self.least)
-            return LastReview(verdict.fallback, verdict.confidence, window.count)
+            return LastReview(verdict.fallback, verdict.confidence, window.count), self._needed(verdict)
         few = self.least is not None and length < self.least
         too_few = f"{length} transitions are too few, at least {self.least} are needed" if few else ""
-        return LastReview(too_few, count=window.count)
+        return LastReview(too_few, count=window.count), None
+
+    def _needed(self, verdict: Verdict) -> float | None:
+        """Reward half-way between those expected of base and generated policy; None without rewards or gain."""
+        generated, base = verdict.predicted_return, verdict.predicted_base_return
+        if not self.mapper.config.reward or generated is None or base is None or generated <= base:
+            return None
+        return (generated + base) / 2 / self._horizon
 
     def _generated(self, reading: Reading, review: LastReview) -> tuple[LastReview, Floats | None]:
         """Weights of a policy, None where the base policy is served, with the reason."""

@@ -91,7 +91,7 @@ def identify(
     parameter, it stays at its usual value, the median in training, and is reported as unidentified.
 
     Families whose observations do not hold the state may have a simpler one that models all but what is hidden
-    (`model_of`): its simulator is used, and the other parameters stay at their usual values.
+    (`model_of`): its simulator is used, and the other parameters are taken to be typical of training tasks.
 
     Args:
         rollout: n transitions; without a usable one all parameters stay at their usual values.
@@ -124,9 +124,16 @@ def identify(
         unidentified = search.unidentified(task) if diagnose else ()
     if task.family != family.name:
         hidden = tuple(name for name in family.space.names if name not in search.space.names)
-        task = family.task({**_usual(family), **dict(task.parameters)})
+        task = family.task({**{name: _typical(family, name) for name in hidden}, **dict(task.parameters)})
         unidentified = (*unidentified, *hidden)
     return Identification(task, cost, unidentified, time.perf_counter() - started, predictor.steps)
+
+
+def _typical(family: Family, name: str) -> float:
+    """The usual value of a parameter; where it is in no split, as no delay, the middle choice of the training tasks."""
+    (parameter,) = (one for one in family.space.parameters if one.name == name)
+    choices = parameter.train_choices
+    return parameter.usual if not choices or parameter.usual in choices else choices[len(choices) // 2]
 
 
 def _usual(family: Family) -> dict[str, float]:

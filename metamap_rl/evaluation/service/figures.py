@@ -132,7 +132,8 @@ def regret_after_changes(
 def _blocks(values: Floats, part: Stretch) -> Floats:
     """Means of whole blocks of a task [B]."""
     count = (part.end - part.begin) // BLOCK
-    return values[part.begin : part.begin + count * BLOCK, part.trial].reshape(count, BLOCK).mean(axis=1)
+    means: Floats = values[part.begin : part.begin + count * BLOCK, part.trial].reshape(count, BLOCK).mean(axis=1)
+    return means
 
 
 def _better(one: Floats, other: Floats, part: Stretch) -> bool:

@@ -110,7 +110,7 @@ class StudentController:
         rows = self.student.rows(observations, self._actions, self._rewards, self._starts)
         self._starts = np.zeros_like(self._starts)
         outputs, self._state = self.student(rows[:, None], self._state)
-        actions = np.clip(outputs[:, 0].numpy(), -1.0, 1.0)
+        actions: NDArray[np.float32] = np.clip(outputs[:, 0].numpy(), -1.0, 1.0)
         if self.teacher is not None:
             self.inputs.append(rows)
             self.wanted.append(self.teacher.act(observations))

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, field_validator
 
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.parameters import parse_split
@@ -122,8 +123,8 @@ class InService(Settings):
         """What has to be trained, then one cell for each subject, schedule and method.
 
         Raises:
-            MetaMapError: an unknown method, not a mapper, one without a universal policy, or a schedule without base
-                policy and oracle.
+            MetaMapError: an unknown method, a schedule without base policy and oracle, not a mapper, one without a
+                universal policy, or a zoo with another base policy than the mapper's.
         """
         for name, schedule in self.schedules.items():
             ServiceSchedule(methods=self._methods(schedule))
@@ -131,6 +132,8 @@ class InService(Settings):
                 raise MetaMapError(
                     f"schedule {name!r}: expected the methods {BASE!r} and {ORACLE!r}, without {missing}"
                 )
+        for index in range(len(self.subjects)):
+            self._check_subject(index)
         yield [cell for index in range(len(self.subjects)) for cell in self._training(index, out)]
         yield [cell for index in range(len(self.subjects)) for cell in self._measuring(index, out)]
 
@@ -191,7 +194,16 @@ class InService(Settings):
     def _mapper(self, index: int) -> Mapper:
         return find_mapper(self.subjects[index].mapper)[0]
 
-    def _universal(self, index: int) -> Any:
+    def _check_subject(self, index: int) -> None:
+        subject, base = self.subjects[index], self._mapper(index).base
+        self._universal(index)
+        if subject.zoo is None:
+            return
+        own = Zoo.open(subject.zoo).base
+        if base.spec != own.spec or not np.array_equal(base.phi, own.phi):
+            raise MetaMapError(f"subjects: {subject.zoo}: expected the base policy of the mapper {subject.mapper}")
+
+    def _universal(self, index: int) -> UniversalPolicy:
         mapper, zoo = self._mapper(index), self.subjects[index].zoo
         found = mapper.universal or (Zoo.open(zoo).universal if zoo else None)
         if found is None:
