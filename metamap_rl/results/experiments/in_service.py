@@ -49,6 +49,13 @@ _DIGITS = 6  # of stored rewards
 _FEW = (BASE, ADAPTER, ESTIMATE, ORACLE)
 
 
+def _known(methods: tuple[str, ...]) -> tuple[str, ...]:
+    for name in methods:
+        if name not in SERVICE_METHODS:
+            raise ValueError(str(unknown_name("method in service", name, SERVICE_METHODS)))
+    return methods
+
+
 class ServiceSubject(Settings):
     """A mapper and the zoo that it was trained on; its family is the mapper's."""
 
@@ -68,13 +75,7 @@ class ServiceSchedule(Settings):
     methods: tuple[str, ...] = ()
     """Names of `SERVICE_METHODS`; none for those of the experiment."""
 
-    @field_validator("methods")
-    @classmethod
-    def _check_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        for name in methods:
-            if name not in SERVICE_METHODS:
-                raise ValueError(str(unknown_name("method in service", name, SERVICE_METHODS)))
-        return methods
+    _check_methods = field_validator("methods")(_known)
 
 
 _SCHEDULES = {
@@ -112,6 +113,8 @@ class InService(Settings):
     rule: DecisionRule = DecisionRule()
     """The decision rule."""
 
+    _check_methods = field_validator("methods")(_known)
+
     @field_validator("split")
     @classmethod
     def _check_split(cls, split: str) -> str:
@@ -123,11 +126,10 @@ class InService(Settings):
         """What has to be trained, then one cell for each subject, schedule and method.
 
         Raises:
-            MetaMapError: an unknown method, a schedule without base policy and oracle, not a mapper, one without a
-                universal policy, or a zoo with another base policy than the mapper's.
+            MetaMapError: a schedule without base policy and oracle, not a mapper, one without a universal policy, or a
+                zoo with another base policy than the mapper's.
         """
         for name, schedule in self.schedules.items():
-            ServiceSchedule(methods=self._methods(schedule))
             if missing := [one for one in (BASE, ORACLE) if one not in self._methods(schedule)]:
                 raise MetaMapError(
                     f"schedule {name!r}: expected the methods {BASE!r} and {ORACLE!r}, without {missing}"
