@@ -186,7 +186,6 @@ def test_rewards_that_cannot_be_observed_need_a_mapper_without(mapper: Mapper) -
         (lambda adapter: AdapterConfig(cuts=5), "cuts"),
         (lambda adapter: AdapterConfig(action_high="high"), "action_high"),
         (lambda adapter: AdapterConfig(longest_window=10**12), "longest_window"),
-        (lambda adapter: Adapter(adapter.mapper, AdapterConfig(fixed_window=2)), "fixed_window"),
         (lambda adapter: Adapter(adapter.mapper, {"blend": 3}), "AdapterConfig"),
         (lambda adapter: Adapter(adapter.mapper, AdapterConfig), "AdapterConfig"),
         (lambda adapter: Adapter(None), "mapper"),

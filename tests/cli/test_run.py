@@ -52,7 +52,7 @@ def test_a_short_schedule_gives_curves_film_and_document(
         (SCHEDULE, ["--set", "blnd=2"], "blend"),
         (SCHEDULE, ["--parameters", "goal_angel=2"], "goal_angle"),
         (SCHEDULE, ["--set", "longest_window=1000000000000"], "longest_window"),
-        (SCHEDULE, ["--set", "fixed_window=2"], "fixed_window"),
+        (SCHEDULE, ["--set", "fixed_window=500"], "fixed_window"),
         ("changes: [{step: 3, every: 3, draw: all}]", [], "not both"),
         ("changes: [{step: 3, parameters: {goal_radius: 9}}]", [], "change.yaml"),
         ("changes: [{step: 3, parameters: {sign_fthigh: -1}}]", [], "change.yaml"),

@@ -9,12 +9,8 @@ from metamap_envs import MetaMapError, Task, get_family
 from metamap_envs.registry import list_families
 from metamap_envs.rollout import Rollout
 from metamap_envs.vector import FamilyVectorEnv
-<<<<<<< HEAD
-from metamap_rl.evaluation.identification import IdentificationConfig, Predictor, holds_state, identify
-from metamap_rl.evaluation.identification.search import _variances
-=======
 from metamap_rl.evaluation.identification import IdentificationConfig, Predictor, holds_state, identify, model_of
->>>>>>> 8bc5951 (In service: paired trials, all rivals, figures and the decision rule; a failing policy is mapped from the latest transitions)
+from metamap_rl.evaluation.identification.search import _variances
 
 SIMULATED = [name for name in list_families() if holds_state(get_family(name))]
 
@@ -138,13 +134,13 @@ def test_estimates_are_clipped_to_what_the_family_admits() -> None:
         family.closest_task({"mass": float("nan")})
 
 
-<<<<<<< HEAD
 def test_variances_of_slopes_far_apart_in_size() -> None:
     slopes = np.diag([1e6, 1e-5])[:, [1, 0]]
     assert _variances(slopes) == pytest.approx([1e10, 1e-12])
     ill = np.array([[1e8, 1e8], [1e-5, 0.0], [0.0, 1e-5]])  # slopes.T @ slopes is singular in double precision
     assert _variances(ill) == pytest.approx([5e9, 5e9], rel=1e-3)
-=======
+
+
 def test_an_earlier_estimate_is_where_the_search_starts() -> None:
     config = IdentificationConfig(screened=0, starts=1, evaluations=5, from_reset=False)
     first, other = get_family("cheetah-actuators").sample("test-in", 2, seed=1)
@@ -172,4 +168,3 @@ def test_a_delay_is_identified_without_the_delay() -> None:
     assert found.task.family == family.name
     assert found.task["delay"] == 2.0, "the middle of training"
     assert "delay" in found.unidentified
->>>>>>> 8bc5951 (In service: paired trials, all rivals, figures and the decision rule; a failing policy is mapped from the latest transitions)

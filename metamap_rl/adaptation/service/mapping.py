@@ -106,10 +106,6 @@ class ServiceMapping:
         self.check = mapper.check if config.check else None
         never = self.check is not None and self.check.least_steps is None
         self.least = config.least_transitions or (None if never else 1)
-        name = "fixed_window" if config.fixed_window else "longest_window"
-        longest = config.fixed_window or config.longest_window
-        if self.least is not None and self.least > longest:
-            raise config.refusal(name, f"at least least_transitions, {self.least}", longest)
         layout = TransitionLayout.of(mapper.base.spec)
         self._reward = layout.reward
         self._unit, self._zero = float(mapper.feature_std[layout.reward]), float(mapper.feature_mean[layout.reward])
