@@ -18,7 +18,7 @@ from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.vector import VectorAdapter
 
-__all__ = ["AdapterController", "Controller", "PolicyController", "Trial", "run_trial"]
+__all__ = ["AdapterController", "Controller", "PolicyController", "SwapCounter", "Trial", "run_trial"]
 
 Floats = NDArray[np.float32]
 Values = NDArray[Any]
@@ -44,6 +44,10 @@ class Controller(Protocol):
     @property
     def beliefs(self) -> tuple[Belief, ...]:
         """Of an adapter in each environment; empty for others."""
+
+
+class SwapCounter(Controller, Protocol):
+    """A controller that counts how often it exchanged its policies."""
 
     @property
     def swaps(self) -> Sequence[int]:
@@ -91,7 +95,7 @@ class AdapterController:
 
     @property
     def swaps(self) -> Sequence[int]:
-        """See `Controller`."""
+        """See `SwapCounter`."""
         return [belief.swaps for belief in self.beliefs]
 
 
@@ -115,7 +119,7 @@ class PolicyController:
         self._due: list[tuple[int, Task] | None] = [None] * count
         self._started = False
         self.swaps: Sequence[int] = [0] * count
-        """See `Controller`."""
+        """See `SwapCounter`."""
 
     def tasks_change(self, tasks: Sequence[Task], changed: NDArray[np.bool_]) -> None:
         """See `Controller`."""

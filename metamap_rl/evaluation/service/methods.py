@@ -13,7 +13,7 @@ from metamap_agents.experts.universal import UniversalPolicy
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_rl.adaptation.service.config import AdapterConfig
-from metamap_rl.adaptation.service.trial import AdapterController, Controller, PolicyController
+from metamap_rl.adaptation.service.trial import AdapterController, PolicyController, SwapCounter
 from metamap_rl.adaptation.service.vector import VectorAdapter
 from metamap_rl.evaluation.baselines.student import Student
 from metamap_rl.evaluation.identification import IdentificationConfig, model_of
@@ -58,7 +58,7 @@ class ServiceMethod:
         simulates: whether it identifies tasks with a simulator, which not all families offer.
     """
 
-    make: Callable[[Subject, int], Controller]
+    make: Callable[[Subject, int], SwapCounter]
     summary: str
     settings: Mapping[str, Any] = field(default_factory=dict)
     trained: str = ""

@@ -45,7 +45,7 @@ class _Recording:
         self.networks = self.base_networks(count)
         self.rows: list[deque[Row]] = [deque(maxlen=longest) for _ in range(count)]
         self.swaps = [0] * count
-        """See `Controller`."""
+        """See `SwapCounter`."""
         self.step = 0
         """Steps so far."""
         self._latest: tuple[NDArray[Any], Floats] | None = None

@@ -85,7 +85,7 @@ class StudentController:
     ) -> None:
         self.student, self.teacher, self._shown = student, teacher, shown
         self.swaps = [0] * count
-        """See `Controller`: its weights never change."""
+        """See `SwapCounter`: its weights never change."""
         self._state = torch.zeros(1, count, student.hidden)
         self._starts = np.ones(count, dtype=np.bool_)
         self._actions = np.zeros((count, student.base.spec.action_size), np.float32)
