@@ -33,7 +33,9 @@ def rollout_of(task: Task, steps: int, *, size: float = 1.0, seed: int = 0) -> R
 
 
 def test_most_families_can_be_identified() -> None:
-    assert {"cheetah-actuators", "ant-goal", "reacher-goal", "walker-dynamics", "cartpole-swingup"} <= set(SIMULATED)
+    assert {"cheetah-actuators", "ant-goal", "reacher-goal", "walker-dynamics", "dmc-cheetah-speed-length"} <= set(
+        SIMULATED
+    )
     assert not any(holds_state(get_family(name)) for name in list_families() if name.startswith("dmc-walker"))
 
 
@@ -89,6 +91,18 @@ def test_a_wrong_model_is_wrong_about_the_task() -> None:
     assert found.task["direction"] == -1.0
     assert found.task["mass"] == pytest.approx(1.2 / 1.2, abs=0.05), "its simulator is too heavy by as much"
     assert found.cost > 1e-6
+
+
+def test_a_wrong_model_takes_few_more_simulations_than_a_right_one() -> None:
+    family = get_family("cheetah-actuators")
+    task = family.sample("test-in", 1, seed=1)[0]
+    rollout = rollout_of(task, 40)
+    right, wrong = (identify(rollout, IdentificationConfig(model_error=error)) for error in (0.0, 0.1))
+    np.testing.assert_allclose(right.task.values, task.values, atol=1e-4)
+    signs = [index for index, parameter in enumerate(family.space.parameters) if parameter.choices]
+    np.testing.assert_array_equal(wrong.task.values[signs], task.values[signs])
+    np.testing.assert_allclose(wrong.task.values, task.values, atol=0.1)
+    assert wrong.steps < 4 * right.steps
 
 
 def test_a_rollout_from_mid_episode() -> None:

@@ -58,6 +58,7 @@ class DmcCheetah(Dmc):
     frame_skip = 1
     model_file = "cheetah.xml"
     total_mass = 14.0  # the file's settotalmass
+    unobserved_positions = 1
     readouts: ClassVar[Mapping[str, Readout]] = {"velocity": Readout("subtree_linvel", "body", "torso")}
     camera: ClassVar[Mapping[str, Any]] = {"distance": 4.0}
 

@@ -209,7 +209,8 @@ class _Physics:
 
     def __init__(self, family: Family, error: float) -> None:
         self.family, self.error = family, error
-        self.base_model = self._with_error(family.base_model)
+        self._data = mujoco.MjData(family.base_model)  # to derive constants in, of any model of the family
+        self.base_model = self._with_error(copy.copy(family.base_model))
         self.frame_skip = family.frame_skip
         self.readouts: Mapping[str, Readout] = family.readouts
         self.current_readouts = family.current_readouts
@@ -232,14 +233,13 @@ class _Physics:
         return self.base_model if found is self.family.base_model else self._with_error(found)
 
     def _with_error(self, model: mujoco.MjModel) -> mujoco.MjModel:
-        if not self.error:
-            return model
-        wrong, factor = copy.copy(model), 1.0 + self.error
-        wrong.body_mass[:] *= factor
-        wrong.body_inertia[:] *= factor
-        wrong.dof_damping[:] *= factor
-        mujoco.mj_setConst(wrong, mujoco.MjData(wrong))
-        return wrong
+        """The model itself, which is of this simulator alone, made wrong."""
+        if self.error:
+            model.body_mass[:] *= 1.0 + self.error
+            model.body_inertia[:] *= 1.0 + self.error
+            model.dof_damping[:] *= 1.0 + self.error
+            mujoco.mj_setConst(model, self._data)
+        return model
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
         """As the family's."""

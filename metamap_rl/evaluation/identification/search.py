@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 from scipy.optimize import least_squares
 from scipy.stats import qmc
@@ -31,6 +32,10 @@ _UNCERTAIN = 0.1  # standard error, in units of the range, of a parameter that t
 _SAME = 1e-6  # relative difference of costs that does not tell two choices apart
 _EXPLAINED = 1e-9  # mean squared residual, about that of single precision: no further start is tried
 _STILL_GOOD = 2.0  # times the cost of an earlier estimate, up to which its task is still the only start
+_TOLERANCE, _ROUGH = 1e-6, 1e-3  # relative change of the cost at which a search ends, and one that is to be continued
+_WORTH = 2.0  # times the cost of the best start, up to which others are continued
+_CONTINUED = 3  # most starts that are
+_ALIKE = 1e-2  # distance of two results, in units of the range, that are of one minimum
 _SEED = 20_240_917  # of the screened points: the same for all tasks, so that their models are compiled once
 _MOST_COMBINATIONS = 64
 
@@ -43,7 +48,7 @@ class IdentificationConfig(Settings):
     screened: Annotated[Whole, Field(ge=0)] = 32
     """Points of the parameter space that are tried first, besides the usual value with all combinations of choices."""
     screening_transitions: Annotated[Whole, Field(ge=1)] = 12
-    """Largest number of transitions that they are tried on."""
+    """Largest number of transitions that they are tried on; searches start with twice as many."""
     starts: Annotated[Whole, Field(ge=1)] = 6
     """Largest number of least-squares searches, from the best of them; none follows one that explains the rollout."""
     evaluations: Annotated[Whole, Field(ge=1)] = 40
@@ -168,17 +173,40 @@ class _Search:
     def best(self, *others: Task) -> tuple[Task, float]:
         """The best task and its mean squared residual; other candidates than the screened ones may be given."""
         candidates = [*others, *_screened(self.family.name, self.config.screened)]
-        count = min(self.config.screening_transitions, self.predictor.count)
-        some = np.linspace(0, self.predictor.count - 1, count).astype(np.intp)
+        some = self._spaced(self.config.screening_transitions)
         costs = np.mean(self.predictor.residuals(candidates, some) ** 2, axis=(1, 2))
         order = np.argsort(costs, kind="stable")[: self.config.starts]
-        task, cost = candidates[order[0]], float("inf")
+        rough: list[tuple[Task, float]] = []
+        some = self._spaced(2 * self.config.screening_transitions)
         for index in order:
-            found = self._refined(candidates[index])
-            task, cost = min((task, cost), found, key=lambda pair: pair[1])
-            if cost < _EXPLAINED:
-                break
-        return self._flipped(task, cost)
+            rough.append(self._refined(candidates[index], some, _ROUGH))
+            if rough[-1][1] < _EXPLAINED:
+                found = self._refined(rough[-1][0])
+                if found[1] < _EXPLAINED:
+                    return found
+        return self._flipped(*min(map(self._refined, self._distinct(rough)), key=lambda pair: pair[1]))
+
+    def _spaced(self, most: int) -> NDArray[np.intp]:
+        """Indices of transitions, evenly spaced."""
+        count = self.predictor.count
+        return np.linspace(0, count - 1, min(most, count)).astype(np.intp)
+
+    def _distinct(self, rough: Sequence[tuple[Task, float]]) -> list[Task]:
+        """Tasks of different minima that may be the best one, given the results of all starts on some transitions."""
+        ordered = sorted(rough, key=lambda pair: pair[1])
+        most = _WORTH * ordered[0][1]
+        found: list[Task] = []
+        for task, cost in ordered:
+            if cost <= most and len(found) < _CONTINUED and not any(self._alike(task, other) for other in found):
+                found.append(task)
+        return found
+
+    def _alike(self, task: Task, other: Task) -> bool:
+        if any(task[parameter.name] != other[parameter.name] for parameter in self.discrete):
+            return False
+        apart = np.abs(self._units(task) - self._units(other))
+        turned = np.array([parameter.periodic for parameter in self.free], dtype=np.bool_)
+        return bool((np.where(turned, np.minimum(apart, 1 - apart), apart) < _ALIKE).all())
 
     def _flipped(self, task: Task, cost: float) -> tuple[Task, float]:
         """Change choices one by one as long as it helps."""
@@ -197,40 +225,51 @@ class _Search:
         changes = [{one.name: choice} for one in self.discrete for choice in one.choices if choice != task[one.name]]
         return [self.family.task({**dict(task.parameters), **change}) for change in changes]
 
-    def _refined(self, task: Task) -> tuple[Task, float]:
-        """Least squares over the continuous parameters; the task and its mean squared residual."""
+    def _refined(
+        self, task: Task, chosen: NDArray[np.intp] | None = None, tolerance: float = _TOLERANCE
+    ) -> tuple[Task, float]:
+        """Least squares over the continuous parameters; the task and its mean squared residual.
+
+        Args:
+            task: start.
+            chosen: indices of some of the transitions; default all.
+            tolerance: relative change of the cost at which the search ends.
+        """
         if not self.free:
-            return task, float(np.mean(self.predictor.residuals([task]) ** 2))
+            return task, float(np.mean(self.predictor.residuals([task], chosen) ** 2))
         choices = {parameter.name: task[parameter.name] for parameter in self.discrete}
         bounded = np.array([not parameter.periodic for parameter in self.free])
-        start = np.array([_unit(parameter, task[parameter.name]) for parameter in self.free])
+        start = self._units(task)
         found = least_squares(
-            lambda units: self._errors(units[None], choices)[0],
+            lambda units: self._errors(units[None], choices, chosen)[0],
             np.where(bounded, np.clip(start, 1e-6, 1 - 1e-6), start),
-            jac=lambda units: self._jacobian(units, choices),
+            jac=lambda units: self._jacobian(units, choices, chosen),
             bounds=(np.where(bounded, 0.0, -np.inf), np.where(bounded, 1.0, np.inf)),
             x_scale="jac",  # a short rollout may determine one combination of parameters far better than another
-            ftol=1e-8,
+            ftol=tolerance,
             xtol=1e-12,
             gtol=None,  # is absolute, and residuals of the exact model are tiny
             max_nfev=self.config.evaluations,
         )
         best = self._task(found.x, choices)
-        return best, float(np.mean(self.predictor.residuals([best]) ** 2))
+        return best, float(np.mean(self.predictor.residuals([best], chosen) ** 2))
 
-    def _errors(self, units: Array, choices: Mapping[str, float]) -> Array:
+    def _errors(self, units: Array, choices: Mapping[str, float], chosen: NDArray[np.intp] | None = None) -> Array:
         """Residuals of points [C, K], with the pull to the usual value, [C, M]."""
         tasks = [self._task(point, choices) for point in units]
-        residuals = self.predictor.residuals(tasks).reshape(len(units), -1)
+        residuals = self.predictor.residuals(tasks, chosen).reshape(len(units), -1)
         return np.concatenate([residuals, _PRIOR * (units - self.center)], axis=1)
 
-    def _jacobian(self, units: Array, choices: Mapping[str, float]) -> Array:
+    def _jacobian(self, units: Array, choices: Mapping[str, float], chosen: NDArray[np.intp] | None = None) -> Array:
         """Finite differences [M, K], towards the middle of the range."""
         steps = np.where(units > 0.5, -_STEP, _STEP)
         points = np.concatenate([units[None], units + np.diag(steps)])
-        errors = self._errors(points, choices)
+        errors = self._errors(points, choices, chosen)
         slopes: Array = ((errors[1:] - errors[0]) / steps[:, None]).T
         return slopes
+
+    def _units(self, task: Task) -> Array:
+        return np.array([_unit(parameter, task[parameter.name]) for parameter in self.free])
 
     def _task(self, units: Array, choices: Mapping[str, float]) -> Task:
         values = {
@@ -244,7 +283,7 @@ class _Search:
         names: set[str] = set()
         choices = {parameter.name: task[parameter.name] for parameter in self.discrete}
         if self.free:
-            units = np.array([_unit(parameter, task[parameter.name]) for parameter in self.free])
+            units = self._units(task)
             errors, slopes = self._errors(units[None], choices)[0], self._jacobian(units, choices)
             variances = _variances(slopes)
             told = (slopes != 0).any(axis=1)  # others are right whatever the task is
