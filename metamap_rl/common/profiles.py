@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.common.statistics import CHUNK, Interval, check_draws, finite
+from metamap_rl.common.resampling import tallies
+from metamap_rl.common.statistics import Interval, check_draws, finite
 
 __all__ = ["Profile", "performance_profile", "probability_of_improvement"]
 
@@ -43,14 +44,8 @@ def probability_of_improvement(
     difference = ours[:, None] - theirs[None]
     wins = (difference > 0) + 0.5 * (difference == 0)  # [S, S', T]
     tasks = wins.shape[2]
-    index = generator.integers(tasks, size=(resamples, tasks))
-    ours_index = generator.integers(len(ours), size=(resamples, len(ours), 1, 1))
-    theirs_index = generator.integers(len(theirs), size=(resamples, 1, len(theirs), 1))
-    means = np.empty(resamples)
-    for start in range(0, resamples, CHUNK):
-        part = slice(start, start + CHUNK)
-        drawn = wins[ours_index[part], theirs_index[part], index[part, None, None]]
-        means[part] = drawn.mean(axis=(1, 2, 3))
+    of_tasks, of_ours, of_theirs = (tallies(resamples, size, generator) for size in (tasks, len(ours), len(theirs)))
+    means = np.einsum("rt,ri,rj,ijt->r", of_tasks, of_ours, of_theirs, wins, optimize=True) / wins.size
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(float(wins.mean()), float(low), float(high), level, "seeds and tasks", len(ours), tasks)
 
@@ -95,7 +90,7 @@ def performance_profile(
         raise MetaMapError(
             f"scores: expected [seeds, tasks] and thresholds [N], got shapes {matrix.shape} and {places.shape}"
         )
-    seeds, tasks = matrix.shape
+    seeds, tasks = matrix.shape  # drawn one resample after another: `multiplicities` would draw others than stored ones
     above = (matrix[..., None] > places).astype(np.float64)  # [S, T, N]
     shares = np.empty((resamples, len(places)))
     for index in range(resamples):

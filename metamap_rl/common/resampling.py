@@ -28,7 +28,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Resampled", "mean_of_ranks", "multiplicities"]
+__all__ = ["Resampled", "mean_of_ranks", "multiplicities", "tallies"]
 
 Resampled = Literal["seeds and tasks", "seeds", "tasks"]
 """Axes of a zoo's scores that the bootstrap resamples."""
@@ -91,12 +91,15 @@ def _crossed(
 ) -> NDArray[np.int64]:
     """Multiplicities [count, S * T] of one zoo: the tasks are drawn first, then the seeds."""
     seeds, tasks = shape
-    of_tasks = np.ones((count, tasks), dtype=_TALLY) if resampled == "seeds" else _tallies(count, tasks, generator)
-    of_seeds = np.ones((count, seeds), dtype=_TALLY) if resampled == "tasks" else _tallies(count, seeds, generator)
+    of_tasks = np.ones((count, tasks), dtype=_TALLY) if resampled == "seeds" else tallies(count, tasks, generator)
+    of_seeds = np.ones((count, seeds), dtype=_TALLY) if resampled == "tasks" else tallies(count, seeds, generator)
     return (of_seeds[:, :, None] * of_tasks[:, None, :]).reshape(count, seeds * tasks)
 
 
-def _tallies(count: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
-    """How often each of ``size`` things is among as many draws with replacement, [count, size]."""
+def tallies(count: int, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+    """How often each of ``size`` things is among as many draws with replacement, [count, size].
+
+    The draws of one axis alone, for scores of several methods that share their tasks.
+    """
     drawn = generator.integers(size, size=(count, size)) + size * np.arange(count)[:, None]
     return np.bincount(drawn.ravel(), minlength=count * size).reshape(count, size).astype(_TALLY)
