@@ -57,6 +57,15 @@ class TransitionLayout:
         """Columns of reward and change, O + 1: how the environment responds."""
         return slice(self.reward, self.size)
 
+    def check(self, feature_size: int, what: str) -> None:
+        """Check the size of feature rows that ``what`` reads.
+
+        Raises:
+            MetaMapError: feature rows of another size, which are no transitions.
+        """
+        if feature_size != self.size:
+            raise MetaMapError(f"{what}: expected transitions, rows of {self.size} numbers; got rows of {feature_size}")
+
     def reward_mask(self, feature_size: int) -> NDArray[np.bool_]:
         """Mark the column of the reward, bool [F].
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge
 
-from metamap_rl.common.config import Config, Positive, renamed
+from metamap_rl.common.config import Config, Count, Positive, renamed
 
 __all__ = ["MapperConfig"]
 
@@ -36,6 +36,10 @@ class MapperConfig(Config):
     bottleneck: bool = False
     """Use only the coordinates estimated from z as input of the hypernetwork: a function of a few numbers needs fewer
     experts than one of all of z. Needs survey tasks."""
+
+    forward_model: Count = 0
+    """Unknowns of a forward model, whose inversion by least squares is read beside the encoder; 0 for no model. It is
+    fitted to the survey before the mapper is trained. Needs survey tasks."""
 
     reward: bool = True
     """Use the rewards of D. With false they are ignored in training and at deployment, for robots that cannot observe

@@ -64,7 +64,8 @@ class Mapper(nn.Module):
         seed: seed of the initial parameters; torch's global generator is restored.
 
     Raises:
-        MetaMapError: a bottleneck without coordinates, or rewards to be ignored in features that are no transitions.
+        MetaMapError: a bottleneck or a forward model without coordinates; rewards to be ignored, or a forward model, in
+            features that are no transitions.
     """
 
     phi_0: Tensor
@@ -90,6 +91,8 @@ class Mapper(nn.Module):
         super().__init__()
         if config.bottleneck and not coordinates:
             raise MetaMapError("bottleneck: expected a survey, to learn coordinates from; got none")
+        if config.forward_model and not coordinates:
+            raise MetaMapError("forward_model: expected a survey, to fit it to; got none")
         self.config = config
         self.base = base
         self.family = family
@@ -137,6 +140,8 @@ class Mapper(nn.Module):
             raise MetaMapError(
                 "bottleneck: mappers of different families cannot share a core, their coordinates differ"
             )
+        if self.config.forward_model:
+            raise MetaMapError("forward_model: mappers of different families cannot share a core, their rows differ")
         self.encoder.share_core(other.encoder)
         self.hypernetwork.share_core(other.hypernetwork)
 

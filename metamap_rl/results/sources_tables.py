@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["sources_table"]
+__all__ = ["reading_table", "sources_table"]
 
 
 def sources_table(result: Mapping[str, Any]) -> list[str]:
@@ -51,3 +52,15 @@ def _difference(entry: Mapping[str, float] | None) -> str:
 
 def _gap(entry: Mapping[str, Any] | None) -> str:
     return "–" if entry is None else f"{entry['iqm']:.2f} ({entry['worst_decile']:.2f})"
+
+
+def reading_table(result: Mapping[str, Any]) -> list[str]:
+    """Root mean square of the errors over tasks, in standard deviations: one row for each origin, noise and reader."""
+    lengths = [str(length) for length in result["settings"]["lengths"]]
+    lines = [f"| D from | noise | read by | {' | '.join(lengths)} |", f"| --- | --- | --- |{' --- |' * len(lengths)}"]
+    for origin, levels in result["errors"].items():
+        for level, readers in levels.items():
+            for reader, found in readers.items():
+                cells = (f"{math.sqrt(sum(found[length]) / len(found[length])):.2f}" for length in lengths)
+                lines.append(f"| {origin} | {float(level):.0%} | {reader} | {' | '.join(cells)} |")
+    return lines

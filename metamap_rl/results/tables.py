@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from metamap_rl.results.sources_tables import sources_table
+from metamap_rl.results.sources_tables import reading_table, sources_table
 
 __all__ = [
     "TABLES",
@@ -369,6 +369,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "ablation": ablation_table,
     "alarms": alarms_table,
     "sources": sources_table,
+    "reading": reading_table,
     "dmc": dmc_table,
     "predictability": predictability_table,
     "recovery": recovery_table,

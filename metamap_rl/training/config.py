@@ -144,6 +144,8 @@ class MapperRecipe(Config):
             raise unknown_name("value of actors", self.actors, choices)
         if self.shape.bottleneck and not self.survey_tasks:
             raise self.refusal("bottleneck", "survey_tasks above 0, which teach to read the parameters", 0)
+        if self.shape.forward_model and not self.survey_tasks:
+            raise self.refusal("forward_model", "survey_tasks above 0, which it is fitted to", 0)
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from metamap_rl.training import checkpoint as checkpoints
 from metamap_rl.training.auxiliary import new_auxiliary
 from metamap_rl.training.checkpoint import TrainState, digest
 from metamap_rl.training.config import TrainConfig
+from metamap_rl.training.forward_fit import fit_forward_model
 from metamap_rl.training.losses import LOSSES, Outcome, behaviour
 from metamap_rl.training.updates import gradient_step, learning_rate, new_optimiser
 
@@ -132,6 +133,8 @@ def train(
             coordinates=survey.names if survey is not None else (),
             seed=config.seed,
         )
+        if survey is not None:
+            fit_forward_model(mapper, survey, seed=config.seed)
     else:
         mapper = _continued(start, base, data.family, survey)
     for what, part in (("training set", examples), ("validation set", held_out)):
@@ -228,7 +231,7 @@ def _new_state(mapper: Mapper, config: TrainConfig) -> TrainState:
             seed=config.seed,
         )
     parameters = [*mapper.parameters(), *(auxiliary.parameters() if auxiliary is not None else ())]
-    optimiser = new_optimiser(parameters, config)
+    optimiser = new_optimiser([parameter for parameter in parameters if parameter.requires_grad], config)
     checkpoints.allocate_moments(optimiser)
     return TrainState(mapper, optimiser, torch.Generator().manual_seed(config.seed), auxiliary=auxiliary)
 

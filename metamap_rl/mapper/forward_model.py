@@ -1,0 +1,128 @@
+"""A forward model that is linear in unknowns of the task, and its inversion by least squares.
+
+An encoder that learns to read a task from D has as many examples as there are tasks; a model that predicts outcomes
+from the task has as many as there are transitions. Its inversion reads the task from D without having learned to.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from metamap_rl.data.layout import TransitionLayout
+from metamap_rl.encoders.base import Encoder
+from metamap_rl.encoders.parts import bounded_head, kept_rows
+
+__all__ = ["ForwardModel", "InformedEncoder"]
+
+LARGEST_OUTCOME = 10.0
+"""Outcomes are clipped to this many standard deviations."""
+
+LOG_SCALES = (-4.0, 2.0)
+"""Smallest and largest logarithm of the standard deviation of an outcome's error."""
+
+INDEPENDENT = 30.0
+"""Errors of the model on the rows of one D are alike: n rows weigh as much as n / (1 + n / INDEPENDENT) independent
+ones, so never more than this."""
+
+
+class ForwardModel(nn.Module):
+    """``y = b(x) + F(x) u + e``, with outcome y (reward and change of the observation), x observation and action.
+
+    u [L] stands for the task, with prior N(0, I); e = s(x) times Gaussian noise of a fixed covariance: contacts are
+    predicted worse. Given D, the posterior of u is that of Bayesian linear regression:
+    ``A = I + w sum_t F_t' S_t^-1 F_t`` and ``u = A^-1 w sum_t F_t' S_t^-1 (y_t - b_t)``.
+    Networks and covariance are fitted by `metamap_rl.training.forward_fit` and then fixed.
+
+    Args:
+        layout: of the feature rows.
+        unknowns: L.
+        hidden: width of the network's hidden layers.
+        reward: whether the reward is an outcome.
+    """
+
+    shift: Tensor
+    mix: Tensor
+    whiten: Tensor
+
+    def __init__(self, layout: TransitionLayout, unknowns: int, hidden: int, *, reward: bool) -> None:
+        super().__init__()
+        self.size = unknowns
+        self.given = layout.outcome.start  # observation, action and |action|^2 come first
+        self.first = self.given + (not reward)
+        outcomes = layout.size - self.first
+        self.network = nn.Sequential(
+            nn.Linear(self.given, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, hidden),
+            nn.SiLU(),
+            nn.Linear(hidden, outcomes * (unknowns + 2)),
+        )
+        # u = shift + mix (u in units of the prior); whiten' whiten is the inverse covariance of e / s(x).
+        self.register_buffer("shift", torch.zeros(unknowns))
+        self.register_buffer("mix", torch.eye(unknowns))
+        self.register_buffer("whiten", torch.eye(outcomes))
+        self.requires_grad_(False)
+
+    def parts(self, rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """F [..., Y, L], for u before `shift` and `mix`, b [..., Y] and log s [..., Y] at feature rows [..., F]."""
+        found = self.network(rows[..., : self.given]).unflatten(-1, (-1, self.size + 2))
+        return found[..., :-2], found[..., -2], found[..., -1].clamp(*LOG_SCALES)
+
+    def outcome(self, rows: Tensor) -> Tensor:
+        """Outcomes y [..., Y] of standardised feature rows [..., F], clipped."""
+        return rows[..., self.first :].clamp(-LARGEST_OUTCOME, LARGEST_OUTCOME)
+
+    @torch.no_grad()
+    def invert(self, rows: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Posterior of u given D.
+
+        Args:
+            rows: standardised feature rows [B, n, F].
+            mask: [B, n] bool, True for the rows to use; None uses all.
+
+        Returns:
+            Mean [B, L] in units of the prior, 0 without rows; and the logarithms of the squared diagonal of A's
+            Cholesky factor [B, L], which say how much D tells, 0 without rows.
+        """
+        rows = kept_rows(rows, mask)
+        slopes, intercept, log_scale = self.parts(rows)
+        inverse = (-log_scale).exp()
+        factors = (self.whiten @ ((slopes @ self.mix) * inverse.unsqueeze(-1))).double()
+        errors = ((self.outcome(rows) - intercept - slopes @ self.shift) * inverse) @ self.whiten.T
+        if mask is None:
+            count = torch.full((len(rows),), rows.shape[1], dtype=torch.float64, device=rows.device)
+        else:
+            factors = torch.where(mask[..., None, None], factors, 0.0)
+            count = mask.sum(dim=1).double()
+        weight = (1.0 / (1.0 + count / INDEPENDENT))[:, None, None]
+        factors, errors = factors.flatten(1, 2), errors.double().flatten(1, 2).unsqueeze(-1)
+        prior = torch.eye(self.size, dtype=torch.float64, device=rows.device)
+        factor = torch.linalg.cholesky(prior + weight * (factors.mT @ factors))
+        mean = torch.cholesky_solve(weight * (factors.mT @ errors), factor).squeeze(-1)
+        return mean.to(rows.dtype), 2.0 * factor.diagonal(dim1=1, dim2=2).log().to(rows.dtype)
+
+
+class InformedEncoder(nn.Module):
+    """``z = LayerNorm(MLP([encoder(D), u, log A]))``: an encoder beside the inversion of a forward model.
+
+    Args:
+        encoder: encoder of D to a context [B, Z].
+        model: the forward model.
+        context_size: Z.
+        hidden: width of the hidden layer.
+    """
+
+    ordered: ClassVar[bool] = False
+
+    def __init__(self, encoder: Encoder, model: ForwardModel, context_size: int, hidden: int) -> None:
+        super().__init__()
+        self.encoder, self.model = encoder, model
+        self.head = bounded_head(context_size + 2 * model.size, context_size, hidden)
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """See `metamap_rl.encoders.base.Encoder`."""
+        z: Tensor = self.head(torch.cat([self.encoder(features, mask), *self.model.invert(features, mask)], dim=-1))
+        return z
