@@ -24,7 +24,7 @@ _SMALLEST_VARIANCE = 1e-4
 """Added to the variances of the unknowns and of the errors, in standard deviations squared."""
 
 
-def fit_forward_model(mapper: Mapper, survey: Survey, *, seed: int, updates: int = UPDATES) -> None:
+def fit_forward_model(mapper: Mapper, survey: Survey, *, seed: int, updates: int | None = None) -> None:
     """Fit the forward model of a mapper's encoder, in place; without one nothing is done.
 
     The unknowns of a task are a linear function of the monomials of its coordinates up to degree 2, learned together
@@ -34,13 +34,14 @@ def fit_forward_model(mapper: Mapper, survey: Survey, *, seed: int, updates: int
         mapper: with units, not trained yet.
         survey: rollouts and coordinates.
         seed: of initial weights and batches.
-        updates: number of updates.
+        updates: number of updates, default `UPDATES`.
 
     Raises:
         MetaMapError: the fit diverged.
     """
     if not isinstance(mapper.encoder, InformedEncoder):
         return
+    updates = UPDATES if updates is None else updates
     model, generator = mapper.encoder.model, torch.Generator().manual_seed(seed)
     monomials = _monomials((survey.coordinates - mapper.coordinate_mean) / mapper.coordinate_std)
     with torch.random.fork_rng(devices=[]):

@@ -21,6 +21,7 @@ from metamap_rl.evaluation.baselines import MAMLConfig, ReptileConfig
 from metamap_rl.functions.benchmarks import BENCHMARKS
 from metamap_rl.functions.measuring import compare_targets
 from metamap_rl.mapper.config import MapperConfig
+from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.results.alterations import ALTERATIONS
 from metamap_rl.results.experiments import EXPERIMENTS, make_experiment, run_experiment, summarise_run
 from metamap_rl.results.experiments.sources import Sources
@@ -253,3 +254,26 @@ def test_selfcheck(tmp_path: Path) -> None:
     assert selfcheck_table(document)[2].startswith("| reacher-goal | 20 | ")
     with pytest.raises(MetaMapError, match="did you mean 'test-in'"):
         make_experiment("selfcheck", changes=["mapper=reacher-goal", "case=[test-inn]"])
+
+
+def test_reading(tiny_zoo: Zoo, tiny_mapper: Mapper, tmp_path: Path) -> None:
+    tiny_mapper.save(tmp_path / "mapper")
+    changes = [
+        f"zoo={tiny_zoo.root}",
+        f"mappers={{tiny: {tmp_path / 'mapper'}}}",
+        "d_from=[probe, service]",
+        "lengths=[1, 5]",
+        "noise=[0.0, 0.2]",
+        "tasks=4",
+        "survey_tasks=12",
+        "identified=1",
+    ]
+    run_experiment("reading", make_experiment("reading", changes=changes), tmp_path / "run", InProcess())
+    _, document, lines = summarise_run(tmp_path / "run")
+    readers = {"ridge, means", "ridge, moments", "ridge, responses", "encoder, tiny", "sysid"}
+    for levels in document["errors"].values():
+        for found in levels.values():
+            assert set(found) == readers
+            assert all(len(found[reader]["5"]) == (1 if reader == "sysid" else 4) for reader in readers)
+    assert document["errors"]["probe"]["0.0"]["sysid"]["5"][0] < 1e-3
+    assert len(lines) == 2 + 2 * 2 * len(readers)

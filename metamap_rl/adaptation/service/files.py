@@ -54,7 +54,10 @@ class AdapterState:
 
 def mapper_id(mapper: Mapper) -> str:
     """Fingerprint of a mapper: family, shape, theta, base policy and self-check."""
-    found = hashlib.sha256(json.dumps([mapper.family, asdict(mapper.config)], sort_keys=True).encode())
+    shape = asdict(mapper.config)
+    if not shape["forward_model"]:  # of mappers from before there were any
+        del shape["forward_model"]
+    found = hashlib.sha256(json.dumps([mapper.family, shape], sort_keys=True).encode())
     if mapper.check is not None:
         found.update(json.dumps(mapper.check.describe() | {"record": {}}, sort_keys=True).encode())
     for name, array in sorted(mapper.arrays().items()):
