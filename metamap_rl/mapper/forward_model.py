@@ -126,3 +126,8 @@ class InformedEncoder(nn.Module):
         """See `metamap_rl.encoders.base.Encoder`."""
         z: Tensor = self.head(torch.cat([self.encoder(features, mask), *self.model.invert(features, mask)], dim=-1))
         return z
+
+    def share_core(self, other: InformedEncoder) -> None:
+        """See `metamap_rl.encoders.base.Encoder`: all but the encoder's first layer and the forward model."""
+        self.encoder.share_core(other.encoder)
+        self.head = other.head

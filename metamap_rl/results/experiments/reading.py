@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -166,7 +166,11 @@ class _Data:
         given, outcome = self.layout.state_action, self.layout.outcome
         usual = usual_response(self.rows[0], given, outcome)
         coefficients = partial(responses, given=given, outcome=outcome, usual=usual)
-        kinds = {"ridge, means": means, "ridge, moments": moments, "ridge, responses": coefficients}
+        kinds: dict[str, Callable[[Array], Array]] = {
+            "ridge, means": means,
+            "ridge, moments": moments,
+            "ridge, responses": coefficients,
+        }
         return {
             name: {str(length): self._ridge(*(kind(rows[:, :length]) for rows in self.rows)) for length in lengths}
             for name, kind in kinds.items()
