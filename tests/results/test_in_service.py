@@ -56,22 +56,22 @@ def test_all_methods_see_the_same_trials_and_a_run_goes_on(tiny_mapper: Mapper, 
     own = moved(tiny_mapper)
     own.check, own.universal = service_check(), make_universal(own.base)
     own.save(tmp_path / "own")
-    few = "schedules={main: {hazard: 0.1}, once: {changes: [10], methods: [base policy, oracle, adapter]}}"
+    few = "schedules={main: {hazard: 0.1}, a once: {changes: [10], methods: [base policy, oracle, adapter]}}"
     subjects = f"subjects=[{{mapper: {tmp_path / 'own'}, zoo: {tiny_zoo.root}}}]"
     changes = [*settings(tmp_path, few, CONTEXT), subjects]
     out = tmp_path / "out"
     run(changes, out)
     first = documents(out)
-    of_main = {one["trials"] for name, one in first.items() if name.startswith("0-0-")}
+    of_main = {one["trials"] for name, one in first.items() if name.startswith("0-main-")}
     assert len(of_main) == 1
     _, document, table = summarise_run(out)
     main = document["families"]["reacher-goal"]["main"]
     assert set(main["methods"]) == set(SERVICE_METHODS)
-    assert set(document["families"]["reacher-goal"]["once"]["methods"]) == {"base policy", "oracle", "adapter"}
+    assert set(document["families"]["reacher-goal"]["a once"]["methods"]) == {"base policy", "oracle", "adapter"}
     assert document["decision"]["adapts"] is None
     assert sum(line.startswith("| ") for line in table) == len(SERVICE_METHODS) + 3 + 4  # two heads and their rules
     assert run(changes, out) == []
-    for name in ("0-0-adapter.json", "0-0-sysid.json", "0-0-another-trials-window.json"):
+    for name in ("0-main-adapter.json", "0-main-sysid.json", "0-main-another-trial-s-window.json"):
         (out / name).unlink()
     assert len(run(changes, out)) == 3
     assert documents(out) == first
@@ -80,7 +80,7 @@ def test_all_methods_see_the_same_trials_and_a_run_goes_on(tiny_mapper: Mapper, 
 def test_without_a_zoo_there_is_no_context_policy(mapper: Path, tmp_path: Path) -> None:
     methods = "methods=[base policy, oracle, context policy]"
     run(settings(mapper, methods, "schedules={main: {hazard: 0.1}}"), tmp_path / "out")
-    assert set(documents(tmp_path / "out")) == {"0-0-base-policy.json", "0-0-oracle.json"}
+    assert set(documents(tmp_path / "out")) == {"0-main-base-policy.json", "0-main-oracle.json"}
 
 
 def test_a_zoo_of_another_base_policy_is_refused(mapper: Path, tiny_zoo: Zoo, tmp_path: Path) -> None:
@@ -102,13 +102,13 @@ def test_bad_input_is_refused_in_one_sentence(mapper: Path, tmp_path: Path) -> N
     bare = service_mapper()
     bare.save(tmp_path / "bare")
     refused("universal policy", f"subjects=[{{mapper: {tmp_path / 'bare'}}}]", "methods=[base policy, oracle]")
-    assert not (tmp_path / "out" / "0-0-oracle.json").exists()
+    assert not (tmp_path / "out" / "0-main-oracle.json").exists()
 
 
 def test_documents_of_other_trials_are_not_compared(mapper: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     run(settings(mapper, "methods=[base policy, oracle]", "schedules={main: {hazard: 0.1}}"), out)
-    path = out / "0-0-oracle.json"
+    path = out / "0-main-oracle.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"trials": "others"}))
     with pytest.raises(MetaMapError, match="trials"):
         summarise_run(out)

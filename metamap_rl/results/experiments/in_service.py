@@ -6,6 +6,7 @@ test tasks, is in `metamap_rl.evaluation.service.decision`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -160,13 +161,13 @@ class InService(Settings):
             **self.model_dump(mode="json", include={"split", "trials", "steps", "latency_steps", "seed"}),
         }
         cells = []
-        for place, (name, schedule) in enumerate(self.schedules.items()):
+        for name, schedule in self.schedules.items():
             when = schedule.model_dump(mode="json", exclude={"methods"})
             for method in self._methods(schedule):
                 made = SERVICE_METHODS[method]
                 if made.lacking(family) or (made.trained == "context" and self.subjects[index].zoo is None):
                     continue
-                file = f"{index}-{place}-{method.replace(',', '').replace(' ', '-').replace(chr(39), '')}"
+                file = "-".join(re.findall(r"\w+", f"{index} {name} {method}"))
                 settings = {**shared, **when, "method": method, "about": dict(made.settings), "subject": index}
                 job = ("trial", index, out, name, method)
                 cells.append(Cell(f"{index}, {name}, {method}", out / f"{file}.json", settings, job))
