@@ -1,4 +1,4 @@
-"""Environments as users write them."""
+"""Environments as users write and declare them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 from gymnasium.spaces import Box
+
+from metamap_envs import Family, from_gymnasium
 
 ID = "Users-v0"
 
@@ -35,3 +37,8 @@ class Plain(gym.Env[Any, Any]):
     def step(self, action: Any) -> Any:
         self.x = (0.9 * self.x + self.gain * np.ravel(action)[0]).astype(np.float32)
         return self.observation(), self.reward(), False, False, {}
+
+
+def declare(environment: str = "Pendulum-v1", **entry: object) -> Family:
+    """A family with one parameter, p."""
+    return from_gymnasium({"name": "test", "environment": environment, "parameters": {"p": entry}, "horizon": 50})
