@@ -1,11 +1,15 @@
-"""Common parts of encoders: embedding of a transition, bounded head, zeros for masked rows."""
+"""Common parts of encoders: embedding of a transition, bounded head, zeros for masked rows, windows of a sequence."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["bounded_head", "embedding", "kept_rows"]
+from metamap_rl.encoders.base import Encoder
+
+__all__ = ["bounded_head", "embedding", "kept_rows", "window_shares", "windows_of"]
 
 
 def embedding(feature_size: int, hidden: int) -> nn.Sequential:
@@ -29,3 +33,21 @@ def kept_rows(features: Tensor, mask: Tensor | None) -> Tensor:
     Masked before the first layer, since 0 * NaN in the backward pass would be NaN.
     """
     return features if mask is None else torch.where(mask.unsqueeze(-1), features, 0.0)
+
+
+def window_shares(rows: Tensor, bounds: Sequence[tuple[int, int]]) -> tuple[Tensor, Tensor]:
+    """Share of each row [n, F] in the means of windows [W, n], and the windows' numbers of rows [W], float64."""
+    share = rows.new_zeros(len(bounds), len(rows), dtype=torch.float64)
+    for window, (start, end) in enumerate(bounds):
+        share[window, start:end] = 1.0 / (end - start)
+    count = torch.tensor([float(end - start) for start, end in bounds], dtype=torch.float64, device=rows.device)
+    return share, count
+
+
+def windows_of(encoder: Encoder, rows: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
+    """Contexts [W, Z] of windows of a sequence of standardised rows [n, F], given by first row and end, none empty."""
+    found = getattr(encoder, "of_windows", None)
+    if found is not None:
+        z: Tensor = found(rows, bounds)
+        return z
+    return torch.cat([encoder(rows[None, start:end], None) for start, end in bounds])

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from metamap_rl.encoders.base import ENCODERS
-from metamap_rl.encoders.parts import bounded_head, embedding, kept_rows
+from metamap_rl.encoders.parts import bounded_head, embedding, kept_rows, window_shares
 
 __all__ = ["PoolingEncoder"]
 
@@ -48,9 +48,7 @@ class PoolingEncoder(nn.Module):
             z [W, Z]; up to rounding that of each window by itself.
         """
         embedded = self.embed(rows).double()  # variances are differences of two large numbers
-        share = embedded.new_zeros(len(bounds), len(rows))
-        for window, (start, end) in enumerate(bounds):
-            share[window, start:end] = 1.0 / (end - start)
+        share, _ = window_shares(rows, bounds)
         mean = share @ embedded
         variance = (share @ embedded.square() - mean.square()).clamp(min=0)
         z: Tensor = self.head(torch.cat([mean, (variance + _VARIANCE_FLOOR).sqrt()], dim=-1).to(rows.dtype))

@@ -6,6 +6,7 @@ from the task has as many as there are transitions. Its inversion reads the task
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.encoders.base import Encoder
-from metamap_rl.encoders.parts import bounded_head, kept_rows
+from metamap_rl.encoders.parts import bounded_head, kept_rows, window_shares, windows_of
 
 __all__ = ["ForwardModel", "InformedEncoder"]
 
@@ -87,22 +88,47 @@ class ForwardModel(nn.Module):
             Mean [B, L] in units of the prior, 0 without rows; and the logarithms of the squared diagonal of A's
             Cholesky factor [B, L], which say how much D tells, 0 without rows.
         """
-        rows = kept_rows(rows, mask)
-        slopes, intercept, log_scale = self.parts(rows)
-        inverse = (-log_scale).exp()
-        factors = (self.whiten @ ((slopes @ self.mix) * inverse.unsqueeze(-1))).double()
-        errors = ((self.outcome(rows) - intercept - slopes @ self.shift) * inverse) @ self.whiten.T
+        factors, errors = self._equations(kept_rows(rows, mask))
         if mask is None:
             count = torch.full((len(rows),), rows.shape[1], dtype=torch.float64, device=rows.device)
         else:
             factors = torch.where(mask[..., None, None], factors, 0.0)
             count = mask.sum(dim=1).double()
+        factors, errors = factors.flatten(1, 2), errors.flatten(1, 2).unsqueeze(-1)
+        return self._posterior(factors.mT @ factors, factors.mT @ errors, count, rows.dtype)
+
+    @torch.no_grad()
+    def of_windows(self, rows: Tensor, share: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
+        """Posteriors of u given windows of one sequence, whose rows are looked at once.
+
+        Args:
+            rows: standardised feature rows [n, F].
+            share: 1 / number of rows of a window where a row is in it, else 0 [W, n], float64.
+            count: number of rows of each window [W], float64.
+
+        Returns:
+            As :meth:`invert`, [W, L] each.
+        """
+        factors, errors = self._equations(rows)
+        normal = torch.cat([factors.mT @ factors, factors.mT @ errors.unsqueeze(-1)], dim=-1)
+        summed = (count[:, None] * (share @ normal.flatten(1))).reshape(len(share), *normal.shape[1:])
+        return self._posterior(summed[..., :-1], summed[..., -1:], count, rows.dtype)
+
+    def _equations(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Whitened F [..., Y, L] and y - b [..., Y] for u in units of the prior, float64."""
+        slopes, intercept, log_scale = self.parts(rows)
+        inverse = (-log_scale).exp()
+        factors = self.whiten @ ((slopes @ self.mix) * inverse.unsqueeze(-1))
+        errors = ((self.outcome(rows) - intercept - slopes @ self.shift) * inverse) @ self.whiten.T
+        return factors.double(), errors.double()
+
+    def _posterior(self, gram: Tensor, right: Tensor, count: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The result of :meth:`invert` from sums [B, L, L] and [B, L, 1] over ``count`` [B] rows."""
         weight = (1.0 / (1.0 + count / INDEPENDENT))[:, None, None]
-        factors, errors = factors.flatten(1, 2), errors.double().flatten(1, 2).unsqueeze(-1)
-        prior = torch.eye(self.size, dtype=torch.float64, device=rows.device)
-        factor = torch.linalg.cholesky(prior + weight * (factors.mT @ factors))
-        mean = torch.cholesky_solve(weight * (factors.mT @ errors), factor).squeeze(-1)
-        return mean.to(rows.dtype), 2.0 * factor.diagonal(dim1=1, dim2=2).log().to(rows.dtype)
+        prior = torch.eye(self.size, dtype=torch.float64, device=gram.device)
+        factor = torch.linalg.cholesky(prior + weight * gram)
+        mean = torch.cholesky_solve(weight * right, factor).squeeze(-1)
+        return mean.to(dtype), 2.0 * factor.diagonal(dim1=1, dim2=2).log().to(dtype)
 
 
 class InformedEncoder(nn.Module):
@@ -125,6 +151,14 @@ class InformedEncoder(nn.Module):
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `metamap_rl.encoders.base.Encoder`."""
         z: Tensor = self.head(torch.cat([self.encoder(features, mask), *self.model.invert(features, mask)], dim=-1))
+        return z
+
+    def of_windows(self, rows: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
+        """Encode many windows of one sequence, see `PoolingEncoder.of_windows`; each row once with that encoder."""
+        share, count = window_shares(rows, bounds)
+        z: Tensor = self.head(
+            torch.cat([windows_of(self.encoder, rows, bounds), *self.model.of_windows(rows, share, count)], dim=-1)
+        )
         return z
 
     def share_core(self, other: InformedEncoder) -> None:

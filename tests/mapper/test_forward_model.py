@@ -20,6 +20,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_rl.adaptation.service.files import mapper_id
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.encoders import ENCODERS
+from metamap_rl.encoders.parts import windows_of
 from metamap_rl.mapper.forward_model import INDEPENDENT, ForwardModel, InformedEncoder
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.networks import build_networks
@@ -92,6 +93,12 @@ def test_without_rows_nothing_is_known(mask: Tensor | None) -> None:
     mean, information = random_model().invert(rows(2, 0 if mask is None else 5), mask)
     assert not mean.any()
     assert not information.any()
+
+
+def test_windows_of_a_sequence_are_what_each_is_by_itself(informed: Mapper) -> None:
+    found, bounds = rows(1, 30)[0], [(0, 30), (5, 6), (10, 25)]
+    alone = torch.cat([informed.encoder(found[None, start:end], None) for start, end in bounds])
+    torch.testing.assert_close(windows_of(informed.encoder, found, bounds), alone, atol=1e-4, rtol=1e-4)
 
 
 def test_without_rewards_they_are_no_outcome() -> None:

@@ -12,12 +12,11 @@ from torch import Tensor
 
 from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.data.layout import TransitionLayout
-from metamap_rl.encoders import Encoder
-from metamap_rl.encoders.pooling import PoolingEncoder
+from metamap_rl.encoders.parts import windows_of
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import LARGEST_ERROR, SMALLEST_SPREAD, Surprise
 
-__all__ = ["ChangeEvidence", "contexts_of"]
+__all__ = ["ChangeEvidence"]
 
 Floats = NDArray[np.float32]
 
@@ -82,7 +81,7 @@ class ChangeEvidence:
         given = torch.from_numpy(np.ascontiguousarray(rows))
         place, which = np.concatenate([*places, *places]), np.concatenate([*of_one, *of_two])
         with torch.no_grad():
-            z = contexts_of(self._encoder, given, bounds)
+            z = windows_of(self._encoder, given, bounds)
             found = self._likelihood(given[torch.from_numpy(place)], z[torch.from_numpy(which)]).numpy()
         one, two = np.split(found, 2)
         gains: Floats = np.add.reduceat(two - one, np.cumsum([0, *sizes[:-1]]), axis=0)
@@ -119,10 +118,3 @@ class _OutcomeLikelihood:
         errors = (rows[:, self._layout.outcome] - expected) * (-spread).exp()
         found = -spread - errors.clamp(-LARGEST_ERROR, LARGEST_ERROR).square().log1p()
         return torch.stack([found[:, 0], found[:, 1:].mean(dim=1)], dim=1)
-
-
-def contexts_of(encoder: Encoder, rows: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
-    """Contexts [W, Z] of windows of a sequence of standardised rows [n, F], given by first row and end."""
-    if isinstance(encoder, PoolingEncoder):
-        return encoder.of_windows(rows, bounds)
-    return torch.cat([encoder(rows[None, start:end], None) for start, end in bounds])
