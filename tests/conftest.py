@@ -34,11 +34,11 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 # fmt: off
 PORTABLE = {
     "adaptation", "alignment", "auxiliary", "baselines", "cli_learning", "distillation", "embodied",
-    "encoder", "evaluate", "families", "functional", "functions", "gains", "hypernetwork",
-    "losses", "mappability", "mapper", "parent", "plateau", "policies", "policy_gradient", "policy_spec", "probe",
-    "protocol", "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "service", "shift", "statistics", "stream_kill",
-    "stream_learner_kinds", "stream_learners", "stream_loop", "survey", "teachers", "tour", "train", "training",
-    "vector", "zoo",
+    "encoder", "evaluate", "families", "functional", "functions", "gains", "hypernetwork", "losses",
+    "mappability", "mapper", "plateau", "policies", "policy_gradient", "policy_spec", "probe", "protocol",
+    "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "service_files", "service_limits", "service_loops",
+    "service_window", "shift", "statistics", "stream_kill", "stream_learner_kinds", "stream_learners",
+    "stream_loop", "survey", "teachers", "tour", "train", "training", "universal", "vector", "zoo",
 }
 # fmt: on
 

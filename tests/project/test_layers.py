@@ -33,3 +33,9 @@ def test_environments_import_no_renderer(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize("module", ["metamap_rl", "metamap_rl.cli"])
 def test_top_level_imports_are_light(module: str) -> None:
     assert not modules_after(f"import {module}") & set(HEAVY)
+
+
+def test_every_module_that_is_portable_is_there(pytestconfig: pytest.Config) -> None:
+    conftest = pytestconfig.pluginmanager.get_plugin(str(pytestconfig.rootpath / "tests" / "conftest.py"))
+    modules = {path.stem.removeprefix("test_") for path in (pytestconfig.rootpath / "tests").rglob("test_*.py")}
+    assert not conftest.PORTABLE - modules
