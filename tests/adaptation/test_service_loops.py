@@ -108,6 +108,23 @@ def test_a_wrapper_runs_the_adapter_in_a_gymnasium_environment(mapper: Mapper) -
     env.close()
 
 
+def test_a_simulator_that_really_diverges_leaves_the_window_as_it_was(mapper: Mapper) -> None:
+    env = AdaptiveEnv(gym.make(FAMILY.gym_id), mapper)
+    env.run(5, seed=0)
+    before = env.adapter.belief
+    env.unwrapped.data.qvel[:] = 1e12
+    observation, _, terminated, _, info = env.step()
+    assert info["diverged"]
+    assert terminated
+    assert np.isfinite(observation).all()
+    assert (info["belief"].window, info["belief"].lost) == (before.window, before.lost + 1)
+    env.reset(seed=1)
+    *_, info = env.step()
+    assert np.isfinite(info["action"]).all()
+    assert np.abs(env.adapter._window.rows).max() < 1e3
+    env.close()
+
+
 def test_it_is_evaluated_by_sb3(mapper: Mapper) -> None:
     tasks = FAMILY.sample("train", 2, 0)
     policy = AdaptivePolicy(mapper)

@@ -128,8 +128,9 @@ def _check(arrays: Mapping[str, NDArray[Any]], mapper: Mapper, state: AdapterSta
             raise MetaMapError(f"{what}: {name} holds values that are not finite")
     if ("pending_observation" in arrays) != ("pending_action" in arrays):
         raise MetaMapError(f"{what}: expected both of pending_observation and pending_action, or none")
-    counts = {"begin": state.begin, "verdict.mapping.begin": state.verdict.mapping.begin}
-    counts |= {"verdict.mapping.count": state.verdict.mapping.count, "verdict.review.count": state.verdict.review.count}
+    mapping, review = state.verdict.mapping, state.verdict.review
+    counts = {"begin": state.begin, "verdict.mapping.begin": mapping.begin, "verdict.mapping.first": mapping.first}
+    counts |= {"verdict.mapping.count": mapping.count, "verdict.review.count": review.count}
     for name, number in counts.items():
         if number > state.count:
             raise MetaMapError(f"{what}: {name}: expected no more than count, {state.count}, got {number}")
