@@ -139,7 +139,7 @@ def test_a_damaged_state_is_reported(mapper: Mapper, tmp_path: Path) -> None:
     refused("steps", arrays | {"steps": arrays["steps"][::-1].copy()})
     refused("begin", begin=21)
     refused("count", count=-1)
-    for part, name in (("mapping", "count"), ("mapping", "begin"), ("mapping", "first"), ("review", "count")):
+    for part, name in (("mapping", "count"), ("mapping", "begin"), ("review", "count")):
         verdict = state["verdict"]
         refused(rf"{part}\.{name}", verdict=verdict | {part: verdict[part] | {name: 21}})
         refused(rf"{part}\.{name}", verdict=verdict | {part: verdict[part] | {name: -1}})

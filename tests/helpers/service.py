@@ -68,7 +68,7 @@ def service_check(least_steps: int | None = 3) -> SelfCheck:
     spread[outcome] = math.log(NOISE)
     lengths, size = (1, 10), seen + outcome
     returns = np.zeros((2, CONTEXT + 1, 2))
-    returns[:, -1] = [1.0, 0.0]
+    returns[:, -1] = [-199.0, -200.0]  # less than any reward of most tests: no policy fails
     arrays = {
         "typical": np.full((2, size), 0.5),
         "spread": np.full((2, size), 0.5),

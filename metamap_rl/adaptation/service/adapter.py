@@ -27,6 +27,8 @@ __all__ = ["Adapter"]
 
 Floats = NDArray[np.float32]
 
+_EXCITATION = 20_261_129  # seed of the noise of a policy that fails
+
 IMPLAUSIBLE = 1e3
 """Standardised features beyond this are of a simulator or sensor that failed, and are not stored."""
 
@@ -86,6 +88,7 @@ class Adapter:
         self._previous: ServedPolicy | None = None  # during a blend
         self._blended = 0
         self._verdict = self._mapping.nothing
+        self._fails = False
         self._step = self._swaps = self._lost = 0
         self._start_episode(None, None)
 
@@ -214,7 +217,7 @@ class Adapter:
             return self._repeat_action()
         if not np.isfinite(action).all():
             action = self._base(seen)
-        action = self.limits.clipped(action)
+        action = self.limits.clipped(self._excited(action))
         if self._previous is not None:
             self._blended += 1
             share = np.float32(self._blended / (self.config.blend + 1))
@@ -227,6 +230,14 @@ class Adapter:
         self._pending = seen, self._last_action
         return self._last_action.copy()
 
+    def _excited(self, action: Floats) -> Floats:
+        """An action with noise if the policy fails: what it does again and again tells little of the task."""
+        if not self._fails or self.hold or not self.config.excitation:
+            return action
+        noise = np.random.default_rng([_EXCITATION, self._step]).standard_normal(action.shape)
+        scale = self.config.excitation * (self.limits.high - self.limits.low) / 2
+        return action + (scale * noise).astype(np.float32)
+
     def _repeat_action(self) -> Floats:
         if self._last_action is None:
             self._last_action = self.limits.clipped(np.zeros_like(self.limits.low))
@@ -235,10 +246,18 @@ class Adapter:
     # deciding ---------------------------------------------------------------------------------------------------------
 
     def _decide(self) -> None:
-        """After a stored transition: update the window, and map it if that is due."""
-        self._window.update()
-        if self.hold:
-            return
+        """After a stored transition: update the window, and map it if that is due.
+
+        As long as a policy fails, no changes are looked for: what happens then is often far from all that the model of
+        transitions was trained on, and the latest transitions alone are mapped anyway.
+        """
+        if self.hold or not self._fails:
+            self._window.update()
+        if not self.hold:
+            self._map()
+        self._fails = self._mapping.fails(self._window, self._verdict)
+
+    def _map(self) -> None:
         judged = self._mapping.judged(self._window, self._verdict)
         if judged is None:
             return
@@ -336,6 +355,7 @@ class Adapter:
             lost=self._lost,
             count=window.count,
             begin=window.begin,
+            given_up=window.given_up,
             changes=window.changes,
         )
         pending = self._pending or (None, None)
@@ -369,6 +389,8 @@ class Adapter:
         self._step, self._swaps, self._lost = state.step, state.swaps, state.lost
         self._window.history.restore(arrays["rows"], arrays["steps"], state.count)
         self._window.begin, self._window.changes = state.begin, state.changes
+        self._window.given_up = state.given_up
+        self._fails = self._mapping.fails(self._window, self._verdict)
         if state.generated:
             self._served = ServedPolicy(self.mapper.base, arrays["phi"], generated=True)
         self._observation, self._last_action = arrays.get("observation"), arrays.get("last_action")

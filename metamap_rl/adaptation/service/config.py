@@ -49,6 +49,9 @@ class AdapterConfig(Config):
     moves on."""
     patience: Positive = 20
     """Transitions of which the mean reward is compared for that."""
+    excitation: Amount = 0.2
+    """Standard deviation of noise on the actions as long as a policy fails so, in units of half of an action's range.
+    What a wrong policy does again and again tells little; the noise is the same in every run."""
     fixed_window: Count = 0
     """Length of a sliding window instead of one chosen by evidence; 0 is by evidence. Mappers without a self-check have
     no model of transitions, and always a sliding window: of 20 transitions by default."""

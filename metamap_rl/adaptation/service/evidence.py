@@ -20,7 +20,7 @@ __all__ = ["ChangeEvidence"]
 
 Floats = NDArray[np.float32]
 
-_LEAST_BEFORE = 10  # transitions before a change that are compared with those after it, if there are as many
+_LEAST_BEFORE = 10  # transitions before a change: fewer are explained by a context of their own, whatever they are
 _MOST_BEFORE = 50
 
 
@@ -46,7 +46,7 @@ class ChangeEvidence:
         found = []
         for index, cut in enumerate(self._config.cuts):
             period = max(1, cut // 2)
-            if cut < length and count % period == index % period:  # the long ones in different steps
+            if cut + _LEAST_BEFORE <= length and count % period == index % period:  # the long ones in different steps
                 found.append(cut)
         return found
 

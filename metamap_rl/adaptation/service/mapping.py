@@ -36,11 +36,10 @@ class LastMapping:
     """Result of the last mapping; what decides when the next one is due.
 
     Attributes:
-        length: of the window that was mapped; 0 before the first mapping.
+        length: of what was mapped of the window; 0 before the first mapping.
         count: number of transitions stored by then.
         begin: where the window began.
         parameters: estimates by name.
-        first: number of transitions stored before those that were mapped.
         needed: mean reward below which the policy fails, half-way between those that the self-check expects of base
             policy and generated policy; None if it expects nothing.
     """
@@ -51,7 +50,6 @@ class LastMapping:
     count: Annotated[int, Ge(0)] = 0
     begin: Annotated[int, Ge(0)] = 0
     parameters: dict[str, float] = field(default_factory=dict)
-    first: Annotated[int, Ge(0)] = 0
     needed: float | None = None
 
 
@@ -124,38 +122,35 @@ class ServiceMapping:
         Returns:
             The new verdict and the weights [P], None for those of the last mapping; None if nothing is due.
         """
-        given_up = last.mapping.first if window.begin == last.mapping.begin else 0
-        first = max(window.begin, given_up, window.count - window.length)
-        fails = self._fails(window, last.mapping)
-        if fails:
-            first = max(first, window.count - self.config.rescue)
-        length = window.count - first
-        maps = fails or self._maps(window, last.mapping, length)
+        rescues = self.fails(window, last) and window.count - last.mapping.count >= _RESCUED
+        if rescues:
+            window.give_up(self.config.rescue)
+        maps = rescues or self._maps(window, last.mapping)
         if not maps and window.count - last.review.count < self.config.review:
             return None
         with torch_threads(1), torch.no_grad():
-            rows = torch.from_numpy(window.rows[-length:].copy())[None]
+            rows = torch.from_numpy(window.kept_rows.copy())[None]
             reading = Reading(rows, self.mapper.encoder(rows, None))
             review, needed = self._review(window, reading)
             if not maps and bool(review.fallback) == bool(last.review.fallback):
                 return ServiceVerdict(last.mapping, review), None
             parameters = self.mapper.read_parameters(reading)
-            mapping = LastMapping(length, window.count, window.begin, parameters, first, needed)
+            mapping = LastMapping(window.kept, window.count, window.begin, parameters, needed)
             review, phi = self._generated(reading, review)
             return ServiceVerdict(mapping, review), phi
 
-    def _fails(self, window: Window, last: LastMapping) -> bool:
-        """Whether the policy gets less reward than half-way from base policy to expectation, for long enough."""
-        patience = self.config.patience
-        if not self.config.rescue or last.needed is None or window.sliding or window.begin != last.begin:
+    def fails(self, window: Window, last: ServiceVerdict) -> bool:
+        """Whether a generated policy gets less reward than half-way from the base policy's to what was expected."""
+        needed, patience = last.mapping.needed, self.config.patience
+        if not self.config.rescue or needed is None or last.review.fallback or window.sliding:
             return False
-        if window.length < patience or window.count - last.count < _RESCUED:
+        if window.begin != last.mapping.begin or window.length < patience:
             return False
-        reward = self._zero + self._unit * float(window.rows[-patience:, self._reward].mean())
-        return reward < last.needed
+        return self._zero + self._unit * float(window.rows[-patience:, self._reward].mean()) < needed
 
-    def _maps(self, window: Window, last: LastMapping, length: int) -> bool:
+    def _maps(self, window: Window, last: LastMapping) -> bool:
         """Whether the window began anew, has grown, or slid far enough."""
+        length = window.kept
         if window.begin != last.begin or not last.length or last.length < (self.least or 0) <= length:
             return True
         if length >= last.length * (1 + self.config.growth):

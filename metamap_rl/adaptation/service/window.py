@@ -31,6 +31,8 @@ class Window:
         self.history = History(config.longest_window, mapper.feature_size)
         self.begin = 0
         """Number of stored transitions before the present task."""
+        self.given_up = 0
+        """Number of stored transitions before those that are mapped, the rest of the window."""
         self.changes = 0
         self.sliding = config.fixed_window or (0 if mapper.check is not None else _DEFAULT_SLIDING)
         """Fixed length, or 0 for a length chosen by evidence."""
@@ -50,6 +52,16 @@ class Window:
         return min(self.count - self.begin, longest)
 
     @property
+    def kept(self) -> int:
+        """Length of what is mapped and searched for changes: the window without what was given up."""
+        return min(self.length, self.count - self.given_up)
+
+    @property
+    def kept_rows(self) -> Floats:
+        """Standardised feature rows [kept, F]; a view."""
+        return self.history.latest(self.kept)
+
+    @property
     def rows(self) -> Floats:
         """Standardised feature rows [length, F]; a view."""
         return self.history.latest(self.length)
@@ -62,6 +74,10 @@ class Window:
         """Append a transition."""
         self.history.append(row, step)
 
+    def give_up(self, kept: int) -> None:
+        """Keep the latest transitions alone; the window stays as long as it is."""
+        self.given_up = max(self.given_up, self.count - kept)
+
     def begin_anew(self) -> None:
         """Let the window begin with the next transition."""
         self.begin = self.count
@@ -71,9 +87,9 @@ class Window:
         """Look for a change of the task, and let the window begin there."""
         if self._evidence is None:
             return
-        cuts = self._evidence.due(self.length, self.count)
+        cuts = self._evidence.due(self.kept, self.count)
         with torch_threads(1):
-            found = self._evidence.latest_change(self.rows, cuts)
+            found = self._evidence.latest_change(self.kept_rows, cuts)
         if found is not None:
             self.begin = self.count - found
             self.changes += 1
