@@ -17,6 +17,7 @@ _HEAD = (
     "tasks harmed",
     "weight changes / 1,000",
     "false alarms / 1,000 quiet",
+    "rescues / 1,000",
     "falls",
     "CPU ms a step, p99",
 )
@@ -54,6 +55,7 @@ def _row(row: Mapping[str, Any]) -> list[str]:
         f"{harm['rate']:.0%} of {harm['tasks']}" if harm else "",
         _number(row["weight_changes_per_1000"], 0),
         _number(alarms, 2),
+        _number(row.get("rescues_per_1000"), 1),
         str(row["falls"]),
         _number(row["latency_ms"]["p99"], 1),
     ]

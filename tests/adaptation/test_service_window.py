@@ -63,6 +63,7 @@ def test_a_policy_that_fails_is_mapped_anew_from_the_latest_transitions() -> Non
     assert plain.belief.mapped > 40
     assert adapter.belief.mapped == 10
     assert (adapter.belief.window, adapter.belief.changes) == (60, 0), "the window is kept"
+    assert adapter.belief.rescues > plain.belief.rescues == 0
     served(adapter, stream([2.5] * 40, seed=1))
     assert adapter.belief.mapped > 10, "it grows again"
     served(patient, stream(rewards[:49]))

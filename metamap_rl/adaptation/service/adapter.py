@@ -278,10 +278,7 @@ class Adapter:
 
     @property
     def generate(self) -> Callable[[Reading], Floats]:
-        """Weights [P] for an encoded window: `Mapper.generate`, or what controls and rivals put in its place.
-
-        Window, self-check and the times of mapping stay as they are. It is no part of what `save` stores.
-        """
+        """Weights [P] for an encoded window: `Mapper.generate`, or a rival's in its place; `save` does not store it."""
         return self._mapping.generate
 
     @generate.setter
@@ -308,6 +305,7 @@ class Adapter:
             changes=self._window.changes,
             swaps=self._swaps,
             lost=self._lost,
+            rescues=self._window.rescues,
         )
 
     def _reason(self) -> str:
@@ -356,6 +354,7 @@ class Adapter:
             count=window.count,
             begin=window.begin,
             given_up=window.given_up,
+            rescues=window.rescues,
             changes=window.changes,
         )
         pending = self._pending or (None, None)
@@ -389,7 +388,7 @@ class Adapter:
         self._step, self._swaps, self._lost = state.step, state.swaps, state.lost
         self._window.history.restore(arrays["rows"], arrays["steps"], state.count)
         self._window.begin, self._window.changes = state.begin, state.changes
-        self._window.given_up = state.given_up
+        self._window.given_up, self._window.rescues = state.given_up, state.rescues
         self._fails = self._mapping.fails(self._window, self._verdict)
         if state.generated:
             self._served = ServedPolicy(self.mapper.base, arrays["phi"], generated=True)

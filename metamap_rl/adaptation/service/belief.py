@@ -29,6 +29,7 @@ class Belief:
         changes: changes of the task found so far.
         swaps: changes of the served policy so far.
         lost: transitions that were not stored: steps that were not observed, or with invalid values.
+        rescues: mappings of the latest transitions alone, because a policy failed.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -43,6 +44,7 @@ class Belief:
     changes: int = 0
     swaps: int = 0
     lost: int = 0
+    rescues: int = 0
 
     def to_json(self) -> dict[str, Any]:
         """As plain JSON values."""

@@ -49,7 +49,7 @@ class AdapterConfig(Config):
     moves on."""
     patience: Positive = 20
     """Transitions of which the mean reward is compared for that."""
-    excitation: Amount = 0.2
+    excitation: Amount = 0.3
     """Standard deviation of noise on the actions as long as a policy fails so, in units of half of an action's range.
     What a wrong policy does again and again tells little; the noise is the same in every run."""
     fixed_window: Count = 0

@@ -51,6 +51,7 @@ class AdapterState:
     begin: _Count
     changes: _Count
     given_up: _Count = 0
+    rescues: _Count = 0
 
 
 def mapper_id(mapper: Mapper) -> str:

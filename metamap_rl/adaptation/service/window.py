@@ -33,6 +33,8 @@ class Window:
         """Number of stored transitions before the present task."""
         self.given_up = 0
         """Number of stored transitions before those that are mapped, the rest of the window."""
+        self.rescues = 0
+        """How often transitions were given up."""
         self.changes = 0
         self.sliding = config.fixed_window or (0 if mapper.check is not None else _DEFAULT_SLIDING)
         """Fixed length, or 0 for a length chosen by evidence."""
@@ -77,6 +79,7 @@ class Window:
     def give_up(self, kept: int) -> None:
         """Keep the latest transitions alone; the window stays as long as it is."""
         self.given_up = max(self.given_up, self.count - kept)
+        self.rescues += 1
 
     def begin_anew(self) -> None:
         """Let the window begin with the next transition."""

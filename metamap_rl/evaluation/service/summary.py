@@ -172,7 +172,7 @@ def _counts(documents: _Documents) -> dict[str, Any]:
     steps = sum(len(row) for document in documents for row in document["rewards"])
     total = {
         key: sum(sum(document[key]) for document in documents)
-        for key in ("falls", "swaps", "cuts", "false_alarms", "quiet_steps", "noticed")
+        for key in ("falls", "swaps", "cuts", "false_alarms", "quiet_steps", "noticed", "rescues")
         if key in documents[0]
     }
     found: dict[str, Any] = {
@@ -193,6 +193,7 @@ def _counts(documents: _Documents) -> dict[str, Any]:
             "false_alarms": total["false_alarms"],
             "quiet_steps": quiet,
             "noticed": total["noticed"],
+            "rescues_per_1000": 1000 * total["rescues"] / steps,
             "median_delay": float(np.median(delays)) if delays else None,
             "generated": float(np.mean([document["generated"] for document in documents])),
         }

@@ -313,5 +313,6 @@ def _windows(trial: Trial, trials: ServiceTrials) -> dict[str, Any]:
         "quiet_steps": [one.quiet for one in alarms],
         "noticed": [one.noticed for one in alarms],
         "delays": [list(one.delays) for one in alarms],
+        "rescues": [belief.rescues for belief in trial.beliefs[-1]],
         "generated": float(np.mean(generated)),
     }
