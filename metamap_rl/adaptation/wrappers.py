@@ -38,7 +38,11 @@ _HARMLESS = frozenset(
         "transform_observation.FlattenObservation",  # same values
         "transform_observation.ReshapeObservation",
     )
-) | {"stable_baselines3.common.monitor.Monitor", "metamap_envs.family_spaces.FamilySpaces"}
+) | {
+    "stable_baselines3.common.monitor.Monitor",
+    "metamap_envs.family_spaces.FamilySpaces",
+    "metamap_envs.scheduled.ScheduledTasks",
+}
 """Wrappers that do not change the values of rewards and observations."""
 
 _ALTERED = {

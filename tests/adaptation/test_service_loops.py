@@ -8,11 +8,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecNormalize
 
 from helpers.service import ACTIONS, FAMILY, OBSERVATIONS, service_mapper, stream
 from helpers.synthetic import SPEC
 from metamap_agents.sb3.vec_env import FamilyVecEnv
-from metamap_envs import MetaMapError
+from metamap_envs import MetaMapError, ScheduledTasks, TaskSchedule
 from metamap_rl import Adapter
 from metamap_rl.adaptation.service import AdapterConfig, AdaptiveEnv, AdaptivePolicy, VectorAdapter
 from metamap_rl.mapper.mapper import Mapper
@@ -106,6 +107,24 @@ def test_a_wrapper_runs_the_adapter_in_a_gymnasium_environment(mapper: Mapper) -
     with pytest.raises(MetaMapError, match="observations"):
         AdaptiveEnv(gym.make("Pendulum-v1"), mapper)
     env.close()
+
+
+def test_wrappers_that_change_units_are_refused_or_named(mapper: Mapper) -> None:
+    for wrapper in (gym.wrappers.NormalizeReward, gym.wrappers.NormalizeObservation):
+        env = wrapper(gym.make(FAMILY.gym_id))
+        with pytest.raises(MetaMapError, match=wrapper.__name__):
+            AdaptiveEnv(env, mapper)
+        assert wrapper.__name__ in AdaptiveEnv(env, mapper, AdapterConfig(check=False)).notes[0]
+        env.close()
+    scaled = gym.wrappers.TransformReward(gym.make(FAMILY.gym_id), lambda reward: 2 * reward)
+    assert "TransformReward alters rewards" in AdaptiveEnv(scaled, mapper).notes[0]
+    assert AdaptiveEnv(ScheduledTasks(gym.make(FAMILY.gym_id), TaskSchedule()), mapper).notes == ()
+    scaled.close()
+    venv = VecNormalize(FamilyVecEnv(FAMILY.sample("train", 1, 0), seed=0, num_threads=1))
+    with pytest.raises(MetaMapError, match="VecNormalize"):
+        AdaptivePolicy(mapper).watched(venv)
+    venv.norm_obs = venv.norm_reward = False
+    AdaptivePolicy(mapper).watched(venv)
 
 
 def test_a_simulator_that_really_diverges_leaves_the_window_as_it_was(mapper: Mapper) -> None:

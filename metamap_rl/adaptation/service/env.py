@@ -17,6 +17,7 @@ from metamap_envs.values import read_numbers, read_whole
 from metamap_rl.adaptation.service.adapter import Adapter
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.adaptation.wrappers import alterations
 from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["AdaptiveEnv", "ServiceRun"]
@@ -48,7 +49,8 @@ class AdaptiveEnv(gym.Wrapper[NDArray[Any], Any, Any, Any]):
         config: settings of the adapter; not with an adapter.
 
     Raises:
-        MetaMapError: the spaces are not the family's, or a config beside an adapter.
+        MetaMapError: the spaces are not the family's, a config beside an adapter, or a wrapper that changes the scale
+            of rewards or observations as it goes, such as Gymnasium's NormalizeReward, unless ``check`` is False.
     """
 
     def __init__(
@@ -58,7 +60,13 @@ class AdaptiveEnv(gym.Wrapper[NDArray[Any], Any, Any, Any]):
             raise MetaMapError("AdaptiveEnv: expected no config beside an adapter, which has its own")
         adapter = mapper if isinstance(mapper, Adapter) else Adapter(mapper, config)
         super().__init__(FamilySpaces(env, adapter.mapper.family))
+        found = alterations(env, adapter.mapper.family)
+        drifting = " and ".join(str(one) for one in found if one.drifts)
+        if drifting and adapter.config.check:
+            raise MetaMapError(f"AdaptiveEnv: {drifting}: run the environment without, or with check=False")
         self.adapter = adapter
+        self.notes = tuple(str(one) for one in found)
+        """Wrappers of the environment that alter rewards or observations, which the mapper knows as its family's."""
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

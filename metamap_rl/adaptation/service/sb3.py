@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from metamap_agents.policy.acting import check_box
@@ -152,8 +152,13 @@ class AdaptivePolicy:
         """Wrap an SB3 `VecEnv`, so that rewards and last observations reach the adapters that act in it.
 
         Raises:
-            MetaMapError: its spaces are not the family's.
+            MetaMapError: its spaces are not the family's, or `VecNormalize` changes units that the mapper reads.
         """
+        inner = venv
+        while isinstance(inner, VecEnvWrapper):
+            if isinstance(inner, VecNormalize) and (inner.norm_obs or inner.norm_reward):
+                raise MetaMapError("watched: VecNormalize changes the units of what the mapper reads: watch its .venv")
+            inner = inner.venv
         check_box("observation_space", venv.observation_space, self.mapper.base.spec.observation_size)
         check_box("action_space", venv.action_space, self.mapper.base.spec.action_size)
         return _WatchedVecEnv(venv, self)
