@@ -261,7 +261,12 @@ def test_numbers_of_any_library_are_the_same_observation(mapper: Mapper, as_give
     assert np.array_equal(other.act(lost), action), "a masked number is a lost one"
 
 
-@given(st.lists(st.sampled_from(["act", "observe", "nan", "reset", "hold", "end"]), max_size=40))
+@given(
+    st.lists(
+        st.sampled_from(["act", "observe", "nan", "reset", "hold", "end", "other", "from", "vague", "changed"]),
+        max_size=40,
+    )
+)
 def test_any_order_of_calls_gives_finite_actions_within_the_limits(calls: list[str]) -> None:
     adapter = Adapter(_SHARED, QUICK)
     steps = stream([0.5] * 100)
@@ -274,9 +279,19 @@ def test_any_order_of_calls_gives_finite_actions_within_the_limits(calls: list[s
             assert np.isfinite(action).all()
             assert np.abs(action).max() <= 1.0
         elif call == "nan":
-            assert np.isfinite(adapter.act(np.full(OBSERVATIONS, np.nan))).all()
+            action = adapter.act(np.full(OBSERVATIONS, np.nan))
+            assert np.isfinite(action).all()
+            assert np.abs(action).max() <= 1.0
         elif call == "reset":
             adapter.reset(observation)
+        elif call == "from":
+            adapter.reset(observation, last_action=[3.0, -3.0])
+        elif call == "other":
+            adapter.observe(reward, after, action=[3.0, -3.0])
+        elif call == "vague":
+            adapter.observe(NAN, after, action=[NAN, 0.0], valid=False)
+        elif call == "changed":
+            adapter.task_changed()
         elif call == "hold":
             adapter.hold = not adapter.hold
         else:

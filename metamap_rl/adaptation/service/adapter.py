@@ -239,8 +239,9 @@ class Adapter:
         return action + (scale * noise).astype(np.float32)
 
     def _repeat_action(self) -> Floats:
-        if self._last_action is None:
-            self._last_action = self.limits.clipped(np.zeros_like(self.limits.low))
+        """The last action; what an operator executed or a reset named may have been outside of the limits."""
+        last = np.zeros_like(self.limits.low) if self._last_action is None else self._last_action
+        self._last_action = self.limits.clipped(last)
         return self._last_action.copy()
 
     # deciding ---------------------------------------------------------------------------------------------------------
