@@ -200,6 +200,13 @@ def test_bad_input_is_reported(mapper: Mapper, call: Any, message: str) -> None:
         call(Adapter(mapper))
 
 
+def test_a_mapper_of_other_spaces_than_its_family_is_refused() -> None:
+    other = service_mapper()
+    other.family = "cheetah-velocity"
+    with pytest.raises(MetaMapError, match="'cheetah-velocity' has 17 and 6"):
+        Adapter(other)
+
+
 GOOD: dict[str, Any] = {
     "reward": 0.0,
     "next_observation": np.ones(OBSERVATIONS),

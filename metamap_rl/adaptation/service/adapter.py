@@ -10,15 +10,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.identity import is_family
-from metamap_envs.registry import get_family
 from metamap_envs.values import one_flag, one_number, read_numbers, shown
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.adaptation.service.files import OPTIONAL, AdapterState, load_state, mapper_id, save_state
 from metamap_rl.adaptation.service.mapping import ServiceMapping
-from metamap_rl.adaptation.service.serving import ActionLimits, ServedPolicy
+from metamap_rl.adaptation.service.serving import ActionLimits, ServedPolicy, family_of
 from metamap_rl.adaptation.service.window import Window
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.mapper.mapper import Mapper, Reading
@@ -59,7 +57,7 @@ class Adapter:
         config: settings.
 
     Raises:
-        MetaMapError: a mapper of functions, or settings that do not fit the family.
+        MetaMapError: a mapper of functions or of spaces that its family has not, or settings that do not fit it.
     """
 
     def __init__(self, mapper: Mapper | str | Path, config: AdapterConfig | None = None) -> None:
@@ -67,9 +65,7 @@ class Adapter:
         if config is not None and not isinstance(config, AdapterConfig):
             raise MetaMapError(f"config: expected an AdapterConfig, got {shown(config)}")
         self.config = config or AdapterConfig()
-        if not is_family(self.mapper.family):
-            raise MetaMapError(f"an adapter needs a family of environments, the mapper is of {self.mapper.family!r}")
-        self.limits = ActionLimits.of(get_family(self.mapper.family), self.config)
+        self.limits = ActionLimits.of(family_of(self.mapper), self.config)
         self.hold = False
         """Keep the served policy, whatever is observed; observing goes on."""
         self._layout = TransitionLayout.of(self.mapper.base.spec)

@@ -74,7 +74,6 @@ class AdaptivePolicy:
         self.observation_space = observation_space(family)
         self.action_space = action_space(family)
         self._state: ServiceState | None = None
-        self._watching = False
 
     def predict(
         self,

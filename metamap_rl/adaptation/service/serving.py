@@ -12,12 +12,32 @@ from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.rowwise import RowwiseNetworks
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
+from metamap_envs.identity import is_family
+from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space
 from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.mapper.mapper import Mapper
 
-__all__ = ["ActionLimits", "ServedPolicy"]
+__all__ = ["ActionLimits", "ServedPolicy", "family_of"]
 
 Floats = NDArray[np.float32]
+
+
+def family_of(mapper: Mapper) -> Family:
+    """The family that a mapper serves.
+
+    Raises:
+        MetaMapError: a mapper of functions, or of other spaces than its family has now.
+    """
+    if not is_family(mapper.family):
+        raise MetaMapError(f"an adapter needs a family of environments, the mapper is of {mapper.family!r}")
+    family, spec = get_family(mapper.family), mapper.base.spec
+    if (spec.observation_size, spec.action_size) != (family.observation_size, family.action_size):
+        raise MetaMapError(
+            f"the mapper's policies have {spec.observation_size} observations and {spec.action_size} actions, its "
+            f"family {family.name!r} has {family.observation_size} and {family.action_size}"
+        )
+    return family
 
 
 class ServedPolicy:
