@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from metamap_rl.results.service_tables import in_service_table
 from metamap_rl.results.sources_tables import reading_table, sources_table
 
 __all__ = [
@@ -17,7 +18,6 @@ __all__ = [
     "predictability_table",
     "recovery_table",
     "selfcheck_table",
-    "service_table",
 ]
 
 
@@ -324,21 +324,6 @@ def dmc_table(*results: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def service_table(document: Mapping[str, Any]) -> list[str]:
-    """One row for each policy in service: share of the return from base policy to oracle, rewards after a change."""
-    rows = document["methods"]
-    bins = sorted(next(iter(rows.values()))["reward_by_steps_after_change"], key=lambda name: int(name.split("-")[0]))
-    found = [
-        f"| policy | share | return | {' | '.join(f'reward, steps {name}' for name in bins)} |",
-        f"| --- | --- | --- | {' | '.join('---' for _ in bins)} |",
-    ]
-    for policy, row in sorted(rows.items(), key=lambda item: -item[1]["return"]):
-        share = f"{row['share']:.2f} [{row['low']:.2f}, {row['high']:.2f}]" if "share" in row else ""
-        binned = " | ".join(f"{row['reward_by_steps_after_change'][name]:.2f}" for name in bins)
-        found.append(f"| {policy} | {share} | {row['return']:.0f} | {binned} |")
-    return found
-
-
 def recovery_table(document: Mapping[str, Any]) -> list[str]:
     """Returns of each policy of each zoo, undisturbed and after so many steps of a wrong policy."""
     steps = [str(count) for count in document["settings"]["wrong_steps"]]
@@ -374,6 +359,6 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "predictability": predictability_table,
     "recovery": recovery_table,
     "selfcheck": selfcheck_table,
-    "service": service_table,
+    "in-service": in_service_table,
 }
 """By the name of the place in a page; the document is the one of that name, or those that the place names."""

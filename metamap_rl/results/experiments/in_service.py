@@ -43,6 +43,7 @@ from metamap_rl.evaluation.service.trials import ServiceTrials, draw_trials, sch
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.service_tables import in_service_table
+from metamap_rl.training.checkpoint import digest
 
 __all__ = ["InService", "ServiceSchedule", "ServiceSubject"]
 
@@ -146,18 +147,31 @@ class InService(Settings):
     def _training(self, index: int, out: Path) -> list[Cell]:
         """Cells of the policies of one subject that have to be trained."""
         used = {SERVICE_METHODS[name].trained for one in self.schedules.values() for name in self._methods(one)}
-        shared = {"mapper": mapper_id(self._mapper(index)), "seed": self.seed}
-        about: dict[str, Any] = {"student": self._student.flat(), "context": self.context.model_dump(mode="json")}
+        shared = {**self._made_of(index), "seed": self.seed}
         return [
-            Cell(f"{index}, {part}", out / f"{index}-{part}.json", {**shared, part: settings}, (part, index, out))
-            for part, settings in about.items()
+            Cell(f"{index}, {part}", out / f"{index}-{part}.json", {**shared, **settings}, (part, index, out))
+            for part, settings in self._trained.items()
             if part in used and not (part == "context" and self.subjects[index].zoo is None)
         ]
+
+    @property
+    def _trained(self) -> dict[str, dict[str, Any]]:
+        """Settings of what has to be trained, by name."""
+        return {
+            "student": {"student": self._student.flat()},
+            "context": {"context": self.context.model_dump(mode="json")},
+        }
+
+    def _made_of(self, index: int) -> dict[str, str]:
+        """What a subject's results are of: its mapper, and the universal policy where the mapper does not hold it."""
+        mapper = self._mapper(index)
+        found = {"mapper": mapper_id(mapper)}
+        return found if mapper.universal else {**found, "universal": digest({"phi": self._universal(index).phi})}
 
     def _measuring(self, index: int, out: Path) -> list[Cell]:
         family = self._mapper(index).family
         shared = {
-            "mapper": mapper_id(self._mapper(index)),
+            **self._made_of(index),
             **self.model_dump(mode="json", include={"split", "trials", "steps", "latency_steps", "seed"}),
         }
         cells = []
@@ -169,6 +183,7 @@ class InService(Settings):
                     continue
                 file = "-".join(re.findall(r"\w+", f"{index} {name} {method}"))
                 settings = {**shared, **when, "method": method, "about": dict(made.settings), "subject": index}
+                settings |= self._trained.get(made.trained, {})
                 job = ("trial", index, out, name, method)
                 cells.append(Cell(f"{index}, {name}, {method}", out / f"{file}.json", settings, job))
         return cells
