@@ -35,6 +35,7 @@ class ForwardModel(nn.Module):
     u [L] stands for the task, with prior N(0, I); e = s(x) times Gaussian noise of a fixed covariance: contacts are
     predicted worse. Given D, the posterior of u is that of Bayesian linear regression:
     ``A = I + w sum_t F_t' S_t^-1 F_t`` and ``u = A^-1 w sum_t F_t' S_t^-1 (y_t - b_t)``.
+    Where the errors left are larger than e says, as with noisy observations, w is divided by their mean square.
     Networks and covariance are fitted by `metamap_rl.training.forward_fit` and then fixed.
 
     Args:
@@ -88,14 +89,14 @@ class ForwardModel(nn.Module):
             Mean [B, L] in units of the prior, 0 without rows; and the logarithms of the squared diagonal of A's
             Cholesky factor [B, L], which say how much D tells, 0 without rows.
         """
-        factors, errors = self._equations(kept_rows(rows, mask))
+        equations = self._equations(kept_rows(rows, mask))
         if mask is None:
             count = torch.full((len(rows),), rows.shape[1], dtype=torch.float64, device=rows.device)
         else:
-            factors = torch.where(mask[..., None, None], factors, 0.0)
+            equations = torch.where(mask[..., None, None], equations, 0.0)
             count = mask.sum(dim=1).double()
-        factors, errors = factors.flatten(1, 2), errors.flatten(1, 2).unsqueeze(-1)
-        return self._posterior(factors.mT @ factors, factors.mT @ errors, count, rows.dtype)
+        flat = equations.flatten(1, 2)
+        return self._posterior(flat.mT @ flat, count, rows.dtype)
 
     @torch.no_grad()
     def of_windows(self, rows: Tensor, share: Tensor, count: Tensor) -> tuple[Tensor, Tensor]:
@@ -109,30 +110,45 @@ class ForwardModel(nn.Module):
         Returns:
             As :meth:`invert`, [W, L] each.
         """
-        factors, errors = self._equations(rows)
-        normal = torch.cat([factors.mT @ factors, factors.mT @ errors.unsqueeze(-1)], dim=-1)
-        summed = (count[:, None] * (share @ normal.flatten(1))).reshape(len(share), *normal.shape[1:])
-        return self._posterior(summed[..., :-1], summed[..., -1:], count, rows.dtype)
+        equations = self._equations(rows)
+        products = equations.mT @ equations
+        summed = (count[:, None] * (share @ products.flatten(1))).reshape(len(share), *products.shape[1:])
+        return self._posterior(summed, count, rows.dtype)
 
-    def _equations(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Whitened F [..., Y, L] and y - b [..., Y] for u in units of the prior, float64."""
+    def _equations(self, rows: Tensor) -> Tensor:
+        """Whitened [F, y - b] [..., Y, L + 1] for u in units of the prior, float64."""
         slopes, intercept, log_scale = self.parts(rows)
         inverse = (-log_scale).exp()
         factors = self.whiten @ ((slopes @ self.mix) * inverse.unsqueeze(-1))
         errors = ((self.outcome(rows) - intercept - slopes @ self.shift) * inverse) @ self.whiten.T
-        return factors.double(), errors.double()
+        return torch.cat([factors, errors.unsqueeze(-1)], dim=-1).double()
 
-    def _posterior(self, gram: Tensor, right: Tensor, count: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The result of :meth:`invert` from sums [B, L, L] and [B, L, 1] over ``count`` [B] rows."""
-        weight = (1.0 / (1.0 + count / INDEPENDENT))[:, None, None]
-        prior = torch.eye(self.size, dtype=torch.float64, device=gram.device)
-        factor = torch.linalg.cholesky(prior + weight * gram)
-        mean = torch.cholesky_solve(weight * right, factor).squeeze(-1)
+    def _posterior(self, products: Tensor, count: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """As :meth:`invert`, from the sum of ``[F, y - b]' [F, y - b]`` [B, L + 1, L + 1] over ``count`` [B] rows."""
+        gram, right, square = products[:, :-1, :-1], products[:, :-1, -1:], products[:, -1, -1]
+        weight = 1.0 / (1.0 + count / INDEPENDENT)
+        mean, _ = self._solved(gram, right, weight)
+        left = (
+            square
+            - 2.0 * (right.squeeze(-1) * mean).sum(dim=1)
+            + (mean.unsqueeze(1) @ gram @ mean.unsqueeze(2)).flatten()
+        )
+        excess = (left / (count * len(self.whiten)).clamp(min=1.0)).clamp(min=1.0)
+        mean, factor = self._solved(gram, right, weight / excess)
         return mean.to(dtype), 2.0 * factor.diagonal(dim1=1, dim2=2).log().to(dtype)
+
+    def _solved(self, gram: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean [B, L] and Cholesky factor of the precision [B, L, L], with weights [B] of the data."""
+        prior, scale = torch.eye(self.size, dtype=gram.dtype, device=gram.device), weight[:, None, None]
+        factor = torch.linalg.cholesky(prior + scale * gram)
+        return torch.cholesky_solve(scale * right, factor).squeeze(-1), factor
 
 
 class InformedEncoder(nn.Module):
-    """``z = LayerNorm(MLP([encoder(D), u, log A]))``: an encoder beside the inversion of a forward model.
+    """``z = LayerNorm(MLP([encoder(D), u, u u', log A]))``: an encoder beside the inversion of a forward model.
+
+    Products of the unknowns are given since coordinates often are, up to signs, factors of what acts: of sign and
+    strength of an actuator one unknown is the product, the square of which tells the strength.
 
     Args:
         encoder: encoder of D to a context [B, Z].
@@ -146,19 +162,23 @@ class InformedEncoder(nn.Module):
     def __init__(self, encoder: Encoder, model: ForwardModel, context_size: int, hidden: int) -> None:
         super().__init__()
         self.encoder, self.model = encoder, model
-        self.head = bounded_head(context_size + 2 * model.size, context_size, hidden)
+        self.head = bounded_head(
+            context_size + 2 * model.size + model.size * (model.size + 1) // 2, context_size, hidden
+        )
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `metamap_rl.encoders.base.Encoder`."""
-        z: Tensor = self.head(torch.cat([self.encoder(features, mask), *self.model.invert(features, mask)], dim=-1))
-        return z
+        return self._joined(self.encoder(features, mask), *self.model.invert(features, mask))
 
     def of_windows(self, rows: Tensor, bounds: Sequence[tuple[int, int]]) -> Tensor:
         """Encode many windows of one sequence, see `PoolingEncoder.of_windows`; each row once with that encoder."""
         share, count = window_shares(rows, bounds)
-        z: Tensor = self.head(
-            torch.cat([windows_of(self.encoder, rows, bounds), *self.model.of_windows(rows, share, count)], dim=-1)
-        )
+        return self._joined(windows_of(self.encoder, rows, bounds), *self.model.of_windows(rows, share, count))
+
+    def _joined(self, context: Tensor, unknowns: Tensor, information: Tensor) -> Tensor:
+        first, second = torch.triu_indices(self.model.size, self.model.size, device=unknowns.device)
+        products = unknowns[:, first] * unknowns[:, second]
+        z: Tensor = self.head(torch.cat([context, unknowns, products, information], dim=-1))
         return z
 
     def share_core(self, other: InformedEncoder) -> None:

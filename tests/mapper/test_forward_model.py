@@ -54,20 +54,29 @@ def rows(batch: int, count: int, seed: int = 0) -> Tensor:
     return torch.randn(batch, count, FEATURES, generator=torch.Generator().manual_seed(seed))
 
 
-def test_the_inversion_is_bayesian_linear_regression() -> None:
+@pytest.mark.parametrize("size", [0.01, 3.0])
+def test_the_inversion_is_bayesian_linear_regression(size: float) -> None:
+    """Also where the errors are larger than the model says: by their mean square the data weighs less."""
     model, given_rows = constant_model(), rows(1, 7)
     slopes, intercept, log_scale = (part[0, 0].double().numpy() for part in model.parts(given_rows))
     mix, shift, whiten = (part.double().numpy() for part in (model.mix, model.shift, model.whiten))
+    true = shift + mix @ np.array([0.3, -0.5, 0.2])
+    noise = size * torch.randn(7, OUTCOMES, generator=torch.Generator().manual_seed(1))
+    given_rows[..., LAYOUT.outcome] = torch.from_numpy(intercept + slopes @ true).float() + noise
     unit = whiten @ np.diag(np.exp(-log_scale))
-    precision = np.eye(UNKNOWNS)
-    right = np.zeros(UNKNOWNS)
-    for row in given_rows[0].double().numpy():
-        error = row[LAYOUT.outcome] - intercept - slopes @ shift
-        weight = 1 / (1 + 7 / INDEPENDENT)
-        precision += weight * (unit @ slopes @ mix).T @ (unit @ slopes @ mix)
-        right += weight * (unit @ slopes @ mix).T @ (unit @ error)
+    factor = unit @ slopes @ mix
+    errors = (given_rows[0, :, LAYOUT.outcome].double().numpy() - intercept - slopes @ shift) @ unit.T
+
+    def solved(weight: float) -> tuple[np.ndarray, np.ndarray]:
+        precision = np.eye(UNKNOWNS) + weight * 7 * factor.T @ factor
+        return np.linalg.solve(precision, weight * factor.T @ errors.sum(axis=0)), precision
+
+    weight = 1 / (1 + 7 / INDEPENDENT)
+    excess = max(1.0, np.square(errors - factor @ solved(weight)[0]).mean())
+    assert (excess > 1) == (size > 1)
+    wanted, precision = solved(weight / excess)
     mean, information = model.invert(given_rows)
-    np.testing.assert_allclose(mean[0], np.linalg.solve(precision, right), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mean[0], wanted, rtol=1e-3, atol=1e-4)
     np.testing.assert_allclose(information[0].sum(), np.linalg.slogdet(precision)[1], rtol=1e-4)
 
 
