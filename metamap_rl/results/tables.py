@@ -333,8 +333,10 @@ def recovery_table(document: Mapping[str, Any]) -> list[str]:
     ]
     for zoo, policies in document["zoos"].items():
         for policy, found in policies.items():
-            for origin in ("first zoo's", "own"):
-                cells = [found["undisturbed"], *(found[origin][count] for count in steps)]
+            for origin, returns in found.items():
+                if origin == "undisturbed":
+                    continue
+                cells = [found["undisturbed"], *(returns[count] for count in steps)]
                 row = " | ".join(f"{one['mean']:.0f} ± {one['error']:.0f} ({one['worst_decile']:.0f})" for one in cells)
                 lines.append(f"| {zoo} | {policy} | {origin} | {row} |")
     return lines

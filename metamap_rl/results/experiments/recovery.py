@@ -62,8 +62,8 @@ class Recovery(Settings):
     """Recovery after a change: returns of oracle and base policy of zoos from where a wrong policy has led."""
 
     zoos: Annotated[dict[str, Path], Field(min_length=1)]
-    """Zoos of one family with a universal policy, by a name for each; wrong policies are those of the first, and each
-    zoo's own."""
+    """Zoos of one family with a universal policy, by a name for each. Wrong policies are those of the first, and then
+    each zoo's own."""
     wrong_steps: Annotated[tuple[Steps, ...], Field(min_length=1)] = (0, 20, 50, 100)
     """Steps of the wrong policy after the change."""
     before: Steps = 50
@@ -97,8 +97,8 @@ class Recovery(Settings):
     def run(self, cell: Cell) -> dict[str, Any]:
         """Measure the policies of one zoo."""
         reference, zoo = Zoo.open(next(iter(self.zoos.values()))), Zoo.open(self.zoos[cell.job[0]])
-        drawn = get_family(zoo.family.name).sample(self.split, 2 * self.runs, _TASK_SEED + self.seed)
-        older, newer = drawn[: self.runs], drawn[self.runs :]
+        drawn = get_family(zoo.family.name).sample(self.split, self.runs + 1, _TASK_SEED + self.seed)
+        older, newer = drawn[:-1], drawn[1:]  # discrete parameters of tasks next to each other differ
         policies = {
             "oracle": _experts(zoo, newer),
             "base policy": zoo.base.policies(np.tile(zoo.base.phi, (self.runs, 1))),
@@ -107,7 +107,10 @@ class Recovery(Settings):
             name: {_UNDISTURBED: evaluate_policies(newer, each, episodes=1, seed=self.seed).returns[:, 0].tolist()}
             for name, each in policies.items()
         }
-        for origin, wrong in {"first zoo's": _experts(reference, older), "own": _experts(zoo, older)}.items():
+        wrongs = {"first zoo's": _experts(reference, older)}
+        if zoo.root != reference.root:
+            wrongs["own"] = _experts(zoo, older)
+        for origin, wrong in wrongs.items():
             for name, right in policies.items():
                 found[name][origin] = {
                     str(steps): self._returns(older, newer, _Handover(wrong, right, self.before + steps), steps)
