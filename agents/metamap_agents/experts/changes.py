@@ -62,7 +62,7 @@ class Changes(BaseModel):
     wrong_starts: Number = Field(default=0.0, ge=0, le=1)
     """Share of the episodes that start from a state, with its task, that a wrong policy reached."""
     wrong_steps: tuple[Whole, Whole] = (20, 150)
-    """Fewest and most steps of the wrong policy."""
+    """Fewest and most steps of the wrong policy; where an episode ends before, the next one begins."""
     refresh: Whole = Field(default=10, ge=1)
     """Rollouts of PPO after which wrong policies are made of the present weights and collect new states."""
 
@@ -199,6 +199,7 @@ class WrongStarts:
             seed=0,
             num_threads=self._num_threads,
             autoreset_mode=AutoresetMode.SAME_STEP,
+            horizon=most + 1,
         )
         policy = BatchedPolicy(self._wrong(phi, count, self._generator))
         due = self._generator.integers(fewest, most + 1, (count, _SNAPSHOTS))
