@@ -31,7 +31,7 @@ from metamap_envs.changing import ChangingVectorEnv
 
 FAMILY = tiny.FAMILY
 CHANGES = {"rate": 0.05, "wrong_starts": 0.5, "wrong_steps": [3, 9], "refresh": 2}
-SETTINGS: dict[str, Any] = {**tiny.SETTINGS, "n_timesteps": 1000}
+SETTINGS: dict[str, Any] = {**tiny.SETTINGS, "n_timesteps": 600}
 
 
 @pytest.fixture(scope="module")
