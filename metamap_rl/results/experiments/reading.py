@@ -34,6 +34,7 @@ from metamap_rl.training.from_experts import task_coordinates
 Array = NDArray[np.float64]
 
 _SURVEY_SEED, _SEED = 5_100_000, 5_200_000
+_TASKS_AT_ONCE = 128
 _STARTED = ("service", "service-noisy", "mixture")
 """Origins of D that does not begin with a reset."""
 
@@ -201,9 +202,8 @@ class _Data:
         model = mapper.encoder.model
 
         def features(rows: Tensor) -> Array:
-            unknowns, information = (
-                part.numpy().astype(np.float64) for part in model.invert(mapper.standardised(rows))
-            )
+            parts = [model.invert(mapper.standardised(part)) for part in torch.split(rows, _TASKS_AT_ONCE)]
+            unknowns, information = (torch.cat(one).numpy().astype(np.float64) for one in zip(*parts, strict=True))
             return np.concatenate([products(unknowns), information], axis=1)
 
         ridge = {str(length): self._ridge(features(known[:, :length]), features(new[:, :length])) for length in lengths}
