@@ -13,6 +13,7 @@ from helpers.tiny import make_universal, moved
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import make_executor
 from metamap_envs import MetaMapError
+from metamap_rl.evaluation.service.decision import DecisionRule
 from metamap_rl.evaluation.service.methods import SERVICE_METHODS
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.results.experiments import make_experiment, run_experiment, summarise_run
@@ -112,3 +113,11 @@ def test_documents_of_other_trials_are_not_compared(mapper: Path, tmp_path: Path
     path.write_text(json.dumps(json.loads(path.read_text()) | {"trials": "others"}))
     with pytest.raises(MetaMapError, match="trials"):
         summarise_run(out)
+
+
+def test_the_committed_experiment_has_the_families_of_the_rule() -> None:
+    config = Path(__file__).parents[2] / "scripts" / "protocol" / "in-service.yml"
+    experiment = make_experiment("in-service", config)
+    families = [Path(subject.mapper).name.rpartition("-")[0] for subject in experiment.subjects]  # type: ignore[attr-defined]
+    rule = DecisionRule()
+    assert {name: families.count(name) for name in families} == dict.fromkeys((*rule.families, rule.unmodelled), 3)
