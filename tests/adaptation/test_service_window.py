@@ -46,10 +46,10 @@ def test_before_any_evidence_the_base_policy_acts(mapper: Mapper) -> None:
 
 
 def failing_mapper() -> Mapper:
-    """A mapper that expects rewards of 3 and 1 of generated and base policy."""
+    """A mapper that expects rewards of 3 and 2 of generated and base policy."""
     mapper = service_mapper()
     assert mapper.check is not None
-    mapper.check.returns[:, -1] = [150.0, 50.0]
+    mapper.check.returns[:, -1] = [150.0, 100.0]
     return mapper
 
 
@@ -61,7 +61,7 @@ def test_a_policy_that_fails_is_mapped_anew_from_the_latest_transitions() -> Non
     for one in (adapter, plain):
         served(one, stream(rewards))
     assert plain.belief.mapped > 40
-    assert adapter.belief.mapped == 10
+    assert 10 <= adapter.belief.mapped <= 40 < plain.belief.mapped, "some were given up"
     assert (adapter.belief.window, adapter.belief.changes) == (60, 0), "the window is kept"
     assert adapter.belief.rescues > plain.belief.rescues == 0
     served(adapter, stream([2.5] * 40, seed=1))

@@ -84,7 +84,6 @@ class Adapter:
         self._previous: ServedPolicy | None = None  # during a blend
         self._blended = 0
         self._verdict = self._mapping.nothing
-        self._fails = False
         self._step = self._swaps = self._lost = 0
         self._start_episode(None, None)
 
@@ -227,8 +226,9 @@ class Adapter:
         return self._last_action.copy()
 
     def _excited(self, action: Floats) -> Floats:
-        """An action with noise if the policy fails: what it does again and again tells little of the task."""
-        if not self._fails or self.hold or not self.config.excitation:
+        """An action with noise after a policy failed: what it does again and again tells little of the task."""
+        since = self._window.since_rescue
+        if since is None or since >= self.config.rescue or self.hold or not self.config.excitation:
             return action
         noise = np.random.default_rng([_EXCITATION, self._step]).standard_normal(action.shape)
         scale = self.config.excitation * (self.limits.high - self.limits.low) / 2
@@ -245,14 +245,13 @@ class Adapter:
     def _decide(self) -> None:
         """After a stored transition: update the window, and map it if that is due.
 
-        As long as a policy fails, no changes are looked for: what happens then is often far from all that the model of
+        While a policy is rescued no changes are looked for: what happens then is often far from all that the model of
         transitions was trained on, and the latest transitions alone are mapped anyway.
         """
-        if self.hold or not self._fails:
+        if self.hold or not self._mapping.rescuing(self._window):
             self._window.update()
         if not self.hold:
             self._map()
-        self._fails = self._mapping.fails(self._window, self._verdict)
 
     def _map(self) -> None:
         judged = self._mapping.judged(self._window, self._verdict)
@@ -352,6 +351,7 @@ class Adapter:
             begin=window.begin,
             given_up=window.given_up,
             rescues=window.rescues,
+            rescued=window.rescued,
             changes=window.changes,
         )
         pending = self._pending or (None, None)
@@ -386,7 +386,7 @@ class Adapter:
         self._window.history.restore(arrays["rows"], arrays["steps"], state.count)
         self._window.begin, self._window.changes = state.begin, state.changes
         self._window.given_up, self._window.rescues = state.given_up, state.rescues
-        self._fails = self._mapping.fails(self._window, self._verdict)
+        self._window.rescued = state.rescued
         if state.generated:
             self._served = ServedPolicy(self.mapper.base, arrays["phi"], generated=True)
         self._observation, self._last_action = arrays.get("observation"), arrays.get("last_action")

@@ -43,15 +43,15 @@ class AdapterConfig(Config):
     check: bool = True
     """Serve the base policy where the mapper's self-check advises against the generated one."""
     rescue: Count = 10
-    """Transitions that are mapped, the latest ones of the window, while a generated policy gets less reward than
-    half-way from what the self-check expects of the base policy to what it expects of the generated one; 0 for never.
+    """Transitions that are mapped, the latest ones of the window, when a generated policy gets less reward than the
+    self-check expects of the base policy; 0 for never.
     What a policy makes happen may say too little about the task to find a better one: of few transitions the estimate
     moves on."""
     patience: Positive = 20
     """Transitions of which the mean reward is compared for that."""
     excitation: Amount = 0.3
-    """Standard deviation of noise on the actions as long as a policy fails so, in units of half of an action's range.
-    What a wrong policy does again and again tells little; the noise is the same in every run."""
+    """Standard deviation of noise on the actions of the `rescue` steps after a policy failed so, in units of half of an
+    action's range. What a wrong policy does again and again tells little; the noise is the same in every run."""
     fixed_window: Count = 0
     """Length of a sliding window instead of one chosen by evidence; 0 is by evidence. Mappers without a self-check have
     no model of transitions, and always a sliding window: of 20 transitions by default."""

@@ -52,6 +52,7 @@ class AdapterState:
     changes: _Count
     given_up: _Count = 0
     rescues: _Count = 0
+    rescued: _Count = 0
 
 
 def mapper_id(mapper: Mapper) -> str:
@@ -131,7 +132,12 @@ def _check(arrays: Mapping[str, NDArray[Any]], mapper: Mapper, state: AdapterSta
     if ("pending_observation" in arrays) != ("pending_action" in arrays):
         raise MetaMapError(f"{what}: expected both of pending_observation and pending_action, or none")
     mapping, review = state.verdict.mapping, state.verdict.review
-    counts = {"begin": state.begin, "given_up": state.given_up, "verdict.mapping.begin": mapping.begin}
+    counts = {
+        "begin": state.begin,
+        "given_up": state.given_up,
+        "rescued": state.rescued,
+        "verdict.mapping.begin": mapping.begin,
+    }
     counts |= {"verdict.mapping.count": mapping.count, "verdict.review.count": review.count}
     for name, number in counts.items():
         if number > state.count:

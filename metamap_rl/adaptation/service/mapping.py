@@ -27,7 +27,6 @@ __all__ = ["LastMapping", "LastReview", "ServiceMapping", "ServiceVerdict"]
 Floats = NDArray[np.float32]
 
 _LATEST = 20  # transitions that the window must explain
-_RESCUED = 5  # fewest transitions between two mappings of a policy that fails
 _SLID = 5  # most transitions between two mappings of a window of fixed length
 
 
@@ -40,8 +39,8 @@ class LastMapping:
         count: number of transitions stored by then.
         begin: where the window began.
         parameters: estimates by name.
-        needed: mean reward below which the policy fails, half-way between those that the self-check expects of base
-            policy and generated policy; None if it expects nothing.
+        needed: mean reward below which the policy fails, what the self-check expects of the base policy; None if it
+            expects nothing.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -122,7 +121,7 @@ class ServiceMapping:
         Returns:
             The new verdict and the weights [P], None for those of the last mapping; None if nothing is due.
         """
-        rescues = self.fails(window, last) and window.count - last.mapping.count >= _RESCUED
+        rescues = self._fails(window, last)
         if rescues:
             window.give_up(self.config.rescue)
         maps = rescues or self._maps(window, last.mapping)
@@ -139,12 +138,17 @@ class ServiceMapping:
             review, phi = self._generated(reading, review)
             return ServiceVerdict(mapping, review), phi
 
-    def fails(self, window: Window, last: ServiceVerdict) -> bool:
-        """Whether a generated policy gets less reward than half-way from the base policy's to what was expected."""
+    def rescuing(self, window: Window) -> bool:
+        """Whether transitions were given up so lately that the policy of the others is not judged yet."""
+        since = window.since_rescue
+        return since is not None and since < self.config.rescue + self.config.patience
+
+    def _fails(self, window: Window, last: ServiceVerdict) -> bool:
+        """Whether a generated policy gets less reward than is expected of the base policy."""
         needed, patience = last.mapping.needed, self.config.patience
         if not self.config.rescue or needed is None or last.review.fallback or window.sliding:
             return False
-        if window.begin != last.mapping.begin or window.length < patience:
+        if window.begin != last.mapping.begin or window.length < patience or self.rescuing(window):
             return False
         return self._zero + self._unit * float(window.rows[-patience:, self._reward].mean()) < needed
 
@@ -171,11 +175,11 @@ class ServiceMapping:
         return LastReview(too_few, count=window.count), None
 
     def _needed(self, verdict: Verdict) -> float | None:
-        """Reward half-way between those expected of base and generated policy; None without rewards or gain."""
+        """Mean reward that is expected of the base policy; None without rewards, or if no gain is expected."""
         generated, base = verdict.predicted_return, verdict.predicted_base_return
         if not self.mapper.config.reward or generated is None or base is None or generated <= base:
             return None
-        return (generated + base) / 2 / self._horizon
+        return base / self._horizon
 
     def _generated(self, reading: Reading, review: LastReview) -> tuple[LastReview, Floats | None]:
         """Weights of a policy, None where the base policy is served, with the reason."""

@@ -33,8 +33,8 @@ class Window:
         """Number of stored transitions before the present task."""
         self.given_up = 0
         """Number of stored transitions before those that are mapped, the rest of the window."""
-        self.rescues = 0
-        """How often transitions were given up."""
+        self.rescues = self.rescued = 0
+        """How often transitions were given up, and number of transitions stored when they last were."""
         self.changes = 0
         self.sliding = config.fixed_window or (0 if mapper.check is not None else _DEFAULT_SLIDING)
         """Fixed length, or 0 for a length chosen by evidence."""
@@ -79,7 +79,12 @@ class Window:
     def give_up(self, kept: int) -> None:
         """Keep the latest transitions alone; the window stays as long as it is."""
         self.given_up = max(self.given_up, self.count - kept)
-        self.rescues += 1
+        self.rescues, self.rescued = self.rescues + 1, self.count
+
+    @property
+    def since_rescue(self) -> int | None:
+        """Transitions since some were last given up; None if that was before the window began."""
+        return self.count - self.rescued if self.rescued > self.begin else None
 
     def begin_anew(self) -> None:
         """Let the window begin with the next transition."""
