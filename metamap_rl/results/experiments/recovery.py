@@ -18,6 +18,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.policy.policies import Policies
+from metamap_envs.errors import unknown_name
 from metamap_envs.registry import get_family
 from metamap_envs.settings import Settings, Whole
 from metamap_envs.task import Task
@@ -62,8 +63,9 @@ class Recovery(Settings):
     """Recovery after a change: returns of oracle and base policy of zoos from where a wrong policy has led."""
 
     zoos: Annotated[dict[str, Path], Field(min_length=1)]
-    """Zoos of one family with a universal policy, by a name for each. Wrong policies are those of the first, and then
-    each zoo's own."""
+    """Zoos of one family with a universal policy, by a name for each."""
+    reference: str
+    """Name of the zoo whose wrong policies act with the policies of all; each zoo's own act with its own, too."""
     wrong_steps: Annotated[tuple[Steps, ...], Field(min_length=1)] = (0, 20, 50, 100)
     """Steps of the wrong policy after the change."""
     before: Steps = 50
@@ -78,9 +80,15 @@ class Recovery(Settings):
     """Of the tasks and the first states."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
-        """One for each zoo."""
-        shared = self.model_dump(mode="json", exclude={"zoos"})
-        shared["wrong policies"] = self._digest(next(iter(self.zoos)))
+        """One for each zoo.
+
+        Raises:
+            MetaMapError: the reference is not one of them, or one is no zoo with a universal policy.
+        """
+        if self.reference not in self.zoos:
+            raise unknown_name("reference zoo", self.reference, self.zoos)
+        shared = self.model_dump(mode="json", exclude={"zoos", "reference"})
+        shared["wrong policies"] = self._digest(self.reference)
         yield [
             Cell(name, out / f"{name.replace(' ', '-')}.json", {**shared, "policies": self._digest(name)}, (name,))
             for name in self.zoos
@@ -96,7 +104,7 @@ class Recovery(Settings):
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Measure the policies of one zoo."""
-        reference, zoo = Zoo.open(next(iter(self.zoos.values()))), Zoo.open(self.zoos[cell.job[0]])
+        reference, zoo = Zoo.open(self.zoos[self.reference]), Zoo.open(self.zoos[cell.job[0]])
         drawn = get_family(zoo.family.name).sample(self.split, self.runs + 1, _TASK_SEED + self.seed)
         older, newer = drawn[:-1], drawn[1:]  # discrete parameters of tasks next to each other differ
         policies = {
@@ -107,7 +115,7 @@ class Recovery(Settings):
             name: {_UNDISTURBED: evaluate_policies(newer, each, episodes=1, seed=self.seed).returns[:, 0].tolist()}
             for name, each in policies.items()
         }
-        wrongs = {"first zoo's": _experts(reference, older)}
+        wrongs = {"reference's": _experts(reference, older)}
         if zoo.root != reference.root:
             wrongs["own"] = _experts(zoo, older)
         for origin, wrong in wrongs.items():
@@ -130,7 +138,10 @@ class Recovery(Settings):
         return {
             "family": next(iter(documents.values()))["family"],
             "settings": self.model_dump(mode="json", exclude={"zoos"}),
-            "zoos": {name: _summaries(document["returns"]) for name, document in documents.items()},
+            "zoos": {
+                name: _summaries(documents[name]["returns"])
+                for name in sorted(documents, key=lambda name: (name != self.reference, name))
+            },
         }
 
     def table(self, document: Mapping[str, Any]) -> list[str]:
