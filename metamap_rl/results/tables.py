@@ -57,6 +57,23 @@ def mapping_table(result: dict[str, Any]) -> list[str]:
     return [*lines, ""]
 
 
+def service_speed_table(result: dict[str, Any]) -> list[str]:
+    """Milliseconds of a step of the adapter, the quickest of all replays and of any, and of a mapping within it."""
+    lines = [
+        f"| adapter, 1 thread, ms | step: median | 99 % under | 99 % under, any of {result['repeats']} replays "
+        "| mapping: median | 99 % under |",
+        "| --- |" + " --- |" * 5,
+    ]
+    for entry in result["families"]:
+        step, mapping, every = (entry[f"{what}, clock{more}"] for what, more in _SPEEDS)
+        cells = step["median"], step[_P99], every[_P99], mapping["median"], mapping[_P99]
+        lines.append(f"| {entry['family']} | {' | '.join(f'{cell:.1f}' for cell in cells)} |")
+    return [*lines, ""]
+
+
+_SPEEDS, _P99 = (("step", ""), ("mapping", ""), ("step", ", all replays")), "99th percentile"
+
+
 def policies_table(result: dict[str, Any]) -> list[str]:
     """Microseconds of a call of many policies, by the way it is computed."""
     shapes = result["shapes"]
@@ -347,6 +364,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "training": training_table,
     "mapping": mapping_table,
     "policies": policies_table,
+    "service-speed": service_speed_table,
     "stream": stream_table,
     "stream-long": long_table,
     "expert-steps": expert_steps_table,
