@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.schedule import Resampling, TaskSchedule
 from metamap_envs.scheduled import check_schedule
+from metamap_envs.seeds import read_seed
 from metamap_envs.simulator import Simulator
 from metamap_envs.state import Array, State
 from metamap_envs.task import Task
@@ -77,6 +78,7 @@ class ChangingVectorEnv(FamilyVectorEnv):
         seed: int,
         **kwargs: Any,
     ) -> None:
+        seed = read_seed(seed)
         self.pool: deque[Snapshot] = deque(maxlen=POOL_SIZE)
         self._draw, self._rate, self._pooled = draw, rate, pooled
         self._chance = np.random.default_rng([_STREAM, seed])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from metamap_envs.seeds import read_seed
 from metamap_rl.common.schedule import warmup_cosine
 from metamap_rl.data.examples import draw_rows
 from metamap_rl.data.survey import Survey
@@ -39,6 +40,7 @@ def fit_forward_model(mapper: Mapper, survey: Survey, *, seed: int, updates: int
     Raises:
         MetaMapError: the fit diverged.
     """
+    seed = read_seed(seed)
     if not isinstance(mapper.encoder, InformedEncoder):
         return
     updates = UPDATES if updates is None else updates

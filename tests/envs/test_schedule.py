@@ -95,7 +95,7 @@ def test_a_bad_document_is_refused_in_words(document: Any, message: str) -> None
     [
         ("cheetah-actuators", {"resample": {"probability": 0.1, "parameters": ["sing_bshin"]}}, "mean 'sign_bshin'"),
         ("cheetah-actuators", {"changes": [{"step": 1, "parameters": {"sign_bshin": 0}}]}, "expected one of"),
-        ("cheetah-actuators", {"changes": [{"step": 1, "parameters": {"strength_bshin": 9}}]}, r"in \[0.1, 2.0\]"),
+        ("cheetah-actuators", {"changes": [{"step": 1, "parameters": {"strength_bshin": 9}}]}, r"in \[0.1, 2\]"),
         (
             "cheetah-actuators",
             {"changes": [{"step": 1, "parameters": {"strength_bshin": 0.4}}]},

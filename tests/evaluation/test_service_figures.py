@@ -138,18 +138,18 @@ def test_a_cut_is_a_false_alarm_where_its_window_holds_one_task() -> None:
 def test_trials_are_paired_and_independent_of_their_number() -> None:
     family = get_family("cheetah-actuators")
     schedule = schedule_of("validation", hazard=0.05, changes=())
-    few, many = (draw_trials(family, schedule, steps=60, trials=n, seed=[0, 1]) for n in (2, 3))
+    few, many = (draw_trials(family, schedule, steps=60, trials=n, entropy=[0, 1]) for n in (2, 3))
     assert [row[:2] for row in many.tasks] == list(few.tasks)
     assert many.seeds[:2] == few.seeds
-    assert few.digest == draw_trials(family, schedule, steps=60, trials=2, seed=[0, 1]).digest
-    assert few.digest != draw_trials(family, schedule, steps=60, trials=2, seed=[0, 2]).digest
+    assert few.digest == draw_trials(family, schedule, steps=60, trials=2, entropy=[0, 1]).digest
+    assert few.digest != draw_trials(family, schedule, steps=60, trials=2, entropy=[0, 2]).digest
     assert few.changed[0].sum() == 0
     assert few.changed.any()
     assert {task.split for row in few.tasks for task in row} == {"validation"}
-    once = draw_trials(family, schedule_of("validation", hazard=0, changes=(7,)), steps=20, trials=2, seed=[0])
+    once = draw_trials(family, schedule_of("validation", hazard=0, changes=(7,)), steps=20, trials=2, entropy=[0])
     assert [np.flatnonzero(column).tolist() for column in once.changed.T] == [[7], [7]]
     with pytest.raises(MetaMapError, match="at least 1 step"):
-        draw_trials(family, schedule, steps=0, trials=1, seed=[0])
+        draw_trials(family, schedule, steps=0, trials=1, entropy=[0])
 
 
 def result(adapter: float, sysid: float, low: float = 0.01, high: float = 0.03) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def test_documents_of_other_trials_are_not_compared(mapper: Path, tmp_path: Path
 
 
 def test_the_committed_experiment_has_the_families_of_the_rule() -> None:
-    config = Path(__file__).parents[2] / "scripts" / "protocol" / "in-service.yml"
+    config = Path(__file__).parents[2] / "scripts" / "experiments" / "in-service.yml"
     experiment = make_experiment("in-service", config)
     families = [Path(subject.mapper).name.rpartition("-")[0] for subject in experiment.subjects]  # type: ignore[attr-defined]
     rule = DecisionRule()

@@ -145,6 +145,7 @@ def wrong_starts(
     envs: FamilyVecEnv, changes: Changes | None, draw: DrawTasks, wrong: WrongPolicies, seed: int, num_threads: int
 ) -> WrongStarts | None:
     """Return what fills the pool of environments made by `training_envs`; None where no episode starts from it."""
+    seed = read_seed(seed)
     if changes is None or not changes.wrong_starts:
         return None
     return WrongStarts(cast(ChangingVectorEnv, envs.envs), changes, draw, wrong, seed=seed, num_threads=num_threads)
@@ -179,6 +180,7 @@ class WrongStarts:
         seed: int,
         num_threads: int,
     ) -> None:
+        seed = read_seed(seed)
         self._envs, self._changes, self._draw, self._wrong = envs, changes, draw, wrong
         self._generator = np.random.default_rng([_STREAM, seed])
         self._num_threads = num_threads

@@ -14,6 +14,7 @@ from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.rowwise import RowwiseNetworks
 from metamap_envs.rollout import Rollout
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.trial import AdapterController
@@ -106,6 +107,7 @@ class ProbingController(_Recording):
     """
 
     def __init__(self, mapper: Mapper, count: int, *, steps: int, period: int | None = None, seed: int = 0) -> None:
+        seed = read_seed(seed)
         super().__init__(mapper.base, count, steps)
         self._mapper, self._steps, self._period = mapper, steps, period
         self._probe = probe_from_json(mapper.probe)

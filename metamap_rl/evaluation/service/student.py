@@ -171,7 +171,7 @@ def _collected(
         schedule_of("train", hazard=config.hazard, changes=()),
         steps=config.steps,
         trials=config.trials,
-        seed=[_STREAM, config.seed, number],
+        entropy=[_STREAM, config.seed, number],
     )
     teacher = PolicyController(student.base, config.trials, universal.expert_for)
     controller = StudentController(student, config.trials, teacher, shown=number == 0)
@@ -190,7 +190,7 @@ def _validated(student: Student, family: str, config: ServiceStudentConfig, num_
         schedule_of("validation", hazard=config.hazard, changes=()),
         steps=config.steps,
         trials=_VALIDATION,
-        seed=[_STREAM, config.seed],
+        entropy=[_STREAM, config.seed],
     )
     controller = StudentController(student, _VALIDATION)
     return float(run_trial(controller, trials.tasks, seeds=trials.seeds, num_threads=num_threads).rewards.mean())

@@ -58,7 +58,7 @@ def schedule_of(split: str, *, hazard: float, changes: Sequence[int]) -> TaskSch
 
 
 def draw_trials(
-    family: Family, schedule: TaskSchedule, *, steps: int, trials: int, seed: Sequence[int]
+    family: Family, schedule: TaskSchedule, *, steps: int, trials: int, entropy: Sequence[int]
 ) -> ServiceTrials:
     """Draw the tasks of trials. A trial does not depend on how many others there are.
 
@@ -67,7 +67,7 @@ def draw_trials(
         schedule: of the changes; also says the split of the first task.
         steps: n.
         trials: N.
-        seed: of all draws.
+        entropy: of all draws, numbers as `numpy.random.SeedSequence` takes them.
 
     Raises:
         MetaMapError: no steps, no trials, or a schedule that does not fit the family.
@@ -76,7 +76,7 @@ def draw_trials(
         raise MetaMapError(f"trials of service: expected at least 1 step and 1 trial, got {steps} and {trials}")
     columns, seeds = [], []
     for trial in range(trials):
-        of_task, of_schedule, of_reset = np.random.SeedSequence([*seed, trial]).generate_state(3).tolist()
+        of_task, of_schedule, of_reset = np.random.SeedSequence([*entropy, trial]).generate_state(3).tolist()
         (task,) = family.sample(schedule.split, 1, np.random.default_rng(of_task))
         run = ScheduleRun(schedule, family)
         run.begin(task, of_schedule)

@@ -20,7 +20,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.parameters import parse_split
 from metamap_envs.registry import get_family
-from metamap_envs.settings import Number, Settings, Whole
+from metamap_envs.settings import Number, Seed, Settings, Whole
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.service.files import mapper_id
 from metamap_rl.adaptation.service.trial import Trial, run_trial
@@ -106,7 +106,7 @@ class InService(Settings):
     """Of a trial."""
     latency_steps: Annotated[Whole, Field(ge=1)] = 500
     """Of the trial of one environment in which a method's CPU time is measured."""
-    seed: Annotated[Whole, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of tasks, changes and starts, and of training."""
     context: SharedSettings = SharedSettings()
     """How context policies are trained: as those of the protocol."""
@@ -254,7 +254,7 @@ class InService(Settings):
             schedule_of(self.split, hazard=when.hazard, changes=when.changes),
             steps=steps,
             trials=trials,
-            seed=[self.seed, index],
+            entropy=[self.seed, index],
         )
 
     def _measured(self, index: int, out: Path, schedule: str, name: str) -> dict[str, Any]:

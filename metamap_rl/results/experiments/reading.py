@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from metamap_agents.experts.zoo import Zoo
-from metamap_envs.settings import Number, Settings, Whole
+from metamap_envs.settings import Number, Seed, Settings, Whole
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.data.rollouts import Rollouts
@@ -59,7 +59,7 @@ class ReadingErrors(Settings):
     """Training tasks that ridge regression is fitted to, on D of the mixture with the same noise."""
     identified: Annotated[Whole, Field(ge=0)] = 8
     """The first of the validation tasks, which system identification is run on: it takes a second for each D."""
-    seed: Annotated[Whole, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the tasks, D and noise."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:

@@ -20,7 +20,7 @@ from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.policy.policies import Policies
 from metamap_envs.errors import unknown_name
 from metamap_envs.registry import get_family
-from metamap_envs.settings import Settings, Whole
+from metamap_envs.settings import Seed, Settings, Whole
 from metamap_envs.task import Task
 from metamap_rl.adaptation.service.trial import run_trial
 from metamap_rl.common.cells import Cell, check_settings, document_of
@@ -76,7 +76,7 @@ class Recovery(Settings):
     """Pairs of tasks, each with a first state of its own."""
     split: str = "validation"
     """Of the tasks."""
-    seed: Annotated[Whole, Field(ge=0)] = 0
+    seed: Seed = 0
     """Of the tasks and the first states."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
