@@ -23,6 +23,7 @@ from metamap_agents.policy.functional import forward
 from metamap_agents.runtime.seeds import EXPERT_STATES
 from metamap_envs.errors import MetaMapError
 from metamap_rl.data.examples import Examples
+from metamap_rl.evaluation.regression import products
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import expert_behaviour, task_coordinates
@@ -92,11 +93,7 @@ def explained_variance(coordinates: NDArray[np.floating], phi: NDArray[np.floati
 
 def _powers(inputs: Floats, degree: int) -> Floats:
     """Columns, and for degree 2 their pairwise products; standardised, without constant ones."""
-    columns = [inputs]
-    if degree == 2:
-        first, second = np.triu_indices(inputs.shape[1])
-        columns.append(inputs[:, first] * inputs[:, second])
-    return _standardised(np.concatenate(columns, axis=1))
+    return _standardised(products(inputs) if degree == 2 else inputs)
 
 
 def _standardised(columns: Floats) -> Floats:

@@ -7,9 +7,7 @@ import math
 import os
 import sqlite3
 import stat
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,30 +16,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from helpers.python import run_python
 from helpers.stream_rows import SHA, add_stages, evaluation, stage_row
-from helpers.waiting import HANGS
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.events import Scores
 from metamap_rl.stream.record import SCHEMA_VERSION, Record
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run" / "record.sqlite"
-
-
-@pytest.fixture
-def record(path: Path) -> Iterator[Record]:
-    with Record.create(path) as record:
-        yield record
-
-
-def process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=HANGS)
-
 
 # what goes in comes out ----------------------------------------------------------------------------------------
 
@@ -302,11 +281,11 @@ except MetaMapError as error:
 def test_a_second_process_may_read_but_not_write(path: Path) -> None:
     with Record.create(path) as record:
         add_stages(record, [[0.0], [0.5]])
-        assert process(OPEN, path, True).stdout == "1 True\n"
-        assert "another process is running this stream" in process(OPEN, path, False).stdout
+        assert run_python(OPEN, path, True).stdout == "1 True\n"
+        assert "another process is running this stream" in run_python(OPEN, path, False).stdout
         record.add_stage(stage_row(2), [], SHA, {})
-    assert process(OPEN, path, False).stdout == "2 True\n"
-    assert process(OPEN, path, True).stdout == "2 False\n"
+    assert run_python(OPEN, path, False).stdout == "2 True\n"
+    assert run_python(OPEN, path, True).stdout == "2 False\n"
 
 
 def test_a_reader_sees_whole_stages_while_one_is_being_written(record: Record) -> None:
@@ -369,7 +348,7 @@ def test_a_record_in_a_folder_of_someone_else_can_be_read(path: Path) -> None:
     for folder in opened:
         folder.chmod(folder.stat().st_mode | stat.S_IXOTH)
     try:
-        assert process(READ_AS_NOBODY, path).stdout == "1 False\n"
+        assert run_python(READ_AS_NOBODY, path).stdout == "1 False\n"
     finally:
         path.parent.chmod(0o755)
         for folder in opened:

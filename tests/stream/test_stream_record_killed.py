@@ -2,37 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from helpers.python import run_python
 from helpers.stream_rows import SHA, add_stages, evaluation, stage_row
-from helpers.waiting import HANGS
 from metamap_envs.errors import MetaMapError
 from metamap_rl.stream.record import Record
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "run" / "record.sqlite"
-
-
-@pytest.fixture
-def record(path: Path) -> Iterator[Record]:
-    with Record.create(path) as record:
-        yield record
-
-
-def process(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=HANGS)
-
 
 KILL = """
 import os, signal, sys
@@ -68,7 +45,7 @@ for at in range(1, 100):
 def test_kill_9_at_any_statement_leaves_the_stage_before_whole(path: Path) -> None:
     with Record.create(path) as record:
         add_stages(record, [[0.0] * 3, [0.5] * 3])
-    lines = [[int(word) for word in line.split()] for line in process(KILL, path).stdout.splitlines()]
+    lines = [[int(word) for word in line.split()] for line in run_python(KILL, path).stdout.splitlines()]
     assert len(lines) > 8  # so many statements does a stage take
     assert all(line[1:] == [9, 1, 0, 0, 1] for line in lines[:-1])
     assert lines[-1][1:] == [0, 2, 3, 1, 2]
@@ -97,7 +74,7 @@ print(record.last_stage, len(record.evaluations()))
 def test_a_disk_that_refuses_is_reported_and_the_stages_before_are_kept(path: Path) -> None:
     with Record.create(path) as record:
         add_stages(record, [[0.0], [0.5]])
-    told, before, after = process(FULL, path).stdout.splitlines()
+    told, before, after = run_python(FULL, path).stdout.splitlines()
     assert "record.sqlite: the disk refuses to read or write" in told
     assert (before, after) == ("1 2", "2 2002")
 
@@ -128,6 +105,6 @@ except MetaMapError as error:
 
 
 def test_no_half_record_is_made_on_a_full_disk(path: Path) -> None:
-    assert "cannot be written (File too large)" in process(CREATE, path).stdout
+    assert "cannot be written (File too large)" in run_python(CREATE, path).stdout
     assert {entry.name for entry in path.parent.iterdir()} <= {"record.sqlite.lock"}
     Record.create(path).close()
