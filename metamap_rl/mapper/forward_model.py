@@ -145,10 +145,7 @@ class ForwardModel(nn.Module):
 
 
 class InformedEncoder(nn.Module):
-    """``z = LayerNorm(MLP([encoder(D), u, u u', log A]))``: an encoder beside the inversion of a forward model.
-
-    Products of the unknowns are given since coordinates often are, up to signs, factors of what acts: of sign and
-    strength of an actuator one unknown is the product, the square of which tells the strength.
+    """``z = LayerNorm(MLP([encoder(D), u, log A]))``: an encoder beside the inversion of a forward model.
 
     Args:
         encoder: encoder of D to a context [B, Z].
@@ -162,9 +159,7 @@ class InformedEncoder(nn.Module):
     def __init__(self, encoder: Encoder, model: ForwardModel, context_size: int, hidden: int) -> None:
         super().__init__()
         self.encoder, self.model = encoder, model
-        self.head = bounded_head(
-            context_size + 2 * model.size + model.size * (model.size + 1) // 2, context_size, hidden
-        )
+        self.head = bounded_head(context_size + 2 * model.size, context_size, hidden)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
         """See `metamap_rl.encoders.base.Encoder`."""
@@ -176,9 +171,7 @@ class InformedEncoder(nn.Module):
         return self._joined(windows_of(self.encoder, rows, bounds), *self.model.of_windows(rows, share, count))
 
     def _joined(self, context: Tensor, unknowns: Tensor, information: Tensor) -> Tensor:
-        first, second = torch.triu_indices(self.model.size, self.model.size, device=unknowns.device)
-        products = unknowns[:, first] * unknowns[:, second]
-        z: Tensor = self.head(torch.cat([context, unknowns, products, information], dim=-1))
+        z: Tensor = self.head(torch.cat([context, unknowns, information], dim=-1))
         return z
 
     def share_core(self, other: InformedEncoder) -> None:

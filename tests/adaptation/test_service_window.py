@@ -68,6 +68,9 @@ def test_a_policy_that_fails_is_mapped_anew_from_the_latest_transitions() -> Non
     assert adapter.belief.mapped > 10, "it grows again"
     served(patient, stream(rewards[:49]))
     assert patient.belief.mapped > 40
+    short = Adapter(mapper, AdapterConfig(longest_window=15))
+    served(short, stream(rewards))
+    assert short.belief.rescues > 0, "a window that is shorter than the patience is judged by all of it"
 
 
 def test_a_policy_that_fails_acts_with_noise_that_is_the_same_in_every_run(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ class AdapterConfig(Config):
     What a policy makes happen may say too little about the task to find a better one: of few transitions the estimate
     moves on."""
     patience: Positive = 20
-    """Transitions of which the mean reward is compared for that."""
+    """Transitions of which the mean reward is compared for that; of a shorter `longest_window` all."""
     excitation: Amount = 0.3
     """Standard deviation of noise on the actions of the `rescue` steps after a policy failed so, in units of half of an
     action's range. What a wrong policy does again and again tells little; the noise is the same in every run."""

@@ -145,7 +145,7 @@ class ServiceMapping:
 
     def _fails(self, window: Window, last: ServiceVerdict) -> bool:
         """Whether a generated policy gets less reward than is expected of the base policy."""
-        needed, patience = last.mapping.needed, self.config.patience
+        needed, patience = last.mapping.needed, min(self.config.patience, self.config.longest_window)
         if not self.config.rescue or needed is None or last.review.fallback or window.sliding:
             return False
         if window.begin != last.mapping.begin or window.length < patience or self.rescuing(window):

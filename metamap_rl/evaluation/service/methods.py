@@ -71,7 +71,9 @@ class ServiceMethod:
         return None
 
 
-def _adapter(summary: str, generator: Callable[[Subject], Any] | None = None, **settings: Any) -> ServiceMethod:
+def _adapter(
+    summary: str, generator: Callable[[Subject], Any] | None = None, trained: str = "", **settings: Any
+) -> ServiceMethod:
     """The adapter, or one that serves other policies from the same windows."""
     config = AdapterConfig(**settings)
 
@@ -82,7 +84,7 @@ def _adapter(summary: str, generator: Callable[[Subject], Any] | None = None, **
                 adapter.generate = generator(subject)
         return AdapterController(adapters)
 
-    return ServiceMethod(make, summary, config.flat())
+    return ServiceMethod(make, summary, config.flat(), trained)
 
 
 def _estimating(subject: Subject) -> Callable[[Reading], Floats]:
@@ -156,12 +158,7 @@ SERVICE_METHODS: dict[str, ServiceMethod] = {
     **{f"oracle, {delay} steps late": _oracle(delay) for delay in (5, 20, 50)},
     ADAPTER: _adapter("the adapter with its default settings"),
     ESTIMATE: _adapter("the adapter's window, the mapper's estimates, then the universal policy", _estimating),
-    "context policy": ServiceMethod(
-        _adapter("", _in_context).make,
-        "the adapter's window, then a policy of (observation, z)",
-        AdapterConfig().flat(),
-        trained="context",
-    ),
+    "context policy": _adapter("the adapter's window, then a policy of (observation, z)", _in_context, "context"),
     "student": ServiceMethod(_student, "GRU distilled from the oracle while tasks change (DAgger)", trained="student"),
     **{
         f"window of {length}": _adapter(f"the last {length} transitions, unchecked", fixed_window=length, check=False)
