@@ -120,6 +120,30 @@ class Examples:
             self, inputs=torch.cat([self.inputs, inputs], dim=1), targets=torch.cat([self.targets, targets], dim=1)
         )
 
+    def with_rollouts(self, features: Tensor, newest: Tensor) -> Examples:
+        """Return the same tasks with more rollouts of as many rows; where episodes end is not known any more.
+
+        Args:
+            features: feature rows [T, R', n, F].
+            newest: index of the first row of each that is of the task [T, R'], 0 if all are.
+
+        Raises:
+            MetaMapError: other sizes than the existing ones.
+        """
+        tasks, _, steps, size = self.features.shape
+        if features.ndim != 4 or features.shape[::2] != (tasks, steps) or features.shape[3] != size:
+            raise MetaMapError(
+                f"examples: more features: expected {(tasks, 'R', steps, size)}, got {tuple(features.shape)}"
+            )
+        before = torch.zeros(self.features.shape[:2], dtype=torch.int64) if self.newest is None else self.newest
+        changes = self.newest is not None or bool(newest.any())
+        return replace(
+            self,
+            features=torch.cat([self.features, features], dim=1),
+            ends=None,
+            newest=torch.cat([before, newest], dim=1) if changes else None,
+        )
+
     def sample(self, generator: torch.Generator, *, tasks: int, length: int, states: int, from_start: float) -> Batch:
         """Draw a batch.
 

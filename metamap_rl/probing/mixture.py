@@ -28,7 +28,7 @@ from metamap_rl.probing.collecting import Floats, Pilot, rollout_generator
 from metamap_rl.probing.probes import Probe
 from metamap_rl.probing.probes.planned import ExcitationProbe
 
-__all__ = ["ActorPool", "collect_mixture", "supported"]
+__all__ = ["ActorPool", "can_change", "collect_mixture", "supported"]
 
 _BATCH = 256
 """Environments at once: more need memory without being faster."""
@@ -202,19 +202,22 @@ def _weights(actor: str, pool: ActorPool, task: Task, wrong: NDArray[np.float32]
 
 def supported(mixture: ActorMixture, pool: ActorPool) -> ActorMixture:
     """Return the mixture, without changes of the task where the family's tasks cannot change in mid-episode."""
-    if not mixture.change_share or len(pool.tasks) < 2:
-        return mixture
-    first, *others = pool.tasks
+    return mixture if not mixture.change_share or can_change(pool.tasks) else mixture.without_changes()
+
+
+def can_change(tasks: Sequence[Task]) -> bool:
+    """Whether the first of some tasks of one family can be replaced by the others in mid-episode."""
+    first, *others = tasks
     envs = FamilyVectorEnv([first], num_threads=1)
     try:
         envs.reset(seed=0)
         for task in others:
             envs.set_tasks([task])
     except MetaMapError:
-        return mixture.without_changes()
+        return False
     finally:
         envs.close()
-    return mixture
+    return True
 
 
 def collect_mixture(

@@ -28,6 +28,8 @@ __all__ = ["TrainState", "allocate_moments", "digest", "restore", "save"]
 
 CHECKPOINT_FORMAT = "metamap-checkpoint-1"
 
+_NEW = {"service_rounds": 0}  # settings that older checkpoints do not have, and what they were
+
 
 @dataclass
 class TrainState:
@@ -46,7 +48,7 @@ class TrainState:
     auxiliary: nn.Module | None = None
     """Network of the auxiliary loss; None without one."""
     visited: dict[str, Tensor] = field(default_factory=dict)
-    """Inputs and targets added to the training set by DAgger; empty before the first round."""
+    """What rounds added to the training data, see `metamap_rl.training.rounds`; empty before the first one."""
 
 
 def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -86,7 +88,8 @@ def restore(path: Path, state: TrainState, identity: Mapping[str, Any]) -> None:
         began_with, update, history = dict(document["identity"]), document["update"], document["history"]
     except (KeyError, TypeError, ValueError):
         raise MetaMapError(f"{path}: its description is damaged; remove the file to start again") from None
-    _compare(TrainConfig.with_new_names(began_with), json.loads(json.dumps(identity)), path)
+    began_with = {**_NEW, **TrainConfig.with_new_names(began_with)}
+    _compare(began_with, json.loads(json.dumps(identity)), path)
     best = state.mapper.state_dict() if history else {}
     expected = _arrays(replace(state, best=best, visited={}))
     visited = {name: array for name, array in arrays.items() if name.startswith("visited.")}

@@ -88,6 +88,10 @@ class TrainConfig(UpdateConfig):
     dagger_rounds: Count = 0
     """Number of DAgger rounds, evenly spaced: inputs visited by generated networks are added to the training set. Less
     than the number of updates."""
+    service_rounds: Count = 0
+    """Number of rounds in service, evenly spaced: the adapter acts with the mapper so far on training tasks that change
+    one after another; its transitions, labelled by the true tasks, are added to survey and training set, and the
+    experts' actions for them. Less than the number of updates."""
     validation_every: Positive = 200
     """Updates between validations; the mapper with the lowest validation loss is returned."""
     validation_lengths: tuple[Positive, ...] = (5, 20, 100)
@@ -105,8 +109,9 @@ class TrainConfig(UpdateConfig):
         if self.auxiliary is not None:
             AUXILIARIES.get(self.auxiliary)
         super().__post_init__()
-        if self.dagger_rounds and not self.dagger_rounds < self.updates:
-            raise self.refusal("dagger_rounds", f"fewer than the {self.updates} updates", self.dagger_rounds)
+        for name in ("dagger_rounds", "service_rounds"):
+            if (rounds := getattr(self, name)) and not rounds < self.updates:
+                raise self.refusal(name, f"fewer than the {self.updates} updates", rounds)
         if not self.validation_lengths:
             raise self.refusal("validation_lengths", "at least one length", self.validation_lengths)
 

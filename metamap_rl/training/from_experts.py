@@ -28,7 +28,7 @@ from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.mixture import ActorPool, collect_mixture
 from metamap_rl.probing.probes import Probe
 from metamap_rl.training.alignment import align
-from metamap_rl.training.loop import Visit
+from metamap_rl.training.rounds import Visit
 
 __all__ = ["build_pairs", "build_survey", "expert_behaviour", "on_policy", "task_coordinates"]
 

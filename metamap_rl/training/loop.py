@@ -40,18 +40,22 @@ from metamap_rl.training.checkpoint import TrainState, digest
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.forward_fit import fit_forward_model
 from metamap_rl.training.losses import LOSSES, Outcome, behaviour
+from metamap_rl.training.rounds import (
+    SERVED_SHARE,
+    Serve,
+    Visit,
+    check_rounds,
+    enlarged,
+    hold_rounds,
+    served_survey,
+)
 from metamap_rl.training.updates import gradient_step, learning_rate, new_optimiser
 
-__all__ = ["OnUpdate", "TrainingData", "Visit", "round_updates", "train", "validation_losses"]
+__all__ = ["OnUpdate", "TrainingData", "train", "validation_losses"]
 
 OnUpdate = Callable[[int, int, dict[str, float]], None]
 """Called after every update with the number of updates done, their total, and metrics of the update."""
 
-
-Visit = Callable[[Mapper, int], tuple[Tensor, Tensor]]
-"""Runs the networks generated for the training tasks, in round 1, 2, ...: returns the inputs visited [T, S', I] and the
-experts' outputs for them [T, S', A]. Must be a pure function of its arguments.
-"""
 
 AUXILIARY_ROWS = 32
 """Feature rows of each task for the auxiliary loss."""
@@ -78,6 +82,8 @@ class TrainingData:
     """Rollouts of tasks without experts, from which the encoder learns to distinguish tasks."""
     visit: Visit | None = None
     """Runs the generated networks, for ``TrainConfig.dagger_rounds``."""
+    serve: Serve | None = None
+    """Lets an adapter act with the generated networks, for ``TrainConfig.service_rounds``."""
     actors: ActorMixture | None = None
     """The mixture of actors that collected the rollouts, stored in the mapper: lengths of D are drawn by it in place of
     ``TrainConfig.lengths``. None for rollouts of the probe alone."""
@@ -107,18 +113,15 @@ def train(
         The mapper, on the CPU, with a ``record`` of its training.
 
     Raises:
-        MetaMapError: source, validation and base do not match, DAgger rounds without ``visit``, a checkpoint of another
-            run, or a non-finite loss.
+        MetaMapError: source, validation and base do not match, rounds without ``visit`` or ``serve``, a checkpoint of
+            another run, or a non-finite loss.
     """
     config = config or TrainConfig()
-    base, survey, visit = data.base, data.survey, data.visit
-    if config.dagger_rounds and visit is None:
-        raise MetaMapError(
-            f"train config: dagger_rounds: {config.dagger_rounds} need a function to run the networks (visit)"
-        )
+    base, survey = data.base, data.survey
+    check_rounds(config, data.visit, data.serve)
 
     # Step 1: build the training set of pairs (D, phi*).
-    examples = data.source.examples(base)
+    examples = given = data.source.examples(base)
     held_out = data.validation.examples(base) if data.validation is not None else None
 
     # Step 2: initialise f_theta. Before the first update its output is phi_0 for every D.
@@ -146,11 +149,11 @@ def train(
     identity = _identity(config, mapper, examples, held_out, data) if checkpoint is not None else {}
     if checkpoint is not None and checkpoint.exists():
         checkpoints.restore(checkpoint, state, identity)
-        if state.visited:
-            examples = examples.widened(**state.visited)
+        examples = enlarged(given, state.visited)
     elif held_out is not None:
         _validate(state, held_out, config, {})
 
+    served = served_survey(survey, state.visited)
     loss_function = LOSSES.get(config.loss)
     while state.update < config.updates:
         # Step 3: forward pass, from D of each task of a batch to weights phi_hat. With a bottleneck from the true
@@ -162,7 +165,8 @@ def train(
         # from z on the survey; auxiliary loss.
         loss = loss_function(Outcome.of(mapper, phi_hat, batch, config.weights_coefficient))
         if survey is not None:
-            loss = loss + config.survey_coefficient * _survey_loss(state, survey, config, batch.features.shape[1])
+            error = _survey_loss(state, survey, served, config, batch.features.shape[1])
+            loss = loss + config.survey_coefficient * error
         if state.auxiliary is not None:
             rollouts = survey if survey is not None else examples
             loss = loss + config.auxiliary_coefficient * _auxiliary_loss(state, rollouts, config, data.actors)
@@ -173,23 +177,19 @@ def train(
         metrics = gradient_step(loss, state.optimiser, update=state.update, rate=rate, clip=config.gradient_clip)
         state.update += 1
 
-        # Step 7: repeat. At intervals: validate and keep the best mapper, add inputs visited by generated networks to
-        # the training set, save a checkpoint, report.
+        # Step 7: repeat. At intervals: validate and keep the best mapper, add what generated networks met to the
+        # training data, save a checkpoint, report.
         if held_out is not None and _due(state.update, config.validation_every, config.updates):
             _validate(state, held_out, config, metrics)
-        if visit is not None and state.update in round_updates(config):
-            examples = examples.widened(*_visit(state, visit, config))
+        if hold_rounds(mapper, state.update, config, data.visit, data.serve, state.visited):
+            examples, served = enlarged(given, state.visited), served_survey(survey, state.visited)
         if checkpoint is not None and _due(state.update, config.checkpoint_every, config.updates):
             checkpoints.save(checkpoint, state, identity)
         if on_update is not None:
             on_update(state.update, config.updates, metrics)
 
-    return _finished(state, config, len(examples), len(survey) if survey is not None else 0)
-
-
-def round_updates(config: TrainConfig) -> tuple[int, ...]:
-    """Return the updates after which a DAgger round is due, evenly spaced."""
-    return tuple(config.updates * part // (config.dagger_rounds + 1) for part in range(1, config.dagger_rounds + 1))
+    added = 0 if served is None else len(served)
+    return _finished(state, config, len(examples), len(survey) if survey is not None else 0, added)
 
 
 @torch.no_grad()
@@ -311,12 +311,19 @@ def _generated(mapper: Mapper, batch: Batch) -> Tensor:
     return mapper.from_coordinates(batch.coordinates)
 
 
-def _survey_loss(state: TrainState, survey: Survey, config: TrainConfig, length: int) -> Tensor:
-    """Mean squared error of the coordinates estimated from z, standardised, on a batch of survey tasks."""
+def _survey_loss(state: TrainState, survey: Survey, served: Survey | None, config: TrainConfig, length: int) -> Tensor:
+    """Mean squared error of the coordinates estimated from z, standardised, on a batch of survey tasks.
+
+    A fixed share of the batch is of what was collected in service, if there is any.
+    """
     mapper = state.mapper
-    features, coordinates = survey.sample(
-        state.generator, tasks=config.survey_batch, length=length, from_start=config.from_start
-    )
+    few = round(SERVED_SHARE * config.survey_batch) if served is not None else 0
+    parts = [
+        part.sample(state.generator, tasks=tasks, length=length, from_start=config.from_start)
+        for part, tasks in ((survey, config.survey_batch - few), (served, few))
+        if part is not None and tasks
+    ]
+    features, coordinates = (torch.cat(one) for one in zip(*parts, strict=True))
     return mse_loss(mapper.read_coordinates(features) / mapper.coordinate_std, coordinates / mapper.coordinate_std)
 
 
@@ -334,15 +341,6 @@ def _auxiliary_loss(
     return loss
 
 
-@torch.no_grad()
-def _visit(state: TrainState, visit: Visit, config: TrainConfig) -> tuple[Tensor, Tensor]:
-    """Run the networks generated by the current mapper; the inputs are kept in the state, for resumed runs."""
-    found = visit(state.mapper, round_updates(config).index(state.update) + 1)
-    for name, more in zip(("inputs", "targets"), found, strict=True):
-        state.visited[name] = torch.cat([state.visited[name], more], dim=1) if name in state.visited else more
-    return found
-
-
 def _validate(state: TrainState, held_out: Examples, config: TrainConfig, metrics: dict[str, float]) -> None:
     """Validate the mapper; keep it if it is the best so far; add the losses to ``metrics``."""
     losses = validation_losses(state.mapper, held_out, config.validation_lengths)
@@ -354,7 +352,7 @@ def _validate(state: TrainState, held_out: Examples, config: TrainConfig, metric
     state.history.append({"update": state.update, **metrics})
 
 
-def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: int) -> Mapper:
+def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: int, served: int) -> Mapper:
     """Return the best mapper of a run, with the record of the run."""
     chosen: float = state.update
     if state.history:
@@ -364,6 +362,7 @@ def _finished(state: TrainState, config: TrainConfig, tasks: int, survey_tasks: 
         "config": asdict(config),
         "training_tasks": tasks,
         "survey_tasks": survey_tasks,
+        **({"served_rollouts": served} if config.service_rounds else {}),
         "updates": state.update,
         "chosen_update": chosen,
         "history": state.history,

@@ -25,7 +25,9 @@ from metamap_rl.probing.tour import tour_of
 from metamap_rl.training.calibration import calibrate
 from metamap_rl.training.config import CalibrationConfig, MapperRecipe
 from metamap_rl.training.from_experts import build_pairs, build_survey, on_policy
+from metamap_rl.training.in_service import in_service
 from metamap_rl.training.loop import TrainingData, train
+from metamap_rl.training.rounds import Serve
 
 __all__ = [
     "probe_for",
@@ -41,6 +43,9 @@ PROBE_STEPS = 200
 
 TOUR_STOPS = 4
 """Number of policies of a tour made of a zoo's experts."""
+
+SERVED_TASKS = 160
+"""Tasks without experts of a round in service, or as many as the survey has."""
 
 CALIBRATION = CalibrationConfig()
 """Default calibration of the self-check."""
@@ -129,7 +134,8 @@ def train_mapper(
         on_stage: called with each stage of the calibration before it begins.
 
     Raises:
-        MetaMapError: the zoo has no training or no validation experts, or training diverged.
+        MetaMapError: the zoo has no training or no validation experts, training diverged, or rounds in service of a
+            family whose tasks cannot change in mid-episode.
     """
     recipe, probe = recipe or MapperRecipe(), probe or BasePolicyProbe()
     actors = recipe.collected_by
@@ -145,6 +151,7 @@ def train_mapper(
             validation=training_pairs(zoo, "validation", probe, aligned=recipe.aligned, actors=actors),
             survey=survey_of(zoo, probe, count=recipe.survey_tasks, actors=actors),
             visit=on_policy(pairs, zoo.base),
+            serve=_serving(zoo, pairs, recipe, actors) if recipe.training.service_rounds else None,
             actors=actors,
         )
         mapper = train(
@@ -154,3 +161,14 @@ def train_mapper(
         pool = None if actors is None else ActorPool.of_zoo(zoo)
         mapper.check = calibrate(mapper, calibration, pool=pool, on_stage=on_stage) if calibration else None
         return mapper
+
+
+def _serving(zoo: Zoo, pairs: Pairs, recipe: MapperRecipe, actors: ActorMixture | None) -> Serve:
+    """Rounds in service, with the mixture's share of rollouts that span a change."""
+    return in_service(
+        pairs,
+        ActorPool.of_zoo(zoo),
+        survey_tasks=min(SERVED_TASKS, recipe.survey_tasks),
+        change_share=0.0 if actors is None else actors.change_share,
+        seed=recipe.training.seed,
+    )

@@ -23,7 +23,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import on_policy
-from metamap_rl.training.loop import round_updates
+from metamap_rl.training.rounds import round_updates
 from metamap_rl.training.pipeline import training_pairs
 
 CONFIG = TrainConfig(

@@ -19,6 +19,7 @@ __all__ = [
     "GAIN_SEARCH",
     "META_EXPLORATION",
     "META_TASKS",
+    "SERVICE_ROUNDS",
     "STREAM_PROBES",
     "STREAM_STATES",
     "SURVEY_PROBES",
@@ -54,3 +55,5 @@ META_TASKS = 7_000_000
 """Training tasks of RL^2."""
 DISTILLATION_CHOICE = 8_000_000
 """Reset seeds of the episodes that choose among students."""
+SERVICE_ROUNDS = 10_000_000
+"""Tasks and starts of the rounds of training in which the adapter is in service."""

@@ -66,8 +66,8 @@ def print_mapper(mapper: Mapper, folder: Path) -> None:
         "probe": ", ".join(f"{name} {value}" for name, value in mapper.probe.items()) or "unknown",
         "D came from": _actors_text(mapper),
         "trained on": f"experts of {record.get('training_tasks', 'unknown')} tasks and a survey of "
-        f"{record.get('survey_tasks', 'unknown')} tasks without, loss {training.get('loss', 'unknown')}, "
-        f"seed {training.get('seed', 'unknown')}",
+        f"{record.get('survey_tasks', 'unknown')} tasks without{_rounds_text(training)}, "
+        f"loss {training.get('loss', 'unknown')}, seed {training.get('seed', 'unknown')}",
         "updates": f"{record.get('updates', 'unknown')}, chosen at {record.get('chosen_update', 'unknown')}",
         "validation": "none" if document["validation"] is None else f"{document['validation']:.5f}",
         "self-check": _check_text(mapper),
@@ -76,6 +76,12 @@ def print_mapper(mapper: Mapper, folder: Path) -> None:
     }
     for name, text in lines.items():
         say(f"  {name:<16} {text}")
+
+
+def _rounds_text(training: dict[str, Any]) -> str:
+    """Rounds in service, if there were any."""
+    rounds = training.get("service_rounds")
+    return f", {rounds} round{'' if rounds == 1 else 's'} in service" if rounds else ""
 
 
 def _actors_text(mapper: Mapper) -> str:
