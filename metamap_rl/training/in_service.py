@@ -105,7 +105,7 @@ def in_service(
             change_share=change_share,
             generator=generator,
             num_threads=num_threads,
-        ).select(np.argsort(order))
+        ).select(np.argsort(order).tolist())
         rows, newest = torch.from_numpy(found.features()), torch.from_numpy(found.newest)
         visited = found.observations[:experts].reshape(len(pairs), repeats * steps, -1)
         return Served(

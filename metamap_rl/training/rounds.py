@@ -123,4 +123,4 @@ def enlarged(examples: Examples, added: Mapping[str, Tensor]) -> Examples:
 def served_survey(survey: Survey | None, added: Mapping[str, Tensor]) -> Survey | None:
     """Return what rounds in service added to a survey; None before the first."""
     found = {name.removeprefix(_SURVEY): one for name, one in added.items() if name.startswith(_SURVEY)}
-    return Survey(**found, names=survey.names) if survey is not None and found else None  # type: ignore[arg-type]
+    return Survey(**found, names=survey.names) if survey is not None and found else None
