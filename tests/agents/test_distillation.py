@@ -23,8 +23,8 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 from metamap_rl.training.config import TrainConfig
 from metamap_rl.training.from_experts import on_policy
-from metamap_rl.training.rounds import round_updates
 from metamap_rl.training.pipeline import training_pairs
+from metamap_rl.training.rounds import round_updates
 
 CONFIG = TrainConfig(
     updates=40, warmup=5, batch_tasks=4, states_per_task=16, validation_every=15, checkpoint_every=10, dagger_rounds=3
