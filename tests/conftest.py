@@ -36,7 +36,7 @@ PORTABLE = {
     "adaptation", "alignment", "auxiliary", "baselines", "cli_learning", "distillation", "embodied",
     "encoder", "evaluate", "families", "functional", "functions", "gains", "hypernetwork", "losses",
     "mappability", "mapper", "plateau", "policies", "policy_gradient", "policy_spec", "probe", "protocol",
-    "recurrent", "sb3_bridge", "sb3_vec_env", "selfcheck", "service_files", "service_limits", "service_loops",
+    "recurrent", "rounds", "sb3_bridge", "sb3_vec_env", "selfcheck", "service_files", "service_limits", "service_loops",
     "service_window", "shift", "statistics", "stream_kill", "stream_learner_kinds", "stream_learners",
     "stream_loop", "survey", "teachers", "tour", "train", "training", "universal", "vector", "zoo",
 }
