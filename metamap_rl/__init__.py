@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from metamap_rl.data.rollout_files import load_rollout, save_rollout
     from metamap_rl.evaluation.evaluate import evaluate_mappers
     from metamap_rl.evaluation.scores import Evaluation
+    from metamap_rl.exporters import export
     from metamap_rl.mapper.config import MapperConfig
     from metamap_rl.mapper.mapper import Mapper
     from metamap_rl.training.config import MapperRecipe, TrainConfig
@@ -55,6 +56,7 @@ __all__ = [
     "bootstrap_interval",
     "bundled_families",
     "evaluate_mappers",
+    "export",
     "iqm",
     "load_mapper",
     "load_rollout",
@@ -89,6 +91,7 @@ _HOME = {
     "bundled_families": "metamap_rl.adaptation.bundled",
     "evaluate_mappers": "metamap_rl.evaluation.evaluate",
     "iqm": "metamap_rl.common.statistics",
+    "export": "metamap_rl.exporters",
     "load_mapper": "metamap_rl.adaptation.bundled",
     "load_rollout": "metamap_rl.data.rollout_files",
     "measure_in_env": "metamap_rl.adaptation.one_shot",

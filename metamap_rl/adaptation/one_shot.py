@@ -31,6 +31,7 @@ from metamap_envs.task import Task
 from metamap_envs.values import read_whole
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.env_spaces import EnvSpaces
+from metamap_rl.adaptation.plain import PlainPolicy
 from metamap_rl.adaptation.wrappers import alterations
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import probe_env
@@ -208,12 +209,12 @@ class AdaptedPolicy(WeightPolicy):
         Raises:
             MetaMapError: the name does not end in .zip, or the file cannot be written.
         """
-        from metamap_agents.sb3.export import export_sb3
+        self.plain().save_sb3(path)
 
-        phi, log_std, seen, actions = self.phi, self.base.log_std, self.observation_space, self.action_space
-        if self.spaces is not None and self.spaces.are_plain:
-            phi, log_std, seen, actions = self.spaces.rescaled(self.spec, phi, log_std)
-        export_sb3(path, self.base.policies(phi), log_std, self.base.critic or None, seen, actions)
+    def plain(self) -> PlainPolicy:
+        """The policy as other programs take it, for `metamap_rl.export`: raw observations in, clipped actions out."""
+        title = f"policy for {self.adaptation.family}: {self.adaptation.sentence()}"
+        return PlainPolicy.of(self.adaptation.family, self.base, self.phi, self.spaces, title)
 
 
 def adapt(

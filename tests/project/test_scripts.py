@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -70,6 +71,16 @@ def test_speed_of_mapping(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: 
     (family,) = json.loads(capsys.readouterr().out)["families"]
     assert family["weights"] == 4866
     assert family["milliseconds"]["median"] > 0
+
+
+def test_speed_of_exports(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("onnxruntime", reason="needs metamap-rl[onnx]")
+    if shutil.which("cc") is None:
+        pytest.skip("needs a C compiler")
+    assert called(script, monkeypatch, "bench_export", "--family", "reacher-goal", "--repeats", 1) == 0
+    (family,) = json.loads(capsys.readouterr().out)["families"]
+    assert all(time > 0 for time in family["microseconds"].values())
+    assert family["largest_difference"] < 1e-5
 
 
 @pytest.mark.slow

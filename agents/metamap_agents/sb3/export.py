@@ -1,6 +1,6 @@
 """Export of a policy to a zip of Stable-Baselines3, which opens where this project is not installed.
 
-A further export format is a function in a module beside this one, and a `save_...` method of `AdaptedPolicy`.
+Other formats are in `metamap_rl.exporters`.
 """
 
 from __future__ import annotations

@@ -162,7 +162,7 @@ def _result(
 def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str, Any]) -> None:
     """Write all files or none."""
     from metamap_agents.runtime.storage import write_json
-    from metamap_rl.cli.output import whole_folder
+    from metamap_rl.common.folders import whole_folder
     from metamap_rl.data.rollout_files import save_rollout
 
     with whole_folder(out) as folder:

@@ -60,7 +60,7 @@ class TrainMapper(Command):
         from metamap_agents.experts.zoo import Zoo
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json
-        from metamap_rl.cli.output import whole_folder
+        from metamap_rl.common.folders import whole_folder
         from metamap_rl.training.pipeline import probe_for
 
         document = self._probe()

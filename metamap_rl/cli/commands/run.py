@@ -107,7 +107,7 @@ class Run(Command):
         """Write all files or none."""
         from metamap_agents.runtime.storage import write_json
         from metamap_rl.cli.console import progress
-        from metamap_rl.cli.output import whole_folder
+        from metamap_rl.common.folders import whole_folder
 
         assert self.out is not None, "the caller looks"
         with whole_folder(self.out) as folder:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.cli.output import whole_folder
+from metamap_rl.common.folders import whole_folder
 
 
 def write(folder: Path) -> None:
