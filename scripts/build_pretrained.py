@@ -39,13 +39,14 @@ COUNTS = {
     "ant-direction": TaskCounts(train=40, validation=8, test_in=16),  # a full circle: nothing is outside
     "cartpole-swingup": TaskCounts(train=400, validation=48, test_in=16, test_out=8),  # a second or so each
 }
-RECIPE = MapperRecipe().changed(updates=4000, survey_tasks=6144)
-RECIPES = {"cartpole-swingup": RECIPE.changed(bottleneck=True, actors="probe", updates=2000, survey_tasks=2048)}
+RECIPE = MapperRecipe().changed(updates=4000, survey_tasks=6144, forward_model=12)
+POOLING = RECIPE.changed(forward_model=0)
+"""Without a forward model beside the encoder, as bundles were until that was measured (docs/mappers.md)."""
+RECIPES = {"cartpole-swingup": POOLING.changed(bottleneck=True, actors="probe", updates=2000, survey_tasks=2048)}
 """Mappers that are not made as all others, as chosen on validation tasks (docs/mappers.md)."""
 ON_THE_PROBE = ("ant-direction", "hopper-dynamics", "pendulum-swingup", "swimmer-viscosity", "walker-gravity")
 """Families whose bundles are still those of D from the probe alone; the others are trained on the mixture of actors."""
-RECIPES |= {family: RECIPE.changed(actors="probe", updates=2000, survey_tasks=2048) for family in ON_THE_PROBE}
-
+RECIPES |= {family: POOLING.changed(actors="probe", updates=2000, survey_tasks=2048) for family in ON_THE_PROBE}
 
 SEEDS = {"reacher-goal": 1}
 """Seeds of zoo and mapper of bundles that are not those of seed 0."""
