@@ -17,6 +17,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space
 from metamap_rl.exporters.base import optional_module
+from metamap_rl.mapper.forward_model import InformedEncoder, solve_step_by_step
 from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["INPUTS", "MapperGraph", "mapper_model"]
@@ -39,6 +40,8 @@ class MapperGraph(nn.Module):
     def __init__(self, mapper: Mapper) -> None:
         super().__init__()
         self.mapper = copy.deepcopy(mapper).eval().requires_grad_(False)
+        if isinstance(self.mapper.encoder, InformedEncoder):
+            self.mapper.encoder.model.solve = solve_step_by_step
         normalizer = mapper.base.normalizer
         self.register_buffer("mean", torch.tensor(normalizer.mean))
         self.register_buffer("std", torch.tensor(normalizer.std))
@@ -63,18 +66,13 @@ def mapper_model(mapper: Mapper) -> Any:
     is in the model's metadata (``least_steps``).
 
     Raises:
-        MetaMapError: a mapper of functions or with a forward model, or a missing library.
+        MetaMapError: a mapper of functions, or a missing library.
     """
     onnx = optional_module("onnx", "onnx")
     optional_module("onnxscript", "onnx")  # torch's exporter needs it
     spec, layout = mapper.base.spec, 2 * mapper.base.spec.observation_size + mapper.base.spec.action_size + 2
     if mapper.feature_size != layout:
         raise MetaMapError("export to onnx: expected a mapper of transitions; this one is of functions")
-    if mapper.config.forward_model:
-        raise MetaMapError(
-            "export to onnx: the forward model of this mapper has no ONNX form (ONNX has no Cholesky factorisation); "
-            "train one with --forward-model 0"
-        )
     names = ["weights", *spec.shapes]
     count = torch.export.Dim("n", min=1)
     example = (

@@ -16,7 +16,7 @@ from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.encoders.base import Encoder
 from metamap_rl.encoders.parts import bounded_head, kept_rows, window_shares, windows_of
 
-__all__ = ["ForwardModel", "InformedEncoder"]
+__all__ = ["ForwardModel", "InformedEncoder", "solve", "solve_step_by_step"]
 
 LARGEST_OUTCOME = 10.0
 """Outcomes are clipped to this many standard deviations."""
@@ -27,6 +27,33 @@ LOG_SCALES = (-4.0, 2.0)
 INDEPENDENT = 30.0
 """Errors of the model on the rows of one D are alike: n rows weigh as much as n / (1 + n / INDEPENDENT) independent
 ones, so never more than this."""
+
+
+def solve(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """Solution [B, L] of ``matrix x = right``, [B, L, L] and [B, L, 1], and the Cholesky factor's diagonal [B, L]."""
+    factor = torch.linalg.cholesky(matrix)
+    return torch.cholesky_solve(right, factor).squeeze(-1), factor.diagonal(dim1=1, dim2=2)
+
+
+def solve_step_by_step(matrix: Tensor, right: Tensor) -> tuple[Tensor, Tensor]:
+    """As :func:`solve`, of products, quotients and roots alone: for graphs of formats without a factorisation."""
+    columns: list[Tensor] = []
+    diagonal: list[Tensor] = []
+    forward: list[Tensor] = []
+    for index in range(matrix.shape[-1]):
+        root = matrix[:, index, index].sqrt()
+        below = (torch.arange(matrix.shape[-1], device=matrix.device) > index).to(matrix.dtype)
+        column = matrix[:, :, index] / root[:, None] * below
+        matrix = matrix - column[:, :, None] * column[:, None, :]
+        forward.append(right[:, index, 0] / root)
+        right = right - (column * forward[-1][:, None])[:, :, None]
+        columns.append(column)
+        diagonal.append(root)
+    found: list[Tensor] = []
+    for index in reversed(range(len(columns))):
+        later = [columns[index][:, index + 1 + other] * value for other, value in enumerate(found)]
+        found.insert(0, (forward[index] - sum(later, torch.zeros_like(forward[index]))) / diagonal[index])
+    return torch.stack(found, dim=-1), torch.stack(diagonal, dim=-1)
 
 
 class ForwardModel(nn.Module):
@@ -54,6 +81,7 @@ class ForwardModel(nn.Module):
         self.size = unknowns
         self.given = layout.outcome.start  # observation, action and |action|^2 come first
         self.first = self.given + (not reward)
+        self.solve = solve
         outcomes = layout.size - self.first
         self.network = nn.Sequential(
             nn.Linear(self.given, hidden),
@@ -134,14 +162,13 @@ class ForwardModel(nn.Module):
             + (mean.unsqueeze(1) @ gram @ mean.unsqueeze(2)).flatten()
         )
         excess = (left / (count * len(self.whiten)).clamp(min=1.0)).clamp(min=1.0)
-        mean, factor = self._solved(gram, right, weight / excess)
-        return mean.to(dtype), 2.0 * factor.diagonal(dim1=1, dim2=2).log().to(dtype)
+        mean, diagonal = self._solved(gram, right, weight / excess)
+        return mean.to(dtype), 2.0 * diagonal.log().to(dtype)
 
     def _solved(self, gram: Tensor, right: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-        """Posterior mean [B, L] and Cholesky factor of the precision [B, L, L], with weights [B] of the data."""
+        """Posterior mean and diagonal of the precision's Cholesky factor [B, L], with weights [B] of the data."""
         prior, scale = torch.eye(self.size, dtype=gram.dtype, device=gram.device), weight[:, None, None]
-        factor = torch.linalg.cholesky(prior + scale * gram)
-        return torch.cholesky_solve(scale * right, factor).squeeze(-1), factor
+        return self.solve(prior + scale * gram, scale * right)
 
 
 class InformedEncoder(nn.Module):

@@ -12,7 +12,6 @@ import torch
 import metamap_rl
 from helpers.tiny import moved
 from metamap_envs import Rollout, get_family
-from metamap_envs.errors import MetaMapError
 from metamap_rl import Mapper, MapperConfig, bundled_families, export, load_mapper
 from metamap_rl.encoders import ENCODERS
 from metamap_rl.exporters.mapper_graph import INPUTS
@@ -83,12 +82,10 @@ def test_every_encoder_and_hypernetwork(config: MapperConfig, tmp_path: Path) ->
     check(moved(mapper), tmp_path / "mapper.onnx")
 
 
-def test_a_forward_model_is_refused(tmp_path: Path) -> None:
+def test_a_forward_model_is_inverted_in_the_graph(tmp_path: Path) -> None:
     given = load_mapper("reacher-goal")
-    config = MapperConfig(forward_model=2)
+    config = MapperConfig(forward_model=5, context_size=8, encoder_hidden=16)
     mapper = Mapper(
         config, given.base, family=given.family, scales=given.scales, coordinates=given.coordinates, probe=given.probe
     )
-    with pytest.raises(MetaMapError, match="forward model"):
-        export(mapper, tmp_path / "mapper.onnx")
-    assert not list(tmp_path.iterdir())
+    check(moved(mapper), tmp_path / "mapper.onnx")

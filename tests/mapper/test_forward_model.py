@@ -21,7 +21,13 @@ from metamap_rl.adaptation.service.files import mapper_id
 from metamap_rl.data.layout import TransitionLayout
 from metamap_rl.encoders import ENCODERS
 from metamap_rl.encoders.parts import windows_of
-from metamap_rl.mapper.forward_model import INDEPENDENT, ForwardModel, InformedEncoder
+from metamap_rl.mapper.forward_model import (
+    INDEPENDENT,
+    ForwardModel,
+    InformedEncoder,
+    solve,
+    solve_step_by_step,
+)
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.networks import build_networks
 from metamap_rl.training import forward_fit
@@ -193,3 +199,12 @@ def test_what_it_needs_is_said() -> None:
 def test_cores_with_one_are_not_shared(informed: Mapper) -> None:
     with pytest.raises(MetaMapError, match="forward_model"):
         informed.share_core(informed)
+
+
+@pytest.mark.parametrize("size", [1, 2, 12])
+def test_step_by_step_the_solution_is_that_of_the_factorisation(size: int) -> None:
+    generator = torch.Generator().manual_seed(size)
+    factors = torch.randn(3, size, 2 * size, dtype=torch.float64, generator=generator)
+    matrix, right = factors @ factors.mT + torch.eye(size), torch.randn(3, size, 1, generator=generator).double()
+    for found, expected in zip(solve_step_by_step(matrix, right), solve(matrix, right), strict=True):
+        torch.testing.assert_close(found, expected)
