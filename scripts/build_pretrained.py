@@ -39,8 +39,8 @@ COUNTS = {
     "ant-direction": TaskCounts(train=40, validation=8, test_in=16),  # a full circle: nothing is outside
     "cartpole-swingup": TaskCounts(train=400, validation=48, test_in=16, test_out=8),  # a second or so each
 }
-RECIPE = MapperRecipe().changed(updates=4000, survey_tasks=6144, forward_model=12)
-POOLING = RECIPE.changed(forward_model=0)
+RECIPE = MapperRecipe().changed(updates=4000, forward_model=12)
+POOLING = RECIPE.changed(survey_tasks=6144, forward_model=0)
 """Without a forward model beside the encoder, as bundles were until that was measured (docs/mappers.md)."""
 RECIPES = {"cartpole-swingup": POOLING.changed(bottleneck=True, actors="probe", updates=2000, survey_tasks=2048)}
 """Mappers that are not made as all others, as chosen on validation tasks (docs/mappers.md)."""
