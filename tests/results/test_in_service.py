@@ -100,10 +100,19 @@ def test_bad_input_is_refused_in_one_sentence(mapper: Path, tmp_path: Path) -> N
     refused("validation", "split=validate")
     refused("hazard", "schedules={main: {hazard: 2}}")
     refused("rounds", "student={rouds: 2}")
+    refused("oracle", f"subjects=[{{mapper: {mapper}, without: [oracle]}}]")
+    refused("adapter", f"subjects=[{{mapper: {mapper}, without: [adaptor]}}]")
     bare = service_mapper()
     bare.save(tmp_path / "bare")
     refused("universal policy", f"subjects=[{{mapper: {tmp_path / 'bare'}}}]", "methods=[base policy, oracle]")
     assert not (tmp_path / "out" / "0-main-oracle.json").exists()
+
+
+def test_a_subject_does_without_methods(mapper: Path, tmp_path: Path) -> None:
+    methods = "methods=[base policy, oracle, student, window of 10]"
+    subjects = f"subjects=[{{mapper: {mapper}, without: [student]}}]"
+    done = run([*settings(mapper, methods, "schedules={main: {hazard: 0.1}}"), subjects], tmp_path / "out")
+    assert sorted(done) == ["0, main, base policy", "0, main, oracle", "0, main, window of 10"]
 
 
 def test_documents_of_other_trials_are_not_compared(mapper: Path, tmp_path: Path) -> None:

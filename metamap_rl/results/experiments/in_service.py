@@ -65,6 +65,15 @@ class ServiceSubject(Settings):
     """Folder, or name of a bundled one; with the universal policy, its own or that of the zoo."""
     zoo: Path | None = None
     """With training and validation experts, which the context policy needs; without one it is left out."""
+    without: tuple[str, ...] = ()
+    """Methods that are left out for this subject, such as those that take long to train."""
+
+    @field_validator("without")
+    @classmethod
+    def _check_without(cls, without: tuple[str, ...]) -> tuple[str, ...]:
+        if found := sorted({BASE, ORACLE}.intersection(without)):
+            raise ValueError(f"expected methods other than {BASE!r} and {ORACLE!r}, got {found}")
+        return _known(without)
 
 
 class ServiceSchedule(Settings):
@@ -146,7 +155,12 @@ class InService(Settings):
 
     def _training(self, index: int, out: Path) -> list[Cell]:
         """Cells of the policies of one subject that have to be trained."""
-        used = {SERVICE_METHODS[name].trained for one in self.schedules.values() for name in self._methods(one)}
+        used = {
+            SERVICE_METHODS[name].trained
+            for one in self.schedules.values()
+            for name in self._methods(one)
+            if name not in self.subjects[index].without
+        }
         shared = {**self._made_of(index), "seed": self.seed}
         return [
             Cell(f"{index}, {part}", out / f"{index}-{part}.json", {**shared, **settings}, (part, index, out))
@@ -178,8 +192,8 @@ class InService(Settings):
         for name, schedule in self.schedules.items():
             when = schedule.model_dump(mode="json", exclude={"methods"})
             for method in self._methods(schedule):
-                made = SERVICE_METHODS[method]
-                if made.lacking(family) or (made.trained == "context" and self.subjects[index].zoo is None):
+                made, subject = SERVICE_METHODS[method], self.subjects[index]
+                if made.lacking(family) or method in subject.without or (made.trained == "context" and not subject.zoo):
                     continue
                 file = "-".join(re.findall(r"\w+", f"{index} {name} {method}"))
                 settings = {**shared, **when, "method": method, "about": dict(made.settings), "subject": index}
