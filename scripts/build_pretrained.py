@@ -46,9 +46,10 @@ RECIPES = {"cartpole-swingup": POOLING.changed(bottleneck=True, actors="probe", 
 """Mappers that are not made as all others, as chosen on validation tasks (docs/mappers.md)."""
 ON_THE_PROBE = ("ant-direction", "hopper-dynamics", "pendulum-swingup", "swimmer-viscosity", "walker-gravity")
 """Families whose bundles are still those of D from the probe alone; the others are trained on the mixture of actors."""
+RECIPES["reacher-goal"] = POOLING
 RECIPES |= {family: POOLING.changed(actors="probe", updates=2000, survey_tasks=2048) for family in ON_THE_PROBE}
 
-SEEDS = {"reacher-goal": 1}
+SEEDS = {"cheetah-actuators": 1, "cheetah-crippled": 1, "reacher-goal": 1}
 """Seeds of zoo and mapper of bundles that are not those of seed 0."""
 
 
