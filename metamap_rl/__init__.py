@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from metamap_rl.adaptation.service.env import AdaptiveEnv
     from metamap_rl.adaptation.service.vector import VectorAdapter
     from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm
+    from metamap_rl.data.buffers import rollout_from_buffer
     from metamap_rl.data.examples import Examples
     from metamap_rl.data.pairs import Pairs
+    from metamap_rl.data.recordings import read_rollout
     from metamap_rl.data.rollout_files import load_rollout, save_rollout
     from metamap_rl.evaluation.evaluate import evaluate_mappers
     from metamap_rl.evaluation.scores import Evaluation
@@ -61,6 +63,8 @@ __all__ = [
     "load_mapper",
     "load_rollout",
     "measure_in_env",
+    "read_rollout",
+    "rollout_from_buffer",
     "save_rollout",
     "train",
     "train_mapper",
@@ -95,6 +99,8 @@ _HOME = {
     "load_mapper": "metamap_rl.adaptation.bundled",
     "load_rollout": "metamap_rl.data.rollout_files",
     "measure_in_env": "metamap_rl.adaptation.one_shot",
+    "read_rollout": "metamap_rl.data.recordings",
+    "rollout_from_buffer": "metamap_rl.data.buffers",
     "save_rollout": "metamap_rl.data.rollout_files",
     "train": "metamap_rl.training.loop",
     "train_mapper": "metamap_rl.training.pipeline",

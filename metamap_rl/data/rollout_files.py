@@ -42,9 +42,8 @@ def load_rollout(path: str | Path) -> Rollout:
     """
     if Path(path).suffix != ".safetensors":
         raise MetaMapError(
-            f"{path}: expected a name that ends in .safetensors, as save_rollout writes it; for arrays of .npz, .csv "
-            "or .hdf5: save_rollout('d.safetensors', Rollout(family, observations, actions, rewards, "
-            "next_observations, terminated, truncated))"
+            f"{path}: expected a name that ends in .safetensors, as save_rollout writes it; for other formats: "
+            "read_rollout, or metamap rollout convert"
         )
     arrays, metadata = load_arrays(path)
     if metadata.get("format") not in (FORMAT, FORMAT_WITH_CHANGES):

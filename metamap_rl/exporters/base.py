@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, ClassVar, Protocol, TypeAlias, get_args
 
 from metamap_agents.runtime.storage import claim_output
@@ -16,7 +14,7 @@ from metamap_rl.adaptation.plain import PlainPolicy
 from metamap_rl.common.registry import Registry
 from metamap_rl.mapper.mapper import Mapper
 
-__all__ = ["EXPORTERS", "Exporter", "Recording", "Source", "export", "optional_module"]
+__all__ = ["EXPORTERS", "Exporter", "Recording", "Source", "export"]
 
 Recording: TypeAlias = Sequence[Rollout]
 """Rollouts of one family, such as those of experts on their tasks."""
@@ -83,19 +81,6 @@ def export(source: Source, path: str | Path, to: str | None = None) -> Path:
         raise MetaMapError(f"{path}: expected a name that ends in {exporter.suffix}")
     exporter(plain, claim_output(path))
     return path
-
-
-def optional_module(name: str, extra: str) -> ModuleType:
-    """Import a library that only an extra installs.
-
-    Raises:
-        MetaMapError: it is not installed, with the command that installs it.
-    """
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        missing = error.name or name
-        raise MetaMapError(f"{missing} is not installed: pip install 'metamap-rl[{extra}]'") from None
 
 
 def _named(path: Path) -> str:

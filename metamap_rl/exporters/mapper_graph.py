@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space
-from metamap_rl.exporters.base import optional_module
+from metamap_rl.common.extras import optional_module
 from metamap_rl.mapper.forward_model import InformedEncoder, solve_step_by_step
 from metamap_rl.mapper.mapper import Mapper
 

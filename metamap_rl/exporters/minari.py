@@ -14,8 +14,9 @@ from gymnasium.spaces import Box
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.spaces import action_space
+from metamap_rl.common.extras import optional_module
 from metamap_rl.common.folders import whole_folder
-from metamap_rl.exporters.base import EXPORTERS, optional_module
+from metamap_rl.exporters.base import EXPORTERS
 
 __all__ = ["Minari"]
 

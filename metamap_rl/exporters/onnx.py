@@ -9,7 +9,8 @@ import numpy as np
 
 from metamap_agents.runtime.storage import write_bytes
 from metamap_rl.adaptation.plain import PlainPolicy
-from metamap_rl.exporters.base import EXPORTERS, optional_module
+from metamap_rl.common.extras import optional_module
+from metamap_rl.exporters.base import EXPORTERS
 from metamap_rl.exporters.mapper_graph import mapper_model
 from metamap_rl.mapper.mapper import Mapper
 

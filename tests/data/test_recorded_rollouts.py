@@ -41,9 +41,11 @@ def test_slips_are_reported_with_what_to_do(arrays: tuple[np.ndarray, ...], word
 
 
 @pytest.mark.parametrize("name", ["recorded.npz", "recorded.csv", "recorded.hdf5", "recorded"])
-def test_errors_on_other_files_say_how_to_convert(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_errors_on_empty_files_are_one_sentence(name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / name).touch()
     assert main(["adapt", "cheetah-velocity", "--rollout", str(tmp_path / name)]) == 2
     told = capfd.readouterr().err
     assert told.count("\n") == 1
-    assert "save_rollout" in told
+    assert name in told
+    with pytest.raises(MetaMapError, match="metamap rollout convert"):
+        load_rollout(tmp_path / name)

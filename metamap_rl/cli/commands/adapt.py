@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from metamap_rl.cli.command import Command, OutPath
 from metamap_rl.cli.console import say
+from metamap_rl.cli.recordings import RecordingFlags, log_document, print_columns, tell
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
     import gymnasium as gym
 
     from metamap_envs.rollout import Rollout
+    from metamap_rl.adaptation.log_check import LogCheck
     from metamap_rl.adaptation.one_shot import AdaptedPolicy
+    from metamap_rl.data.recordings import Recorded
     from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["COMMANDS", "ORDER", "Adapt"]
@@ -27,8 +30,8 @@ class Adapt(Command):
     """Make a policy for an unseen task of a mapper's family from a few transitions.
 
     The environment is one of: a task of the mapper's family (`--parameters`), a Gymnasium environment with the family's
-    observations and actions or, of a family declared in YAML, with those of its own environment (`--env`), or a rollout
-    collected elsewhere (`--rollout`).
+    observations and actions or, of a family declared in YAML, with those of its own environment (`--env`), or a
+    recording made elsewhere (`--rollout`), whose columns are compared with those of the mapper's training.
     With `--out` the folder holds policy.safetensors, policy.zip (for `PPO.load` of Stable-Baselines3),
     rollout.safetensors and result.json.
     """
@@ -48,7 +51,9 @@ class Adapt(Command):
     """Arguments of the environment's constructor, values as in YAML."""
 
     rollout: Annotated[Path | None, Metavar("FILE")] = None
-    """Rollout (.safetensors) to adapt to."""
+    """Recording to adapt to: .safetensors, .csv, .npz, .parquet, .hdf5, or folder of a Minari or LeRobot data set."""
+
+    flags: Annotated[RecordingFlags, "inline"] = field(default_factory=RecordingFlags)
 
     steps: int | None = None
     """Number of transitions to use; default 50 for a task or an environment, all of a rollout."""
@@ -68,14 +73,15 @@ class Adapt(Command):
         from metamap_rl.adaptation.bundled import find_mapper
         from metamap_rl.adaptation.one_shot import adapt
         from metamap_rl.cli.console import print_json
-        from metamap_rl.data.rollout_files import load_rollout
 
         self._check()
         if self.out is not None:
             claim_output(self.out)
         mapper, folder = find_mapper(self.mapper)
         env = self._environment(mapper)
-        source = load_rollout(self.rollout) if env is None else env  # type: ignore[arg-type]  # one of them is given
+        recorded, log = self._recorded(mapper)
+        source = env if recorded is None else recorded.rollout
+        assert source is not None, "one of them is given"
         policy = adapt(mapper, source, steps=self.steps, seed=self.seed, check=self.check)
         rollout = policy.rollout
         assert rollout is not None, "it was read just now"
@@ -85,10 +91,16 @@ class Adapt(Command):
         result = _result(policy, rollout, returns, folder, self.seed)
         if self.out is not None:
             _write(self.out, policy, rollout, result)
+        if recorded is not None:
+            result["log"] = log_document(recorded, log)
         if self.json:
             print_json(result)
-        else:
-            _print_result(result, self.out)
+            return 0
+        if recorded is not None:
+            tell(recorded, log)
+        _print_result(result, self.out)
+        if log is not None:
+            _print_log(log)
         return 0
 
     def _check(self) -> None:
@@ -100,13 +112,26 @@ class Adapt(Command):
         if len(chosen) != 1:
             raise MetaMapError(
                 "adapt: expected one of --parameters NAME=VALUE ... (a task of the mapper's family), --env GYM_ID (an "
-                "environment of Gymnasium with its observations and actions), --rollout FILE (recorded transitions, "
-                f".safetensors); got {' and '.join(chosen) or 'none of them'}"
+                "environment of Gymnasium with its observations and actions), --rollout FILE (recorded "
+                f"transitions); got {' and '.join(chosen) or 'none of them'}"
             )
+        if self.flags.given and not self.rollout:
+            raise MetaMapError("--columns, --units and --mapping need --rollout: they name the columns of a recording")
         if self.env_arg and not self.env:
             raise MetaMapError("--env-arg needs --env: arguments of that environment's constructor")
         if self.episodes < 0:
             raise MetaMapError(f"--episodes: expected 0 or more, got {self.episodes}")
+
+    def _recorded(self, mapper: Mapper) -> tuple[Recorded | None, LogCheck | None]:
+        """The recording, and how usual its columns are for the mapper."""
+        from metamap_rl.adaptation.log_check import check_log
+        from metamap_rl.data.recordings import read_rollout
+
+        if self.rollout is None:
+            return None, None
+        needed = mapper.config.reward
+        recorded = read_rollout(self.rollout, mapper.family, self.flags.read(), needs_rewards=needed)
+        return recorded, check_log(mapper, recorded) if len(recorded.rollout) else None
 
     def _environment(self, mapper: Mapper) -> gym.Env[Any, Any] | None:
         """The environment to probe; None with a given rollout."""
@@ -192,6 +217,14 @@ def _print_result(result: dict[str, Any], out: Path | None) -> None:
         say("nothing was written; --out DIR keeps the policy")
     else:
         say(f"written    {out}: policy.safetensors, policy.zip, rollout.safetensors, result.json")
+
+
+def _print_log(log: LogCheck) -> None:
+    """Print how usual the columns of a recording are, and those that are not."""
+    unusual = [column for column in log.columns if column.remark]
+    say(f"columns    {len(log.columns) - len(unusual)} of {len(log.columns)} are as in the mapper's training")
+    if unusual:
+        print_columns(unusual)
 
 
 COMMANDS = (Adapt,)
