@@ -44,7 +44,20 @@ POOLING = RECIPE.changed(survey_tasks=6144, forward_model=0)
 """Without a forward model beside the encoder, as bundles were until that was measured (docs/mappers.md)."""
 RECIPES = {"cartpole-swingup": POOLING.changed(bottleneck=True, actors="probe", updates=2000, survey_tasks=2048)}
 """Mappers that are not made as all others, as chosen on validation tasks (docs/mappers.md)."""
-ON_THE_PROBE = ("ant-direction", "hopper-dynamics", "pendulum-swingup", "swimmer-viscosity", "walker-gravity")
+ON_THE_PROBE = (
+    "ant-direction",
+    "ant-goal",
+    "cheetah-direction",
+    "cheetah-dynamics",
+    "cheetah-length",
+    "cheetah-velocity",
+    "cheetah-velocity-actuators",
+    "hopper-dynamics",
+    "pendulum-swingup",
+    "swimmer-viscosity",
+    "walker-dynamics",
+    "walker-gravity",
+)
 """Families whose bundles are still those of D from the probe alone; the others are trained on the mixture of actors."""
 RECIPES["reacher-goal"] = POOLING
 RECIPES |= {family: POOLING.changed(actors="probe", updates=2000, survey_tasks=2048) for family in ON_THE_PROBE}
