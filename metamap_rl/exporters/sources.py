@@ -9,6 +9,7 @@ import numpy as np
 
 from metamap_agents.runtime.storage import load_arrays
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.seeds import read_seed
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
 from metamap_rl.adaptation.plain import PlainPolicy
@@ -44,6 +45,7 @@ def read_source(reference: str | Path, *, expert: str | None = None, episodes: i
     Raises:
         MetaMapError: nothing of this kind, a damaged file, or an unknown expert.
     """
+    seed = read_seed(seed)
     path = Path(reference)
     if path.is_dir() and (path / _ZOO_FILE).is_file():
         return _of_zoo(path, expert, episodes, seed)

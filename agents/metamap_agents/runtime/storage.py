@@ -164,12 +164,16 @@ def load_arrays(path: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, st
     try:
         with safe_open(path, framework="np") as file:
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118 (not a dict)
-            return arrays, dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError, KeyError, TypeError, AttributeError, ValueError) as error:
         # The last four: element types that NumPy has no name for, such as bfloat16.
         raise MetaMapError(
             f"{path}: expected a safetensors file, this one is truncated or something else ({error})"
         ) from error
+    for name, array in arrays.items():
+        if array.dtype.isbuiltin != 1:  # another library, such as ml_dtypes, has taught NumPy this element type
+            raise MetaMapError(f"{path}: {name}: expected an element type of NumPy, got {array.dtype}")
+    return arrays, metadata
 
 
 def check_arrays(arrays: Mapping[str, NDArray[Any]], expected: Mapping[str, tuple[int, ...]], what: str) -> None:
