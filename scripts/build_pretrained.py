@@ -42,8 +42,8 @@ COUNTS = {
 RECIPE = MapperRecipe().changed(updates=4000, forward_model=12)
 POOLING = RECIPE.changed(survey_tasks=6144, forward_model=0)
 """Without a forward model beside the encoder, as bundles were until that was measured (docs/mappers.md)."""
-RECIPES = {"cartpole-swingup": POOLING.changed(bottleneck=True, actors="probe", updates=2000, survey_tasks=2048)}
-"""Mappers that are not made as all others, as chosen on validation tasks (docs/mappers.md)."""
+PROBED = POOLING.changed(actors="probe", updates=2000, survey_tasks=2048)
+"""With D of the probe alone, as all were before."""
 ON_THE_PROBE = (
     "ant-direction",
     "ant-goal",
@@ -59,8 +59,12 @@ ON_THE_PROBE = (
     "walker-gravity",
 )
 """Families whose bundles are still those of D from the probe alone; the others are trained on the mixture of actors."""
-RECIPES["reacher-goal"] = POOLING
-RECIPES |= {family: POOLING.changed(actors="probe", updates=2000, survey_tasks=2048) for family in ON_THE_PROBE}
+RECIPES = {
+    "cartpole-swingup": PROBED.changed(bottleneck=True),
+    "reacher-goal": POOLING,
+    **dict.fromkeys(ON_THE_PROBE, PROBED),
+}
+"""Mappers that are not made as all others, as chosen on validation tasks (docs/mappers.md)."""
 
 SEEDS = {"cheetah-actuators": 1, "cheetah-crippled": 1, "reacher-goal": 1}
 """Seeds of zoo and mapper of bundles that are not those of seed 0."""

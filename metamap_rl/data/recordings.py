@@ -17,7 +17,7 @@ from metamap_rl.data.columns import ROLES, ColumnMapping, Taken, check_units, ta
 from metamap_rl.data.readers import Recording, read_recording
 from metamap_rl.data.readers.base import is_pickle
 from metamap_rl.data.rewards import recompute_rewards
-from metamap_rl.data.rollout_files import load_rollout
+from metamap_rl.data.rollout_files import is_rollout, load_rollout
 
 __all__ = ["Recorded", "read_rollout", "rollout_of"]
 
@@ -81,7 +81,7 @@ def _own(path: Path, family: str | None) -> Recorded | None:
     from metamap_agents.runtime.storage import load_arrays
 
     _, metadata = load_arrays(path)
-    if not metadata.get("format", "").startswith("metamap-rollout"):
+    if not is_rollout(metadata):
         return None
     rollout = load_rollout(path)
     if family is not None and rollout.family != family:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from metamap_agents.runtime.storage import load_arrays, save_arrays
@@ -11,7 +12,7 @@ from metamap_envs.identity import check_family, describe_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
 
-__all__ = ["FORMAT", "load_rollout", "save_rollout"]
+__all__ = ["FORMAT", "is_rollout", "load_rollout", "save_rollout"]
 
 FORMAT = "metamap-rollout-1"
 """Tag of the file; any change of its content is a new one."""
@@ -31,6 +32,11 @@ def save_rollout(path: str | Path, rollout: Rollout) -> None:
     )
     tag = FORMAT_WITH_CHANGES if rollout.changed.any() else FORMAT
     save_arrays(path, rollout.arrays(), {"format": tag, "about": about})
+
+
+def is_rollout(metadata: Mapping[str, str]) -> bool:
+    """Whether a .safetensors file with this metadata is one of `save_rollout`, of whatever version."""
+    return metadata.get("format", "").startswith("metamap-rollout")
 
 
 def load_rollout(path: str | Path) -> Rollout:

@@ -14,10 +14,7 @@ from metamap_rl.adaptation.plain import PlainPolicy
 from metamap_rl.common.registry import Registry
 from metamap_rl.mapper.mapper import Mapper
 
-__all__ = ["EXPORTERS", "Exporter", "Recording", "Source", "export"]
-
-Recording: TypeAlias = Sequence[Rollout]
-"""Rollouts of one family, such as those of experts on their tasks."""
+__all__ = ["EXPORTERS", "Exporter", "Source", "export"]
 
 Source: TypeAlias = AdaptedPolicy | PlainPolicy | Mapper | Rollout | Sequence[Rollout]
 

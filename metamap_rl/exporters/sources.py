@@ -13,7 +13,7 @@ from metamap_envs.seeds import read_seed
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
 from metamap_rl.adaptation.plain import PlainPolicy
-from metamap_rl.data.rollout_files import load_rollout
+from metamap_rl.data.rollout_files import is_rollout, load_rollout
 from metamap_rl.exporters.base import Source
 from metamap_rl.probing.recording import record_policies
 
@@ -57,7 +57,7 @@ def read_source(reference: str | Path, *, expert: str | None = None, episodes: i
         path = path / POLICY_FILE
     if path.suffix == ".safetensors":
         _, metadata = load_arrays(path)
-        if metadata.get("format", "").startswith("metamap-rollout"):
+        if is_rollout(metadata):
             return NamedSource(path.stem, load_rollout(path))
         return NamedSource(path.stem, AdaptedPolicy.load(path))
     if path.is_file():

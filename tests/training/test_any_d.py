@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 
 from helpers import tiny
 from helpers.synthetic import FAMILY, SMALL, base_policy, pairs
+from helpers.training import stopped_and_resumed
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs import MetaMapError
 from metamap_envs.settings import parse
@@ -66,17 +66,8 @@ def test_an_artifact_holds_the_mixture(mapper: Mapper, tmp_path: Path) -> None:
 
 
 def test_a_stopped_training_goes_on_to_the_bit(data: TrainingData, mapper: Mapper, tmp_path: Path) -> None:
-    class StopError(Exception):
-        pass
-
-    def stop(done: int, *_: Any) -> None:
-        if done == 13:
-            raise StopError
-
     checkpoint = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(StopError):
-        train(data, config=CONFIG, mapper_config=tiny.SHAPE, checkpoint=checkpoint, on_update=stop)
-    again = train(data, config=CONFIG, mapper_config=tiny.SHAPE, checkpoint=checkpoint)
+    again = stopped_and_resumed(data, checkpoint, 13, config=CONFIG, mapper_config=tiny.SHAPE)
     for name, tensor in mapper.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from helpers import tiny
 from helpers.synthetic import SMALL, base_policy, pairs
+from helpers.training import stopped_and_resumed
 from helpers.training import train as train_synthetic
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
@@ -147,20 +148,10 @@ def test_a_round_is_a_pure_function_of_mapper_and_number(tiny_zoo: Zoo, source: 
     assert mapper.check is None
 
 
-class StopError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("stop", [5, 13, 18])
 def test_a_stopped_training_goes_on_to_the_bit(data: TrainingData, mapper: Mapper, tmp_path: Path, stop: int) -> None:
-    def halt(done: int, *_: Any) -> None:
-        if done == stop:
-            raise StopError
-
     checkpoint = tmp_path / "checkpoint.safetensors"
-    with pytest.raises(StopError):
-        train(data, config=CONFIG, mapper_config=tiny.SHAPE, checkpoint=checkpoint, on_update=halt)
-    again = train(data, config=CONFIG, mapper_config=tiny.SHAPE, checkpoint=checkpoint)
+    again = stopped_and_resumed(data, checkpoint, stop, config=CONFIG, mapper_config=tiny.SHAPE)
     for name, tensor in mapper.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
     assert again.record == mapper.record

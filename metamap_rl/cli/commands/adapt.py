@@ -124,11 +124,11 @@ class Adapt(Command):
 
     def _recorded(self, mapper: Mapper) -> tuple[Recorded | None, LogCheck | None]:
         """The recording, and how usual its columns are for the mapper."""
+        if self.rollout is None:
+            return None, None
         from metamap_rl.adaptation.log_check import check_log
         from metamap_rl.data.recordings import read_rollout
 
-        if self.rollout is None:
-            return None, None
         needed = mapper.config.reward
         recorded = read_rollout(self.rollout, mapper.family, self.flags.read(), needs_rewards=needed)
         return recorded, check_log(mapper, recorded) if len(recorded.rollout) else None

@@ -59,8 +59,8 @@ class Reader(Protocol):
     """Ends of file names, in lower case; empty for folders alone."""
 
     def recognises(self, folder: Path) -> bool:
-        """Whether a folder is a data set of this format."""
-        ...
+        """Whether a folder is a data set of this format; never for formats that are a file."""
+        return False
 
     def __call__(self, path: Path) -> Recording:
         """Read a file or a folder. No code from it is executed.

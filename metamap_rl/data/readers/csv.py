@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.data.readers.base import READERS, Recording, check_size
+from metamap_rl.data.readers.base import READERS, Reader, Recording, check_size
 
 __all__ = ["Csv"]
 
@@ -20,17 +20,13 @@ _WORDS = {"true": 1.0, "false": 0.0}
 
 
 @READERS.register("csv")
-class Csv:
+class Csv(Reader):
     """A line of names, then a line for each row; separated by commas, semicolons or tabs, with a dot in numbers.
 
     Empty lines, and lines that begin with ``#``, are skipped. Text columns are kept as text.
     """
 
     suffixes: ClassVar[tuple[str, ...]] = (".csv", ".tsv")
-
-    def recognises(self, folder: Path) -> bool:
-        """Never: it is a file."""
-        return False
 
     def __call__(self, path: Path) -> Recording:
         """See `metamap_rl.data.readers.base.Reader`."""

@@ -10,20 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line
-from metamap_rl.data.readers.base import READERS, Recording, check_size, size_of
+from metamap_rl.data.readers.base import READERS, Reader, Recording, check_size, size_of
 
 __all__ = ["Npz"]
 
 
 @READERS.register("npz")
-class Npz:
+class Npz(Reader):
     """Arrays by name, of ``np.savez``; arrays of objects are refused, since they are pickles."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".npz",)
-
-    def recognises(self, folder: Path) -> bool:
-        """Never: it is a file."""
-        return False
 
     def __call__(self, path: Path) -> Recording:
         """See `metamap_rl.data.readers.base.Reader`."""

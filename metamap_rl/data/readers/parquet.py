@@ -10,20 +10,16 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line
 from metamap_rl.common.extras import optional_module
-from metamap_rl.data.readers.base import READERS, Recording, check_size
+from metamap_rl.data.readers.base import READERS, Reader, Recording, check_size
 
 __all__ = ["Parquet", "read_table"]
 
 
 @READERS.register("parquet")
-class Parquet:
+class Parquet(Reader):
     """A table; lists of numbers of one length become arrays [n, k]. Other nested columns are left out."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".parquet",)
-
-    def recognises(self, folder: Path) -> bool:
-        """Never: it is a file."""
-        return False
 
     def __call__(self, path: Path) -> Recording:
         """See `metamap_rl.data.readers.base.Reader`."""

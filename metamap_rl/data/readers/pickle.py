@@ -6,20 +6,16 @@ from pathlib import Path
 from typing import ClassVar
 
 from metamap_envs.errors import MetaMapError
-from metamap_rl.data.readers.base import READERS, Recording
+from metamap_rl.data.readers.base import READERS, Reader, Recording
 
 __all__ = ["Pickle"]
 
 
 @READERS.register("pickle")
-class Pickle:
+class Pickle(Reader):
     """Refuses pickles, such as replay buffers of Stable-Baselines3, and says how to save them instead."""
 
     suffixes: ClassVar[tuple[str, ...]] = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npy")
-
-    def recognises(self, folder: Path) -> bool:
-        """Never: it is a file."""
-        return False
 
     def __call__(self, path: Path) -> Recording:
         """Refuse.

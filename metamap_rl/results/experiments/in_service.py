@@ -153,19 +153,24 @@ class InService(Settings):
     def _methods(self, schedule: ServiceSchedule) -> tuple[str, ...]:
         return schedule.methods or self.methods
 
+    def _runs(self, index: int, method: str) -> bool:
+        """Whether a subject has a method: not one that it does without, nor a context policy without a zoo."""
+        subject = self.subjects[index]
+        return method not in subject.without and (SERVICE_METHODS[method].trained != "context" or bool(subject.zoo))
+
     def _training(self, index: int, out: Path) -> list[Cell]:
         """Cells of the policies of one subject that have to be trained."""
         used = {
             SERVICE_METHODS[name].trained
             for one in self.schedules.values()
             for name in self._methods(one)
-            if name not in self.subjects[index].without
+            if self._runs(index, name)
         }
         shared = {**self._made_of(index), "seed": self.seed}
         return [
             Cell(f"{index}, {part}", out / f"{index}-{part}.json", {**shared, **settings}, (part, index, out))
             for part, settings in self._trained.items()
-            if part in used and not (part == "context" and self.subjects[index].zoo is None)
+            if part in used
         ]
 
     @property
@@ -192,8 +197,8 @@ class InService(Settings):
         for name, schedule in self.schedules.items():
             when = schedule.model_dump(mode="json", exclude={"methods"})
             for method in self._methods(schedule):
-                made, subject = SERVICE_METHODS[method], self.subjects[index]
-                if made.lacking(family) or method in subject.without or (made.trained == "context" and not subject.zoo):
+                made = SERVICE_METHODS[method]
+                if made.lacking(family) or not self._runs(index, method):
                     continue
                 file = "-".join(re.findall(r"\w+", f"{index} {name} {method}"))
                 settings = {**shared, **when, "method": method, "about": dict(made.settings), "subject": index}
