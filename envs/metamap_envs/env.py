@@ -164,7 +164,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         if not hasattr(self, "_before"):
             raise MetaMapError("call reset() before step()")
         actions = read_action(self.family, action)[None]
-        self.data.ctrl[:] = actions[0]
+        self.data.ctrl[:] = self.family.controls(actions)[0]
         mujoco.mj_step(self.model, self.data, nstep=self.family.frame_skip)
         if self.family.current_readouts:
             mujoco.mj_step1(self.model, self.data)

@@ -67,6 +67,8 @@ class Family(ABC):
     requires: ClassVar[tuple[str, str] | None] = None
     camera: ClassVar[Mapping[str, Any]] = {}
     description: ClassVar[str]
+    entry_point: ClassVar[str] = "metamap_envs.env:FamilyEnv"
+    """Of its single environment, for Gymnasium's registry."""
     declared: ClassVar[Mapping[str, Any] | None] = None
     """Its declaration as canonical JSON values; None for a family of this package, which name and version identify."""
 
@@ -131,6 +133,10 @@ class Family(ABC):
             qvel: [nv], to be written into.
         """
 
+    def controls(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """Controls of the actuators, [N, nu], from actions [N, A]. Default: the actions themselves."""
+        return actions
+
     @abstractmethod
     def observe(self, state: State) -> Array:
         """Observations, float64 [N, O]. Hidden parameters never show in them."""
@@ -188,8 +194,7 @@ class Family(ABC):
         return int(self.observe(state).shape[1])
 
     def _readout_shape(self, readout: Readout) -> tuple[int, ...]:
-        shape: tuple[int, ...] = getattr(mujoco.MjData(self.base_model), readout.field).shape[1:]
-        return shape
+        return np.shape(getattr(mujoco.MjData(self.base_model), readout.field)[readout.row(self.base_model)])
 
     @property
     def action_range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -20,7 +20,7 @@ def register_all() -> None:
         if family.gym_id not in gym.registry:
             gym.register(
                 family.gym_id,
-                entry_point="metamap_envs.env:FamilyEnv",
+                entry_point=family.entry_point,
                 vector_entry_point="metamap_envs.vector:make_vector_env",
                 max_episode_steps=family.horizon,
                 kwargs={"family": name},

@@ -20,7 +20,7 @@ from metamap_envs.from_gymnasium.ids import head_of, register_files, register_id
 from metamap_envs.task import Task
 
 if TYPE_CHECKING:
-    from metamap_envs.from_gymnasium.declaration import Declaration
+    from metamap_envs.from_gymnasium.declaration import FamilyDeclaration
 
 # What reads and builds declarations needs pydantic and YAML, and is imported when a family is declared.
 
@@ -47,7 +47,7 @@ _SUFFIXES = (".yml", ".yaml")
 
 @dataclass(frozen=True)
 class _Declared:
-    declaration: Declaration
+    declaration: FamilyDeclaration[Any]
     family: Family
 
 
@@ -135,12 +135,13 @@ def _lacking(name: str) -> tuple[str, str] | None:
 
 
 def from_gymnasium(document: Mapping[str, Any]) -> Family:
-    """Make a family of any Gymnasium environment from a declaration in its dictionary form, and register its name.
+    """Make a family from a declaration in its dictionary form, and register its name.
 
     Processes started later, as those that train experts, do not know it: for them write a file and use `load_family`.
 
     Args:
-        document: name, environment, parameters and so on; see `Declaration`.
+        document: name, environment or model, parameters and so on, as in a family's file. The path of a model is
+            relative to the working directory.
 
     Returns:
         The family, which `get_family` finds by its name from now on.
@@ -148,16 +149,17 @@ def from_gymnasium(document: Mapping[str, Any]) -> Family:
     Raises:
         MetaMapError: the declaration is wrong, or another family has that name.
     """
-    from metamap_envs.from_gymnasium.declaration import read_declaration
+    from metamap_envs.declarations import read_declaration
 
-    return _declare(read_declaration(document, "family declaration"))
+    return _declare(read_declaration(document, "family declaration", Path.cwd()))
 
 
 def load_family(path: str | os.PathLike[str]) -> Family:
-    """Make a family of any Gymnasium environment from its YAML file, and register its name.
+    """Make a family of a Gymnasium environment or of an MJCF model from its YAML file, and register its name.
 
     The file's path is put first in the environment variable METAMAP_FAMILIES, by which processes started later find it.
-    A family file names a module to import where its environment is written "module:id": read it before you trust it.
+    A family file names a module to import where its environment is written "module:id", or a term "module:function":
+    read it before you trust it.
 
     Args:
         path: of the YAML file.
@@ -169,7 +171,7 @@ def load_family(path: str | os.PathLike[str]) -> Family:
         MetaMapError: no such file, the declaration is wrong, another family has that name, also one in a file that
             METAMAP_FAMILIES lists, or the path cannot stand there.
     """
-    from metamap_envs.from_gymnasium.declaration import read_file
+    from metamap_envs.declarations import read_file
 
     found = Path(path).absolute()
     if os.pathsep in str(found):
@@ -214,7 +216,7 @@ def find_declared(name: object) -> Family | None:
             if name in _DECLARED:
                 break
     if name not in _DECLARED and name in _examples():
-        from metamap_envs.from_gymnasium.declaration import read_file
+        from metamap_envs.declarations import read_file
 
         _declare(read_file(_examples()[name]))
     if name not in _DECLARED:
@@ -253,12 +255,12 @@ def _examples() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yml"))}
 
 
-def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
+def _declare(declaration: FamilyDeclaration[Any], folder: Path | None = None) -> Family:
     """The family of a declaration, made on first use; a module of its environment is also looked for in ``folder``.
 
     Without a folder, it is that of the listed file that declares the same, or else the working directory.
     """
-    from metamap_envs.from_gymnasium.building import build
+    from metamap_envs.declarations import build
 
     name = declaration.name
     if name in _DECLARED:
@@ -278,20 +280,20 @@ def _declare(declaration: Declaration, folder: Path | None = None) -> Family:
                 f"family {name!r} has {sizes[0]} observations and actions, {other.name!r} of the same embodiment "
                 f"{other.embodiment!r} has {sizes[1]}; declare another embodiment"
             )
-    register_id(family.name, family.gym_id, family.horizon)
+    register_id(family.name, family.gym_id, family.horizon, family.entry_point)
     # A process that does not know it can unpickle an environment of it: its class is nowhere to be imported from.
     copyreg.pickle(type(family), lambda _: (from_gymnasium, (declaration.model_dump(),)))
     _DECLARED[name] = _Declared(declaration, family)
     return family
 
 
-def _listed_file(declaration: Declaration) -> Path | None:
+def _listed_file(declaration: FamilyDeclaration[Any]) -> Path | None:
     """The listed file that declares a family, None if there is none.
 
     Raises:
         MetaMapError: a listed file declares it otherwise: processes started later would take that file's.
     """
-    from metamap_envs.from_gymnasium.declaration import read_file
+    from metamap_envs.declarations import read_file
 
     found = [path for path in map(Path, _listed()) if head_of(path).get("name") == declaration.name]
     for path in found:

@@ -60,6 +60,8 @@ class Physics(Protocol):
 
     def carry(self, task: Task, qpos: Array, qvel: Array) -> None: ...
 
+    def controls(self, actions: NDArray[Any]) -> NDArray[Any]: ...
+
 
 def check_layout(old: mujoco.MjModel, new: mujoco.MjModel, task: Task) -> None:
     """Refuse a model to which a state of another one cannot be carried.
@@ -314,7 +316,7 @@ class Simulator:
     def step(self, actions: NDArray[np.floating], indices: NDArray[np.intp] | None = None) -> None:
         """Advance the environments (all, or those of ``indices``) by one environment step."""
         self._regain_threads()
-        self._control[...] = actions
+        self._control[...] = self.family.controls(actions)
         self._batch.step(indices, nstep=self.family.frame_skip, stage=self._stage)
 
     def state(self) -> State:

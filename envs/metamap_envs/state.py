@@ -29,18 +29,25 @@ class Readout:
 
     Attributes:
         field: `MjData` field, one row per object ("xpos").
-        object_type: named access of that field's objects ("body", "site", "geom", "sensor").
-        name: the object. Of a sensor in "sensordata" it is the first number.
+        object_type: named access of that field's objects ("body", "site", "geom", "sensor"); empty for the whole field.
+        name: the object. Of a sensor in "sensordata" it is the first number, or all of them.
+        whole: whether all numbers of a sensor are meant.
     """
 
     field: str
-    object_type: str
-    name: str
+    object_type: str = ""
+    name: str = ""
+    whole: bool = False
 
-    def row(self, model: mujoco.MjModel) -> int:
-        """Row of the field that the object has in a model."""
+    def row(self, model: mujoco.MjModel) -> int | slice:
+        """Row of the field that the object has in a model; rows of a whole sensor or of the whole field."""
+        if not self.object_type:
+            return slice(None)
         index = int(getattr(model, self.object_type)(self.name).id)
-        return int(model.sensor_adr[index]) if self.object_type == "sensor" else index
+        if self.object_type != "sensor":
+            return index
+        start = int(model.sensor_adr[index])
+        return slice(start, start + int(model.sensor_dim[index])) if self.whole else start
 
 
 @dataclass(frozen=True)

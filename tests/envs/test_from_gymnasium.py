@@ -24,9 +24,9 @@ from metamap_envs import (
     get_family,
     registry,
 )
+from metamap_envs.declarations import read_file
 from metamap_envs.declared_env import GymnasiumFamilyEnv
 from metamap_envs.from_gymnasium.actions import ActionMap
-from metamap_envs.from_gymnasium.declaration import read_file
 from metamap_envs.from_gymnasium.fields import FIELDS
 
 FOLDER = Path(registry.__file__).parent / "from_gymnasium" / "examples"

@@ -20,6 +20,7 @@ from metamap_envs.from_gymnasium.family import GymnasiumFamily
 from metamap_envs.from_gymnasium.making import creator_of, make_env
 from metamap_envs.from_gymnasium.models import Load, loads, shares_model, source_of
 from metamap_envs.from_gymnasium.probing import check_overlaps, check_taken
+from metamap_envs.from_gymnasium.ranges import parameter_of
 from metamap_envs.from_gymnasium.targets import ModelField, Target, check_values, resolve
 from metamap_envs.from_gymnasium.user_modules import import_user_module
 from metamap_envs.parameters import Parameter, ParameterSpace
@@ -180,23 +181,6 @@ def _closest_ids(name: str) -> list[str]:
 
 
 def _parameter(name: str, entry: ParameterEntry, own: float) -> Parameter:
-    """The parameter, with bounds that hold every value of its splits and the default, unless declared."""
-    default = own if entry.default is None else entry.default
-    inside = [*entry.choices, default, *(end for interval in entry.train + entry.out for end in interval)]
     what = next(part for part in (entry.field, entry.option, entry.argument, entry.attribute) if part)
-    of = getattr(entry, entry.kind)
-    text = f"{'factor on ' if entry.how == 'scale' else ''}{what}" + (f" of {entry.kind} {of}" if entry.field else "")
-    return Parameter(
-        name=name,
-        unit=entry.unit,
-        low=min(inside) if entry.low is None else entry.low,
-        high=max(inside) if entry.high is None else entry.high,
-        default=default,
-        train=entry.train,
-        out=entry.out,
-        choices=entry.choices,
-        description=entry.description or text,
-        periodic=entry.periodic,
-        categorical=entry.categorical,
-        scale=entry.scale,
-    )
+    of = f" of {entry.kind} {getattr(entry, entry.kind)}" if entry.field else ""
+    return parameter_of(name, entry, own, f"{'factor on ' if entry.how == 'scale' else ''}{what}{of}")

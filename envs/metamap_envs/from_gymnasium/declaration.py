@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import Scale
-from metamap_envs.settings import STRICT, Number, Whole, parse
-from metamap_envs.yaml_text import read_yaml
+from metamap_envs.settings import STRICT, Number, Whole
 
-__all__ = ["TARGETS", "Declaration", "ParameterEntry", "read_declaration", "read_file"]
+__all__ = ["TARGETS", "Declaration", "FamilyDeclaration", "ParameterEntry", "canonical_value"]
 
 TARGETS = ("body", "joint", "geom", "actuator", "option", "argument", "attribute")
 _NAME = r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$"
@@ -78,81 +75,68 @@ class ParameterEntry(BaseModel):
         return next(name for name in TARGETS if getattr(self, name) is not None)
 
 
-class Declaration(BaseModel):
-    """A family: a Gymnasium environment and a table of parameters.
+Entry = TypeVar("Entry", bound=ParameterEntry)
+
+
+class FamilyDeclaration(BaseModel, Generic[Entry]):
+    """What the declarations of all kinds of families have.
 
     Attributes:
         name: the family's name, lower case with hyphens.
-        environment: Gymnasium id, or "module:id" to import the module that registers it.
         parameters: what varies, by name.
         description: one human-readable sentence.
         version: goes up when the file changes what an environment does.
-        embodiment: the robot; families of one embodiment share sizes. Default: the id in lower case.
-        horizon: steps after which an episode is truncated. Default: the environment's own.
-        arguments: of the environment's constructor, the same for all tasks.
+        embodiment: the robot; families of one embodiment share sizes.
     """
 
     model_config = STRICT
 
     name: str = Field(pattern=_NAME)
-    environment: str
-    parameters: dict[str, ParameterEntry] = Field(min_length=1)
+    parameters: dict[str, Entry] = Field(min_length=1)
     description: str = ""
     version: Whole = Field(default=0, ge=0)
     embodiment: str | None = Field(default=None, pattern=_NAME)
-    horizon: Whole | None = Field(default=None, ge=1)
-    arguments: dict[str, Any] = {}
 
     @field_validator("parameters")
     @classmethod
-    def _check_names(cls, entries: dict[str, ParameterEntry]) -> dict[str, ParameterEntry]:
+    def _check_names(cls, entries: dict[str, Entry]) -> dict[str, Entry]:
         for name in entries:
             if not name or not name.isprintable() or any(sign == "=" or sign.isspace() for sign in name):
                 raise ValueError(f"expected names without spaces and '=', as NAME=VALUE is written, got {name!r}")
         return entries
+
+
+class Declaration(FamilyDeclaration[ParameterEntry]):
+    """A family: a Gymnasium environment and a table of parameters.
+
+    Attributes:
+        environment: Gymnasium id, or "module:id" to import the module that registers it.
+        embodiment: default: the id in lower case.
+        horizon: steps after which an episode is truncated. Default: the environment's own.
+        arguments: of the environment's constructor, the same for all tasks.
+    """
+
+    environment: str
+    horizon: Whole | None = Field(default=None, ge=1)
+    arguments: dict[str, Any] = {}
 
     def canonical(self, horizon: int) -> dict[str, Any]:
         """What it says of the environments, as plain JSON values of one form; ``horizon`` is the one in effect."""
         return {
             "environment": self.environment,
             "horizon": horizon,
-            "arguments": _canonical(self.arguments),
-            "parameters": {name: _canonical(entry.canonical()) for name, entry in self.parameters.items()},
+            "arguments": canonical_value(self.arguments),
+            "parameters": {name: canonical_value(entry.canonical()) for name, entry in self.parameters.items()},
             "order": list(self.parameters),  # tasks are drawn in it
         }
 
 
-def _canonical(value: object) -> Any:
+def canonical_value(value: object) -> Any:
     """Values as JSON holds them, equal where they mean the same: 1.0 is 1, a tuple a list, infinity text."""
     if isinstance(value, Mapping):
-        return {str(key): _canonical(value[key]) for key in sorted(value, key=str)}
+        return {str(key): canonical_value(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, list | tuple):
-        return [_canonical(item) for item in value]
+        return [canonical_value(item) for item in value]
     if isinstance(value, float):
         return int(value) if value.is_integer() else value if math.isfinite(value) else str(value)
     return value if value is None or isinstance(value, bool | int | str) else str(value)
-
-
-def read_declaration(document: object, owner: str) -> Declaration:
-    """Check a declaration in its dictionary form.
-
-    Args:
-        document: as YAML gives it.
-        owner: where it comes from, for the message.
-
-    Raises:
-        MetaMapError: an unknown key (the closest one is named), a missing one, or a value that is not admitted.
-    """
-    if not isinstance(document, Mapping):
-        raise MetaMapError(f"{owner}: expected a mapping with name, environment and parameters, got {document!r}")
-    return parse(Declaration, document, owner)
-
-
-def read_file(path: Path) -> Declaration:
-    """Read a family's YAML file.
-
-    Raises:
-        MetaMapError: no such file, not YAML, or as for `read_declaration`.
-    """
-    owner = f"family file {str(path)!r}"
-    return read_declaration(read_yaml(path, owner), owner)

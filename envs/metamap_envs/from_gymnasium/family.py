@@ -40,6 +40,7 @@ class GymnasiumFamily(Family):
     Reward: the environment's own.
     """
 
+    entry_point = "metamap_envs.declared_env:GymnasiumFamilyEnv"
     spec: ClassVar[EnvSpec]
     arguments: ClassVar[Mapping[str, Any]]
     targets: ClassVar[Mapping[str, Target]]

@@ -15,9 +15,15 @@ import gymnasium as gym
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import gym_id_of
 
-__all__ = ["head_of", "register_files", "register_id"]
+__all__ = ["DEFAULT_HORIZON", "head_of", "register_files", "register_id"]
 
-_HEAD = re.compile(r"^(name|version|horizon|environment): *([^\s#]+) *(?:#.*)?$", re.MULTILINE)
+DEFAULT_HORIZON = 200
+"""Steps of an episode of a family of an MJCF model that declares none."""
+_OWN_MODEL = "metamap_envs.env:FamilyEnv"
+_GYMNASIUM = "metamap_envs.declared_env:GymnasiumFamilyEnv"
+_WITH_LIMIT = "metamap_envs.declared_env:make_with_limit"
+
+_HEAD = re.compile(r"^(name|version|horizon|environment|model): *([^\s#]+) *(?:#.*)?$", re.MULTILINE)
 
 
 def register_files(examples: Iterable[Path], listed: Iterable[str]) -> None:
@@ -28,13 +34,14 @@ def register_files(examples: Iterable[Path], listed: Iterable[str]) -> None:
         _register(head_of(Path(each)))
 
 
-def register_id(family: str, gym_id: str, horizon: int | None) -> None:
+def register_id(family: str, gym_id: str, horizon: int | None, entry_point: str) -> None:
     """Register an id that is free, or that the head of this family's file was registered under.
 
     Args:
         family: its name.
         gym_id: ``MetaMap/<Name>-v<version>``.
         horizon: steps of an episode; None if only the environment knows, which then has the limit inside.
+        entry_point: of its single environment.
 
     Raises:
         MetaMapError: another family's name gives the same id.
@@ -48,10 +55,9 @@ def register_id(family: str, gym_id: str, horizon: int | None) -> None:
     if taken is not None and taken.max_episode_steps == horizon:
         return
     gym.registry.pop(gym_id, None)
-    maker = "GymnasiumFamilyEnv" if horizon is not None else "make_with_limit"
     gym.register(
         gym_id,
-        entry_point=f"metamap_envs.declared_env:{maker}",
+        entry_point=entry_point if horizon is not None else _WITH_LIMIT,
         vector_entry_point="metamap_envs.vector:make_vector_env",
         max_episode_steps=horizon,
         kwargs={"family": family},
@@ -61,14 +67,20 @@ def register_id(family: str, gym_id: str, horizon: int | None) -> None:
 def _register(head: Mapping[str, Any]) -> None:
     try:
         name, version = str(head["name"]), int(head.get("version", 0))
-        known = gym.registry.get(str(head["environment"]).rpartition(":")[2])
-        limit = head.get("horizon") or (known.max_episode_steps if known is not None else None)
+        own_model = "model" in head
+        limit = head.get("horizon") or (DEFAULT_HORIZON if own_model else _limit_of(str(head["environment"])))
         horizon = None if limit is None else int(limit)
     except (KeyError, TypeError, ValueError):
         return
     gym_id = gym_id_of(name, version)
     if gym_id not in gym.registry:
-        register_id(name, gym_id, horizon)
+        register_id(name, gym_id, horizon, _OWN_MODEL if own_model else _GYMNASIUM)
+
+
+def _limit_of(environment: str) -> int | None:
+    """The time limit of a Gymnasium id that is registered already."""
+    known = gym.registry.get(environment.rpartition(":")[2])
+    return None if known is None else known.max_episode_steps
 
 
 def _head_of_example(path: Path) -> Mapping[str, Any]:

@@ -32,7 +32,7 @@ _DIVERGED = 1e3  # largest residual, and that of a simulation that MuJoCo found 
 def holds_state(family: Family) -> bool:
     """Whether observations of a family hold the state, so that transitions can be simulated from them."""
     nothing = np.zeros((1, family.observation_size))
-    return family.declared is None and family.states_of(nothing, family.task().values[None]) is not None
+    return family.states_of(nothing, family.task().values[None]) is not None
 
 
 SIMPLER_MODELS = {"cheetah-actuators-delay": "cheetah-actuators"}
@@ -248,6 +248,10 @@ class _Physics:
     def carry(self, task: Task, qpos: Array, qvel: Array) -> None:
         """As the family's."""
         self.family.carry(task, qpos, qvel)
+
+    def controls(self, actions: NDArray[Any]) -> NDArray[Any]:
+        """As the family's."""
+        return self.family.controls(actions)
 
 
 @lru_cache(maxsize=4)
