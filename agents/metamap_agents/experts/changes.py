@@ -131,12 +131,18 @@ def training_envs(
     seed: int,
     normalizer: Normalizer | None,
     num_threads: int,
+    horizon: int | None = None,
 ) -> FamilyVecEnv:
     """Return environments for PPO, with changes if there are any; see `FamilyVecEnv`."""
-    simulator: Callable[..., FamilyVectorEnv] = FamilyVectorEnv
+    simulator: Callable[..., FamilyVectorEnv] = partial(FamilyVectorEnv, horizon=horizon)
     if changes is not None:
         simulator = partial(
-            ChangingVectorEnv, draw=draw, rate=changes.rate, pooled=changes.wrong_starts, seed=read_seed(seed)
+            ChangingVectorEnv,
+            draw=draw,
+            rate=changes.rate,
+            pooled=changes.wrong_starts,
+            seed=read_seed(seed),
+            horizon=horizon,
         )
     return FamilyVecEnv(tasks, seed, normalizer, num_threads, np.float32, simulator)
 

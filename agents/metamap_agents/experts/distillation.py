@@ -8,7 +8,7 @@ different teachers stay in one basin and a mapper can learn them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import evaluate_policies, run_episodes
 from metamap_agents.policy.functional import forward
+from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.seeds import DISTILLATION_CHOICE, DISTILLATION_EPISODES
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
@@ -29,7 +30,7 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
-__all__ = ["Distillation", "DistillationResult", "Teacher", "distil"]
+__all__ = ["Distillation", "DistillationResult", "Teacher", "distil", "distil_each", "fit_each", "visited_states"]
 
 Teacher = Callable[[NDArray[Any]], NDArray[Any]]
 """Actions [N, A] in [-1, 1] for raw observations [N, O]."""
@@ -96,98 +97,150 @@ def distil(
     Raises:
         MetaMapError: actions of another shape or that are not finite, or a student that diverged.
     """
-    seed = read_seed(seed)
-    weights = torch.tensor(base.phi if start is None else start, requires_grad=True)
+    starts = None if start is None else start[None]
+
+    def lead(observations: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(_asked(teacher, observations[0], base.spec.action_size))[None]
+
+    return distil_each([task], base, lead, settings, seeds=[seed], starts=starts, num_threads=num_threads)[0]
+
+
+def distil_each(
+    tasks: Sequence[Task],
+    base: BasePolicy,
+    teachers: Teacher,
+    settings: Distillation,
+    *,
+    seeds: Sequence[int],
+    starts: NDArray[np.float32] | None = None,
+    num_threads: int = 1,
+) -> list[DistillationResult]:
+    """Distil a teacher for each of T tasks into a student of its own, all at once: T small networks in one product.
+
+    Args:
+        tasks: T tasks of one family.
+        base: provides network shape, normaliser and, without ``starts``, the initial weights.
+        teachers: actions [T, N, A] in [-1, 1] of each task's teacher for raw observations [T, N, O].
+        settings: see `Distillation`.
+        seeds: of batches and of the choice of states, one for each task.
+        starts: other initial weights, float32 [T, P].
+        num_threads: threads of the simulator; 0 takes all cores.
+
+    Raises:
+        MetaMapError: actions that are not finite, or a student that diverged.
+    """
+    generators = [np.random.default_rng(read_seed(seed)) for seed in seeds]
+    first = np.tile(base.phi, (len(tasks), 1)) if starts is None else starts
+    weights = torch.tensor(first, requires_grad=True)
     optimizer = torch.optim.Adam([weights], lr=settings.learning_rate)
-    generator = np.random.default_rng(seed)
     seen: list[NDArray[np.float32]] = []
     phis, losses, returns = [], [], []
-    asked = _checked(teacher, base.spec.action_size)
-    act, steps = asked, 0
+    act, steps = teachers, np.zeros(len(tasks), np.int64)
     for round_ in range(settings.rounds + 1):
-        states, taken = _visited(task, act, settings.states, round_, generator, num_threads)
+        states, taken = visited_states(tasks, act, settings.states, round_, generators, num_threads)
         seen.append(states)
-        visited = np.concatenate(seen)
-        inputs = torch.from_numpy(base.normalizer.apply(visited))
-        targets = torch.from_numpy(asked(visited))
-        losses.append(_fit(weights, optimizer, base, inputs, targets, settings, generator))
+        visited = np.concatenate(seen, axis=1)
+        inputs = torch.from_numpy(base.normalizer.apply(visited).astype(np.float32))
+        targets = torch.from_numpy(_finite(teachers(visited)))
+        losses.append(fit_each(weights, optimizer, base.spec, inputs, targets, settings, generators))
         phis.append(weights.detach().numpy().copy())
-        act = _acting(base, phis[-1])
+        act = BatchedPolicy(base.policies(phis[-1]))
         tried = evaluate_policies(
-            [task],
+            tasks,
             base.policies(phis[-1]),
             episodes=_CHOICE_EPISODES,
             seed=DISTILLATION_CHOICE,
             num_threads=num_threads,
         )
-        returns.append(float(tried.returns.mean()))
-        steps += taken + int(tried.lengths.sum())
-    chosen = int(np.argmax(returns))
-    return DistillationResult(phis[chosen], tuple(losses), tuple(returns), chosen, steps)
+        returns.append(tried.returns.mean(axis=1))
+        steps += taken + tried.lengths.sum(axis=1)
+    chosen = np.argmax(returns, axis=0)
+    return [
+        DistillationResult(
+            phis[best][index],
+            tuple(float(loss[index]) for loss in losses),
+            tuple(float(mean[index]) for mean in returns),
+            int(best),
+            int(steps[index]),
+        )
+        for index, best in enumerate(chosen)
+    ]
 
 
-def _visited(
-    task: Task, act: Teacher, count: int, round_: int, generator: np.random.Generator, num_threads: int
-) -> tuple[NDArray[np.float32], int]:
-    """Raw observations [count, O] visited by a policy, and the number of environment steps taken."""
-    episodes = math.ceil(count / get_family(task.family).horizon)
-    found: list[NDArray[np.float32]] = []
-    while sum(map(len, found)) < count:  # episodes that end early make more of them necessary
-        first = (
-            DISTILLATION_EPISODES + round_ * count + len(found) * episodes
-        )  # no round needs more episodes than states
-        run = run_episodes([task], _lead(act), episodes, first, num_threads=num_threads, record=True)
+def visited_states(
+    tasks: Sequence[Task],
+    act: Teacher,
+    count: int,
+    round_: int,
+    generators: Sequence[np.random.Generator],
+    num_threads: int,
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Raw observations [T, count, O] visited by policies, one for each task, and the environment steps taken [T].
+
+    Args:
+        tasks: T tasks of one family.
+        act: actions [T, N, A] for raw observations [T, N, O].
+        count: states of each task.
+        round_: number of the round, on which the reset seeds depend.
+        generators: of the choice of states, one for each task.
+        num_threads: threads of the simulator; 0 takes all cores.
+    """
+    episodes = math.ceil(count / get_family(tasks[0].family).horizon)
+    found: list[list[NDArray[np.float32]]] = [[] for _ in tasks]
+    runs = 0
+    while min(sum(map(len, rows)) for rows in found) < count:  # episodes that end early make more of them necessary
+        first = DISTILLATION_EPISODES + round_ * count + runs * episodes  # no round needs more episodes than states
+        run = run_episodes(tasks, act, episodes, first, num_threads=num_threads, record=True)
         assert run.observations is not None
-        alive = np.arange(run.observations.shape[2]) < run.lengths[0][:, None]
-        found.append(run.observations[0][alive])
-    visited = np.concatenate(found)
-    return visited[generator.choice(len(visited), count, replace=False)], len(visited)
+        alive = np.arange(run.observations.shape[2]) < run.lengths[..., None]
+        for rows, observations, counts in zip(found, run.observations, alive, strict=True):
+            rows.append(observations[counts])
+        runs += 1
+    visited = [np.concatenate(rows) for rows in found]
+    steps = np.array([len(rows) for rows in visited])
+    chosen = [
+        rows[generator.choice(len(rows), count, replace=False)]
+        for rows, generator in zip(visited, generators, strict=True)
+    ]
+    return np.stack(chosen), steps
 
 
-def _lead(act: Teacher) -> Teacher:
-    """The same for observations [1, E, O], as `run_episodes` passes them."""
-    return lambda observations: act(observations[0])[None]
+def _asked(teacher: Teacher, observations: NDArray[Any], size: int) -> NDArray[np.float32]:
+    """Actions of a teacher that somebody else wrote, whose shape is checked."""
+    actions = np.asarray(teacher(observations), dtype=np.float32)
+    if actions.shape != (len(observations), size):
+        raise MetaMapError(f"teacher: expected actions of shape ({len(observations)}, {size}), got {actions.shape}")
+    return _finite(actions)
 
 
-def _acting(base: BasePolicy, phi: NDArray[np.float32]) -> Teacher:
-    policy = BatchedPolicy(base.policies(phi[None]))
-    return lambda observations: policy(observations[None])[0]
+def _finite(actions: NDArray[Any]) -> NDArray[np.float32]:
+    if not np.isfinite(actions).all():
+        raise MetaMapError("teacher: expected finite actions, got NaN or infinity")
+    return np.asarray(actions, dtype=np.float32)
 
 
-def _checked(teacher: Teacher, size: int) -> Teacher:
-    """A teacher whose actions are checked."""
-
-    def act(observations: NDArray[Any]) -> NDArray[np.float32]:
-        actions = np.asarray(teacher(observations), dtype=np.float32)
-        if actions.shape != (len(observations), size):
-            raise MetaMapError(f"teacher: expected actions of shape ({len(observations)}, {size}), got {actions.shape}")
-        if not np.isfinite(actions).all():
-            raise MetaMapError("teacher: expected finite actions, got NaN or infinity")
-        return actions
-
-    return act
-
-
-def _fit(
+def fit_each(
     weights: Tensor,
     optimizer: torch.optim.Optimizer,
-    base: BasePolicy,
+    spec: PolicySpec,
     inputs: Tensor,
     targets: Tensor,
     settings: Distillation,
-    generator: np.random.Generator,
-) -> float:
-    """Update the weights in place; return the mean squared error over all states at the end."""
+    generators: Sequence[np.random.Generator],
+) -> NDArray[np.float32]:
+    """Update the weights [T, P] in place; return the mean squared error of each over all its states [T]."""
+    place = torch.arange(len(weights))[:, None]
     for step in range(settings.steps):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * (1 - step / settings.steps)
-        rows = torch.from_numpy(generator.integers(len(inputs), size=settings.batch_size))
-        loss = (forward(base.spec, weights, inputs[rows]) - targets[rows]).square().mean()
+        drawn = [generator.integers(inputs.shape[1], size=settings.batch_size) for generator in generators]
+        rows = torch.from_numpy(np.stack(drawn))
+        errors = (forward(spec, weights, inputs[place, rows]) - targets[place, rows]).square()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        errors.mean(dim=(1, 2)).sum().backward()  # type: ignore[no-untyped-call]  # a gradient of its own for each
         optimizer.step()
     with torch.no_grad():
-        error = float((forward(base.spec, weights, inputs) - targets).square().mean())
-    if not math.isfinite(error):
+        error: NDArray[np.float32] = (forward(spec, weights, inputs) - targets).square().mean(dim=(1, 2)).numpy()
+    if not np.isfinite(error).all():
         raise MetaMapError("distillation diverged, the weights are not finite: lower distillation.learning_rate")
     return error

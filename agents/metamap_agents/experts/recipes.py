@@ -138,6 +138,9 @@ class Recipe(BaseModel):
     """Universal policies only: parameters that are inputs; see `metamap_agents.experts.universal`."""
     gain_search: GainSearch | None = None
     """Experts with ``start: parent`` only: search the gains with which the universal policy is best on the task."""
+    horizon: PositiveInt | None = None
+    """Steps of an episode in training by PPO, in place of the family's: a policy that has to go on for longer than the
+    family's episodes must have been there. None for the family's."""
     plateau: Plateau | None = None
     """End PPO before ``n_timesteps`` when its return no longer improves; None for no such rule."""
     changes: Changes | None = None

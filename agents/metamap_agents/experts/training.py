@@ -90,7 +90,7 @@ def train_base(
     """
     seed = read_seed(seed)
     draw = TaskDraw(family_name)
-    fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, None, num_threads)
+    fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, None, num_threads, recipe.horizon)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
     with isolated_training():
@@ -233,7 +233,9 @@ def tune(
     def draw(count: int, generator: np.random.Generator) -> list[Task]:
         return [task] * count
 
-    fast = training_envs([task] * recipe.n_envs, recipe.changes, draw, seed, start.normalizer, num_threads)
+    fast = training_envs(
+        [task] * recipe.n_envs, recipe.changes, draw, seed, start.normalizer, num_threads, recipe.horizon
+    )
     envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
     starts = wrong_starts(fast, recipe.changes, draw, wrong_gains(start.policies), seed, num_threads)
     with isolated_training():
@@ -353,7 +355,9 @@ def train_universal(
     draw = TaskDraw(family_name, frozenset(kept))
     spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
     blank = UniversalPolicy(family_name, names, spec, np.zeros(spec.size, np.float32), mean, std)
-    fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, base.normalizer, num_threads)
+    fast = training_envs(
+        draw(recipe.n_envs, seed), recipe.changes, draw, seed, base.normalizer, num_threads, recipe.horizon
+    )
     envs = VecNormalize(ConditionedVecEnv(fast, blank.coordinates), norm_obs=False, gamma=recipe.gamma)
     starts = wrong_starts(fast, recipe.changes, draw, wrong_experts(blank, base.policies), seed, num_threads)
     started = time.perf_counter()

@@ -84,6 +84,7 @@ def run_episodes(
     num_threads: int = 0,
     record: bool = False,
     on_rewards: Callable[[NDArray[np.float64]], None] | None = None,
+    horizon: int | None = None,
 ) -> Episodes:
     """Run E episodes on each task, with all T x E environments in lockstep.
 
@@ -95,6 +96,7 @@ def run_episodes(
         num_threads: threads of the simulator; 0 takes all cores.
         record: whether to keep the observations.
         on_rewards: called with the rewards [T, E] of each step, for recurrent policies.
+        horizon: steps after which an episode is cut short; default the family's.
 
     Raises:
         MetaMapError: no tasks, or ``episodes`` below 1.
@@ -106,6 +108,7 @@ def run_episodes(
         [task for task in tasks for _ in range(episodes)],
         num_threads=num_threads,
         autoreset_mode=AutoresetMode.SAME_STEP,  # goes on where other episodes are still running
+        horizon=horizon,
     )
     shape = (len(tasks), episodes)
     observations, _ = envs.reset(seed=[seed + episode for _ in tasks for episode in range(episodes)])
