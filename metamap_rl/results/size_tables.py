@@ -1,11 +1,11 @@
-"""Table of policies of different sizes; see `metamap results run deployed-size`."""
+"""Tables of policies of different sizes, and of bodies beside published returns; see `metamap results run`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["size_table"]
+__all__ = ["bodies_table", "size_table"]
 
 _COLUMNS = {
     "base policy of this size": "base",
@@ -51,3 +51,30 @@ def _share(entry: Mapping[str, float | None] | None, *, sign: bool = False) -> s
     if entry["low"] is None or entry["high"] is None:
         return format(entry["share"], form)
     return f"{entry['share']:{form}} [{entry['low']:{form}}, {entry['high']:{form}}]"
+
+
+def bodies_table(document: Mapping[str, Any]) -> list[str]:
+    """One row for each body: our trainings, and the published returns of single runs."""
+    lines = [
+        "| body | PPO here, steps | return of 1,000 steps: each training | mean | late reward a step, 1,000 / 200 | "
+        "episodes with a fall | published, 1 M steps | mean / published PPO |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for body, one in document["bodies"].items():
+        long, short = one["lengths"]["1000"], one["lengths"]["200"]
+        mean = sum(long["returns"]) / len(long["returns"])
+        published = ", ".join(f"{entry['algorithm']} {entry['return']:,.0f}" for entry in one["published"])
+        ppo = [entry["return"] for entry in one["published"] if entry["algorithm"] == "PPO"]
+        late = " / ".join(f"{sum(part['late_reward']) / len(part['late_reward']):.2f}" for part in (long, short))
+        cells = [
+            body,
+            f"{one['steps']:,}",
+            ", ".join(f"{value:,.0f}" for value in long["returns"]),
+            f"{mean:,.0f}",
+            late,
+            f"{sum(long['fell']) / len(long['fell']):.0%}",
+            published or "–",
+            f"{mean / ppo[0]:.2f}" if ppo else "–",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines

@@ -71,6 +71,7 @@ def train_base(
     recipe: Recipe,
     *,
     seed: int,
+    kept: frozenset[str] = frozenset(),
     num_threads: int = 0,
     on_progress: OnProgress | None = None,
 ) -> BasePolicy:
@@ -82,6 +83,7 @@ def train_base(
         family_name: the family.
         recipe: settings of PPO.
         seed: of tasks, weights and episodes.
+        kept: parameters that stay at their defaults; with all of them it is a policy of the unchanged robot.
         num_threads: threads of the simulator; 0 takes all cores. Torch always uses one.
         on_progress: see `OnProgress`.
 
@@ -89,7 +91,7 @@ def train_base(
         MetaMapError: unknown family, or training ended in weights that are not finite.
     """
     seed = read_seed(seed)
-    draw = TaskDraw(family_name)
+    draw = TaskDraw(family_name, kept)
     fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, None, num_threads, recipe.horizon)
     envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from metamap_agents.runtime.executors import Executor
     from metamap_envs.task import Task
 
-__all__ = ["COMMANDS", "ORDER", "ListExperts", "TrainExperts"]
+__all__ = ["COMMANDS", "ORDER", "ListExperts", "ResizeExperts", "TrainExperts"]
 
 ORDER = 20
 
@@ -162,6 +162,48 @@ class ListExperts(Command):
         return 0
 
 
+@dataclass(frozen=True, kw_only=True)
+class ResizeExperts(Command):
+    """Make a zoo whose policies have other hidden layers; resumable.
+
+    Base policy, universal policy and experts are distilled from those of a zoo, on states of their own. A mapper that
+    is trained on the new zoo generates policies of that size, for computers that a larger one does not fit.
+    """
+
+    name: ClassVar[str] = "resize"
+    if_stopped: ClassVar[str] = "what is finished is kept, the same command goes on from there"
+
+    zoo: Annotated[Positional[Path], Metavar("ZOO")]
+    """Folder of the zoo, with a universal policy."""
+
+    hidden: Annotated[tuple[int, ...], Metavar("UNITS")]
+    """Units of each hidden layer, such as `--hidden 8 8`."""
+
+    out: Annotated[Path, Metavar("ZOO")]
+    """Folder of the new zoo."""
+
+    def run(self) -> int:
+        """Distil what is missing, print a summary."""
+        from metamap_agents.experts.resizing import resize_zoo
+        from metamap_agents.experts.zoo import Zoo
+        from metamap_rl.cli.console import progress
+
+        zoo = Zoo.open(self.zoo)
+        with progress("distilling", len(zoo.experts()), unit="experts") as bar:
+            seen = 0
+
+            def on_stage(what: str, done: int, total: int) -> None:
+                nonlocal seen
+                bar.describe(what)
+                if what == "experts":
+                    bar.advance(done - seen)
+                    seen = done
+
+            small = resize_zoo(zoo, self.out, self.hidden, num_threads=0, on_stage=on_stage)
+        _print_summary(small, as_json=self.json)
+        return 0
+
+
 def _timesteps(count: int | None) -> dict[str, Any]:
     return {} if count is None else {"n_timesteps": count}
 
@@ -266,4 +308,4 @@ def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
     print_table(("split", *numbers), rows, right=numbers)
 
 
-COMMANDS = (TrainExperts, ListExperts)
+COMMANDS = (TrainExperts, ListExperts, ResizeExperts)

@@ -1,0 +1,65 @@
+"""Experiments on size and strength of policies: real cells on little, and their tables."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from helpers import tiny
+from metamap_agents.experts import resizing
+from metamap_agents.experts.distillation import Distillation
+from metamap_agents.experts.resizing import Resizing
+from metamap_agents.experts.zoo import Zoo
+from metamap_agents.policy.spec import PolicySpec
+from metamap_rl.cli import main
+from metamap_rl.results.experiments.bodies import Bodies
+from metamap_rl.results.experiments.deployed_size import multiply_adds
+from metamap_rl.results.size_tables import bodies_table, size_table
+
+
+def test_multiply_adds_are_those_of_the_matrices() -> None:
+    assert multiply_adds(PolicySpec(17, 6, (8, 8))) == 17 * 8 + 8 * 8 + 8 * 6
+    assert multiply_adds(PolicySpec(3, 2, ())) == 6
+
+
+def test_sizes_are_measured_and_resumed(tiny_zoo: Zoo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, out = tmp_path / "zoo", tmp_path / "out"
+    shutil.copytree(tiny_zoo.root, root)
+    Zoo.open(root).put_universal(tiny.make_universal(tiny_zoo.base))
+    brief = Distillation(rounds=0, states=50, steps=10, batch_size=32)
+    monkeypatch.setattr(resizing, "Resizing", lambda: Resizing(tasks=3, universal=brief, base=brief, expert=brief))
+    settings = ["zoo=" + str(root), "sizes=[4,64]", "updates=3", "episodes=2", "length=20"]
+    settings += ["methods=[universal-policy, mapper, estimate, mean-expert]"]
+    command = ["results", "run", "deployed-size", "--set", *settings, "--out", str(out), "--workers", "1"]
+    assert main(command) == 0
+    document = json.loads((out / "deployed-size.json").read_text())
+    assert set(document["sizes"]) == {"4", "64"}
+    four, whole = document["sizes"]["4"], document["sizes"]["64"]
+    assert four["weights"] < whole["weights"]
+    experts = np.array(whole["returns"]["expert of this size"])[0]
+    np.testing.assert_allclose(experts, document["large"]["expert"], rtol=1e-4)
+    assert not (out / "zoos" / "64").exists()
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json") if path.name != "deployed-size.json"}
+    assert main(command) == 0
+    changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
+    assert {path.name for path in changed} <= {"experiment.json"}
+    lines = size_table(document)
+    assert sum(line.startswith("| 2 x ") for line in lines) == 4  # shares and differences, each of two sizes
+
+
+def test_a_body_is_trained_unchanged_and_run_for_longer(tmp_path: Path) -> None:
+    small: dict[str, Any] = {"n_timesteps": 64, "n_envs": 2, "n_steps": 16, "batch_size": 16, "horizon": 60}
+    experiment = Bodies(families=("swimmer-viscosity",), recipe=small, seeds=1, episodes=2)
+    ((cell,),) = experiment.batches(tmp_path)
+    found = experiment.run(cell)
+    assert found["steps"] == 64
+    assert [len(found["lengths"][length]["returns"]) for length in ("200", "1000")] == [2, 2]
+    assert found["lengths"]["1000"]["fell"] == 0.0  # a swimmer cannot
+    document = experiment.summary({cell.name: found}, tmp_path)
+    (row,) = bodies_table(document)[2:]
+    assert row.startswith("| Swimmer | 64 |")
