@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +96,6 @@ def test_students_of_several_tasks_are_those_of_each_task_alone(tiny_zoo: Zoo) -
 
 
 @pytest.fixture(autouse=True)
-def _few_episodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _few_episodes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resizing, "_CHOICE_EPISODES", 1)
-    yield
+    return
