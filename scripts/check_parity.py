@@ -208,6 +208,10 @@ EXPECTED = {
         ("reward: -|x_velocity - 1.5| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_tracking(1.5),
     ),
+    "cheetah-union": Expected(
+        ("reward: -|x_velocity - 1.5| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
+        reward=_tracking(1.5),
+    ),
     "cheetah-direction": Expected(
         ("reward: x_velocity - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_forward,

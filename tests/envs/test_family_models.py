@@ -65,6 +65,20 @@ def compiled_cheetah_crippled(task: Task) -> mujoco.MjModel:
     return model
 
 
+def compiled_cheetah_union(task: Task) -> mujoco.MjModel:
+    spec = gymnasium_asset("half_cheetah.xml", settotalmass=-1.0)
+    if (dead := int(task["crippled_joint"])) >= 0:
+        spec.actuator(ACTUATORS[dead]).gear[0] = 0.0
+    for joint in spec.joints:
+        joint.damping = joint.damping * task["damping"]
+    for geom in spec.geoms:
+        geom.friction = geom.friction * task["friction"]
+    model = spec.compile()
+    mujoco.mj_setTotalmass(model, 14.0 * task["mass"])
+    mujoco.mj_setConst(model, mujoco.MjData(model))
+    return model
+
+
 def compiled_by_powers(asset: str, task: Task) -> mujoco.MjModel:
     spec = gymnasium_asset(asset)
     bodies = [body.name for body in spec.bodies[1:]]
@@ -232,6 +246,7 @@ COMPILED = {
     "cheetah-direction": compiled_cheetah_direction,
     "cheetah-dynamics": compiled_cheetah_dynamics,
     "cheetah-crippled": compiled_cheetah_crippled,
+    "cheetah-union": compiled_cheetah_union,
     "cheetah-velocity-actuators": compiled_cheetah_actuators,
     "cheetah-length": compiled_cheetah_length,
     "pendulum-swingup": compiled_pendulum_swingup,

@@ -41,6 +41,7 @@ def test_a_thousand_random_steps_equal_the_original_to_the_bit(parity: Any, name
         ("cheetah-direction", {"rewards"}),
         ("cheetah-actuators-delay", {"rewards"}),
         ("cheetah-velocity-actuators", {"rewards"}),
+        ("cheetah-union", {"rewards"}),
         ("ant-direction", {"observations", "rewards"}),
         ("ant-goal", {"observations", "rewards"}),
         ("reacher-goal", {"observations", "rewards", "states"}),

@@ -53,7 +53,7 @@ class Resizing(BaseModel):
 
     tasks: int = Field(default=64, ge=1)
     """Training tasks that universal policy and base policy are distilled on."""
-    universal: Distillation = Distillation(rounds=8, states=200, steps=5_000, batch_size=512, learning_rate=3e-3)
+    universal: Distillation = Distillation(rounds=15, states=200, steps=5_000, batch_size=512, learning_rate=3e-3)
     """Of the universal policy; states are those of each task in a round."""
     base: Distillation = Distillation(rounds=3, states=200, steps=2_000, batch_size=512, learning_rate=3e-3)
     """Of the base policy, likewise."""

@@ -52,10 +52,15 @@ class CheetahCrippled(HalfCheetah):
 
     def apply(self, model: mujoco.MjModel, task: Task) -> bool:
         """Take the dead actuator's gear away; scale masses and inertias."""
-        if task["crippled_joint"] != NONE_CRIPPLED:
-            model.actuator(ACTUATORS[int(task["crippled_joint"])]).gear[0] = 0.0
+        self.cripple(model, task)
         scale_mass(model, task["mass"])
         return True
+
+    @staticmethod
+    def cripple(model: mujoco.MjModel, task: Task) -> None:
+        """Take the gear of a task's dead actuator away, if there is one."""
+        if task["crippled_joint"] != NONE_CRIPPLED:
+            model.actuator(ACTUATORS[int(task["crippled_joint"])]).gear[0] = 0.0
 
     def reward(
         self, before: State, after: State, actions: NDArray[Any], values: Array
