@@ -174,3 +174,40 @@ def test_a_zoo_from_before_the_setting_counts_as_trained_without_changes(tmp_pat
     check_recipes(zoo, base=usual, universal=usual, expert=usual)
     with pytest.raises(MetaMapError, match=r"base policy was trained with changes None, but .*'rate': 0.05"):
         check_recipes(zoo, base=changed, universal=usual, expert=usual)
+
+
+@pytest.mark.parametrize("changes", [None, Changes(rate=0.1)])
+def test_episodes_of_training_may_be_longer_than_the_familys(changes: Changes | None) -> None:
+    draw = TaskDraw(FAMILY)
+    longer = get_family(FAMILY).horizon + 7
+    envs = training_envs(draw(2, 0), changes, draw, 0, None, 1, longer)
+    envs.reset()
+    ends = [int(envs.step(np.zeros((2, 2), np.float32))[2].sum()) for _ in range(longer)]
+    assert ends == [0] * (longer - 1) + [2]
+
+
+def test_a_recipe_says_how_long_episodes_of_training_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def spied(*arguments: Any) -> FamilyVecEnv:
+        asked.append(arguments[-1])
+        return training_envs(*arguments)
+
+    monkeypatch.setattr("metamap_agents.experts.training.training_envs", spied)
+    for horizon in (None, 70):
+        train_base(FAMILY, load_recipe(FAMILY, "base", **tiny.SETTINGS, horizon=horizon), seed=0, num_threads=1)
+    assert asked == [None, 70]
+
+
+def test_with_all_parameters_kept_every_environment_has_the_unchanged_robot(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def spied(tasks: Any, *arguments: Any) -> FamilyVecEnv:
+        seen.extend(tasks)
+        return training_envs(tasks, *arguments)
+
+    monkeypatch.setattr("metamap_agents.experts.training.training_envs", spied)
+    family = get_family(FAMILY)
+    recipe = load_recipe(FAMILY, "base", **tiny.SETTINGS)
+    train_base(FAMILY, recipe, seed=0, kept=frozenset(family.space.names), num_threads=1)
+    assert {task.parameters for task in seen} == {family.task().parameters}

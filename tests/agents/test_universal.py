@@ -328,3 +328,12 @@ def test_old_names_work_with_a_warning(tiny_zoo: Zoo) -> None:
     with pytest.warns(DeprecationWarning, match="parent.*start"):
         given = old(tiny_zoo.tasks("train", 1)[0], tiny_zoo.base, still, seed=0, parent=None)
     np.testing.assert_allclose(given.phi, tiny_zoo.base.phi, atol=1e-6)
+
+
+def test_without_a_search_an_expert_has_the_gains_that_undo_its_factors(base: BasePolicy) -> None:
+    universal = trained(base, told=("pole_mass", "gravity"))
+    recipe = load_recipe(CARTPOLE, "expert", **{**tiny.SETTINGS, "start": "parent", "gain_search": None})
+    task = get_family(CARTPOLE).task({"sign_motor": -1.0, "strength_motor": 0.8})
+    expert = train_expert(task, base, recipe, seed=0, start=universal)
+    np.testing.assert_array_equal(expert.phi, universal.expert_for(task))
+    assert not np.array_equal(expert.phi, universal.phi_for(task))

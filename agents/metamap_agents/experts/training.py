@@ -142,8 +142,8 @@ def train_expert(
             of the action noise starts at the recipe's ``log_std_init``.
         recipe: settings of the training; its network must be the base policy's.
         seed: of weights, noise and episodes.
-        start: other initial weights, float32 [P]; or a universal policy, whose weights for the task, with the gains
-            found by the recipe's ``gain_search``, are the initial ones.
+        start: other initial weights, float32 [P]; or a universal policy, whose weights for the task are the initial
+            ones: with the gains that the recipe's ``gain_search`` finds, or without one those of `expert_for`.
         num_threads: threads of the simulator; 0 takes all cores. Torch always uses one.
         on_progress: see `OnProgress`.
         on_policy: see `OnPolicy`; it is called with the initial weights too.
@@ -163,10 +163,11 @@ def train_expert(
     ours: Recipe | None = recipe
     critic, steps, more = base.critic, 0, {}
     if isinstance(start, UniversalPolicy):
-        phi, critic = start.phi_for(task), start.critic_for(task)
+        phi, critic = start.expert_for(task), start.critic_for(task)
         ours = recipe.after_universal(task)
         if recipe.gain_search is not None:
-            found = _search(task, phi, base, recipe.gain_search, start, seed, num_threads)
+            plain = start.phi_for(task)
+            found = _search(task, plain, base, recipe.gain_search, start, seed, num_threads)
             phi, steps = found.phi, found.environment_steps
             more = {"gains": found.gains.tolist(), "search_steps": steps}
     else:
