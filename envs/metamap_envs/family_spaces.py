@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
+from gymnasium.spaces import Dict as DictSpace
+from gymnasium.wrappers import FlattenObservation
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
-from metamap_envs.from_gymnasium.actions import ActionMap, check_actions
+from metamap_envs.flat_observations import FlatObservations
+from metamap_envs.from_gymnasium.actions import CHOICES, ActionMap, check_actions, choices_of
 from metamap_envs.registry import get_family
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.state import Array
 from metamap_envs.user_env import CheckedEnv
 from metamap_envs.values import shown
 
-__all__ = ["FamilySpaces", "actions_for", "name_of"]
+if TYPE_CHECKING:
+    from metamap_envs.from_gymnasium.family import GymnasiumFamily
+
+__all__ = ["FamilySpaces", "actions_for", "as_declared", "name_of", "observations_for"]
 
 
 class FamilySpaces(gym.Wrapper[Array, NDArray[Any], Any, Any]):
@@ -30,7 +36,8 @@ class FamilySpaces(gym.Wrapper[Array, NDArray[Any], Any, Any]):
 
     Args:
         env: with the family's observations and actions, or, of a declared family, with those of its own environment:
-            observations of its shape; a Box of actions of its shape, with bounds of its own, or as many choices.
+            observations of its shape, a Dict with its keys in any order; a Box of actions of its shape, with bounds of
+            its own, or as many alternatives in each choice.
         family: the family or its name.
 
     Raises:
@@ -41,11 +48,11 @@ class FamilySpaces(gym.Wrapper[Array, NDArray[Any], Any, Any]):
         family = get_family(family) if isinstance(family, str) else family
         if not isinstance(env, gym.Env):
             raise MetaMapError(f"expected an environment of Gymnasium (gymnasium.Env), got {shown(env)}")
-        self._take = actions_for(env, family)
+        flat, self._take = observations_for(env, family), actions_for(env, family)
         super().__init__(env)
         self.observation_space: gym.Space[Any] = observation_space(family)
         self.action_space: gym.Space[Any] = action_space(family)
-        self._checked = CheckedEnv(env, f"environment {name_of(env)!r}")
+        self._checked = CheckedEnv(env, f"environment {name_of(env)!r}", flat)
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Array, dict[str, Any]]:
         """Start an episode: a flat observation [O] in float64, and the environment's own info."""
@@ -57,35 +64,74 @@ class FamilySpaces(gym.Wrapper[Array, NDArray[Any], Any, Any]):
         return self._checked.step(action if self._take is None else self._take(action))
 
 
-def actions_for(env: gym.Env[Any, Any], family: Family) -> ActionMap | None:
-    """How an environment takes the actions of a family, None for as they are, after checking that it has the spaces.
+def observations_for(env: gym.Env[Any, Any], family: Family) -> FlatObservations:
+    """How observations of an environment become those of a family.
 
     Raises:
-        MetaMapError: its spaces are others.
+        MetaMapError: their space is another; the message says in what.
     """
-    from metamap_envs.from_gymnasium.family import GymnasiumFamily
+    seen = env.observation_space
+    plain = FlatObservations(observation_space(family))
+    declared = as_declared(family)
+    own = plain if declared is None else declared.own_observations
+    if seen.shape == plain.space.shape and isinstance(seen, Box):
+        _check_flattened(env, own, family)
+        return plain
+    try:
+        found = FlatObservations(seen)
+    except MetaMapError:
+        raise _refused(f"are {seen}, expected {own.space}", family) from None
+    if difference := own.differences(found):
+        raise _refused(difference, family)
+    return own
 
-    name, seen = family.name, env.observation_space
-    own = family.own_spaces if isinstance(family, GymnasiumFamily) else None
-    shapes = [(family.observation_size,)] + ([own[0].shape] if own and own[0].shape is not None else [])
-    if not isinstance(seen, Box) or seen.shape not in shapes:
-        found = f"have shape {seen.shape}" if isinstance(seen, Box) else f"are {seen}"
-        raise MetaMapError(
-            f"the environment's observations {found}, expected {' or '.join(map(str, dict.fromkeys(shapes)))} "
-            f"as those of {name!r}"
-        )
-    given, ours = env.action_space, action_space(family)
+
+def _refused(difference: str, family: Family) -> MetaMapError:
+    return MetaMapError(f"the environment's observations {difference}, as those of {family.name!r}")
+
+
+def _check_flattened(env: gym.Env[Any, Any], own: FlatObservations, family: Family) -> None:
+    """Refuse a Dict that a wrapper of Gymnasium has flattened in another order than the family's."""
+    while isinstance(env, gym.Wrapper):
+        inner = env.env.observation_space
+        if isinstance(env, FlattenObservation) and isinstance(inner, DictSpace) and own.is_dict:
+            keys, ours = list(inner.spaces), list(dict.fromkeys(part.keys[0] for part in own.parts))
+            if keys != ours:
+                raise _refused(
+                    f"are flattened in the order {', '.join(keys)}, expected {', '.join(ours)} (or the environment "
+                    "without FlattenObservation, which is read by its keys)",
+                    family,
+                )
+        env = env.env
+
+
+def actions_for(env: gym.Env[Any, Any], family: Family) -> ActionMap | None:
+    """How an environment takes the actions of a family, None for as they are, after checking that it has the space.
+
+    Raises:
+        MetaMapError: its action space is another.
+    """
+    name, given, ours = family.name, env.action_space, action_space(family)
+    declared = as_declared(family)
+    own = None if declared is None else declared.own_spaces[1]
     if _same_box(given, ours):
         return None
-    if own is not None and _alike(given, own[1]):
+    if own is not None and _alike(given, own):
         check_actions(env, f"environment {name_of(env)!r}")
         return ActionMap(given)
     if isinstance(given, Box) and given.shape != ours.shape:
         raise MetaMapError(f"the environment's actions have shape {given.shape}, expected {ours.shape}")
-    advice = f", and its own environment's {own[1]}" if own is not None else ""
+    advice = f", and its own environment's {own}" if own is not None else ""
     if isinstance(given, Box) and given.dtype.kind == "f":
         advice += ": gymnasium.wrappers.RescaleAction(env, low, high) makes them so"
     raise MetaMapError(f"the environment's actions are {given}, those of {name!r} {ours}{advice}")
+
+
+def as_declared(family: Family) -> GymnasiumFamily | None:
+    """The family if it is declared for an environment of Gymnasium, else None."""
+    from metamap_envs.from_gymnasium.family import GymnasiumFamily  # imports pydantic
+
+    return family if isinstance(family, GymnasiumFamily) else None
 
 
 def name_of(env: gym.Env[Any, Any]) -> str:
@@ -106,8 +152,8 @@ def _same_box(space: gym.Space[Any], ours: Box) -> bool:
 
 def _alike(space: gym.Space[Any], own: gym.Space[Any]) -> bool:
     """Whether a space is like that of a declared family's own environment, apart from where it starts and ends."""
-    if isinstance(own, Discrete):
-        return isinstance(space, Discrete) and space.n == own.n
+    if isinstance(own, CHOICES):
+        return type(space) is type(own) and space.shape == own.shape and choices_of(space) == choices_of(own)
     if not (isinstance(space, Box) and isinstance(own, Box)):
         return False
     whole = [each.dtype.kind in "iub" for each in (space, own)]

@@ -11,13 +11,13 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box
 from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError, one_line
+from metamap_envs.flat_observations import FlatObservations
 from metamap_envs.simulator import UNSTABLE
-from metamap_envs.values import NUMBERS, one_flag, one_number, shown
+from metamap_envs.values import one_flag, one_number, shown
 
 __all__ = ["CheckedEnv", "close_user_env", "comes_from_users", "failure", "is_unstable", "make_user_env"]
 
@@ -32,20 +32,19 @@ class CheckedEnv:
     """A user's environment with flat observations in float64; anything that Gymnasium's API does not allow is refused.
 
     Args:
-        env: with observations of type Box.
+        env: with observations of type Box, or Dict of Boxes.
         label: what messages call it, e.g. "environment 'Pendulum-v1'".
+        flat: how observations become flat; default: as the environment's own space has them.
 
     Raises:
         MetaMapError: observations of another type.
     """
 
-    def __init__(self, env: gym.Env[Any, Any], label: str) -> None:
-        if not isinstance(env.observation_space, Box):
-            raise MetaMapError(f"{label}: expected an observation space of type Box, got {env.observation_space}")
+    def __init__(self, env: gym.Env[Any, Any], label: str, flat: FlatObservations | None = None) -> None:
         self.env = env
         self.label = label
-        self._shape = env.observation_space.shape
-        self.size = int(np.prod(self._shape))
+        self._flat = flat or FlatObservations(env.observation_space, label)
+        self.size = self._flat.size
         self.steps = 0
         """Of this episode."""
 
@@ -118,14 +117,9 @@ class CheckedEnv:
 
     def _observation(self, value: object) -> Array:
         try:
-            array = np.asarray(value)
-        except (TypeError, ValueError, RuntimeError):
-            raise self._wrong(f"the observation expected an array, got {shown(value)}") from None
-        if array.dtype.kind not in NUMBERS:
-            raise self._wrong(f"the observation expected numbers, got {shown(value)} of type {array.dtype}")
-        if array.shape != self._shape and _without_ones(array.shape) != _without_ones(self._shape):
-            raise self._wrong(f"the observation has shape {array.shape}, its observation space says {self._shape}")
-        return np.array(array, dtype=np.float64).reshape(self.size)  # a copy: an environment may reuse its array
+            return self._flat(value)
+        except MetaMapError as error:
+            raise self._wrong(str(error)) from None
 
     def _number(self, what: str, value: object) -> float:
         try:
@@ -208,7 +202,3 @@ def is_unstable(env: gym.Env[Any, Any]) -> bool:
 
 def _are_finite(value: Array | float) -> bool:
     return bool(np.all(np.abs(value) <= _LARGEST))  # False for NaN
-
-
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(length for length in shape if length != 1)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from functools import cached_property
+from typing import Annotated, Any, ClassVar, Literal
 
 import gymnasium as gym
 import numpy as np
-from gymnasium.spaces import Box, Discrete
+from annotated_types import MinLen
+from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete
+from gymnasium.spaces import Dict as DictSpace
 from numpy.typing import NDArray
 from pydantic import ConfigDict
 
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family_spaces import actions_for
-from metamap_envs.from_gymnasium.actions import ActionMap
+from metamap_envs.family_spaces import actions_for, observations_for
+from metamap_envs.flat_observations import FlatObservations
+from metamap_envs.from_gymnasium.actions import CHOICES, ActionMap
 from metamap_envs.registry import get_family
 from metamap_envs.settings import STRICT, parse
 
@@ -26,12 +30,12 @@ class EnvSpaces:
     """Spaces of an environment that differ from the family's in shape, range or type.
 
     Attributes:
-        observations: observation space.
-        actions: action space.
+        observations: observation space, a Box or a Dict of Boxes; of a Dict with the keys in the family's order.
+        actions: action space, a Box or one of choices.
     """
 
-    observations: Box
-    actions: Box | Discrete
+    observations: Box | DictSpace
+    actions: Box | Discrete | MultiDiscrete | MultiBinary
 
     @classmethod
     def of(cls, env: gym.Env[Any, Any], family: str) -> EnvSpaces | None:
@@ -41,28 +45,25 @@ class EnvSpaces:
             MetaMapError: it does not match.
         """
         found = get_family(family)
-        take, seen, given = actions_for(env, found), env.observation_space, env.action_space
+        flat, take, given = observations_for(env, found), actions_for(env, found), env.action_space
+        seen = flat.space if flat.is_dict else env.observation_space
         if take is None and seen.shape == (found.observation_size,):
             return None
-        assert isinstance(seen, Box), "it fits"
-        assert isinstance(given, Box | Discrete), "it fits"
+        assert isinstance(seen, Box | DictSpace), "it fits"
+        assert isinstance(given, (Box, *CHOICES)), "it fits"
         return cls(seen, given)
 
     def flat(self, observation: Any) -> tuple[NDArray[Any], bool]:
         """Flatten one observation or a batch to [N, O]; also returns whether it was one.
 
         Raises:
-            MetaMapError: another shape.
+            MetaMapError: another shape, or other keys.
         """
-        if isinstance(observation, tuple | dict):
-            raise MetaMapError(f"observation: expected one array, got a {type(observation).__name__} (of reset()?)")
-        raw, shape = np.asarray(observation), self.observations.shape
-        size = int(np.prod(shape))
-        if raw.shape in (shape, (size,)):
-            return raw.reshape(1, size), True
-        if raw.ndim and raw.shape[1:] in (shape, (size,)):
-            return raw.reshape(len(raw), size), False
-        raise MetaMapError(f"observation: expected shape {shape} or {('environments', *shape)}, got {raw.shape}")
+        return self._flat.batch(observation)
+
+    @cached_property
+    def _flat(self) -> FlatObservations:
+        return FlatObservations(self.observations)
 
     def taken(self, actions: NDArray[np.float32]) -> NDArray[Any]:
         """Convert actions [N, A] of the family to actions [N, ...] of the environment."""
@@ -80,6 +81,7 @@ class EnvSpaces:
     ) -> tuple[NDArray[np.float32], NDArray[np.float32], Box, Box]:
         """Weights [P] and noise [A] of a policy with the environment's actions, and its spaces."""
         assert isinstance(self.actions, Box), "of plain spaces"
+        assert isinstance(self.observations, Box), "of plain spaces"
         low, high = self.actions.low.astype(np.float64), self.actions.high.astype(np.float64)
         middle, half = (low + high) / 2.0, (high - low) / 2.0
         parts, last = dict(spec.split(phi.astype(np.float64))), len(spec.layers) // 2 - 1
@@ -91,17 +93,16 @@ class EnvSpaces:
 
     def to_json(self) -> dict[str, Any]:
         """JSON representation, without bounds of observations."""
-        seen = {"observation_shape": list(self.observations.shape), "observation_dtype": str(self.observations.dtype)}
-        if isinstance(self.actions, Discrete):
-            return {**seen, "kind": "discrete", "n": int(self.actions.n), "start": int(self.actions.start)}
-        ends = {name: np.ravel(getattr(self.actions, name)).tolist() for name in ("low", "high")}
-        return {
-            **seen,
-            "kind": "box",
-            **ends,
-            "shape": list(self.actions.shape),
-            "dtype": str(self.actions.dtype),
-        }
+        return {**self._observations_to_json(), **_actions_to_json(self.actions)}
+
+    def _observations_to_json(self) -> dict[str, Any]:
+        parts = [
+            {"keys": list(part.keys), "shape": list(part.space.shape), "dtype": str(part.space.dtype)}
+            for part in self._flat.parts
+        ]
+        if self._flat.is_dict:
+            return {"observation_parts": parts}
+        return {f"observation_{name}": parts[0][name] for name in ("shape", "dtype")}
 
     @classmethod
     def from_json(cls, document: Any) -> EnvSpaces:
@@ -112,15 +113,54 @@ class EnvSpaces:
         """
         read = parse(_Document, document, "spaces")
         try:
-            seen = _unbounded(read.observation_shape, np.dtype(read.observation_dtype))
-            if read.kind == "discrete":
-                return cls(seen, Discrete(read.n, start=read.start))
-            low, high = (np.array(end, dtype=read.dtype).reshape(read.shape) for end in (read.low, read.high))
-            actions = Box(low, high, dtype=low.dtype.type)
+            seen, actions = _observations(read), _actions(read)
         except (TypeError, ValueError, AssertionError, OverflowError) as error:
             raise MetaMapError(f"spaces: {error}") from None
         ActionMap(actions, "spaces")
         return cls(seen, actions)
+
+
+def _actions_to_json(space: gym.Space[Any]) -> dict[str, Any]:
+    if isinstance(space, Discrete):
+        return {"kind": "discrete", "n": int(space.n), "start": int(space.start)}
+    about = {"shape": list(space.shape or ()), "dtype": str(space.dtype)}
+    if isinstance(space, MultiBinary):
+        return {"kind": "multi-binary", **about}
+    names = {"kind": "multi-discrete", "counts": "nvec", "starts": "start"}
+    if isinstance(space, Box):
+        names = {"kind": "box", "low": "low", "high": "high"}
+    kind = names.pop("kind")
+    return {"kind": kind, **{name: np.ravel(getattr(space, of)).tolist() for name, of in names.items()}, **about}
+
+
+def _actions(read: _Document) -> Box | Discrete | MultiDiscrete | MultiBinary:
+    if read.kind == "discrete":
+        return Discrete(read.n, start=read.start)
+    if read.kind == "multi-binary":
+        return MultiBinary(read.shape)
+    names = ("counts", "starts") if read.kind == "multi-discrete" else ("low", "high")
+    first, second = (np.array(getattr(read, name), dtype=read.dtype).reshape(read.shape) for name in names)
+    if read.kind == "multi-discrete":
+        return MultiDiscrete(first, dtype=first.dtype.type, start=second)
+    return Box(first, second, dtype=first.dtype.type)
+
+
+def _observations(read: _Document) -> Box | DictSpace:
+    if not read.observation_parts:
+        return _unbounded(read.observation_shape, np.dtype(read.observation_dtype))
+    nested: dict[str, Any] = {}
+    for part in read.observation_parts:
+        place = nested
+        for key in part.keys[:-1]:
+            place = place.setdefault(key, {})
+        place[part.keys[-1]] = _unbounded(part.shape, np.dtype(part.dtype))
+    return _dict_of(nested)
+
+
+def _dict_of(nested: dict[str, Any]) -> DictSpace:
+    """A Dict space in the order of the keys."""
+    spaces = {key: _dict_of(value) if isinstance(value, dict) else value for key, value in nested.items()}
+    return DictSpace(spaces, sort_keys=False)
 
 
 def _unbounded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Box:
@@ -132,14 +172,26 @@ def _unbounded(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Box:
 
 
 @dataclass(frozen=True)
+class _Part:
+    __pydantic_config__: ClassVar[ConfigDict] = STRICT
+
+    keys: Annotated[tuple[str, ...], MinLen(1)]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclass(frozen=True)
 class _Document:
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
 
-    observation_shape: tuple[int, ...]
-    observation_dtype: str
-    kind: Literal["box", "discrete"]
+    kind: Literal["box", "discrete", "multi-discrete", "multi-binary"]
+    observation_shape: tuple[int, ...] = ()
+    observation_dtype: str = "float64"
+    observation_parts: tuple[_Part, ...] = ()
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    starts: tuple[int, ...] = ()
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
     n: int = 2

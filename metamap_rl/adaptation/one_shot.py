@@ -26,6 +26,7 @@ from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT, parse
+from metamap_envs.space_notes import space_notes
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.task import Task
 from metamap_envs.values import read_whole
@@ -67,7 +68,8 @@ class Adaptation:
         predicted_return: expected return of the generated policy, whichever is served; None if D was not checked or is
             empty.
         predicted_base_return: expected return of the base policy; None likewise.
-        notes: warnings about the given environment: its wrappers that alter rewards or observations, a sentence each.
+        notes: warnings about the given environment, a sentence each: wrappers that alter rewards or observations; types
+            and bounds that differ from those that a declared family has in its own environment.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = STRICT
@@ -260,12 +262,12 @@ def adapt(
     count = 50 if steps is None else steps
     probe = probe_from_json(mapper.probe)
     rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
-    policy = _heed_wrappers(_mapped(mapper, rollout, check=check), source, check=check)
+    policy = _heed_env(_mapped(mapper, rollout, check=check), source, check=check)
     return policy.acting_in(source)
 
 
-def _heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
-    """Note the wrappers of an environment that alter rewards or observations; serve the base policy if one drifts.
+def _heed_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
+    """Note what is unusual about an environment's wrappers and spaces; serve the base policy if a scale drifts.
 
     Args:
         policy: policy generated from D of that environment.
@@ -273,7 +275,8 @@ def _heed_wrappers(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool
         check: whether the base policy may be served.
     """
     found = alterations(env, policy.adaptation.family)
-    about = replace(policy.adaptation, notes=tuple(str(one) for one in found))
+    spaces = space_notes(env, get_family(policy.adaptation.family))
+    about = replace(policy.adaptation, notes=(*(str(one) for one in found), *spaces))
     drifting = " and ".join(str(one) for one in found if one.drifts)
     if not drifting or not check:
         return AdaptedPolicy(policy.base, policy.phi, about, rollout=policy.rollout)

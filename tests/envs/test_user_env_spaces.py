@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from gymnasium.spaces import Box, Discrete, MultiBinary, MultiDiscrete, Text
 from gymnasium.spaces import Dict as DictSpace
+from gymnasium.spaces.utils import flatten
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from helpers.plain_family import declare, started
@@ -56,12 +59,75 @@ def test_each_integer_of_a_box_has_an_equal_share(box: Box, share: float) -> Non
         Box(-3, 9, (2,), np.int8),
         Discrete(4, start=-2),
         Discrete(2, start=5),
+        MultiDiscrete([2, 3, 4]),
+        MultiDiscrete([[2, 3], [4, 5]], start=[[1, -2], [0, 7]]),
+        MultiBinary(3),
+        MultiBinary((2, 2)),
     ],
 )
 def test_actions_are_of_the_space_also_at_its_ends(space: gym.Space[Any]) -> None:
     take = ActionMap(space)
     for value in (-1.0, -0.3, 0.0, 0.3, 1.0):
         assert space.contains(take(np.full(take.size, value, np.float32)))
+
+
+@given(
+    counts=st.lists(st.integers(2, 5), min_size=1, max_size=4),
+    numbers=st.lists(st.floats(-1.0, 1.0, width=32), min_size=20, max_size=20),
+)
+def test_each_choice_of_a_multi_discrete_space_is_as_of_a_discrete_one(counts: list[int], numbers: list[float]) -> None:
+    take = ActionMap(MultiDiscrete(counts))
+    action = np.array(numbers[: take.size], np.float32)
+    alone, at = [], 0
+    for count in counts:
+        one = ActionMap(Discrete(count))
+        alone.append(one(action[at : at + one.size]))
+        at += one.size
+    assert at == take.size
+    assert take(action).tolist() == alone
+
+
+def test_the_largest_number_chooses_and_the_first_of_equal_ones() -> None:
+    take = ActionMap(MultiDiscrete([3, 2], start=[10, 20]))
+    assert take(np.array([0.2, 0.9, 0.9, 0.0], np.float32)).tolist() == [11, 20]
+    assert take(np.array([-1.0, -1.0, -0.5, 0.1], np.float32)).tolist() == [12, 21]
+    assert ActionMap(MultiBinary(2))(np.array([0.0, 1e-6], np.float32)).tolist() == [0, 1]
+
+
+GOAL = DictSpace(
+    {
+        "observation": Box(-1.0, 1.0, (2, 2), np.float32),
+        "achieved_goal": Box(-9, 9, (1,), np.int64),
+        "desired_goal": DictSpace({"near": Box(0.0, 1.0, (), np.float64)}),
+    }
+)
+SEEN = {"desired_goal": {"near": 0.25}, "observation": np.eye(2, dtype=np.float32), "achieved_goal": [3]}
+
+
+def test_a_dict_is_flat_as_gymnasium_flattens_it_whatever_order_its_keys_come_in() -> None:
+    env = started(observation_space=GOAL, observation=lambda self: SEEN)
+    found = env.step(np.zeros(1))[0]
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [3, 0.25, 1, 0, 0, 1])
+    exact = {**SEEN, "achieved_goal": np.array([3]), "desired_goal": {"near": np.array(0.25)}}
+    np.testing.assert_array_equal(found, flatten(GOAL, exact))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (np.zeros(6), "expected a dictionary with the key 'achieved_goal', got an array"),
+        ({**SEEN, "observation": np.zeros(3)}, r"the observation 'observation' has shape \(3,\)"),
+        ({**SEEN, "desired_goal": 0.5}, "expected a dictionary with the key 'near', got 0.5"),
+        ({**SEEN, "achieved_goal": {"x": 1}}, "expected an array, got a dictionary with 'x'"),
+        ({"observation": np.eye(2), "achieved_goal": [3]}, "no key 'desired_goal', it has 'observation'"),
+        ({**SEEN, "achieved_goal": ["a"]}, "'achieved_goal' expected numbers"),
+        ({**SEEN, "desired_goal": {"near": np.nan}}, "the environment's observation is NaN in 1 of 6 numbers"),
+    ],
+)
+def test_a_dict_that_is_not_of_its_space_is_reported(value: Any, message: str) -> None:
+    with pytest.raises(MetaMapError, match=f"reset: .*{message}"):
+        started(observation_space=GOAL, observation=lambda self: value)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +140,9 @@ def test_actions_are_of_the_space_also_at_its_ends(space: gym.Space[Any]) -> Non
         (Box(-np.finfo(np.float32).max, np.finfo(np.float32).max, (1,)), "finite bounds"),
         (Box(-1.0, 1.0, (0,)), "at least one action"),
         (Discrete(1), "at least two actions to choose from"),
-        (MultiDiscrete([2, 3]), "type Box or Discrete"),
-        (MultiBinary(3), "type Box or Discrete"),
+        (MultiDiscrete([2, 1]), "at least two actions to choose from"),
+        (Text(3), "type Box, Discrete, MultiDiscrete or MultiBinary"),
+        (DictSpace({"a": Discrete(2)}), "type Box, Discrete, MultiDiscrete or MultiBinary"),
     ],
 )
 def test_actions_without_effect_or_end_are_refused(space: gym.Space[Any], message: str) -> None:
@@ -87,7 +154,13 @@ def test_actions_without_effect_or_end_are_refused(space: gym.Space[Any], messag
     ("space", "message"),
     [
         (Discrete(3), "type Box.*FlattenObservation"),
-        (DictSpace({"a": Box(0.0, 1.0, (1,))}), "type Box.*FlattenObservation"),
+        (
+            DictSpace({"a": Box(0.0, 1.0, (1,)), "b": Discrete(3)}),
+            r"type Box.*Discrete\(3\) at 'b'.*FlattenObservation",
+        ),
+        (DictSpace({"a": DictSpace({"b": Text(3)})}), "at 'a.b'"),
+        (DictSpace({1: Box(0.0, 1.0, (1,))}), "text as keys"),  # type: ignore[dict-item]
+        (DictSpace({}), "one number or more"),
         (Text(3), "type Box"),
         (Box(0.0, 1.0, (0,)), "one number or more"),
     ],

@@ -11,7 +11,7 @@ import gymnasium as gym
 import numpy as np
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.from_gymnasium.snapshot import numbers_of, quiet
+from metamap_envs.from_gymnasium.snapshot import as_lists, numbers_of, quiet
 from metamap_envs.from_gymnasium.targets import Argument, Attribute, ModelField, Target
 from metamap_envs.parameters import ParameterSpace
 from metamap_envs.task import Task
@@ -211,7 +211,7 @@ class _Trial:
         except Exception as error:  # noqa: BLE001  # of the environment's own code, which tells of it where it is used
             result, self._over = repr(error), True
         if isinstance(result, tuple):
-            result = [np.array(result[0]).tolist(), *map(float, result[1:4])]
+            result = [as_lists(result[0]), *map(float, result[1:4])]
             self._over = any(result[2:])
         self.seen.append(repr(result))
 

@@ -11,11 +11,11 @@ import gymnasium as gym
 import mujoco
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
+from metamap_envs.flat_observations import FlatObservations
 from metamap_envs.from_gymnasium.actions import check_actions
 from metamap_envs.from_gymnasium.changes import LiveChanges
 from metamap_envs.from_gymnasium.making import creator_of, make_env, make_with_fields
@@ -33,9 +33,10 @@ __all__ = ["GymnasiumFamily"]
 class GymnasiumFamily(Family):
     """A declared family; `from_gymnasium` makes one subclass of this for each declaration.
 
-    Observations are the environment's, flat and in float64. Actions are in [-1, 1]: a Box of another range, the task's
-    own, is scaled to it; of a Discrete space of 2 the action is one number, whose sign chooses (above 0: the second);
-    of n > 2 it is n numbers, the largest of which chooses.
+    Observations are the environment's, flat and in float64; a Dict of Boxes in the order of its keys. Actions are in
+    [-1, 1]: a Box of another range, the task's own, is scaled to it; a Discrete space of 2 is one number, whose sign
+    chooses (above 0: the second), one of n > 2 is n numbers, the largest of which chooses (the first of equal ones). A
+    MultiDiscrete or MultiBinary space is such numbers for each of its choices, one after another.
 
     Reward: the environment's own.
     """
@@ -122,20 +123,17 @@ class GymnasiumFamily(Family):
         """The environment's own observations and actions, at its defaults."""
         return self._own.observation_space, self._own.action_space
 
+    @cached_property
+    def own_observations(self) -> FlatObservations:
+        """How the environment's own observations become flat."""
+        return FlatObservations(self._own.observation_space, f"family {self.name!r}")
+
     # sizes --------------------------------------------------------------------------------------------------------
 
     @cached_property
     def observation_size(self) -> int:
         """Length of a flat observation, O."""
-        space = self._own.observation_space
-        if not isinstance(space, Box):
-            raise MetaMapError(
-                f"family {self.name!r}: expected an observation space of type Box, got {space}; register the "
-                "environment with gymnasium.wrappers.FlattenObservation around it"
-            )
-        if space.dtype.kind not in "biuf" or not np.prod(space.shape):
-            raise MetaMapError(f"family {self.name!r}: expected observations of one number or more, got {space}")
-        return int(np.prod(space.shape))
+        return self.own_observations.size
 
     @cached_property
     def action_size(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from metamap_envs.errors import MetaMapError
 from metamap_envs.from_gymnasium.constructor import as_number
 
-__all__ = ["episodes", "first_steps", "held_number", "numbers_of", "own_argument", "quiet"]
+__all__ = ["as_lists", "episodes", "first_steps", "held_number", "numbers_of", "own_argument", "quiet"]
 
 _STEPS = 2
 _DEPTH = 4
@@ -59,10 +59,10 @@ def first_steps(env: gym.Env[Any, Any]) -> list[Any]:
     """Observations and rewards of a few steps."""
     observation, _ = env.reset(seed=0)
     env.action_space.seed(0)
-    found: list[Any] = [np.array(observation).tolist()]
+    found: list[Any] = [as_lists(observation)]
     for _ in range(_STEPS):
         observation, reward, terminated, *_ = env.step(env.action_space.sample())
-        found += [np.array(observation).tolist(), float(reward), bool(terminated)]
+        found += [as_lists(observation), float(reward), bool(terminated)]
         if terminated:
             break
     return found
@@ -81,12 +81,19 @@ def episodes(env: gym.Env[Any, Any], steps: int = 10) -> Iterator[list[Any]]:
     env.action_space.seed(0)
     for seed in (0, 1):
         observation, _ = env.reset(seed=seed)
-        yield [np.array(observation).tolist()]
+        yield [as_lists(observation)]
         for _ in range(steps):
             observation, reward, terminated, truncated, _ = env.step(env.action_space.sample())
-            yield [np.array(observation).tolist(), float(reward), bool(terminated), bool(truncated)]
+            yield [as_lists(observation), float(reward), bool(terminated), bool(truncated)]
             if terminated or truncated:
                 break
+
+
+def as_lists(observation: Any) -> Any:
+    """An observation, also one with keys, as lists of numbers, which can be compared and shown in full."""
+    if isinstance(observation, Mapping):
+        return {str(key): as_lists(value) for key, value in observation.items()}
+    return np.array(observation).tolist()
 
 
 @contextmanager
