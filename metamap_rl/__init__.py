@@ -14,11 +14,15 @@ from metamap_rl import _renamed  # noqa: F401  # old names of modules
 if TYPE_CHECKING:
     from metamap_agents.experts.zoo import Zoo
     from metamap_envs.rollout import Rollout
-    from metamap_rl.adaptation.bundled import bundled_families, load_mapper
-    from metamap_rl.adaptation.one_shot import Adaptation, AdaptedPolicy, adapt, measure_in_env
+    from metamap_rl.adaptation.bundled import bundled_families, load
+    from metamap_rl.adaptation.measuring import measure_in_env
+    from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
+    from metamap_rl.adaptation.record import Adaptation
+    from metamap_rl.adaptation.sb3_callback import AdaptationCallback
     from metamap_rl.adaptation.service.adapter import Adapter
     from metamap_rl.adaptation.service.config import AdapterConfig
     from metamap_rl.adaptation.service.env import AdaptiveEnv
+    from metamap_rl.adaptation.service.sb3 import AdaptivePolicy
     from metamap_rl.adaptation.service.vector import VectorAdapter
     from metamap_rl.common.statistics import Interval, bootstrap_interval, iqm
     from metamap_rl.data.buffers import rollout_from_buffer
@@ -26,22 +30,25 @@ if TYPE_CHECKING:
     from metamap_rl.data.pairs import Pairs
     from metamap_rl.data.recordings import read_rollout
     from metamap_rl.data.rollout_files import load_rollout, save_rollout
-    from metamap_rl.evaluation.evaluate import evaluate_mappers
+    from metamap_rl.evaluation.evaluate import EvaluationConfig, evaluate
     from metamap_rl.evaluation.scores import Evaluation
     from metamap_rl.exporters import export
     from metamap_rl.mapper.config import MapperConfig
     from metamap_rl.mapper.mapper import Mapper
     from metamap_rl.training.config import MapperRecipe, TrainConfig
-    from metamap_rl.training.loop import TrainingData, train
-    from metamap_rl.training.pipeline import train_mapper
+    from metamap_rl.training.from_family import train
+    from metamap_rl.training.loop import TrainingData
 
 __all__ = [
     "Adaptation",
+    "AdaptationCallback",
     "AdaptedPolicy",
     "Adapter",
     "AdapterConfig",
     "AdaptiveEnv",
+    "AdaptivePolicy",
     "Evaluation",
+    "EvaluationConfig",
     "Examples",
     "Interval",
     "Mapper",
@@ -57,28 +64,30 @@ __all__ = [
     "adapt",
     "bootstrap_interval",
     "bundled_families",
-    "evaluate_mappers",
+    "evaluate",
     "export",
     "iqm",
-    "load_mapper",
+    "load",
     "load_rollout",
     "measure_in_env",
     "read_rollout",
     "rollout_from_buffer",
     "save_rollout",
     "train",
-    "train_mapper",
 ]
 
 __version__ = "0.1.0"
 
 _HOME = {
-    "Adaptation": "metamap_rl.adaptation.one_shot",
+    "Adaptation": "metamap_rl.adaptation.record",
+    "AdaptationCallback": "metamap_rl.adaptation.sb3_callback",
     "AdaptedPolicy": "metamap_rl.adaptation.one_shot",
     "Adapter": "metamap_rl.adaptation.service.adapter",
     "AdapterConfig": "metamap_rl.adaptation.service.config",
     "AdaptiveEnv": "metamap_rl.adaptation.service.env",
+    "AdaptivePolicy": "metamap_rl.adaptation.service.sb3",
     "Evaluation": "metamap_rl.evaluation.scores",
+    "EvaluationConfig": "metamap_rl.evaluation.evaluate",
     "Examples": "metamap_rl.data.examples",
     "Interval": "metamap_rl.common.statistics",
     "Mapper": "metamap_rl.mapper.mapper",
@@ -93,21 +102,27 @@ _HOME = {
     "adapt": "metamap_rl.adaptation.one_shot",
     "bootstrap_interval": "metamap_rl.common.statistics",
     "bundled_families": "metamap_rl.adaptation.bundled",
-    "evaluate_mappers": "metamap_rl.evaluation.evaluate",
+    "evaluate": "metamap_rl.evaluation.evaluate",
     "iqm": "metamap_rl.common.statistics",
     "export": "metamap_rl.exporters",
-    "load_mapper": "metamap_rl.adaptation.bundled",
+    "load": "metamap_rl.adaptation.bundled",
     "load_rollout": "metamap_rl.data.rollout_files",
-    "measure_in_env": "metamap_rl.adaptation.one_shot",
+    "measure_in_env": "metamap_rl.adaptation.measuring",
     "read_rollout": "metamap_rl.data.recordings",
     "rollout_from_buffer": "metamap_rl.data.buffers",
     "save_rollout": "metamap_rl.data.rollout_files",
-    "train": "metamap_rl.training.loop",
-    "train_mapper": "metamap_rl.training.pipeline",
+    "train": "metamap_rl.training.from_family",
 }
 
+_EARLIER = {
+    "evaluate_mappers": "metamap_rl.evaluation.evaluate",
+    "load_mapper": "metamap_rl.adaptation.bundled",
+    "train_mapper": "metamap_rl.training.pipeline",
+}
+"""Public names of 0.1 before `evaluate`, `load` and `train`; for one release."""
 
-__getattr__ = lazy_getattr(globals(), _HOME)
+
+__getattr__ = lazy_getattr(globals(), _HOME, _EARLIER)
 
 
 def __dir__() -> list[str]:

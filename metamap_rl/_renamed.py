@@ -48,7 +48,11 @@ rename_modules(
         "metamap_rl.stream.learner": ("metamap_rl.stream.learners.base", "metamap_rl.training.config"),
         "metamap_rl.survey": ("metamap_rl.data.survey",),
         "metamap_rl.tour": ("metamap_rl.probing.tour",),
-        "metamap_rl.train": ("metamap_rl.training.loop", "metamap_rl.training.config"),
+        "metamap_rl.train": (
+            "metamap_rl.training.from_family",  # also takes what the loop's `train` takes
+            "metamap_rl.training.loop",
+            "metamap_rl.training.config",
+        ),
         "metamap_rl.usual": ("metamap_rl.training.usual",),
         "metamap_rl.video": ("metamap_rl.viz.video",),
         "metamap_rl.workflow": ("metamap_rl.training.pipeline", "metamap_agents.experts.filling"),

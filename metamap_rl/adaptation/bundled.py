@@ -24,6 +24,7 @@ __all__ = [
     "PRETRAINED",
     "bundled_families",
     "find_mapper",
+    "load",
     "load_experts",
     "load_mapper",
     "pretrained_folder",
@@ -32,6 +33,9 @@ __all__ = [
 
 PRETRAINED = Path(__file__).parents[1] / "pretrained"
 """Folder of the bundled mappers."""
+
+_IN_BUILD = "mapper"
+"""Subfolder of the mapper in a folder of `metamap build`."""
 
 
 def bundled_families() -> tuple[str, ...]:
@@ -53,6 +57,8 @@ def pretrained_folder(family: str) -> Path:
 def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
     """Load a mapper from its folder, or by the name of a family with a bundled one; also returns the folder.
 
+    A folder with a mapper in its subfolder ``mapper``, as `metamap build` writes it, is that mapper's.
+
     Raises:
         MetaMapError: neither a mapper folder nor the name of a bundled mapper, or a damaged mapper.
     """
@@ -66,6 +72,8 @@ def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
         raise MetaMapError(
             f"{reference}: ensembles were removed; name one of its mappers, such as {folder / 'member-0'}"
         )
+    if (folder / _IN_BUILD / artifact.MANIFEST_FILE).is_file():
+        folder = folder / _IN_BUILD
     if not (folder / artifact.MANIFEST_FILE).is_file():
         if str(reference) in bundled_families():
             folder = pretrained_folder(str(reference))
@@ -78,6 +86,19 @@ def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
             bundled = unknown_name("bundled mapper", str(reference), bundled_families())
             raise MetaMapError(f"no such folder, and {bundled}")
     return Mapper.load(folder), folder
+
+
+def load(reference: str | Path) -> Mapper:
+    """Load a mapper, to adapt with it: ``load("cheetah-velocity").adapt(env)``.
+
+    Args:
+        reference: its folder, the folder of `metamap build`, or the name of a family with a bundled mapper; a folder of
+            that name has precedence.
+
+    Raises:
+        MetaMapError: neither a mapper folder nor the name of a bundled mapper, or a damaged mapper.
+    """
+    return find_mapper(reference)[0]
 
 
 def load_mapper(family: str) -> Mapper:

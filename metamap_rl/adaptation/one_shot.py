@@ -3,107 +3,51 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-import warnings
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
-from pydantic import ConfigDict
 
 from metamap_agents.policy.acting import WeightPolicy
 from metamap_agents.policy.base import BasePolicy
-from metamap_agents.policy.evaluation import evaluate_policies
-from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_agents.runtime.storage import check_arrays, load_arrays, save_arrays
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
-from metamap_envs.family_spaces import FamilySpaces, name_of
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
-from metamap_envs.settings import STRICT, parse
+from metamap_envs.settings import parse
 from metamap_envs.space_notes import space_notes
 from metamap_envs.spaces import action_space, observation_space
-from metamap_envs.task import Task
 from metamap_envs.values import read_whole
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.env_spaces import EnvSpaces
+from metamap_rl.adaptation.explaining import explain
 from metamap_rl.adaptation.plain import PlainPolicy
-from metamap_rl.adaptation.wrappers import alterations
+from metamap_rl.adaptation.record import Adaptation
+from metamap_rl.adaptation.stored_family import know_family
+from metamap_rl.adaptation.vectors import alterations_of, as_env
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import probe_env
 from metamap_rl.probing.documents import probe_from_json
 
-__all__ = [
-    "Adaptation",
-    "AdaptedPolicy",
-    "adapt",
-    "measure_in_env",
-    "measure_on_task",
-]
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+__all__ = ["Adaptation", "AdaptedPolicy", "Source", "adapt"]
+
+Source = Rollout | gym.Env[Any, Any] | VectorEnv[Any, Any, Any]
+"""Where D comes from; also a `VecEnv` of Stable-Baselines3, which is not imported for this."""
 
 _FORMAT = "metamap-policy-1"
 _FORMAT_WITH_SPACES = "metamap-policy-2"
 """Format of a policy in the spaces of an environment that differ from its family's."""
-
-
-@dataclass(frozen=True)
-class Adaptation:
-    """Record of an adaptation.
-
-    Attributes:
-        family: name of the family.
-        steps: number of transitions of D; with 0 the policy is the base policy.
-        milliseconds: time from transitions to weights.
-        distance: root mean square of phi_hat - phi_0 in units of the mapper's weight scale; 0 for the base policy.
-        read: estimates of the family's parameters by name, for display: the policy does not depend on them. Empty
-            without transitions, or if the mapper was trained without a survey.
-        confidence: of the self-check, in [0, 1], that the generated policy beats the base policy; None if D was not
-            checked, because ``check`` is false or the mapper has no self-check.
-        fallback: reason for serving the base policy; "" if the generated policy is served.
-        predicted_return: expected return of the generated policy, whichever is served; None if D was not checked or is
-            empty.
-        predicted_base_return: expected return of the base policy; None likewise.
-        notes: warnings about the given environment, a sentence each: wrappers that alter rewards or observations; types
-            and bounds that differ from those that a declared family has in its own environment.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = STRICT
-
-    family: str
-    steps: int
-    milliseconds: float
-    distance: float
-    read: dict[str, float] = field(default_factory=dict)
-    confidence: float | None = None
-    fallback: str = ""
-    predicted_return: float | None = None
-    predicted_base_return: float | None = None
-    notes: tuple[str, ...] = ()
-
-    def sentence(self) -> str:
-        """Human-readable summary."""
-        return "; ".join([self._served(), *(note for note in self.notes if note not in self.fallback)])
-
-    @property
-    def served(self) -> Literal["base", "generated"]:
-        """Human-readable name of the served policy."""
-        return "base" if self.fallback or not self.steps else "generated"
-
-    def _served(self) -> str:
-        if self.served == "base":
-            return f"the base policy is served: {self.fallback or 'there are no transitions'}"
-        if self.confidence is None or self.predicted_return is None or self.predicted_base_return is None:
-            return "the generated policy is served, unchecked"
-        confidence = f"{self.confidence:.2f}" if self.confidence < 0.995 else "above 0.99"
-        return (
-            f"the generated policy is served, confidence {confidence}: "
-            f"a return of {self.predicted_return:.1f} is expected, of the base policy {self.predicted_base_return:.1f}"
-        )
 
 
 class AdaptedPolicy(WeightPolicy):
@@ -135,7 +79,20 @@ class AdaptedPolicy(WeightPolicy):
         self.rollout = rollout
 
     def __repr__(self) -> str:
-        return f"AdaptedPolicy({self.adaptation.family!r}, {self.phi.size} weights: {self.adaptation.sentence()})"
+        about = self.adaptation
+        confidence = None if about.confidence is None else math.floor(100.0 * about.confidence) / 100.0
+        return (
+            f"AdaptedPolicy({about.family!r}, transitions={about.steps}, confidence={confidence}, "
+            f"served={about.served!r})"
+        )
+
+    def explain(self) -> str:
+        """What D was read as and why this policy is served, in a few lines, each with a label.
+
+        Estimated parameters with the values of training, how usual D was, the returns that the self-check expects, the
+        served policy and the reason, the distance from the base policy, notes about the environment.
+        """
+        return explain(self.adaptation, self.rollout)
 
     def acting_in(self, env: gym.Env[Any, Any]) -> AdaptedPolicy:
         """This policy with the spaces of an environment, if they differ from the family's.
@@ -221,7 +178,7 @@ class AdaptedPolicy(WeightPolicy):
 
 def adapt(
     mapper: Mapper | str | Path,
-    source: Rollout | gym.Env[Any, Any],
+    source: Source | VecEnv,
     *,
     steps: int | None = None,
     seed: int = 0,
@@ -232,7 +189,8 @@ def adapt(
     Args:
         mapper: a mapper, its folder, or the name of a family with a bundled one.
         source: D, collected by the mapper's probe; or a Gymnasium environment, in which the probe is run: with the
-            family's spaces or, of a declared family, those of its environment.
+            family's spaces or, of a declared family, those of its environment. Of a vector, Gymnasium's or SB3's, whose
+            environments have one task, D is that of the first; the others take the same actions.
         steps: number of transitions: the first ones of a rollout (default all), or to collect in an environment
             (default 50).
         seed: seed of the probe; not used with a rollout.
@@ -245,25 +203,37 @@ def adapt(
         policy. ``rollout`` contains D.
 
     Raises:
-        MetaMapError: not a mapper, neither a rollout nor one environment, a rollout of another family or shape, more
-            steps than it has, NaN, or an invalid seed.
+        MetaMapError: not a mapper, neither a rollout nor environments, environments of different tasks, a rollout of
+            another family or shape, more steps than it has, NaN, or an invalid seed.
     """
     seed = read_seed(seed)
     if isinstance(mapper, str | Path):
         mapper, _ = find_mapper(mapper)
-    given: object = source
-    if not isinstance(given, Rollout | gym.Env):
-        found = type(given).__name__
-        raise MetaMapError(f"adapt: expected a Rollout or one Gymnasium environment, as of gym.make(), got {found}")
     if steps is not None:
         steps = read_whole("steps", steps)
     if isinstance(source, Rollout):
         return _mapped(mapper, source if steps is None else source.head(steps), check=check)
+    env = as_env(source)
+    if env is None:
+        raise _no_source(source)
+    know_family(mapper, env)
     count = 50 if steps is None else steps
     probe = probe_from_json(mapper.probe)
-    rollout = probe_env(probe, source, mapper.base, family=mapper.family, steps=count, seed=seed)
-    policy = _heed_env(_mapped(mapper, rollout, check=check), source, check=check)
-    return policy.acting_in(source)
+    rollout = probe_env(probe, env, mapper.base, family=mapper.family, steps=count, seed=seed)
+    policy = _heed_env(_mapped(mapper, rollout, check=check), env, check=check)
+    return policy.acting_in(env)
+
+
+def _no_source(given: object) -> MetaMapError:
+    advice = ""
+    if isinstance(given, str | Path):
+        advice = (
+            f": read_rollout({str(given)!r}, family).rollout reads a recording, gymnasium.make makes an environment"
+        )
+    return MetaMapError(
+        "adapt: expected a Rollout, or a Gymnasium environment or a vector of them, as of gym.make(), got "
+        f"{type(given).__name__}{advice}"
+    )
 
 
 def _heed_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> AdaptedPolicy:
@@ -274,7 +244,7 @@ def _heed_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], *, check: bool) -> 
         env: the environment; not stepped.
         check: whether the base policy may be served.
     """
-    found = alterations(env, policy.adaptation.family)
+    found = alterations_of(env, policy.adaptation.family)
     spaces = space_notes(env, get_family(policy.adaptation.family))
     about = replace(policy.adaptation, notes=(*(str(one) for one in found), *spaces))
     drifting = " and ".join(str(one) for one in found if one.drifts)
@@ -307,61 +277,6 @@ def _mapped(mapper: Mapper, rollout: Rollout, *, check: bool) -> AdaptedPolicy:
             fallback=verdict.fallback,
             predicted_return=verdict.predicted_return,
             predicted_base_return=verdict.predicted_base_return,
+            novelty=verdict.novelty,
         )
     return AdaptedPolicy(mapper.base, phi, about, rollout=rollout)
-
-
-def measure_on_task(policy: AdaptedPolicy, task: Task, episodes: int = 10) -> dict[str, list[float]]:
-    """Measure returns of "base" and "generated" policy, one per episode, on the same reset seeds in the fast simulator.
-
-    Raises:
-        MetaMapError: a task of another family, or ``episodes`` below 1.
-    """
-    get_family(policy.adaptation.family).check_task(task)
-    phis = np.stack([policy.base.phi, policy.phi])
-    found = evaluate_policies([task, task], policy.base.policies(phis), episodes=episodes)
-    return {"base": found.returns[0].tolist(), "generated": found.returns[1].tolist()}
-
-
-def measure_in_env(policy: AdaptedPolicy, env: gym.Env[Any, Any], episodes: int = 10) -> dict[str, list[float]]:
-    """Measure returns of "base" and "generated" policy, one per episode, on the same reset seeds in one environment.
-
-    Episodes are truncated at the family's horizon.
-
-    Raises:
-        MetaMapError: ``episodes`` below 1, or an environment whose spaces differ from the family's or that returns
-            invalid values such as NaN.
-    """
-    if episodes < 1:
-        raise MetaMapError(f"the number of episodes must be at least 1, got {episodes}")
-    family = get_family(policy.adaptation.family)
-    view = FamilySpaces(env, family)
-    starts: dict[str, list[NDArray[np.float64]]] = {}
-    returns: dict[str, list[float]] = {}
-    for name, phi in (("base", policy.base.phi), ("generated", policy.phi)):
-        one = WeightPolicy(policy.base.policies(phi), view.observation_space, view.action_space)
-        seeds = range(EVALUATION_SEED, EVALUATION_SEED + episodes)
-        found = [_episode(one, view, seed, family.horizon) for seed in seeds]
-        starts[name], returns[name] = [start for start, _ in found], [total for _, total in found]
-    if not np.array_equal(starts["base"], starts["generated"]):
-        warnings.warn(
-            f"environment {name_of(env)!r}: two resets with the same seed start differently, so base and generated "
-            "policy were not measured on the same episodes",
-            stacklevel=2,
-        )
-    return returns
-
-
-def _episode(
-    policy: WeightPolicy, env: gym.Env[Any, Any], seed: int, horizon: int
-) -> tuple[NDArray[np.float64], float]:
-    """Run one episode; returns its first observation and its return."""
-    start, _ = env.reset(seed=seed)
-    observation, total = start, 0.0
-    for _ in range(horizon):
-        action, _ = policy.predict(observation)
-        observation, reward, terminated, truncated, _ = env.step(action)
-        total += float(reward)
-        if terminated or truncated:
-            break
-    return start, total

@@ -16,7 +16,7 @@ from metamap_envs.from_gymnasium.family import GymnasiumFamily
 from metamap_envs.registry import get_family
 from metamap_envs.user_env import close_user_env
 
-__all__ = ["Alteration", "alterations"]
+__all__ = ["Alteration", "alterations", "normalises"]
 
 _GYMNASIUM = "gymnasium.wrappers"
 
@@ -123,8 +123,8 @@ def _altered(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> tuple[str, bool]:
     if kind.removeprefix(f"{_GYMNASIUM}.") in _ALTERED:
         return _ALTERED[kind.removeprefix(f"{_GYMNASIUM}.")], True
     known = {
-        "rewards": isinstance(wrapper, gym.RewardWrapper) or _normalises(wrapper, "Reward"),
-        "observations": isinstance(wrapper, gym.ObservationWrapper) or _normalises(wrapper, "Observation"),
+        "rewards": isinstance(wrapper, gym.RewardWrapper) or normalises(wrapper, "Reward"),
+        "observations": isinstance(wrapper, gym.ObservationWrapper) or normalises(wrapper, "Observation"),
     }
     if any(known.values()):
         return _listed(known), True
@@ -135,11 +135,12 @@ def _altered(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> tuple[str, bool]:
 def _drifts(wrapper: gym.Wrapper[Any, Any, Any, Any]) -> bool:
     """Whether a wrapper updates running statistics, as Gymnasium's normalisation wrappers do."""
     running = any("RunningMean" in type(value).__name__ for value in vars(wrapper).values())
-    running = running or _normalises(wrapper, "Reward") or _normalises(wrapper, "Observation")
+    running = running or normalises(wrapper, "Reward") or normalises(wrapper, "Observation")
     return running and bool(getattr(wrapper, "update_running_mean", True))
 
 
-def _normalises(wrapper: gym.Wrapper[Any, Any, Any, Any], what: str) -> bool:
+def normalises(wrapper: object, what: str) -> bool:
+    """Whether a wrapper is one of Gymnasium's that normalise "Reward" or "Observation", or its subclass."""
     return any(cls.__name__ == f"Normalize{what}" for cls in type(wrapper).__mro__)
 
 

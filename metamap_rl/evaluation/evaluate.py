@@ -5,17 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
 from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.universal import UniversalPolicy
+from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
 from metamap_envs.family import Family
+from metamap_envs.parameters import parse_split
 from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
+from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.common.config import Config, Positive
 from metamap_rl.data.rollouts import Rollouts
 from metamap_rl.evaluation.protocol.methods import METHODS
@@ -29,7 +33,7 @@ from metamap_rl.probing.documents import probe_from_json, probe_identity
 from metamap_rl.probing.mixture import ActorPool
 from metamap_rl.training.config import LENGTHS
 
-__all__ = ["LENGTHS", "Evaluation", "EvaluationConfig", "MethodScores", "evaluate_mappers"]
+__all__ = ["LENGTHS", "Evaluation", "EvaluationConfig", "MethodScores", "evaluate", "evaluate_mappers"]
 
 OnMethod = Callable[[str], None]
 
@@ -64,6 +68,61 @@ class EvaluationConfig(Config):
         ActorMixture.source(self.d_from)
         if not self.lengths or min(self.lengths) < 0:
             raise MetaMapError(f"lengths of D: expected at least one, none below 0, got {list(self.lengths)}")
+
+
+def evaluate(
+    mappers: Mapper | str | Path | Sequence[Mapper | str | Path],
+    zoo: Zoo | str | Path,
+    *,
+    split: str = "test-in",
+    config: EvaluationConfig | None = None,
+    controls: bool = True,
+    on_method: OnMethod | None = None,
+    **settings: Any,
+) -> Evaluation:
+    """Evaluate mappers on a split of the zoo that they were trained on, beside base policy, experts and controls.
+
+    As ``metamap mapper evaluate`` does; see `evaluate_mappers` for the methods.
+
+    Args:
+        mappers: a mapper, its folder, or the name of a bundled one; or several, retrained with different seeds.
+        zoo: zoo of the mappers, or its folder, with experts of the split; its training experts are used for controls.
+        split: "train", "validation", "test-in" or "test-out".
+        config: lengths and source of D, numbers of episodes; default those of the protocol.
+        controls: whether to run mean, nearest and likeliest expert, another task's D, and the universal policy.
+        on_method: called with the name of each method before it runs.
+        **settings: ``lengths``, ``episodes``, ``reference_episodes`` and ``d_from`` that replace those of ``config``.
+
+    Raises:
+        MetaMapError: no mapper, one of another family or zoo, no experts of the split, or a bad or unknown setting.
+    """
+    config = (config or EvaluationConfig()).changed(**settings)
+    given = [mappers] if isinstance(mappers, Mapper | str | Path) else list(mappers)
+    zoo = zoo if isinstance(zoo, Zoo) else Zoo.open(zoo)
+    loaded = [_of_zoo(each, zoo) for each in given]
+    experts = zoo.experts(parse_split(split))
+    if not experts:
+        raise MetaMapError(f"{zoo.root} has no {split} experts; `metamap experts train` makes them")
+    return evaluate_mappers(
+        loaded,
+        experts,
+        config=config,
+        controls=controls,
+        training_experts=zoo.experts("train") if controls else (),
+        pool=None if config.d_from == "probe" else ActorPool.of_zoo(zoo),
+        on_method=on_method,
+    )
+
+
+def _of_zoo(reference: Mapper | str | Path, zoo: Zoo) -> Mapper:
+    """A mapper, after checking that it was trained on a zoo."""
+    mapper = reference if isinstance(reference, Mapper) else find_mapper(reference)[0]
+    name = "the mapper" if isinstance(reference, Mapper) else str(reference)
+    if mapper.family != zoo.family.name:
+        raise MetaMapError(f"{name} is of family {mapper.family!r}, {zoo.root} is of {zoo.family.name!r}")
+    if not np.array_equal(mapper.base.phi, zoo.base.phi):
+        raise MetaMapError(f"{name} was trained on another zoo: its base policy is not that of {zoo.root}")
+    return mapper
 
 
 @torch_threads(1)  # the networks are small; and for the same results on any number of cores

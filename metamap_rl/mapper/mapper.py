@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -28,7 +28,13 @@ from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.networks import build_networks
 from metamap_rl.mapper.scales import Scales
 from metamap_rl.mapper.selfcheck import SelfCheck, Verdict
+from metamap_rl.mapper.shapes import expected_shapes
 from metamap_rl.probing.documents import packed_probe, unpacked_probe
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from metamap_rl.adaptation.one_shot import AdaptedPolicy, Source
 
 __all__ = ["Mapper", "Reading"]
 
@@ -104,6 +110,8 @@ class Mapper(nn.Module):
         )
         self.universal: UniversalPolicy | None = None
         """The family's universal policy, the source of the experts; None if the experts have none."""
+        self.environment: dict[str, Any] = {}
+        """Version and declaration of the family when the mapper was saved, as stored; empty for one not loaded."""
         self.actors: dict[str, Any] = {}
         """The mixture of actors that D came from in training, a JSON document; empty for the probe alone."""
         size = len(scales.feature_mean)
@@ -268,6 +276,14 @@ class Mapper(nn.Module):
             return {}
         return get_family(self.family).space.from_coordinates(self._coordinates(reading.z)[0].cpu().numpy())
 
+    def adapt(
+        self, source: Source | VecEnv, *, steps: int | None = None, seed: int = 0, check: bool = True
+    ) -> AdaptedPolicy:
+        """A policy for an environment, a vector of them, or a rollout; see `metamap_rl.adapt`."""
+        from metamap_rl.adaptation.one_shot import adapt  # a room above
+
+        return adapt(self, source, steps=steps, seed=seed, check=check)
+
     def _reading(self, source: Rollout | Reading) -> Reading:
         return source if isinstance(source, Reading) else self.read(source)
 
@@ -313,6 +329,8 @@ class Mapper(nn.Module):
         }
         if is_family(self.family):
             manifest["environment"] = describe_family(self.family)
+        elif self.environment:
+            manifest["environment"] = self.environment
         if self.check is not None:
             manifest["check"] = self.check.describe()
         if self.universal is not None:
@@ -339,7 +357,7 @@ class Mapper(nn.Module):
         config = parse(MapperConfig, manifest["config"], "mapper config")
         universal = _universal(manifest, _under("universal.", arrays))
         arrays = {name: array for name, array in arrays.items() if not name.startswith("universal.")}
-        check_arrays(arrays, _expected_shapes(config, manifest), artifact.ARRAYS_FILE)
+        check_arrays(arrays, expected_shapes(config, manifest), artifact.ARRAYS_FILE)
         base, check = _under("base.", arrays), _under("check.", arrays)
         rest = {name: array for name, array in arrays.items() if not name.startswith(("base.", "check."))}
         state = {name: torch.from_numpy(array) for name, array in rest.items()}
@@ -353,6 +371,7 @@ class Mapper(nn.Module):
         )
         mapper.load_state_dict(state)
         mapper.record, mapper.universal, mapper.actors = manifest["record"], universal, manifest.get("actors", {})
+        mapper.environment = manifest.get("environment", {})
         if "check" in manifest:
             mapper.check = SelfCheck.from_arrays(
                 check, manifest["check"], mapper.base.spec, config.context_size, artifact.ARRAYS_FILE
@@ -373,28 +392,3 @@ def _universal(manifest: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) 
     universal = UniversalPolicy.from_arrays(arrays, manifest["universal"], artifact.ARRAYS_FILE)
     universal.check_base(manifest["family"], PolicySpec.from_json(manifest["base"]["spec"]), artifact.ARRAYS_FILE)
     return universal
-
-
-def _expected_shapes(config: MapperConfig, manifest: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Return the expected shape of each array by name, from a manifest, without allocating memory."""
-    base = BasePolicy.shapes(manifest["base"])
-    features, coordinates = (manifest["feature_size"],), (len(manifest["coordinates"]),)
-    spec = PolicySpec.from_json(manifest["base"]["spec"])
-    try:
-        with torch.device("meta"):
-            networks = build_networks(config, manifest["feature_size"], spec, len(manifest["coordinates"]))
-    except (RuntimeError, TypeError) as error:  # raised by torch for sizes that are too large
-        raise MetaMapError(f"{artifact.MANIFEST_FILE}: describes networks of an impossible size") from error
-    parts = nn.ModuleDict(zip(("encoder", "hypernetwork", "reader", "embedder"), networks, strict=True))  # type: ignore[arg-type]  # registered networks are modules
-    described = manifest.get("check")
-    check = {} if described is None else SelfCheck.shapes(described, spec, config.context_size)
-    return {
-        **{f"base.{name}": shape for name, shape in base.items()},
-        **{f"check.{name}": shape for name, shape in check.items()},
-        **{name: tuple(tensor.shape) for name, tensor in parts.state_dict().items()},
-        "feature_mean": features,
-        "feature_std": features,
-        "weight_scale": base["phi"],
-        "coordinate_mean": coordinates,
-        "coordinate_std": coordinates,
-    }

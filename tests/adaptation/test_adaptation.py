@@ -18,7 +18,8 @@ from metamap_agents.runtime.storage import load_arrays, save_arrays
 from metamap_agents.sb3.foreign_zip import read_sb3_actor
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs import MetaMapError, Rollout, get_family
-from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt, measure_in_env, measure_on_task
+from metamap_rl.adaptation.measuring import measure_in_env, measure_on_task
+from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json

@@ -19,7 +19,9 @@ from helpers.user_envs import ID, Plain
 from metamap_envs import FamilySpaces, MetaMapError, declared_families, get_family
 from metamap_envs.space_notes import space_notes
 from metamap_rl.adaptation.env_spaces import EnvSpaces
-from metamap_rl.adaptation.one_shot import Adaptation, AdaptedPolicy, measure_in_env
+from metamap_rl.adaptation.measuring import measure_in_env
+from metamap_rl.adaptation.one_shot import AdaptedPolicy
+from metamap_rl.adaptation.record import Adaptation
 from metamap_rl.probing.collecting import probe_env
 from metamap_rl.probing.probes.planned import BasePolicyProbe
 

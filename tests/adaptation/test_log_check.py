@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from helpers.recordings import changed, recorded
 from metamap_envs import Rollout, get_family
-from metamap_rl import load_mapper
+from metamap_rl import load
 from metamap_rl.adaptation.log_check import LogCheck, check_log
 from metamap_rl.data.recordings import Recorded
 from metamap_rl.probing.recording import record_policies
@@ -22,7 +22,7 @@ DEGREES = np.float32(180 / np.pi)
 def checked(rollout: Rollout) -> LogCheck:
     seen, acted = rollout.observations.shape[1], rollout.actions.shape[1]
     names = tuple(f"q{index}" for index in range(seen)), tuple(f"u{index}" for index in range(acted))
-    return check_log(load_mapper(rollout.family), Recorded(rollout, *names, episodes=1))
+    return check_log(load(rollout.family), Recorded(rollout, *names, episodes=1))
 
 
 def with_observations(rollout: Rollout, change: Callable[[Array], Array]) -> Rollout:
@@ -49,7 +49,7 @@ def test_a_usual_recording_is_usual(family: str, steps: int) -> None:
 
 
 def test_the_policy_in_service_gives_no_warning_of_units_or_order() -> None:
-    mapper = load_mapper("cheetah-actuators")
+    mapper = load("cheetah-actuators")
     tasks = get_family("cheetah-actuators").sample("test-in", 2, 0)
     for rollout in record_policies(tasks, mapper.base.policies(np.tile(mapper.base.phi, (2, 1))), episodes=1, seed=0):
         assert checked(rollout).warnings == ()
@@ -109,7 +109,7 @@ def test_a_recording_of_another_robot_is_told() -> None:
 
 
 def test_a_mapper_without_a_self_check_compares_statistics() -> None:
-    mapper = load_mapper("cheetah-velocity")
+    mapper = load("cheetah-velocity")
     mapper.check = None
     rollout = with_observations(recorded("cheetah-velocity", 50), times([3], 57.3))
     names = tuple(f"q{index}" for index in range(17)), tuple(f"u{index}" for index in range(6))

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from helpers.recordings import FAMILY, FORMATS, as_lerobot, as_npz, recorded, write_csv
 from metamap_envs import Rollout
 from metamap_envs.errors import MetaMapError
-from metamap_rl import adapt, load_mapper, read_rollout
+from metamap_rl import adapt, load, read_rollout
 from metamap_rl.data.readers import READERS, read_recording
 from metamap_rl.data.readers import base as readers
 
@@ -35,7 +35,7 @@ def test_a_recording_gives_the_policy_of_its_rollout_to_the_bit(name: str, tmp_p
     ends = [(each.terminated | each.truncated)[:-1].tolist() for each in (found.rollout, rollout)]
     assert ends[0] == ends[1]
     assert found.episodes == 2
-    mapper = load_mapper(FAMILY)
+    mapper = load(FAMILY)
     expected = adapt(mapper, rollout, check=False).phi
     np.testing.assert_array_equal(adapt(mapper, found.rollout, check=False).phi, expected)
 

@@ -79,7 +79,7 @@ parameters:
                 "argument: g, train: [5, 15]", "argument: sab, choices: [0, 1]"
             )
             + "horizon: 9",
-            "type Box, got Tuple",
+            "type Box, or Dict of Boxes, got Tuple",
         ),
     ],
 )

@@ -21,7 +21,8 @@ from metamap_envs import FamilySpaces, MetaMapError, from_gymnasium, get_family,
 from metamap_envs.from_gymnasium import user_modules as modules
 from metamap_envs.from_gymnasium.user_modules import make_by_id
 from metamap_rl.adaptation.env_spaces import EnvSpaces
-from metamap_rl.adaptation.one_shot import Adaptation, AdaptedPolicy
+from metamap_rl.adaptation.one_shot import AdaptedPolicy
+from metamap_rl.adaptation.record import Adaptation
 from metamap_rl.adaptation.wrappers import alterations
 from metamap_rl.cli import main
 from metamap_rl.probing.collecting import probe_env

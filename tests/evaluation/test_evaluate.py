@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +24,14 @@ from metamap_agents.policy.evaluation import (
 )
 from metamap_envs import MetaMapError, get_family
 from metamap_rl.data.rollouts import Rollouts
-from metamap_rl.evaluation.evaluate import LENGTHS, Evaluation, EvaluationConfig, MethodScores, evaluate_mappers
+from metamap_rl.evaluation.evaluate import (
+    LENGTHS,
+    Evaluation,
+    EvaluationConfig,
+    MethodScores,
+    evaluate,
+    evaluate_mappers,
+)
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
@@ -303,3 +311,33 @@ def test_bad_episodes_are_refused(tiny_zoo: Zoo) -> None:
     found = run_episodes(TASKS[:1], lambda seen: np.zeros((1, 2, 2)), 2, 0)
     with pytest.raises(MetaMapError, match="record"):
         found.states(1, np.random.default_rng(0))
+
+
+# a split of a zoo ------------------------------------------------------------------------------------------------
+
+
+def test_a_split_of_the_zoo_is_measured_as_its_experts_are(
+    mappers: list[Mapper], experts: list[Expert], tiny_zoo: Zoo, tmp_path: Path
+) -> None:
+    config = EvaluationConfig(lengths=(5,), episodes=1, reference_episodes=1)
+    mappers[0].save(tmp_path / "mapper")
+    for given in (mappers[0], str(tmp_path / "mapper"), [mappers[0]]):
+        found = evaluate(given, tiny_zoo.root, config=config, controls=False)
+        expected = evaluate_mappers(mappers[:1], experts, config=config, controls=False)
+        assert [scores.method for scores in found.methods] == ["mapper"]
+        np.testing.assert_array_equal(found.methods[0].returns, expected.methods[0].returns)
+
+
+def test_mappers_of_other_zoos_and_splits_without_experts_are_refused(
+    mappers: list[Mapper], tiny_zoo: Zoo, tmp_path: Path
+) -> None:
+    with pytest.raises(MetaMapError, match=r"is of family 'cheetah-velocity', .* is of 'reacher-goal'"):
+        evaluate("cheetah-velocity", tiny_zoo)
+    with pytest.raises(MetaMapError, match="reacher-goal was trained on another zoo"):
+        evaluate("reacher-goal", tiny_zoo)
+    with pytest.raises(MetaMapError, match="did you mean 'test-in'"):
+        evaluate(mappers, tiny_zoo, split="testin")
+    with pytest.raises(MetaMapError, match="at least one mapper"):
+        evaluate([], tiny_zoo)
+    with pytest.raises(MetaMapError, match=r"unknown .*'episods'"):
+        evaluate(mappers, tiny_zoo, episods=3)

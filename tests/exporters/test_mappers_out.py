@@ -12,7 +12,7 @@ import torch
 import metamap_rl
 from helpers.tiny import moved
 from metamap_envs import Rollout, get_family
-from metamap_rl import Mapper, MapperConfig, bundled_families, export, load_mapper
+from metamap_rl import Mapper, MapperConfig, bundled_families, export, load
 from metamap_rl.encoders import ENCODERS
 from metamap_rl.exporters.mapper_graph import INPUTS
 from metamap_rl.hypernetworks import HYPERNETWORKS
@@ -49,7 +49,7 @@ def check(mapper: Mapper, path: Path) -> None:
 
 
 def test_weights_are_those_of_the_mapper(tmp_path: Path) -> None:
-    mapper = load_mapper("reacher-goal")
+    mapper = load("reacher-goal")
     before = {name: array.copy() for name, array in mapper.arrays().items()}
     state, training = torch.get_rng_state(), mapper.training
     check(mapper, tmp_path / "mapper.onnx")
@@ -64,7 +64,7 @@ def test_weights_are_those_of_the_mapper(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("family", bundled_families())
 def test_every_bundled_mapper(family: str, tmp_path: Path) -> None:
-    check(load_mapper(family), tmp_path / "mapper.onnx")
+    check(load(family), tmp_path / "mapper.onnx")
 
 
 CONFIGS = [
@@ -77,13 +77,13 @@ CONFIGS = [
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda each: f"{each.encoder}-{each.hypernetwork}-{each.reward}")
 def test_every_encoder_and_hypernetwork(config: MapperConfig, tmp_path: Path) -> None:
-    given = load_mapper("reacher-goal")
+    given = load("reacher-goal")
     mapper = Mapper(config, given.base, family=given.family, scales=given.scales, probe=given.probe)
     check(moved(mapper), tmp_path / "mapper.onnx")
 
 
 def test_a_forward_model_is_inverted_in_the_graph(tmp_path: Path) -> None:
-    given = load_mapper("reacher-goal")
+    given = load("reacher-goal")
     config = MapperConfig(forward_model=5, context_size=8, encoder_hidden=16)
     mapper = Mapper(
         config, given.base, family=given.family, scales=given.scales, coordinates=given.coordinates, probe=given.probe

@@ -22,7 +22,7 @@ from helpers.policies import SPECS
 from metamap_agents import BasePolicy, ObservationNormalizer, PolicySpec
 from metamap_agents.policy.spec import ACTIVATIONS
 from metamap_envs import get_family
-from metamap_rl import AdaptedPolicy, adapt, bundled_families, export, load_mapper
+from metamap_rl import AdaptedPolicy, adapt, bundled_families, export, load
 from metamap_rl.adaptation.env_spaces import EnvSpaces
 from metamap_rl.adaptation.plain import PlainPolicy
 from metamap_rl.exporters import EXPORTERS
@@ -120,7 +120,7 @@ def exported(policy: AdaptedPolicy | PlainPolicy, to: str, folder: Path) -> Call
 @cache
 def adapted(family: str) -> AdaptedPolicy:
     """A generated policy for a test task, with D."""
-    mapper, tasks = load_mapper(family), get_family(family).sample("test-in", 1, 0)
+    mapper, tasks = load(family), get_family(family).sample("test-in", 1, 0)
     rollouts = collect(probe_from_json(mapper.probe), tasks, mapper.base, steps=50, seed=0, num_threads=1)
     return adapt(mapper, rollouts.rollout(0), check=False)
 

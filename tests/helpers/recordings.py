@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from metamap_envs import Rollout, get_family
-from metamap_rl import export, load_mapper, save_rollout
+from metamap_rl import export, load, save_rollout
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
 
@@ -24,7 +24,7 @@ FAMILY = "reacher-goal"
 @cache
 def recorded(family: str = FAMILY, steps: int = 70, task: int = 0) -> Rollout:
     """A rollout of a bundled mapper's probe on a test task; reacher-goal's episodes have 50 steps."""
-    mapper, tasks = load_mapper(family), get_family(family).sample("test-in", task + 1, 0)
+    mapper, tasks = load(family), get_family(family).sample("test-in", task + 1, 0)
     found = collect(probe_from_json(mapper.probe), tasks[task:], mapper.base, steps=steps, seed=0, num_threads=1)
     return found.rollout(0)
 

@@ -48,7 +48,7 @@ def test_adaptation_has_its_names() -> None:
 def test_a_public_function_can_be_called_after_an_old_module_of_its_name_was_imported() -> None:
     module = importlib.import_module("metamap_rl.train")
     with (
-        pytest.warns(DeprecationWarning, match="metamap_rl.training.loop.train"),
+        pytest.warns(DeprecationWarning, match="metamap_rl.training.from_family.train"),
         pytest.raises(TypeError, match="argument"),
     ):
         vars(type(module))["__call__"](module)

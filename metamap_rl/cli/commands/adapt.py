@@ -39,7 +39,7 @@ class Adapt(Command):
     name: ClassVar[str] = "adapt"
 
     mapper: Annotated[Positional[str], Metavar("MAPPER")]
-    """Folder of the mapper, or the name of a bundled one."""
+    """Folder of the mapper or of `metamap build`, or the name of a bundled mapper."""
 
     parameters: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
     """Task to adapt to; other parameters have their defaults."""
@@ -98,7 +98,7 @@ class Adapt(Command):
             return 0
         if recorded is not None:
             tell(recorded, log)
-        _print_result(result, self.out)
+        _print_result(policy, result, self.out)
         if log is not None:
             _print_log(log)
         return 0
@@ -153,7 +153,7 @@ class Adapt(Command):
         self, policy: AdaptedPolicy, rollout: Rollout, env: gym.Env[Any, Any] | None
     ) -> dict[str, list[float]] | None:
         """Returns of base and generated policy; None without a simulator or with --episodes 0."""
-        from metamap_rl.adaptation.one_shot import measure_in_env, measure_on_task
+        from metamap_rl.adaptation.measuring import measure_in_env, measure_on_task
 
         if not self.episodes:
             return None
@@ -197,18 +197,14 @@ def _write(out: Path, policy: AdaptedPolicy, rollout: Rollout, result: dict[str,
         write_json(folder / "result.json", result)
 
 
-def _print_result(result: dict[str, Any], out: Path | None) -> None:
+def _print_result(policy: AdaptedPolicy, result: dict[str, Any], out: Path | None) -> None:
     """Print the result."""
     say(f"mapper     {result['mapper']} ({result['family']})")
     if result["task"] is not None:
         parameters = ", ".join(f"{name}={value:.4g}" for name, value in result["task"]["parameters"].items())
         say(f"task       {parameters}")
-    say(f"read       {result['steps']} transitions")
-    if result["read"]:
-        say(f"estimated  {', '.join(f'{name}={value:.4g}' for name, value in result['read'].items())}")
-    say(f"mapped     in {result['milliseconds']:.1f} ms")
-    say(f"served     {result['sentence']}")
-    say(f"distance   {result['distance']:.2f} of the weights' typical change (RMS) from the base policy")
+    for line in policy.explain().splitlines():
+        say(line)
     if result["returns"] is not None:
         for name, note in (("base", ""), ("served", f" ({result['served']} policy)")):
             values = result["returns"][name]

@@ -134,7 +134,6 @@ class EvaluateMapper(Command):
         """Measure, print the table."""
         from metamap_agents.runtime.storage import claim_output, write_json
         from metamap_envs.errors import MetaMapError
-        from metamap_rl.adaptation.bundled import find_mapper
         from metamap_rl.cli.commands._mapper_results import print_evaluation
         from metamap_rl.cli.console import plain, print_json
 
@@ -142,8 +141,7 @@ class EvaluateMapper(Command):
             raise MetaMapError("mapper evaluate needs at least one mapper: its folder, or the name of a bundled one")
         if self.out is not None:
             claim_output(self.out)
-        mappers = [find_mapper(reference)[0] for reference in self.mappers]
-        evaluation = self._measure(mappers)
+        evaluation = self._measure()
         document = {
             "mappers": list(self.mappers),
             "zoo": str(self.zoo),
@@ -162,43 +160,26 @@ class EvaluateMapper(Command):
                 say(f"\nall returns are in {self.out}")
         return 0
 
-    def _measure(self, mappers: list[Mapper]) -> Evaluation:
-        import numpy as np
-
-        from metamap_agents.experts.zoo import Zoo
-        from metamap_envs.errors import MetaMapError
+    def _measure(self) -> Evaluation:
         from metamap_rl.cli.console import progress
-        from metamap_rl.evaluation.evaluate import evaluate_mappers
-        from metamap_rl.probing.mixture import ActorPool
+        from metamap_rl.evaluation.evaluate import evaluate
 
-        zoo = Zoo.open(self.zoo)
-        for reference, mapper in zip(self.mappers, mappers, strict=True):
-            if mapper.family != zoo.family.name:
-                raise MetaMapError(f"{reference} is of family {mapper.family!r}, {zoo.root} is of {zoo.family.name!r}")
-            if not np.array_equal(mapper.base.phi, zoo.base.phi):
-                raise MetaMapError(f"{reference} was trained on another zoo: its base policy is not that of {zoo.root}")
-        experts = zoo.experts(self.split)
-        if not experts:
-            raise MetaMapError(f"{zoo.root} has no {self.split} experts; `metamap experts train` makes them")
-        training = zoo.experts("train") if self.controls else []
-        pool = None if self.d_from == "probe" else ActorPool.of_zoo(zoo)
         with progress("measuring", None, unit="methods") as bar:
 
             def on_method(name: str) -> None:
                 bar.advance()
                 bar.describe(f"measuring: {name}")
 
-            return evaluate_mappers(
-                mappers,
-                experts,
+            return evaluate(
+                self.mappers,
+                self.zoo,
+                split=self.split,
+                controls=self.controls,
+                on_method=on_method,
                 lengths=self.steps,
                 episodes=self.episodes,
                 reference_episodes=self.reference_episodes,
-                controls=self.controls,
-                training_experts=training,
                 d_from=self.d_from,
-                pool=pool,
-                on_method=on_method,
             )
 
 
