@@ -43,13 +43,13 @@ def _lines(about: Adaptation, rollout: Rollout | None) -> Iterator[tuple[str, st
 
 
 def _read(about: Adaptation, rollout: Rollout | None) -> str:
-    count = f"{about.steps} transition{'s' * (about.steps != 1)} of {about.family}"
+    count = f"{about.steps} transition{'s' * (about.steps != 1)}"
     if rollout is None or not len(rollout):
         return count
     ends = rollout.terminated | rollout.truncated
     episodes = int(ends[:-1].sum()) + 1
     low, high = float(rollout.rewards.min()), float(rollout.rewards.max())
-    return f"{count}, {episodes} episode{'s' * (episodes != 1)}, rewards {low:.3g} to {high:.3g}"
+    return f"{count} in {episodes} episode{'s' * (episodes != 1)}, rewards {low:.3g} to {high:.3g}"
 
 
 def _estimated(parameter: Parameter | None, name: str, value: float) -> str:

@@ -133,7 +133,7 @@ def test_from_keys_and_choices_to_a_mapper_and_back_without_the_familys_file(tmp
     run("-c", TRAIN)
     command = ("-m", "metamap_rl.cli", "adapt", "built", "--env", "round_trip:RoundTrip-v0", "--env-arg", "gain=0.7")
     printed = run(*command, "--steps", "30", "--episodes", "2", "--out", "policy")
-    assert "read       30 transitions of round-trip, 2 episodes" in printed
+    assert "read       30 transitions in 2 episodes" in printed
     assert "(trained on 0.5 to 2" in printed
     assert "served     return" in printed
     code = """
