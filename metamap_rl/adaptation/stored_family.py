@@ -8,8 +8,10 @@ from typing import Any
 
 import gymnasium as gym
 
+from metamap_envs.errors import MetaMapError
+from metamap_envs.family_spaces import name_of
 from metamap_envs.identity import check_family, is_family
-from metamap_envs.registry import from_gymnasium
+from metamap_envs.registry import VARIABLE, from_gymnasium
 from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["know_family"]
@@ -26,14 +28,19 @@ def know_family(mapper: Mapper, env: gym.Env[Any, Any]) -> None:
         env: the environment that its policy is meant for.
 
     Raises:
-        MetaMapError: the declaration is wrong, or does not fit the environment any more.
+        MetaMapError: it is declared for another environment, or the declaration is wrong or does not fit that
+            environment any more.
     """
     declared = mapper.environment.get("declared")
-    if is_family(mapper.family) or not isinstance(declared, Mapping) or env.spec is None:
+    if is_family(mapper.family) or not isinstance(declared, Mapping) or "environment" not in declared:
         return
-    module, _, name = str(declared.get("environment", "")).rpartition(":")
-    if name != env.spec.id or (module and module not in sys.modules):
-        return
+    module, _, name = str(declared["environment"]).rpartition(":")
+    if env.spec is None or name != env.spec.id or (module and module not in sys.modules):
+        raise MetaMapError(
+            f"the mapper's family {mapper.family!r} is declared for {declared['environment']!r} and unknown here: "
+            f"expected that environment, got {name_of(env)!r}; {VARIABLE}=PATH of its YAML file makes it known for "
+            "others too"
+        )
     from_gymnasium(_declaration(mapper.family, mapper.environment, declared))
     check_family(mapper.environment, mapper.family, "the mapper was")
 

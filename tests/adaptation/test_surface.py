@@ -235,9 +235,9 @@ def refused(mapper, env, message):
         raise AssertionError("it was adapted")
 
 sys.path.insert(0, "code")
-refused("mapper", gym.make("Pendulum-v1"), "unknown family 'of-a-mapper'")
+refused("mapper", gym.make("Pendulum-v1"), "expected that environment, got 'Pendulum-v1'; METAMAP_FAMILIES")
 gym.register("OfAMapper-v0", entry_point="gymnasium.envs.classic_control:PendulumEnv")
-refused("mapper", gym.make("OfAMapper-v0"), "unknown family 'of-a-mapper'")
+refused("mapper", gym.make("OfAMapper-v0"), "declared for 'of_a_mapper:OfAMapper-v0'")
 assert "of_a_mapper" not in sys.modules, "the module that a mapper names is not imported"
 del gym.registry["OfAMapper-v0"]
 
