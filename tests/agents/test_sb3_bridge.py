@@ -29,6 +29,7 @@ from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.sb3 import bridge as sb3_bridge
 from metamap_agents.sb3 import foreign_zip as sb3_zip
+from metamap_agents.sb3 import zip_contents
 from metamap_agents.sb3.export import export_sb3
 from metamap_envs.errors import MetaMapError
 
@@ -398,7 +399,7 @@ def test_bytes_broken_anywhere_are_an_error_or_harmless(tmp_path: Path) -> None:
 
 def test_an_entry_that_would_fill_the_memory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     exported(tmp_path / "good.zip", PolicySpec(17, 6), seed=0, critic=False)
-    monkeypatch.setattr(sb3_zip, "_LARGEST_ENTRY", 1000)
+    monkeypatch.setattr(zip_contents, "_LARGEST_ENTRY", 1000)
     with pytest.raises(MetaMapError, match=r"policy\.pth is larger than 1000 bytes"):
         sb3_zip.read_sb3_actor(tmp_path / "good.zip")
 

@@ -30,10 +30,22 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
-__all__ = ["Distillation", "DistillationResult", "Teacher", "distil", "distil_each", "fit_each", "visited_states"]
+__all__ = [
+    "Distillation",
+    "DistillationResult",
+    "OnRound",
+    "Teacher",
+    "distil",
+    "distil_each",
+    "fit_each",
+    "visited_states",
+]
 
 Teacher = Callable[[NDArray[Any]], NDArray[Any]]
 """Actions [N, A] in [-1, 1] for raw observations [N, O]."""
+
+OnRound = Callable[[float], None]
+"""Called after the cloning and each round with the students' mean return."""
 
 _CHOICE_EPISODES = 10
 
@@ -82,6 +94,7 @@ def distil(
     seed: int,
     start: NDArray[np.float32] | None = None,
     num_threads: int = 1,
+    on_round: OnRound | None = None,
 ) -> DistillationResult:
     """Distil a teacher into a student of the base policy's network shape, on one task.
 
@@ -93,6 +106,7 @@ def distil(
         seed: of batches and of the choice of states; the initial states of episodes do not depend on it.
         start: other initial weights, float32 [P].
         num_threads: threads of the simulator; 0 takes all cores.
+        on_round: see `OnRound`.
 
     Raises:
         MetaMapError: actions of another shape or that are not finite, or a student that diverged.
@@ -102,7 +116,9 @@ def distil(
     def lead(observations: NDArray[Any]) -> NDArray[Any]:
         return np.asarray(_asked(teacher, observations[0], base.spec.action_size))[None]
 
-    return distil_each([task], base, lead, settings, seeds=[seed], starts=starts, num_threads=num_threads)[0]
+    return distil_each(
+        [task], base, lead, settings, seeds=[seed], starts=starts, num_threads=num_threads, on_round=on_round
+    )[0]
 
 
 def distil_each(
@@ -114,6 +130,7 @@ def distil_each(
     seeds: Sequence[int],
     starts: NDArray[np.float32] | None = None,
     num_threads: int = 1,
+    on_round: OnRound | None = None,
 ) -> list[DistillationResult]:
     """Distil a teacher for each of T tasks into a student of its own, all at once: T small networks in one product.
 
@@ -125,6 +142,7 @@ def distil_each(
         seeds: of batches and of the choice of states, one for each task.
         starts: other initial weights, float32 [T, P].
         num_threads: threads of the simulator; 0 takes all cores.
+        on_round: see `OnRound`.
 
     Raises:
         MetaMapError: actions that are not finite, or a student that diverged.
@@ -154,6 +172,8 @@ def distil_each(
         )
         returns.append(tried.returns.mean(axis=1))
         steps += taken + tried.lengths.sum(axis=1)
+        if on_round is not None:
+            on_round(float(returns[-1].mean()))
     chosen = np.argmax(returns, axis=0)
     return [
         DistillationResult(

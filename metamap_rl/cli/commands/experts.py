@@ -1,25 +1,25 @@
-"""Experts: one policy per task, trained with Stable-Baselines3 and kept in a zoo."""
+"""Experts: one policy per task, trained with Stable-Baselines3 or imported, and kept in a zoo."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_agents.experts.counts import TaskCounts
 from metamap_rl.cli.command import Command, FamilyName
+from metamap_rl.cli.commands._expert_results import expert_row, print_imported, print_summary
+from metamap_rl.cli.commands._expert_work import import_with_progress, train_experts, under_a_bar
 from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Inline, Metavar, Positional
 
 if TYPE_CHECKING:
-    from metamap_agents.experts.expert import Expert
-    from metamap_agents.experts.recipes import Stage
+    from metamap_agents.experts.importing import ImportSettings
     from metamap_agents.experts.zoo import Zoo
-    from metamap_agents.runtime.executors import Executor
+    from metamap_envs.family import Family
     from metamap_envs.task import Task
 
-__all__ = ["COMMANDS", "ORDER", "ListExperts", "ResizeExperts", "TrainExperts"]
+__all__ = ["COMMANDS", "ORDER", "ImportExpert", "ListExperts", "ResizeExperts", "TrainExperts"]
 
 ORDER = 20
 
@@ -100,12 +100,12 @@ class TrainExperts(Command):
             zoo = Zoo.create(self.out, family, self.seed)
             check_settings(zoo, RecipeOverrides(base, expert))
             recipe = load_recipe(zoo.family.name, "expert", **expert)
-            train_first(zoo, recipe, lambda stage, build: _under_a_bar(zoo, base, stage, build))
+            train_first(zoo, recipe, lambda stage, build: under_a_bar(zoo, base, stage, build))
             tasks = self.counts.tasks(zoo)
-            _train_experts(zoo, tasks, expert, executor)
+            train_experts(zoo, tasks, expert, executor)
         if missing := len(zoo.missing(tasks)):
             note(f"{missing} experts are being trained by another process")
-        _print_summary(zoo, as_json=self.json)
+        print_summary(zoo, as_json=self.json)
         return 0
 
 
@@ -137,7 +137,7 @@ class ListExperts(Command):
         experts.sort(key=lambda expert: (splits.index(expert.task.split), expert.task.parameters))
         if self.json:
             document = {"family": zoo.family.name, "seed": zoo.seed, "has_base": zoo.has_base}
-            print_json({**document, "experts": [_row(expert) for expert in experts]})
+            print_json({**document, "experts": [expert_row(expert) for expert in experts]})
             return 0
         say(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}, experts: {len(experts)}")
         if not zoo.has_base:
@@ -200,8 +200,144 @@ class ResizeExperts(Command):
                     seen = done
 
             small = resize_zoo(zoo, self.out, self.hidden, num_threads=0, on_stage=on_stage)
-        _print_summary(small, as_json=self.json)
+        print_summary(small, as_json=self.json)
         return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportExpert(Command):
+    """Make an expert of a policy that another tool has trained.
+
+    The policy is a zip of Stable-Baselines3 or sb3-contrib (PPO, A2C, SAC, TD3, TQC), a folder of rl-zoo, a file of
+    CleanRL (.cleanrl_model, .pt) or an ONNX model. Nothing of it is unpickled. Its weights are taken over where they
+    fit the network of the zoo's base policy, else a student is distilled from it; the loss of return is measured on
+    the same reset seeds and stored with the expert.
+
+    A zoo is made first if there is none, and its base policy trained, as by `metamap experts train`.
+    """
+
+    name: ClassVar[str] = "import"
+
+    source: Annotated[Positional[Path], Metavar("SOURCE")]
+    """File or folder of the policy."""
+
+    zoo: Annotated[Path, Metavar("ZOO")]
+    """Folder of the zoo."""
+
+    family: Annotated[str | None, Metavar("FAMILY")] = None
+    """Family of a new zoo: a name, or the path of a YAML file; default: that of the zoo."""
+
+    parameters: Annotated[tuple[str, ...], Metavar("NAME=VALUE")] = ()
+    """Task that the policy was trained on; other parameters have their defaults."""
+
+    task: Annotated[str | None, Metavar("TASK_ID")] = None
+    """The same by its id, if it is a task of the zoo."""
+
+    split: Literal["train", "validation", "test-in", "test-out"] = "train"
+    """Split of a task that is given by its parameters."""
+
+    format: Annotated[str | None, Metavar("FORMAT")] = None
+    """Format: cleanrl, onnx, rl-zoo or sb3; default: by the name."""
+
+    normalizer: Annotated[str | None, Metavar("FILE")] = None
+    """Statistics with which the policy's observations are normalised: vecnormalize.pkl, .npz or .safetensors with mean
+    and var or std; `none` for raw observations; default: those in the folder."""
+
+    action_range: Annotated[tuple[float, ...], Metavar("NUMBER")] = ()
+    """Lowest and highest action of the policy's environment; default: as in the file, or in the family's own
+    environment."""
+
+    method: Literal["auto", "extract", "distil"] = "auto"
+    """Take over the weights, or distil; `auto` takes them over where that is exact."""
+
+    rounds: int = 4
+    """Rounds of DAgger of a distillation."""
+
+    states: int = 10_000
+    """States of each of its rounds."""
+
+    updates: int = 3_000
+    """Updates in each of its rounds."""
+
+    episodes: int = 50
+    """Episodes for measuring the loss of return."""
+
+    replace: bool = False
+    """Replace the task's expert if the zoo has one."""
+
+    base_timesteps: int | None = None
+    """Environment steps of a new zoo's base policy, in place of the recipe's."""
+
+    def run(self) -> int:
+        """Read the policy, make what the zoo lacks, import, print."""
+        from metamap_agents.experts.building import build_base
+        from metamap_agents.experts.import_tasks import own_action_range
+        from metamap_agents.experts.zoo import Zoo
+        from metamap_agents.importers import ImportOptions, read_policy
+        from metamap_rl.cli.console import print_json
+
+        settings = self._settings()
+        zoo = Zoo.open(self.zoo) if (self.zoo / "zoo.json").exists() else None
+        family = self._family(zoo)
+        options = ImportOptions(self.normalizer, self.action_range or None, own_action_range(family))
+        policy = read_policy(self.source, options, self.format)
+        policy.check_sizes(family.name, family.observation_size, family.action_size)
+        task = self._task(zoo, family)
+        zoo = zoo or Zoo.create(self.zoo, family.name, self.seed)
+        if not zoo.has_base:
+            under_a_bar(zoo, _timesteps(self.base_timesteps), "base", build_base)
+        expert = import_with_progress(zoo, task, policy, settings, self.seed)
+        if self.json:
+            print_json({**expert_row(expert), "record": expert.record})
+        else:
+            print_imported(zoo, expert)
+        return 0
+
+    def _settings(self) -> ImportSettings:
+        """Check the flags before anything is read."""
+        from metamap_agents.experts.distillation import Distillation
+        from metamap_agents.experts.importing import ImportSettings
+        from metamap_envs.errors import MetaMapError
+        from metamap_envs.settings import parse
+
+        if bool(self.parameters) == bool(self.task):
+            raise MetaMapError(
+                "experts import: expected one of --parameters NAME=VALUE ... (the task that the policy was trained on; "
+                "others have their defaults) and --task TASK_ID (a task of the zoo); got "
+                f"{'both' if self.task else 'none of them'}"
+            )
+        given = {"rounds": self.rounds, "states": self.states, "steps": self.updates}
+        return ImportSettings(self.method, self.episodes, parse(Distillation, given, "distillation"))
+
+    def _family(self, zoo: Zoo | None) -> Family:
+        """The family, of the zoo or of a new one."""
+        from metamap_envs.errors import MetaMapError
+        from metamap_rl.cli.inputs import read_family
+
+        if zoo is None and self.family is None:
+            raise MetaMapError(f"{self.zoo} is not a zoo yet: --family FAMILY makes it, and trains its base policy")
+        family = read_family(self.family) if self.family is not None else None
+        if zoo is not None and family is not None and family.name != zoo.family.name:
+            raise MetaMapError(f"{self.zoo}: expected a zoo of {family.name!r}, it is one of {zoo.family.name!r}")
+        found = zoo.family if zoo is not None else family
+        assert found is not None, "one of them is given"
+        return found
+
+    def _task(self, zoo: Zoo | None, family: Family) -> Task:
+        """The task, which must have no expert yet."""
+        from metamap_agents.experts.import_tasks import given_task, task_of_zoo
+        from metamap_envs.errors import MetaMapError
+        from metamap_rl.cli.inputs import read_numbers
+
+        if self.task is not None:
+            if zoo is None:
+                raise MetaMapError(f"--task: {self.zoo} is not a zoo yet: expected --parameters NAME=VALUE ...")
+            task = task_of_zoo(zoo, self.task)
+        else:
+            task = given_task(family, read_numbers(self.parameters, "--parameters"), self.split)
+        if zoo is not None and zoo.has(task) and not self.replace:
+            raise MetaMapError(f"{self.zoo} has an expert of {task.id} ({task.describe()}): --replace replaces it")
+        return task
 
 
 def _timesteps(count: int | None) -> dict[str, Any]:
@@ -227,85 +363,4 @@ def _check(
         raise MetaMapError(f"--workers: expected 0 (all cores) or more, got {workers}")
 
 
-def _under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:
-    """Train base policy and universal policy with a progress bar."""
-    from metamap_agents.experts.recipes import load_recipe
-    from metamap_rl.cli.console import progress
-
-    total = load_recipe(zoo.family.name, stage, **overrides).n_timesteps
-    what = f"{stage} policy"
-    with progress(what, total, unit="steps") as bar:
-        seen = 0
-
-        def on_progress(done: int, total: int, metrics: dict[str, float]) -> None:
-            nonlocal seen
-            bar.advance(done - seen)
-            seen = done
-            if "return" in metrics:
-                bar.describe(f"{what}, return {metrics['return']:.1f}")
-
-        build(zoo, overrides=overrides, on_progress=on_progress)
-
-
-def _train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], executor: Executor) -> None:
-    """Train missing experts with a progress bar."""
-    from metamap_agents.experts.building import build_experts
-    from metamap_rl.cli.console import progress
-
-    missing = len(zoo.missing(tasks))
-    if not missing:
-        return
-    with progress("experts", missing, unit="experts") as bar:
-
-        def on_expert(done: int, total: int, expert: Expert) -> None:
-            bar.advance()
-            bar.describe(f"experts, last {expert.base_returns.mean():.1f} -> {expert.returns.mean():.1f}")
-
-        build_experts(zoo, tasks, overrides=overrides, executor=executor, on_expert=on_expert)
-
-
-def _row(expert: Expert) -> dict[str, Any]:
-    """One expert as JSON."""
-    return {
-        "id": expert.task.id,
-        **expert.task.to_json(),
-        "base_return": expert.base_returns.mean(),
-        "expert_return": expert.returns.mean(),
-        "better": expert.better,
-        "stopped_on_plateau": expert.record.get("stopped_on_plateau"),
-        "worse_than_teacher": expert.record.get("worse_than_teacher"),
-        "seconds": expert.record.get("seconds"),
-    }
-
-
-def _print_summary(zoo: Zoo, *, as_json: bool) -> None:
-    """Print number and returns of experts for each split, and how many are better than phi_0."""
-    from metamap_envs.parameters import Split
-    from metamap_rl.cli.console import print_json, print_table
-
-    experts = zoo.experts()
-    by_split = {
-        split.value: found for split in Split if (found := [expert for expert in experts if expert.task.split == split])
-    }
-    means = {
-        split: {
-            "experts": len(found),
-            "base_return": sum(float(expert.base_returns.mean()) for expert in found) / len(found),
-            "expert_return": sum(float(expert.returns.mean()) for expert in found) / len(found),
-            "better": sum(expert.better for expert in found),
-        }
-        for split, found in by_split.items()
-    }
-    if as_json:
-        print_json({"zoo": zoo.root, "family": zoo.family.name, "seed": zoo.seed, "splits": means})
-        return
-    say(f"{zoo.root}: zoo of {zoo.family.name}, seed {zoo.seed}")
-    rows = [
-        (split, mean["experts"], f"{mean['base_return']:.1f}", f"{mean['expert_return']:.1f}", mean["better"])
-        for split, mean in means.items()
-    ]
-    numbers = ("experts", "base return", "expert return", "better")
-    print_table(("split", *numbers), rows, right=numbers)
-
-
-COMMANDS = (TrainExperts, ListExperts, ResizeExperts)
+COMMANDS = (TrainExperts, ImportExpert, ListExperts, ResizeExperts)
