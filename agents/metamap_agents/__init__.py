@@ -14,9 +14,11 @@ from metamap_agents.runtime.lazy import lazy_getattr
 if TYPE_CHECKING:
     from metamap_agents.experts.building import build_base, build_experts
     from metamap_agents.experts.expert import Expert
+    from metamap_agents.experts.importing import import_expert
     from metamap_agents.experts.recipes import Recipe, load_recipe
     from metamap_agents.experts.training import train_base, train_expert
     from metamap_agents.experts.zoo import Zoo
+    from metamap_agents.importers import ImportOptions, read_policy
     from metamap_agents.policy.acting import BatchedPolicy, WeightPolicy
     from metamap_agents.policy.base import BasePolicy
     from metamap_agents.policy.evaluation import evaluate_policies
@@ -36,6 +38,7 @@ _MODULE_OF = {
     "Executor": "metamap_agents.runtime.executors",
     "Expert": "metamap_agents.experts.expert",
     "FamilyVecEnv": "metamap_agents.sb3.vec_env",
+    "ImportOptions": "metamap_agents.importers",
     "LocalExecutor": "metamap_agents.runtime.executors",
     "ObservationNormalizer": "metamap_agents.policy.normalizer",
     "Policies": "metamap_agents.policy.policies",
@@ -49,10 +52,12 @@ _MODULE_OF = {
     "evaluate_policies": "metamap_agents.policy.evaluation",
     "export_sb3": "metamap_agents.sb3.export",
     "forward": "metamap_agents.policy.functional",
+    "import_expert": "metamap_agents.experts.importing",
     "load_recipe": "metamap_agents.experts.recipes",
     "make_executor": "metamap_agents.runtime.executors",
     "phi_from_sb3": "metamap_agents.sb3.bridge",
     "phi_into_sb3": "metamap_agents.sb3.bridge",
+    "read_policy": "metamap_agents.importers",
     "read_sb3_actor": "metamap_agents.sb3.foreign_zip",
     "train_base": "metamap_agents.experts.training",
     "train_expert": "metamap_agents.experts.training",
@@ -64,6 +69,7 @@ __all__ = [
     "Executor",
     "Expert",
     "FamilyVecEnv",
+    "ImportOptions",
     "LocalExecutor",
     "ObservationNormalizer",
     "Policies",
@@ -77,10 +83,12 @@ __all__ = [
     "evaluate_policies",
     "export_sb3",
     "forward",
+    "import_expert",
     "load_recipe",
     "make_executor",
     "phi_from_sb3",
     "phi_into_sb3",
+    "read_policy",
     "read_sb3_actor",
     "train_base",
     "train_expert",
