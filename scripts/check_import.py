@@ -29,6 +29,7 @@ from metamap_agents.runtime.torch_state import isolated_training
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
+from metamap_envs.settings import parse
 from metamap_envs.task import Task
 from metamap_rl.adaptation.bundled import load_mapper
 
@@ -89,13 +90,14 @@ def main() -> None:
     parser.add_argument("--family", action="append", choices=sorted(STEPS), help="default: all")
     parser.add_argument("--algorithm", action="append", choices=["sac", "td3"], help="default: both")
     parser.add_argument("--steps", type=int, help="environment steps of the training")
-    parser.add_argument("--updates", type=int, help="updates in each round of the distillation")
+    parser.add_argument("--updates", type=int, default=3_000, help="updates in each round of the distillation")
+    parser.add_argument("--states", type=int, default=10_000, help="states of each of its rounds")
     parser.add_argument("--folder", type=Path, help="keeps the zips")
     arguments = parser.parse_args()
     if arguments.steps is not None and arguments.steps < 100:
         raise MetaMapError(f"--steps: expected at least 100, got {arguments.steps}")
-    changes = {} if arguments.updates is None else {"steps": arguments.updates}
-    settings = ImportSettings(distillation=Distillation(**changes))
+    distillation = {"states": arguments.states, "steps": arguments.updates}
+    settings = ImportSettings(distillation=parse(Distillation, distillation, "distillation"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_folder(arguments.folder or temporary)
         experts = [

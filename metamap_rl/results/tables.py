@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metamap_rl.results.export_tables import export_table
+from metamap_rl.results.import_tables import import_table
 from metamap_rl.results.service_tables import in_service_table
 from metamap_rl.results.sources_tables import reading_table, sources_table
 
@@ -382,5 +383,6 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "selfcheck": selfcheck_table,
     "in-service": in_service_table,
     "export": export_table,
+    "import": import_table,
 }
 """By the name of the place in a page; the document is the one of that name, or those that the place names."""

@@ -83,6 +83,16 @@ def test_speed_of_exports(script: Any, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert family["largest_difference"] < 1e-5
 
 
+def test_loss_of_imported_experts(
+    script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--algorithm", "td3", "--family", "reacher-goal", "--steps", 100, "--states", 200, "--updates", 10)
+    assert called(script, monkeypatch, "check_import", *words) == 0
+    (expert,) = json.loads(capsys.readouterr().out)["experts"]
+    assert expert["method"] == "distil"
+    assert expert["loss"]["episodes"] == 50
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "words",

@@ -15,13 +15,14 @@ __all__ = ["expert_row", "print_imported", "print_summary"]
 
 def expert_row(expert: Expert) -> dict[str, Any]:
     """One expert as JSON."""
+    imported = expert.record.get("imported")
     return {
         "id": expert.task.id,
         **expert.task.to_json(),
         "base_return": expert.base_returns.mean(),
         "expert_return": expert.returns.mean(),
         "better": expert.better,
-        "imported": expert.record.get("imported", {}).get("kind"),
+        "imported": imported.get("kind") if isinstance(imported, dict) else None,
         "stopped_on_plateau": expert.record.get("stopped_on_plateau"),
         "worse_than_teacher": expert.record.get("worse_than_teacher"),
         "seconds": expert.record.get("seconds"),

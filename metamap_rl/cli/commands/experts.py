@@ -217,6 +217,7 @@ class ImportExpert(Command):
     """
 
     name: ClassVar[str] = "import"
+    if_stopped: ClassVar[str] = "no expert was written; a base policy that is finished is kept"
 
     source: Annotated[Positional[Path], Metavar("SOURCE")]
     """File or folder of the policy."""
