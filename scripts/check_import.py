@@ -3,7 +3,7 @@
 For each family, Stable-Baselines3 trains TD3 and SAC on one training task, whose zips become experts of a zoo with the
 base policy of the bundled mapper: actors of 96, 96 units with ReLU and tanh, distilled into the zoo's networks. The
 loss is that of the mean return over 50 episodes on the same reset seeds, seeds that the distillation has not used.
-Zips in --folder are not trained again.
+What is in --folder is not made again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from metamap_agents.experts.distillation import Distillation
 from metamap_agents.experts.importing import ImportSettings, import_expert
 from metamap_agents.importers import read_policy
 from metamap_agents.runtime.machine import describe_machine
-from metamap_agents.runtime.storage import library_versions, make_folder
+from metamap_agents.runtime.storage import library_versions, make_folder, read_json, write_json
 from metamap_agents.runtime.torch_state import isolated_training
 from metamap_agents.sb3.vec_env import FamilyVecEnv
 from metamap_envs.errors import MetaMapError
@@ -43,7 +43,6 @@ SETTINGS: dict[str, Any] = {
     "train_freq": 8,
     "gradient_steps": -1,
     "batch_size": 128,
-    "policy_kwargs": {"net_arch": [96, 96]},
     "device": "cpu",
 }
 
@@ -54,6 +53,7 @@ def train(algorithm: str, task: Task, steps: int, path: Path) -> float:
     envs = FamilyVecEnv([task] * ENVIRONMENTS, 0, None, 1, np.float32)
     size = get_family(task.family).action_size
     settings = {**SETTINGS, "buffer_size": steps, "learning_starts": min(500, steps // 2), "seed": 0}
+    settings["policy_kwargs"] = {"net_arch": [96, 96]}  # a dictionary of its own: SAC writes into it
     with isolated_training():
         if algorithm == "td3":
             model: Any = TD3(
@@ -70,10 +70,13 @@ def measure(family: str, algorithm: str, steps: int, settings: ImportSettings, f
     """Train where there is no zip, import, and return what was lost."""
     task = get_family(family).sample("train", 1, 0)[0]
     path = folder / f"{algorithm}-{family}.zip"
+    if path.with_suffix(".json").exists():
+        found: dict[str, Any] = read_json(path.with_suffix(".json"))
+        return found
     seconds = None if path.exists() else train(algorithm, task, steps, path)
     expert = import_expert(task, load_mapper(family).base, read_policy(path), settings)
     imported = expert.record["imported"]
-    return {
+    document = {
         "family": family,
         "algorithm": algorithm,
         "task": task.to_json(),
@@ -83,6 +86,8 @@ def measure(family: str, algorithm: str, steps: int, settings: ImportSettings, f
         "base_return": float(expert.base_returns.mean()),
         **{name: imported[name] for name in ("method", "network", "distillation", "loss") if name in imported},
     }
+    write_json(path.with_suffix(".json"), document)
+    return document
 
 
 def main() -> None:
