@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from metamap_envs.identity import is_family
 from metamap_envs.parameters import Parameter
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
@@ -26,7 +27,8 @@ def explain(about: Adaptation, rollout: Rollout | None) -> str:
 
 def _lines(about: Adaptation, rollout: Rollout | None) -> Iterator[tuple[str, str]]:
     yield "read", _read(about, rollout)
-    parameters = {one.name: one for one in get_family(about.family).space.parameters} if about.read else {}
+    known = get_family(about.family).space.parameters if about.read and is_family(about.family) else ()
+    parameters = {one.name: one for one in known}
     for index, (name, value) in enumerate(about.read.items()):
         yield "" if index else "estimated", _estimated(parameters.get(name), name, value)
     if about.novelty is not None and about.steps:
@@ -54,7 +56,7 @@ def _read(about: Adaptation, rollout: Rollout | None) -> str:
 
 def _estimated(parameter: Parameter | None, name: str, value: float) -> str:
     """An estimate beside the values of training."""
-    if parameter is None:  # of a family that has changed
+    if parameter is None:  # of a family that has changed, or is unknown here
         return f"{name} {value:.4g}"
     unit = "" if parameter.unit in ("", "1") else f" {parameter.unit}"
     return f"{name} {value:.4g}{unit} ({_trained_on(parameter, value)})"

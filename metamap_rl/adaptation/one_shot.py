@@ -11,14 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.spaces import Box
 from gymnasium.vector import VectorEnv
 from numpy.typing import NDArray
 
 from metamap_agents.policy.acting import WeightPolicy
 from metamap_agents.policy.base import BasePolicy
+from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import check_arrays, load_arrays, save_arrays
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
+from metamap_envs.identity import is_family
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
@@ -69,9 +72,7 @@ class AdaptedPolicy(WeightPolicy):
         spaces: EnvSpaces | None = None,
         rollout: Rollout | None = None,
     ) -> None:
-        family = get_family(adaptation.family)
-        ours = observation_space(family), action_space(family)
-        super().__init__(base.policies(phi), *ours)
+        super().__init__(base.policies(phi), *_family_spaces(adaptation.family, base.spec, spaces))
         self.base = base
         self.phi = phi
         self.adaptation = adaptation
@@ -174,6 +175,19 @@ class AdaptedPolicy(WeightPolicy):
         """The policy as other programs take it, for `metamap_rl.export`: raw observations in, clipped actions out."""
         title = f"policy for {self.adaptation.family}: {self.adaptation.sentence()}"
         return PlainPolicy.of(self.adaptation.family, self.base, self.phi, self.spaces, title)
+
+
+def _family_spaces(name: str, spec: PolicySpec, spaces: EnvSpaces | None) -> tuple[Box, Box]:
+    """Observations and actions of a family, also of a declared one that is unknown here, whose actions are in [-1, 1].
+
+    Raises:
+        MetaMapError: an unknown family, and no spaces of an environment to act in.
+    """
+    if spaces is not None and not is_family(name):
+        seen = Box(-np.inf, np.inf, (spec.observation_size,), np.float64)
+        return seen, Box(-1.0, 1.0, (spec.action_size,), np.float32)
+    family = get_family(name)
+    return observation_space(family), action_space(family)
 
 
 def adapt(

@@ -223,7 +223,7 @@ DOCUMENT = {
 }
 CODE = """
 import sys
-import gymnasium as gym, metamap_rl
+import gymnasium as gym, metamap_rl, numpy as np
 from metamap_envs import MetaMapError
 
 def refused(mapper, env, message):
@@ -234,6 +234,9 @@ def refused(mapper, env, message):
     else:
         raise AssertionError("it was adapted")
 
+policy = metamap_rl.AdaptedPolicy.load("policy.safetensors")  # acts where its family is unknown
+assert gym.make("Pendulum-v1").action_space.contains(policy.predict(np.zeros(3, np.float32))[0])
+assert "read       3 transitions" in policy.explain()
 sys.path.insert(0, "code")
 refused("mapper", gym.make("Pendulum-v1"), "expected that environment, got 'Pendulum-v1'; METAMAP_FAMILIES")
 gym.register("OfAMapper-v0", entry_point="gymnasium.envs.classic_control:PendulumEnv")
@@ -243,6 +246,7 @@ del gym.registry["OfAMapper-v0"]
 
 import of_a_mapper
 refused("changed", gym.make("OfAMapper-v0"), "unknown argument of the environment's constructor 'gg'")
+assert len(metamap_rl.AdaptiveEnv(gym.make("OfAMapper-v0"), "mapper").run(3).rewards) == 3
 mapper = metamap_rl.load("mapper")
 mapper.save("again")
 assert metamap_rl.load("again").environment == mapper.environment != {}
@@ -269,7 +273,9 @@ def test_a_mapper_declares_its_family_only_for_the_environment_that_it_is_of(
     (tmp_path / "code" / "of_a_mapper.py").write_text(MODULE)
     monkeypatch.syspath_prepend(str(tmp_path / "code"))
     try:
-        untrained(from_gymnasium(DOCUMENT)).save(tmp_path / "mapper")
+        mapper = untrained(from_gymnasium(DOCUMENT))
+        mapper.save(tmp_path / "mapper")
+        mapper.adapt(gym.make("OfAMapper-v0"), steps=3).save(tmp_path / "policy.safetensors")
     finally:
         sys.modules.pop("of_a_mapper", None)
 

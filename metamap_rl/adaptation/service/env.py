@@ -14,9 +14,11 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.family_spaces import FamilySpaces
 from metamap_envs.seeds import read_seed
 from metamap_envs.values import read_numbers, read_whole
+from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.service.adapter import Adapter
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.adaptation.stored_family import know_family
 from metamap_rl.adaptation.wrappers import alterations
 from metamap_rl.mapper.mapper import Mapper
 
@@ -58,6 +60,10 @@ class AdaptiveEnv(gym.Wrapper[NDArray[Any], Any, Any, Any]):
     ) -> None:
         if isinstance(mapper, Adapter) and config is not None:
             raise MetaMapError("AdaptiveEnv: expected no config beside an adapter, which has its own")
+        if not isinstance(mapper, Adapter | Mapper):
+            mapper, _ = find_mapper(mapper)
+        if isinstance(mapper, Mapper) and isinstance(env, gym.Env):
+            know_family(mapper, env)
         adapter = mapper if isinstance(mapper, Adapter) else Adapter(mapper, config)
         super().__init__(FamilySpaces(env, adapter.mapper.family))
         found = alterations(env, adapter.mapper.family)
