@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 
 from metamap_agents.experts.expert import Expert
-from metamap_agents.experts.filling import RecipeOverrides, TaskCounts, fill_zoo
-from metamap_agents.experts.recipes import load_recipe
-from metamap_agents.experts.zoo import Zoo
+from metamap_agents.experts.filling import RecipeOverrides, TaskCounts
 from metamap_agents.runtime.storage import write_json
 from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.errors import MetaMapError
@@ -22,12 +20,13 @@ from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_rl.adaptation.bundled import bundled_families, load_experts, load_mapper
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
+from metamap_rl.building.pipeline import fill, make_mapper
+from metamap_rl.building.plan import BuildPlan, OnStage
 from metamap_rl.demo.folder import FORMAT, RESULTS, Settings
 from metamap_rl.evaluation.evaluate import Evaluation, evaluate_mappers
 from metamap_rl.evaluation.figures import plot_lengths
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import MapperRecipe
-from metamap_rl.training.pipeline import train_mapper
 from metamap_rl.viz.drawing import Renderer
 from metamap_rl.viz.figures import save_figure
 from metamap_rl.viz.video import OnFrame, Side, Video, compare
@@ -36,9 +35,7 @@ __all__ = [
     "EPISODES",
     "FILMED",
     "SHOWN",
-    "STAGES",
     "Measured",
-    "OnStage",
     "Row",
     "Subject",
     "bundled_subjects",
@@ -50,12 +47,6 @@ __all__ = [
 
 SHOWN = (0, 20, 50, 200)
 """Steps of D in the table."""
-
-STAGES = {"base policy": "steps", "experts": "experts", "mapper": "updates"}
-"""Stages of training from scratch, with the unit of progress."""
-
-OnStage = Callable[[str, int, int], None]
-"""Called with (stage, done, in all)."""
 
 FILMED = 50
 """Steps of D of the generated policy in the video, and of the gap closed in the table."""
@@ -168,56 +159,28 @@ def train_subject(folder: Path, settings: Settings, on_progress: OnStage | None 
         MetaMapError: an invalid setting, the folder holds another zoo, or another process is training in it.
     """
     tell = on_progress or (lambda stage, done, total: None)
-    counts = TaskCounts(settings.train, settings.validation, settings.test_in)
-    zoo = _fill(folder / "zoo", settings, counts, tell)
-    if (folder / "mapper" / "mapper.json").is_file():
-        mapper = Mapper.load(folder / "mapper")
-    else:
-        checkpoint = folder / "checkpoint.safetensors"
-        recipe = MapperRecipe().changed(seed=settings.seed)
-        if settings.updates is not None:
-            recipe = recipe.changed(updates=settings.updates)
-        tell("mapper", 0, recipe.training.updates)
-        mapper = train_mapper(
-            zoo,
-            recipe=recipe,
-            calibration=None,  # generated policies are shown whether they help or not
-            checkpoint=checkpoint,
-            on_update=lambda done, total, _: tell("mapper", done, total),
-        )
-        mapper.save(folder / "mapper", overwrite=True)
-        checkpoint.unlink(missing_ok=True)
-    return Subject(mapper, tuple(zoo.get(task) for task in zoo.tasks("test-in", counts.test_in)))
+    plan = _plan(settings)
+    zoo = fill(folder, plan, tell)
+    mapper = make_mapper(folder, zoo, plan, tell)
+    return Subject(mapper, tuple(zoo.get(task) for task in zoo.tasks("test-in", plan.counts.test_in)))
 
 
-def _fill(root: Path, settings: Settings, counts: TaskCounts, tell: OnStage) -> Zoo:
-    """Make or resume the zoo: first the base policy, then the experts."""
-    family = settings.families[0]
+def _plan(settings: Settings) -> BuildPlan:
+    """The build of a demo; without a self-check, as generated policies are shown whether they help or not."""
     base, expert = ({} if n is None else {"n_timesteps": n} for n in (settings.base_timesteps, settings.timesteps))
     if settings.timesteps is not None:
         expert["parent_timesteps"] = settings.timesteps
-    load_recipe(family, "expert", **expert)  # fail before the base policy is trained
-    tell("base policy", 0, load_recipe(family, "base", **base).n_timesteps)
-    same: dict[str, Any] = {"seed": settings.seed, "overrides": RecipeOverrides(base, expert)}
-    zoo = fill_zoo(
-        root,
-        family,
-        TaskCounts(0, 0, 0, 0),
-        **same,
-        on_base=lambda done, total, _: tell("base policy", done, total),
+    updates = {} if settings.updates is None else {"updates": settings.updates}
+    plan = BuildPlan(
+        settings.families[0],
+        settings.seed,
+        TaskCounts(settings.train, settings.validation, settings.test_in),
+        RecipeOverrides(base, expert),
+        MapperRecipe().changed(seed=settings.seed, **updates),
+        calibration=None,
     )
-    missing = len(zoo.missing(counts.tasks(zoo)))
-    tell("experts", 0, missing)
-    fill_zoo(
-        root,
-        family,
-        counts,
-        **same,
-        on_expert=lambda done, _, expert: tell("experts", done, missing),
-    )
-    if left := len(zoo.missing(counts.tasks(zoo))):
-        raise MetaMapError(f"{root}: another process is training {left} of the experts; start again when it is done")
-    return zoo
+    plan.check()  # fail before the base policy is trained
+    return plan
 
 
 def measure(subject: Subject, on_method: Callable[[str], None] | None = None) -> Measured:

@@ -16,6 +16,7 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs import MetaMapError
 from metamap_rl.adaptation.bundled import save_experts
+from metamap_rl.building import pipeline
 from metamap_rl.cli import main
 from metamap_rl.demo import demo
 from metamap_rl.demo.folder import Settings, claim_folder
@@ -227,7 +228,7 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Experts are trained in this process, and the survey is small: both are shown elsewhere.
-    monkeypatch.setattr(demo, "fill_zoo", partial(demo.fill_zoo, workers=1))
+    monkeypatch.setattr(pipeline, "fill_zoo", partial(pipeline.fill_zoo, workers=1))
     monkeypatch.setattr(demo, "MapperRecipe", partial(demo.MapperRecipe, survey_tasks=8))
     out = tmp_path / "scratch"
     assert main(["demo", *SCRATCH, "--json", "--out", str(out)]) == 0
@@ -260,8 +261,8 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
     subject = demo.train_subject(out, settings, lambda *stage: stages.append(stage))
     assert (zoo.root / "experts" / f"{kept.task.id}.json").stat().st_mtime_ns == before
     assert (zoo.get(lost.task).phi == lost.phi).all()
-    assert stages[:3] == [("base policy", 0, 4096), ("experts", 0, 1), ("experts", 1, 1)]
-    assert stages[3:5] == [("mapper", 0, 5), ("mapper", 1, 5)]
+    assert stages[:2] == [("experts", 0, 1), ("experts", 1, 1)]
+    assert stages[2:4] == [("rollouts", 0, 1), ("mapper", 1, 5)]
     assert {expert.task for expert in subject.experts} == {kept.task, lost.task}
 
     (zoo.root / "experts" / f"{lost.task.id}.json").rename(tmp_path / "lost.json")

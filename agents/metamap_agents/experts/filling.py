@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from metamap_agents.experts.building import OnExpert, build_experts, train_first
 from metamap_agents.experts.counts import TaskCounts
-from metamap_agents.experts.ppo import OnProgress
 from metamap_agents.experts.recipes import Recipe, Stage, load_recipe
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError
 from metamap_envs.seeds import read_seed
 
-__all__ = ["RecipeOverrides", "TaskCounts", "check_recipes", "check_settings", "fill_zoo"]
+__all__ = ["OnFirst", "RecipeOverrides", "TaskCounts", "check_recipes", "check_settings", "fill_zoo"]
+
+OnFirst = Callable[[Stage, int, int], None]
+"""Called for base policy ("base") and universal policy ("parent") with (stage, environment steps done, in total)."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +46,7 @@ def fill_zoo(
     seed: int = 0,
     workers: int = 0,
     overrides: RecipeOverrides = RecipeOverrides(),
-    on_base: OnProgress | None = None,
+    on_first: OnFirst | None = None,
     on_expert: OnExpert | None = None,
 ) -> Zoo:
     """Create a zoo or resume one: train the base policy first, then the missing experts.
@@ -56,7 +58,7 @@ def fill_zoo(
         seed: of the zoo; a zoo of another seed in the folder is an error.
         workers: processes that train experts; 0 takes all cores.
         overrides: settings that replace those of the recipes.
-        on_base: called with the progress of the base policy and the universal policy.
+        on_first: called with the progress of the base policy and the universal policy.
         on_expert: called after each expert.
 
     Raises:
@@ -67,7 +69,14 @@ def fill_zoo(
     zoo = Zoo.create(root, family, seed)
     check_settings(zoo, overrides)
     recipe = overrides.recipe(zoo.family.name, "expert")
-    train_first(zoo, recipe, lambda _, build: build(zoo, overrides=overrides.base, on_progress=on_base))
+
+    def train(stage: Stage, build: Callable[..., None]) -> None:
+        tell = None if on_first is None else lambda done, total, _: on_first(stage, done, total)
+        if on_first is not None:
+            on_first(stage, 0, overrides.recipe(zoo.family.name, stage).n_timesteps)
+        build(zoo, overrides=overrides.base, on_progress=tell)
+
+    train_first(zoo, recipe, train)
     build_experts(zoo, counts.tasks(zoo), overrides=overrides.expert, workers=workers, on_expert=on_expert)
     return zoo
 

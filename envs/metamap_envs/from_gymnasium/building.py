@@ -26,7 +26,7 @@ from metamap_envs.from_gymnasium.user_modules import import_user_module
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.user_env import close_user_env, comes_from_users, failure
 
-__all__ = ["build"]
+__all__ = ["build", "find_spec"]
 
 
 def build(declaration: Declaration, folder: Path) -> GymnasiumFamily:
@@ -52,7 +52,7 @@ def build(declaration: Declaration, folder: Path) -> GymnasiumFamily:
 
 
 def _build(declaration: Declaration, folder: Path, owner: str) -> GymnasiumFamily:
-    spec = _spec(declaration.environment, owner, folder)
+    spec = find_spec(declaration.environment, owner, folder)
     label = f"{owner}: environment {spec.id!r}"
     creator = _creator(spec, label)
     _check_arguments(declaration, creator, owner)
@@ -162,8 +162,17 @@ def _place(target: Target) -> Target:
     return replace(target, own=0.0, scale=False)
 
 
-def _spec(environment: str, owner: str, folder: Path) -> EnvSpec:
-    """Gymnasium's spec of an id, importing the module that "module:id" names."""
+def find_spec(environment: str, owner: str, folder: Path) -> EnvSpec:
+    """Gymnasium's spec of an id, importing the module that "module:id" names.
+
+    Args:
+        environment: the id.
+        owner: what messages begin with.
+        folder: where the module is looked for, besides Python's path.
+
+    Raises:
+        MetaMapError: no such module or id, or the module cannot be imported.
+    """
     module, colon, name = environment.rpartition(":")
     try:
         if colon:

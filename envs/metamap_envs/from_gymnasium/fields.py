@@ -16,7 +16,7 @@ from metamap_envs.from_gymnasium.servos import SERVO_FIELDS, check_actuator, ser
 if TYPE_CHECKING:
     from metamap_envs.from_gymnasium.declaration import ParameterEntry
 
-__all__ = ["FIELDS", "ModelField", "changed_model", "check_written", "own_value"]
+__all__ = ["FIELDS", "ModelField", "changed_model", "check_written", "object_names", "own_value"]
 
 FIELDS = {
     "body": ("inertia", "mass"),
@@ -226,6 +226,14 @@ def owners(model: Any, kind: str, name: str) -> list[Any]:
     return [getattr(model, kind)(name)]
 
 
+def object_names(model: Any, kind: str) -> list[str]:
+    """Names by which a declaration can mean the objects of a kind; an actuator also goes by the joint that it moves."""
+    names = [getattr(model, kind)(index).name for index in range(_count(model, kind))]
+    if kind == "actuator":
+        names += [_moved_joint(model, index) for index in range(model.nu)]
+    return [name for name in dict.fromkeys(names) if name]
+
+
 def _count(model: Any, kind: str) -> int:
     return int(getattr(model, {"joint": "njnt", "actuator": "nu"}.get(kind, f"n{kind}")))
 
@@ -276,10 +284,7 @@ def own_value(entry: ParameterEntry, model: Any, spec: Any | None) -> float:
     try:
         found = owners(model, kind, name)
     except KeyError:
-        names = {getattr(model, kind)(index).name for index in range(_count(model, kind))}
-        if kind == "actuator":
-            names |= {_moved_joint(model, index) for index in range(model.nu)}
-        raise unknown_name(kind, name, names - {""}) from None
+        raise unknown_name(kind, name, object_names(model, kind)) from None
     if kind == "joint" and spec is not None and field in ("damping", "stiffness"):
         sprung = [each.name for each in spec.joints if (each.springdamper > 0).all()]
         if any(owner.name in sprung for owner in found):

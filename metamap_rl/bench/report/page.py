@@ -33,7 +33,7 @@ from metamap_rl.bench.result import CellResult, matrix
 from metamap_rl.bench.summary import Estimate, Group, Summary, estimate
 from metamap_rl.stream.metrics import COSTS, FORMULAS
 
-__all__ = ["ReportVideo", "find_videos", "write_report"]
+__all__ = ["ReportVideo", "find_videos", "page_asset", "write_report"]
 
 _VIDEO_BYTES = 8_000_000
 """Maximum size of videos in a page in bytes; the others are listed by name."""
@@ -103,8 +103,8 @@ def write_report(
     shown, left_out = _fitting(videos)
     page = environment.get_template("report.html.j2").render(
         title=title,
-        style=Markup(_asset("style.css")),
-        script=Markup(_asset("script.js")),
+        style=Markup(page_asset("style.css")),
+        script=Markup(page_asset("script.js")),
         made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         command=command,
         commands=commands or {},
@@ -139,7 +139,8 @@ def write_report(
     return len(content)
 
 
-def _asset(name: str) -> str:
+def page_asset(name: str) -> str:
+    """A file that pages are made of: "style.css" or "script.js"."""
     return resources.files("metamap_rl.bench.report").joinpath("assets", name).read_text(encoding="utf-8")
 
 

@@ -144,8 +144,8 @@ class _Bars:
 
     def show(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` units of a stage are done."""
+        from metamap_rl.building.plan import STAGES
         from metamap_rl.cli.console import progress
-        from metamap_rl.demo.demo import STAGES
 
         if stage != self._stage:
             self._stack.close()

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from metamap_rl.cli.command import Command, FamilyName
-from metamap_rl.cli.console import say
+from metamap_rl.cli.command import Command, FamilyName, OutPath
+from metamap_rl.cli.console import note, say
+from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from metamap_envs.family import Family
     from metamap_envs.parameters import Parameter
     from metamap_envs.task import Task
 
-__all__ = ["COMMANDS", "ORDER", "ListFamilies", "ShowFamily"]
+__all__ = ["COMMANDS", "ORDER", "CheckFamily", "InitFamily", "ListFamilies", "ShowFamily"]
 
 ORDER = 10
 
@@ -82,6 +85,148 @@ class ShowFamily(Command):
             found_by = f", where {VARIABLE}={self.family}" if is_family_file(self.family) else ""
             _print_family(family, tasks, found_by)
         return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitFamily(Command):
+    """Draft a family's YAML file for an environment of Gymnasium, or list what could be varied in one.
+
+    Looks at the constructor's arguments, the attributes and the MuJoCo model. The ranges in the file are proposals made
+    from the environment's own values, each tried out and marked; put in what you expect.
+    """
+
+    name: ClassVar[str] = "init"
+
+    environment: Annotated[Positional[str], Metavar("ENVIRONMENT")]
+    """Id of the environment, or `module:id` to import the module that registers it, also from the working directory."""
+
+    parameters: Annotated[tuple[str, ...], Metavar("NAME")] = ()
+    """What is to vary; without any, what could vary is listed."""
+
+    family: str | None = None
+    """Name of the family; default the id in lower case."""
+
+    out: OutPath = None
+    """The file; default: it is printed."""
+
+    def run(self) -> int:
+        """List, or draft and write."""
+        from pathlib import Path
+
+        from metamap_agents.runtime.storage import claim_output
+        from metamap_envs.from_gymnasium.candidates import find_candidates
+        from metamap_envs.from_gymnasium.drafting import draft_family
+        from metamap_rl.cli.commands._family_check import candidates_document, print_candidates
+        from metamap_rl.cli.console import print_json
+
+        if self.out is not None:
+            claim_output(_family_file(self.out))
+        if not self.parameters:
+            known = find_candidates(self.environment, Path.cwd())
+            if self.json:
+                print_json(candidates_document(known))
+            else:
+                print_candidates(known)
+            return 0
+        draft = draft_family(self.environment, self.parameters, Path.cwd(), name=self.family)
+        for name, refusal in draft.refused.items():
+            note(f"{name}: refused with the proposed values, change them: {refusal}")
+        self._give(draft.text)
+        return 0
+
+    def _give(self, text: str) -> None:
+        """Write or print the file."""
+        from metamap_agents.runtime.storage import write_bytes
+        from metamap_rl.cli.console import print_json
+
+        if self.out is not None:
+            write_bytes(self.out, text.encode())
+        if self.json:
+            print_json({"text": text, "out": self.out})
+        else:
+            say(text.rstrip() if self.out is None else f"wrote {self.out}; put in the ranges that you expect")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckFamily(Command):
+    """Check a family before training: its environment, what each parameter changes, how long a build will take.
+
+    Runs the checkers of Gymnasium and Stable-Baselines3, changes each parameter over its range, times a step and a bit
+    of each stage of `metamap build`, and looks whether random policies should differ between tasks. The exit code is 1
+    if a checker refuses the environment or a parameter does nothing.
+    """
+
+    name: ClassVar[str] = "check"
+
+    family: FamilyName
+    """Path of the YAML file that declares the family, or the name of one."""
+
+    times: bool = True
+    """Skip the estimate of how long a build takes."""
+
+    def run(self) -> int:
+        """Check, time, print."""
+        from metamap_envs.sensitivity import measure_effects
+        from metamap_rl.building.check import check_environment, measure_difference, step_seconds
+        from metamap_rl.cli.console import print_json, progress
+        from metamap_rl.cli.inputs import read_family
+
+        family = read_family(self.family)
+        with progress("checking", None) as bar:
+            reports = check_environment(family)
+            bar.describe("changing the parameters")
+            effects = measure_effects(family, seed=self.seed)
+            seconds = step_seconds(family, self.seed)
+            bar.describe("comparing random policies")
+            difference = measure_difference(family, seed=self.seed)
+            bar.describe("timing")
+            stages = _stage_seconds(family.name, self.seed) if self.times else {}
+        document = {
+            "family": family.name,
+            "checkers": reports,
+            "effects": effects,
+            "step_seconds": seconds,
+            "build_seconds": stages,
+            "difference": difference,
+        }
+        bad = any(report.error for report in reports) or any(each.does_nothing for each in effects)
+        if self.json:
+            print_json({**document, "passed": not bad})
+        else:
+            _print_check(family, document)
+        return 1 if bad else 0
+
+
+def _family_file(out: Path) -> Path:
+    """Refuse a name by which no command would know the file for a family's."""
+    from metamap_envs.errors import MetaMapError
+    from metamap_envs.registry import is_family_file
+
+    if not is_family_file(str(out)):
+        raise MetaMapError(f"--out: expected a name that ends in .yml or .yaml, got {str(out)!r}")
+    return out
+
+
+def _stage_seconds(family: str, seed: int) -> dict[str, float]:
+    """Seconds of each stage of a build with the usual settings."""
+    from metamap_rl.building.estimate import rehearse
+    from metamap_rl.building.plan import BuildPlan
+
+    return rehearse(BuildPlan(family, seed))
+
+
+def _print_check(family: Family, document: dict[str, Any]) -> None:
+    from metamap_rl.building.estimate import duration, in_words
+    from metamap_rl.cli.commands._family_check import print_checkers, print_effects
+
+    say(f"{family.name}: {family.description}")
+    print_checkers(document["checkers"])
+    print_effects(document["effects"])
+    step, stages = document["step_seconds"], document["build_seconds"]
+    say(f"a step takes {1e6 * step:.0f} us: {1 / step:,.0f} steps/s")
+    if stages:
+        say(f"metamap build takes at most {duration(sum(stages.values()))}: {in_words(stages)}")
+    say(f"something to adapt to? {document['difference'].sentence()}")
 
 
 def _summary(family: Family) -> dict[str, Any]:
@@ -190,4 +335,4 @@ def _intervals(intervals: tuple[tuple[float, float], ...]) -> str:
     return " or ".join(f"[{low:.4g}, {high:.4g}]" for low, high in intervals)
 
 
-COMMANDS = (ListFamilies, ShowFamily)
+COMMANDS = (ListFamilies, ShowFamily, InitFamily, CheckFamily)

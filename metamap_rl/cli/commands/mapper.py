@@ -64,7 +64,7 @@ class TrainMapper(Command):
         from metamap_rl.training.pipeline import probe_for
 
         document = self._probe()
-        calibration = _calibration(self.calibration_tasks, self.seed)
+        calibration = calibration_of(self.calibration_tasks, self.seed)
         checkpoint = _checkpoint_beside(self.out)
         zoo = Zoo.open(self.zoo)
         with probe_for(zoo, document) as probe:
@@ -217,8 +217,12 @@ def _checkpoint_beside(out: Path) -> Path:
     return out.with_name(f"{out.name}.checkpoint.safetensors")
 
 
-def _calibration(tasks: int, seed: int) -> CalibrationConfig | None:
-    """Calibration config for a number of tasks; None for 0."""
+def calibration_of(tasks: int, seed: int) -> CalibrationConfig | None:
+    """Calibration config for a number of tasks; None for 0.
+
+    Raises:
+        MetaMapError: a number from 1 to 3, or below 0.
+    """
     from metamap_envs.errors import MetaMapError
 
     if tasks != 0 and tasks < 4:
