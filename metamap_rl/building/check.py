@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stable_baselines3.common.env_checker import check_env as check_by_sb3
 
 from metamap_agents.policy.evaluation import clearly_better
-from metamap_envs.errors import MetaMapError, one_line
+from metamap_envs.errors import one_line
 from metamap_envs.family import Family
 from metamap_envs.family_spaces import FamilySpaces
 from metamap_envs.from_gymnasium.family import GymnasiumFamily
@@ -155,11 +155,7 @@ def _tasks(family: Family, seed: int) -> list[Task]:
     found = family.sample("train", _SAMPLED, seed)
     for parameter in family.space.parameters[:_MOST_ENDS]:
         values = [end for interval in parameter.train for end in interval] or list(parameter_values(parameter, 2))
-        for value in (min(values), max(values)):
-            try:
-                found.append(family.task({parameter.name: value}))
-            except MetaMapError:  # of discrete parameters some combinations are no task
-                continue
+        found += [family.task({parameter.name: value}) for value in (min(values), max(values))]
     return list({task.id: task for task in found}.values())
 
 

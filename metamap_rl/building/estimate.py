@@ -55,9 +55,9 @@ class _Times:
     def note(self, name: str, done: int) -> None:
         self.found.setdefault(name, []).append((done, time.perf_counter()))
 
-    def rate(self, name: str, first: int = 0) -> float:
-        """Seconds of a unit between two calls, from the given one to the last."""
-        (one, start), (last, end) = self.found[name][first], self.found[name][-1]
+    def rate(self, name: str) -> float:
+        """Seconds of a unit, between the first call and the last."""
+        (one, start), (last, end) = self.found[name][0], self.found[name][-1]
         return (end - start) / max(1, last - one)
 
 
@@ -196,13 +196,18 @@ def _self_check(times: _Times, config: CalibrationConfig) -> float:
     return (
         probing * config.usual_tasks / _CALIBRATED.usual_tasks
         + fitting * config.updates / _CALIBRATED.updates
-        + running * _run_episodes(config) / _run_episodes(_CALIBRATED)
+        + running * _run_episodes(config, len(config.lengths)) / _run_episodes(_CALIBRATED, 1)
     )
 
 
-def _run_episodes(config: CalibrationConfig) -> int:
-    """Episodes of base and generated policies in a calibration."""
-    return config.harm_tasks * config.harm_episodes + config.return_tasks * config.episodes
+def _run_episodes(config: CalibrationConfig, judged: int) -> int:
+    """Episodes of base and generated policies in a calibration that measures harm at so many lengths of D.
+
+    With few tasks the first length is never harmless, and the last one that is measured.
+    """
+    whole = max(config.harm_tasks, config.return_tasks) * max(config.harm_episodes, config.episodes)
+    few, lengths = config.return_tasks * config.episodes, len(config.lengths)
+    return (1 + judged) * whole + (2 * lengths - judged + 1) * few
 
 
 # while it runs --------------------------------------------------------------------------------------------------------

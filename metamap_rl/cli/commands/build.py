@@ -73,9 +73,9 @@ class BuildMapper(Command):
         bars = _Bars()
         events = BuildEvents(
             on_part=lambda stage: bars.text(f"trying out: {stage}"),
-            on_estimate=lambda seconds: bars.estimated(seconds),
+            on_estimate=bars.estimated,
             on_stage=bars.show,
-            on_plateau=_tell_plateau,
+            on_plateau=bars.plateau,
         )
         build = Build(plan, self.out, events)
         bars.build = build
@@ -149,6 +149,11 @@ class _Bars:
         if seconds:
             note(f"estimate: {duration(sum(seconds.values()))} at most ({in_words(seconds)})")
 
+    def plateau(self, stage: str, steps: int, total: int) -> None:
+        """Say that the training of a policy ended early."""
+        self._stack.close()
+        note(f"{stage}: ended after {steps:,} of {total:,} steps, its return no longer improved")
+
     def show(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` units of a stage are done."""
         from metamap_rl.building.estimate import duration
@@ -165,10 +170,6 @@ class _Bars:
             self._bar.advance(done - self._done)
             self._bar.describe(f"{stage}, {left} in all")
         self._done = done
-
-
-def _tell_plateau(stage: str, steps: int, total: int) -> None:
-    note(f"{stage}: ended after {steps:,} of {total:,} steps, its return no longer improved")
 
 
 def _document(build: Build, record: BuildRecord) -> dict[str, Any]:
