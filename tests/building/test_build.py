@@ -179,8 +179,10 @@ def test_families_check_of_the_example(boat: Path, capsys: pytest.CaptureFixture
     assert "wind_x" in said
 
 
-def test_families_init_of_the_example(boat: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shutil.copy(boat.with_name("boat.py"), Path.cwd())
+def test_families_init_of_the_example(
+    boat: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(boat.parent)  # where its module lies
     assert main(["families", "init", "boat:Boat-v0", "--json"]) == 0
     assert [row["name"] for row in json.loads(capsys.readouterr().out)["parameters"]] == ["wind_x", "wind_y", "gain"]
     init = ["families", "init", "boat:Boat-v0", "--parameters", "wind_x", "gain"]

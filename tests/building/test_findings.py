@@ -38,10 +38,10 @@ def test_experts_that_gain_are_a_gap_and_experts_that_are_as_good_are_none() -> 
         compare_experts([])
 
 
-@given(st.integers(1, 300))
+@given(st.integers(3, 300))
 def test_chance_alone_is_never_enough(tasks: int) -> None:
     least = least_better(tasks)
-    assert 1 <= least <= max(1, tasks)
+    assert 2 <= least <= tasks
     assert least > 0.025 * tasks
 
 
