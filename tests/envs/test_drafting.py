@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from helpers.user_envs import Plain
-from metamap_envs import MetaMapError
+from metamap_envs import MetaMapError, list_families
 from metamap_envs.from_gymnasium.building import build
 from metamap_envs.from_gymnasium.candidates import find_candidates
 from metamap_envs.from_gymnasium.declaration import read_declaration
@@ -99,7 +99,7 @@ def test_wrong_environments_and_names_are_one_sentence(clipping: str) -> None:
 
 def test_names_of_the_package_are_not_proposed(clipping: str) -> None:
     gym.register("PendulumSwingup-v0", Plain)
-    draft = draft_family("PendulumSwingup-v0", ["gain"], HERE)
+    draft = draft_family("PendulumSwingup-v0", ["gain"], HERE, taken=list_families())
     del gym.registry["PendulumSwingup-v0"]
     assert draft.name == "my-pendulum-swingup"
     assert declared(draft.text).horizon == HORIZON, "it has no time limit of its own"

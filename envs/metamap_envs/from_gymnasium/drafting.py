@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,14 @@ class _Proposal:
     refusal: str = ""
 
 
-def draft_family(environment: str, parameters: Sequence[str], folder: Path, *, name: str | None = None) -> FamilyDraft:
+def draft_family(
+    environment: str,
+    parameters: Sequence[str],
+    folder: Path,
+    *,
+    name: str | None = None,
+    taken: Collection[str] = (),
+) -> FamilyDraft:
     """Write a family's YAML file with proposals.
 
     Each parameter is tried out: the environment is made and stepped with values from all over the proposed range. One
@@ -61,6 +68,7 @@ def draft_family(environment: str, parameters: Sequence[str], folder: Path, *, n
         parameters: names among `find_candidates`.
         folder: where the module is looked for, besides Python's path.
         name: the family's name; default the id in lower case.
+        taken: names of families that are not proposed.
 
     Raises:
         MetaMapError: no such environment or parameter, a repeated one, none at all, or a name that is not allowed.
@@ -71,7 +79,7 @@ def draft_family(environment: str, parameters: Sequence[str], folder: Path, *, n
     if twice := next((each for each in parameters if parameters.count(each) > 1), None):
         raise MetaMapError(f"the parameter {twice!r} is named twice")
     chosen = [known.choose(each) for each in parameters]
-    name = name or _family_name(known.env_id)
+    name = name or _family_name(known.env_id, taken)
     head: dict[str, Any] = {"name": name, "environment": environment}
     if known.time_limit is None:
         head["horizon"] = HORIZON
@@ -82,15 +90,13 @@ def draft_family(environment: str, parameters: Sequence[str], folder: Path, *, n
     return FamilyDraft(name, text, {each.candidate.name: each.refusal for each in proposals if each.refusal})
 
 
-def _family_name(env_id: str) -> str:
-    """An id as a family's name: "MyRobot-v0" is my-robot; never one of this package."""
-    from metamap_envs.registry import list_families
-
+def _family_name(env_id: str, taken: Collection[str]) -> str:
+    """An id as a family's name: "MyRobot-v0" is my-robot."""
     text = re.sub(r"-v\d+$", "", env_id.rpartition("/")[2])
     text = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", text).lower()
     name = re.sub(r"[^a-z0-9]+", "-", text).strip("-")
     name = name if name[:1].isalpha() else f"env-{name}".rstrip("-")
-    return f"my-{name}" if name in list_families() else name
+    return f"my-{name}" if name in taken else name
 
 
 # proposals -----------------------------------------------------------------------------------------------------------

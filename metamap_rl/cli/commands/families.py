@@ -116,6 +116,7 @@ class InitFamily(Command):
         from metamap_agents.runtime.storage import claim_output
         from metamap_envs.from_gymnasium.candidates import find_candidates
         from metamap_envs.from_gymnasium.drafting import draft_family
+        from metamap_envs.registry import list_families
         from metamap_rl.cli.commands._family_check import candidates_document, print_candidates
         from metamap_rl.cli.console import print_json
 
@@ -128,7 +129,8 @@ class InitFamily(Command):
             else:
                 print_candidates(known)
             return 0
-        draft = draft_family(self.environment, self.parameters, Path.cwd(), name=self.family)
+        taken = list_families()
+        draft = draft_family(self.environment, self.parameters, Path.cwd(), name=self.family, taken=taken)
         for name, refusal in draft.refused.items():
             note(f"{name}: refused with the proposed values, change them: {refusal}")
         self._give(draft.text)
