@@ -15,8 +15,9 @@ from helpers.user_envs import Plain
 from metamap_envs import MetaMapError, list_families
 from metamap_envs.from_gymnasium.building import build
 from metamap_envs.from_gymnasium.candidates import find_candidates
-from metamap_envs.from_gymnasium.declaration import read_declaration
+from metamap_envs.from_gymnasium.declaration import Declaration
 from metamap_envs.from_gymnasium.drafting import HORIZON, draft_family
+from metamap_envs.settings import parse
 from metamap_envs.yaml_text import parse_yaml
 
 HERE = Path()
@@ -46,7 +47,7 @@ def clipping() -> Iterator[str]:
 
 
 def declared(text: str) -> Any:
-    return read_declaration(parse_yaml(text, "draft"), "draft")
+    return parse(Declaration, parse_yaml(text, "draft"), "draft")
 
 
 def test_arguments_attributes_and_no_state_are_found(clipping: str) -> None:

@@ -10,9 +10,7 @@ import numpy as np
 import pytest
 
 from helpers.user_envs import Plain
-from metamap_envs import Family, MetaMapError, Parameter, get_family
-from metamap_envs.from_gymnasium.building import build
-from metamap_envs.from_gymnasium.declaration import read_declaration
+from metamap_envs import Family, MetaMapError, Parameter, from_gymnasium, get_family, registry
 from metamap_envs.sensitivity import measure_effects, parameter_values, run_actions
 
 
@@ -34,7 +32,7 @@ class Windy(Plain):
 
 
 @pytest.fixture
-def windy() -> Iterator[Family]:
+def windy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Family]:
     gym.register("Windy-v0", Windy, max_episode_steps=20)
     parameters = {
         "gain": {"argument": "gain", "train": [[-2, -1], [1, 2]]},
@@ -42,13 +40,10 @@ def windy() -> Iterator[Family]:
         "patience": {"argument": "patience", "train": [5, 30]},
     }
     document = {"name": "windy", "environment": "Windy-v0", "parameters": parameters}
+    monkeypatch.setattr(registry, "_DECLARED", {})
     with pytest.warns(UserWarning, match="'idle'"):
-        family = build(read_declaration(document, "windy"), None)  # type: ignore[arg-type]
-    from metamap_envs import registry
-
-    registry._DECLARED["windy"] = registry._Declared(read_declaration(document, "windy"), family)
-    yield family
-    del registry._DECLARED["windy"], gym.registry["Windy-v0"]
+        yield from_gymnasium(document)
+    del gym.registry["Windy-v0"]
 
 
 def test_what_counts_what_does_nothing_and_what_ends_episodes(windy: Family) -> None:

@@ -11,8 +11,9 @@ from typing import Any
 from metamap_envs.errors import MetaMapError
 from metamap_envs.from_gymnasium.building import build
 from metamap_envs.from_gymnasium.candidates import Candidate, EnvCandidates, find_candidates
-from metamap_envs.from_gymnasium.declaration import Declaration, read_declaration
+from metamap_envs.from_gymnasium.declaration import Declaration
 from metamap_envs.from_gymnasium.snapshot import quiet
+from metamap_envs.settings import parse
 from metamap_envs.yaml_text import dump_yaml, parse_yaml
 
 __all__ = ["FamilyDraft", "draft_family"]
@@ -86,7 +87,7 @@ def draft_family(
     _declared(head, {"any": {"argument": "any"}})  # refuses the name before anything is tried
     proposals = [_tried(head, each, folder) for each in chosen]
     text = "\n".join(_lines(head, known, proposals)) + "\n"
-    read_declaration(parse_yaml(text, "the draft"), "the draft")
+    parse(Declaration, parse_yaml(text, "the draft"), "the draft")
     return FamilyDraft(name, text, {each.candidate.name: each.refusal for each in proposals if each.refusal})
 
 
@@ -119,7 +120,7 @@ def _tried(head: Mapping[str, Any], candidate: Candidate, folder: Path) -> _Prop
 
 
 def _declared(head: Mapping[str, Any], parameters: Mapping[str, Any]) -> Declaration:
-    return read_declaration({**head, "parameters": parameters}, "family file")
+    return parse(Declaration, {**head, "parameters": parameters}, "family file")
 
 
 def _proposals(candidate: Candidate) -> Iterator[dict[str, Any]]:
