@@ -16,7 +16,6 @@ from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs import MetaMapError
 from metamap_rl.adaptation.bundled import save_experts
-from metamap_rl.building import pipeline
 from metamap_rl.cli import main
 from metamap_rl.demo import demo
 from metamap_rl.demo.folder import Settings, claim_folder
@@ -228,7 +227,7 @@ def test_from_scratch_trains_all_and_goes_on_where_it_stopped(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Experts are trained in this process, and the survey is small: both are shown elsewhere.
-    monkeypatch.setattr(pipeline, "fill_zoo", partial(pipeline.fill_zoo, workers=1))
+    monkeypatch.setattr(demo, "BuildPlan", partial(demo.BuildPlan, workers=1))
     monkeypatch.setattr(demo, "MapperRecipe", partial(demo.MapperRecipe, survey_tasks=8))
     out = tmp_path / "scratch"
     assert main(["demo", *SCRATCH, "--json", "--out", str(out)]) == 0
