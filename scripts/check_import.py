@@ -83,7 +83,6 @@ def measure(family: str, algorithm: str, steps: int, settings: ImportSettings, f
         "steps": steps,
         "training_seconds": seconds,
         "import_seconds": expert.record["seconds"],
-        "base_return": float(expert.base_returns.mean()),
         **{name: imported[name] for name in ("method", "network", "distillation", "loss") if name in imported},
     }
     write_json(path.with_suffix(".json"), document)

@@ -18,8 +18,7 @@ def import_table(document: Mapping[str, Any]) -> list[str]:
         cells = [
             entry["family"],
             f"{entry['algorithm'].upper()}, {entry['steps']:,} steps",
-            *(f"{loss[name]:.1f}" for name in ("policy_return", "expert_return")),
-            *(f"{value:.1f}" for value in (entry["base_return"], loss["random_return"])),
+            *(f"{loss[name]:.1f}" for name in ("policy_return", "expert_return", "base_return", "random_return")),
             f"{loss['lost']:.2f} ± {loss['standard_error']:.2f}",
             *("–" if value is None else f"{value:.2f}" for value in (loss["percent"], _percent(loss["share_of_lead"]))),
         ]

@@ -70,6 +70,7 @@ def test_a_policy_of_another_shape_is_distilled(tmp_path: Path, tiny_zoo: Zoo) -
     assert loss["lost"] == pytest.approx(lost.mean())
     assert loss["percent"] == pytest.approx(100 * lost.mean() / abs(np.mean(loss["policy_returns"])))
     np.testing.assert_allclose(first.returns, loss["expert_returns"])
+    assert loss["base_return"] == pytest.approx(first.base_returns.mean())
     assert first.record["steps"] > 0
 
 

@@ -137,7 +137,7 @@ def _measured(
     imported = {
         **policy.describe(),
         **made.record,
-        "loss": _loss(theirs, ours[0], least),
+        "loss": _loss(theirs, ours[0], least) | {"base_return": float(ours[1].mean())},
         "worse_than_base": clearly_better(ours[1], theirs),
     }
     record = {

@@ -72,7 +72,7 @@ def print_imported(zoo: Zoo, expert: Expert) -> None:
         say(f"method     weights taken over; actions differ by at most {about['largest_difference']:.1e}")
     else:
         say(f"method     distilled in {len(about['distillation']['losses'])} rounds: {about['reason']}")
-    returns = f"{loss['policy_return']:.1f}, expert {loss['expert_return']:.1f}, base {expert.base_returns.mean():.1f}"
+    returns = f"{loss['policy_return']:.1f}, expert {loss['expert_return']:.1f}, base {loss['base_return']:.1f}"
     say(f"returns    policy {returns} ({loss['episodes']} episodes)")
     percent = "" if loss["percent"] is None else f", {loss['percent']:.2f} % of the policy's return"
     say(f"lost       {loss['lost']:.2f} ± {loss['standard_error']:.2f}{percent}")
