@@ -20,31 +20,37 @@ _COLUMNS = {
 }
 
 
-def size_table(document: Mapping[str, Any]) -> list[str]:
-    """Share of the large gap by size and method, then what the mapper has more than one network for all tasks."""
-    sizes = document["sizes"]
-    found = [name for name in _COLUMNS if any(name in one["shares"] for one in sizes.values())]
-    family = document["family"]
-    lines = [
-        f"| {family}, hidden units | multiply-adds an action | {' | '.join(_COLUMNS[name] for name in found)} |",
-        f"| --- | --- |{' --- |' * len(found)}",
+def size_table(*documents: Mapping[str, Any]) -> list[str]:
+    """Share of the large gap by family, size and method, then what the mapper has more than one network for all tasks."""
+    rows = [
+        (f"{document['family']}, 2 x {size}", one) for document in documents for size, one in document["sizes"].items()
     ]
-    for size, one in sizes.items():
-        cells = (_share(one["shares"].get(name)) for name in found)
-        lines.append(f"| 2 x {size} | {one['multiply_adds']:,} | {' | '.join(cells)} |")
-    others = [name for name in _COLUMNS if any(name in one["differences"] for one in sizes.values())]
+    found = [name for name in _COLUMNS if any(name in one["shares"] for _, one in rows)]
+    lines = [
+        f"| family, hidden units | zoos | multiply-adds | {' | '.join(_COLUMNS[name] for name in found)} |",
+        f"| --- | --- | --- |{' --- |' * len(found)}",
+    ]
+    for name, one in rows:
+        cells = (_share(one["shares"].get(method)) for method in found)
+        lines.append(f"| {name} | {len(one['returns'])} | {one['multiply_adds']:,} | {' | '.join(cells)} |")
+    others = [name for name in _COLUMNS if any(name in one["differences"] for _, one in rows)]
     lines += [
         "",
-        f"| {family}, mapper minus | {' | '.join(_COLUMNS[name] for name in others)} |",
+        f"| mapper minus | {' | '.join(f'{_COLUMNS[name]} (each zoo)' for name in others)} |",
         f"| --- |{' --- |' * len(others)}",
     ]
-    for size, one in sizes.items():
-        cells = (_share(one["differences"].get(name), sign=True) for name in others)
-        lines.append(f"| 2 x {size} | {' | '.join(cells)} |")
+    for name, one in rows:
+        cells = (_difference(one["differences"].get(method)) for method in others)
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
 
-def _share(entry: Mapping[str, float | None] | None, *, sign: bool = False) -> str:
+def _difference(entry: Mapping[str, Any] | None) -> str:
+    each = ", ".join(f"{one:+.2f}" for one in entry["zoos"]) if entry is not None else ""
+    return f"{_share(entry, sign=True)} ({each})" if each else _share(entry, sign=True)
+
+
+def _share(entry: Mapping[str, Any] | None, *, sign: bool = False) -> str:
     if entry is None or entry["share"] is None:
         return "–"
     form = "+.2f" if sign else ".2f"

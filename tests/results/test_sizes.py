@@ -33,7 +33,7 @@ def test_sizes_are_measured_and_resumed(tiny_zoo: Zoo, tmp_path: Path, monkeypat
     Zoo.open(root).put_universal(tiny.make_universal(tiny_zoo.base))
     brief = Distillation(rounds=0, states=50, steps=10, batch_size=32)
     monkeypatch.setattr(resizing, "Resizing", lambda: Resizing(tasks=3, universal=brief, base=brief, expert=brief))
-    settings = ["zoo=" + str(root), "sizes=[4,64]", "updates=3", "episodes=2", "length=20"]
+    settings = [f"zoos=[{root}]", "sizes=[4,64]", "updates=3", "episodes=2", "length=20"]
     settings += ["methods=[universal-policy, mapper, estimate, mean-expert]"]
     command = ["results", "run", "deployed-size", "--set", *settings, "--out", str(out), "--workers", "1"]
     assert main(command) == 0
@@ -41,9 +41,10 @@ def test_sizes_are_measured_and_resumed(tiny_zoo: Zoo, tmp_path: Path, monkeypat
     assert set(document["sizes"]) == {"4", "64"}
     four, whole = document["sizes"]["4"], document["sizes"]["64"]
     assert four["weights"] < whole["weights"]
-    experts = np.array(whole["returns"]["expert of this size"])[0]
-    np.testing.assert_allclose(experts, document["large"]["expert"], rtol=1e-4)
-    assert not (out / "zoos" / "64").exists()
+    seed = str(tiny_zoo.seed)
+    experts = np.array(whole["returns"][seed]["expert of this size"])[0]
+    np.testing.assert_allclose(experts, document["large"][seed]["expert"], rtol=1e-4)
+    assert not (out / f"zoo-{seed}" / "zoos" / "64").exists()
     before = {path: path.stat().st_mtime_ns for path in out.rglob("*.json") if path.name != "deployed-size.json"}
     assert main(command) == 0
     changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]

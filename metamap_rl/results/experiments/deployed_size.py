@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,7 +20,7 @@ from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import Settings, Whole
 from metamap_rl.common.cells import Cell, check_settings, document_of
-from metamap_rl.common.statistics import ratio_of_sums
+from metamap_rl.common.statistics import ratio_of_zoos
 from metamap_rl.evaluation.protocol.config import ProtocolConfig
 from metamap_rl.evaluation.protocol.problem import fingerprint
 from metamap_rl.evaluation.protocol.record import open_run
@@ -38,10 +38,11 @@ _ONE_FOR_ALL = ("universal-policy", "estimate", "context-policy")
 class DeployedSize(Settings):
     """Policies of other sizes: one network for all tasks against one that is generated for each."""
 
-    zoo: Path
-    """Zoo with a universal policy, and experts of training, validation and test-in tasks."""
+    zoos: Annotated[tuple[Path, ...], Field(min_length=1)]
+    """Zoos of one family, of different seeds, each with a universal policy, and experts of training, validation and test
+    tasks."""
     sizes: Annotated[tuple[Annotated[Whole, Field(ge=1)], ...], Field(min_length=1)] = (4, 8, 16, 32)
-    """Units of each of the two hidden layers; the zoo's own size is measured as it is."""
+    """Units of each of the two hidden layers; a zoo's own size is measured as it is."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = _METHODS
     """Methods of the protocol, each with policies of the size."""
     length: Annotated[Whole, Field(ge=1)] = 50
@@ -49,7 +50,7 @@ class DeployedSize(Settings):
     updates: Annotated[Whole, Field(ge=1)] = 4000
     """Of mappers and context policies."""
     seeds: Annotated[Whole, Field(ge=1)] = 1
-    """Mappers, and context policies, of each size."""
+    """Mappers, and context policies, of each zoo and size."""
     episodes: Annotated[Whole, Field(ge=2)] = 20
     """Of each policy on each task, on shared reset seeds."""
     split: Literal["test-in", "test-out"] = "test-in"
@@ -58,14 +59,26 @@ class DeployedSize(Settings):
     """Settings of methods by name."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
-        """The large policies, then one cell for each size, which is resumed within."""
-        zoo = Zoo.open(self.zoo)
-        shared = {"zoo": fingerprint(zoo), **self.model_dump(mode="json", include={"episodes", "split"})}
+        """The large policies, then one cell for each zoo and size, which is resumed within."""
         measured = self.model_dump(mode="json", include={"methods", "length", "updates", "seeds", "settings"})
-        yield [Cell("large policies", out / "large.json", shared, (None, out))]
+        places = []
+        for root in self.zoos:
+            zoo = Zoo.open(root)
+            shared = {"zoo": fingerprint(zoo), **self.model_dump(mode="json", include={"episodes", "split"})}
+            places.append((zoo.seed, root, out / f"zoo-{zoo.seed}", shared))
         yield [
-            Cell(f"2 x {size}", out / f"size-{size}.json", {**shared, **measured, "size": size}, (size, out))
+            Cell(f"large, zoo {seed}", folder / "large.json", shared, (root, None, folder))
+            for seed, root, folder, shared in places
+        ]
+        yield [
+            Cell(
+                f"2 x {size}, zoo {seed}",
+                folder / f"size-{size}.json",
+                {**shared, **measured, "size": size},
+                (root, size, folder),
+            )
             for size in self.sizes
+            for seed, root, folder, shared in places
         ]
 
     def is_done(self, cell: Cell) -> bool:
@@ -73,14 +86,26 @@ class DeployedSize(Settings):
         return check_settings(cell)
 
     def run(self, cell: Cell) -> dict[str, Any]:
-        """Measure the zoo's own base policy and experts, or everything at one size."""
-        size, out = cell.job
-        zoo = Zoo.open(self.zoo)
+        """Measure a zoo's own base policy and experts, or everything at one size."""
+        root, size, folder = cell.job
+        zoo = Zoo.open(root)
         if size is None:
             return document_of(cell, self._large(zoo))
         hidden = (size, size)
-        small = zoo if zoo.base.spec.hidden == hidden else resize_zoo(zoo, out / "zoos" / str(size), hidden)
-        config = ProtocolConfig(
+        small = zoo if zoo.base.spec.hidden == hidden else resize_zoo(zoo, folder / "zoos" / str(size), hidden)
+        place = folder / "runs" / str(size)
+        with LocalExecutor(1) as executor:
+            run_protocol(self._protocol(zoo), small.root, place, executor)
+        (family,) = open_run(place).families()
+        found = family.evaluation(self.split)
+        returns = {one.method: _rounded(one.returns) for one in found.methods}
+        own = {"base policy of this size": found.base, "expert of this size": found.expert}
+        returns = {name: _rounded(one[None]) for name, one in own.items()} | returns
+        spec = small.base.spec
+        return document_of(cell, {"multiply_adds": multiply_adds(spec), "weights": spec.size, "returns": returns})
+
+    def _protocol(self, zoo: Zoo) -> ProtocolConfig:
+        return ProtocolConfig(
             families=(zoo.family.name,),
             methods=self.methods,
             seeds=self.seeds,
@@ -91,24 +116,6 @@ class DeployedSize(Settings):
             mapper=MAPPER.changed(updates=self.updates),
             settings=self.settings,
             learning=None,
-        )
-        folder = out / "runs" / str(size)
-        with LocalExecutor(1) as executor:
-            run_protocol(config, small.root, folder, executor)
-        (family,) = open_run(folder).families()
-        found = family.evaluation(self.split)
-        returns = {one.method: _rounded(one.returns) for one in found.methods}
-        more = {
-            "base policy of this size": _rounded(found.base[None]),
-            "expert of this size": _rounded(found.expert[None]),
-        }
-        return document_of(
-            cell,
-            {
-                "multiply_adds": multiply_adds(small.base.spec),
-                "weights": small.base.spec.size,
-                "returns": more | returns,
-            },
         )
 
     def _large(self, zoo: Zoo) -> dict[str, Any]:
@@ -132,35 +139,52 @@ class DeployedSize(Settings):
         }
 
     def summary(self, documents: Mapping[str, Any], out: Path) -> dict[str, Any]:
-        """Shares of the gap between the large base policy and the large experts, and paired differences."""
-        large = documents["large policies"]
-        base, expert = np.array(large["base"]), np.array(large["expert"])
+        """Shares of the gap between large base policies and large experts, and paired differences."""
+        zoos = [Zoo.open(root) for root in self.zoos]
+        if len({zoo.family.name for zoo in zoos}) > 1:
+            raise MetaMapError("zoos: expected zoos of one family")
+        large = {zoo.seed: documents[f"large, zoo {zoo.seed}"] for zoo in zoos if f"large, zoo {zoo.seed}" in documents}
         sizes = {}
         for size in self.sizes:
-            if (found := documents.get(f"2 x {size}")) is not None:
-                returns = {name: np.array(one) for name, one in found["returns"].items()}
-                sizes[str(size)] = {
-                    "multiply_adds": found["multiply_adds"],
-                    "weights": found["weights"],
-                    "returns": found["returns"],
-                    "shares": {name: _share(one - base, expert - base) for name, one in returns.items()},
-                    "differences": {
-                        name: _share(returns["mapper"] - returns[name].mean(axis=0), expert - base)
-                        for name in _ONE_FOR_ALL
-                        if name in returns and "mapper" in returns
-                    },
-                }
+            found = {seed: documents[name] for seed in large if (name := f"2 x {size}, zoo {seed}") in documents}
+            if found:
+                sizes[str(size)] = _summary_of_size(found, large)
         return {
-            "family": Zoo.open(self.zoo).family.name,
-            "settings": self.model_dump(mode="json", exclude={"zoo"}),
+            "family": zoos[0].family.name,
+            "settings": self.model_dump(mode="json", exclude={"zoos"}),
+            "experts": {str(zoo.seed): len(zoo.experts("train")) for zoo in zoos},
             "resizing": Resizing().model_dump(mode="json"),
-            "large": {name: large[name] for name in ("base", "expert", "universal")},
+            "large": {
+                str(seed): {name: one[name] for name in ("base", "expert", "universal")} for seed, one in large.items()
+            },
             "sizes": sizes,
         }
 
     def table(self, document: Mapping[str, Any]) -> list[str]:
         """Sizes in rows, methods in columns."""
         return size_table(document)
+
+
+def _summary_of_size(found: Mapping[int, Any], large: Mapping[int, Any]) -> dict[str, Any]:
+    """Shares and differences at one size, over zoos: gains and gaps of each, [seeds, tasks] and [tasks]."""
+    base = {seed: np.array(large[seed]["base"]) for seed in found}
+    gaps = [np.array(large[seed]["expert"]) - base[seed] for seed in found]
+    methods = [
+        name for name in next(iter(found.values()))["returns"] if all(name in one["returns"] for one in found.values())
+    ]
+    returns = {name: {seed: np.array(one["returns"][name]) for seed, one in found.items()} for name in methods}
+    compared = [name for name in _ONE_FOR_ALL if name in returns] if "mapper" in returns else []
+    first = next(iter(found.values()))
+    return {
+        "multiply_adds": first["multiply_adds"],
+        "weights": first["weights"],
+        "returns": {str(seed): one["returns"] for seed, one in found.items()},
+        "shares": {name: _share([one[seed] - base[seed] for seed in found], gaps) for name, one in returns.items()},
+        "differences": {
+            name: _share([returns["mapper"][seed] - returns[name][seed].mean(axis=0) for seed in found], gaps)
+            for name in compared
+        },
+    }
 
 
 def multiply_adds(spec: PolicySpec) -> int:
@@ -176,9 +200,10 @@ def _rounded(returns: NDArray[np.float64]) -> list[Any]:
     return rounded
 
 
-def _share(gains: NDArray[np.float64], gaps: NDArray[np.float64]) -> dict[str, float | None]:
-    """Sum of gains [seeds, tasks] over the sum of the gaps [tasks], with its 95 % interval over seeds and tasks."""
-    found = ratio_of_sums(np.atleast_2d(gains), gaps, np.random.default_rng(0))
+def _share(gains: Sequence[NDArray[np.float64]], gaps: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
+    """Sum of gains over sum of gaps with a 95 % interval over zoos, seeds and tasks, and the same of each zoo."""
+    found = ratio_of_zoos([np.atleast_2d(one) for one in gains], gaps, np.random.default_rng(0))
+    each = [float(one.mean(axis=0).sum() / gap.sum()) for one, gap in zip(map(np.atleast_2d, gains), gaps, strict=True)]
     if found is None:
-        return {"share": None, "low": None, "high": None}
-    return {"share": found.estimate, "low": found.low, "high": found.high}
+        return {"share": None, "low": None, "high": None, "zoos": each}
+    return {"share": found.estimate, "low": found.low, "high": found.high, "zoos": each}
