@@ -21,7 +21,7 @@ _COLUMNS = {
 
 
 def size_table(*documents: Mapping[str, Any]) -> list[str]:
-    """Share of the large gap by family, size and method, then what the mapper has more than one network for all tasks."""
+    """Share of the large gap by family, size and method; then what the mapper has more than one network for all."""
     rows = [
         (f"{document['family']}, 2 x {size}", one) for document in documents for size, one in document["sizes"].items()
     ]

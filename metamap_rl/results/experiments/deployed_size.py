@@ -39,8 +39,7 @@ class DeployedSize(Settings):
     """Policies of other sizes: one network for all tasks against one that is generated for each."""
 
     zoos: Annotated[tuple[Path, ...], Field(min_length=1)]
-    """Zoos of one family, of different seeds, each with a universal policy, and experts of training, validation and test
-    tasks."""
+    """Zoos of one family, of different seeds, with universal policy and experts of training, validation, test tasks."""
     sizes: Annotated[tuple[Annotated[Whole, Field(ge=1)], ...], Field(min_length=1)] = (4, 8, 16, 32)
     """Units of each of the two hidden layers; a zoo's own size is measured as it is."""
     methods: Annotated[tuple[str, ...], Field(min_length=1)] = _METHODS
@@ -169,12 +168,10 @@ def _summary_of_size(found: Mapping[int, Any], large: Mapping[int, Any]) -> dict
     """Shares and differences at one size, over zoos: gains and gaps of each, [seeds, tasks] and [tasks]."""
     base = {seed: np.array(large[seed]["base"]) for seed in found}
     gaps = [np.array(large[seed]["expert"]) - base[seed] for seed in found]
-    methods = [
-        name for name in next(iter(found.values()))["returns"] if all(name in one["returns"] for one in found.values())
-    ]
+    first = next(iter(found.values()))
+    methods = [name for name in first["returns"] if all(name in one["returns"] for one in found.values())]
     returns = {name: {seed: np.array(one["returns"][name]) for seed, one in found.items()} for name in methods}
     compared = [name for name in _ONE_FOR_ALL if name in returns] if "mapper" in returns else []
-    first = next(iter(found.values()))
     return {
         "multiply_adds": first["multiply_adds"],
         "weights": first["weights"],
