@@ -11,6 +11,7 @@ _COLUMNS = {
     "base policy of this size": "base",
     "expert of this size": "expert",
     "universal-policy": "universal policy, given the truth",
+    "universal-ppo": "the same by PPO",
     "mapper": "mapper",
     "estimate": "estimate",
     "sysid": "sysid",

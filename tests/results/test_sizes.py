@@ -34,6 +34,7 @@ def test_sizes_are_measured_and_resumed(tiny_zoo: Zoo, tmp_path: Path, monkeypat
     brief = Distillation(rounds=0, states=50, steps=10, batch_size=32)
     monkeypatch.setattr(resizing, "Resizing", lambda: Resizing(tasks=3, universal=brief, base=brief, expert=brief))
     settings = [f"zoos=[{root}]", "sizes=[4,64]", "updates=3", "episodes=2", "length=20"]
+    settings += ["ppo_timesteps=400"]
     settings += ["methods=[universal-policy, mapper, estimate, mean-expert]"]
     command = ["results", "run", "deployed-size", "--set", *settings, "--out", str(out), "--workers", "1"]
     assert main(command) == 0
@@ -49,8 +50,9 @@ def test_sizes_are_measured_and_resumed(tiny_zoo: Zoo, tmp_path: Path, monkeypat
     assert main(command) == 0
     changed = [path for path, time in before.items() if path.stat().st_mtime_ns != time]
     assert {path.name for path in changed} <= {"experiment.json"}
-    lines = size_table(document)
-    assert sum(line.startswith("| 2 x ") for line in lines) == 4  # shares and differences, each of two sizes
+    assert np.array(four["returns"][seed]["universal-ppo"]).shape == (1, 3)
+    lines = size_table(document, document)
+    assert sum("-goal, 2 x " in line for line in lines) == 8  # shares and differences, each of two sizes, twice
 
 
 def test_a_body_is_trained_unchanged_and_run_for_longer(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,14 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from metamap_agents.experts.recipes import load_recipe
 from metamap_agents.experts.resizing import Resizing, resize_zoo
+from metamap_agents.experts.training import train_universal
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.evaluation import evaluate_policies
+from metamap_agents.policy.initial import random_actor
+from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import Settings, Whole
+from metamap_envs.task import Task
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import ratio_of_zoos
 from metamap_rl.evaluation.protocol.config import ProtocolConfig
@@ -30,7 +36,7 @@ from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.size_tables import size_table
 
 _METHODS = ("universal-policy", "mapper", "estimate", "sysid", "context-policy", "nearest-expert", "mean-expert")
-_ONE_FOR_ALL = ("universal-policy", "estimate", "context-policy")
+_ONE_FOR_ALL = ("universal-policy", "universal-ppo", "estimate", "context-policy")
 """Methods in which one network of the size holds all tasks; the mapper is compared with each."""
 
 
@@ -56,6 +62,9 @@ class DeployedSize(Settings):
     """Whose tasks are measured."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods by name."""
+    ppo_timesteps: Annotated[Whole, Field(ge=0)] = 0
+    """Environment steps of a universal policy of each size that PPO trains from random weights, beside the one that is
+    distilled; 0 for none."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """The large policies, then one cell for each zoo and size, which is resumed within."""
@@ -64,32 +73,38 @@ class DeployedSize(Settings):
         for root in self.zoos:
             zoo = Zoo.open(root)
             shared = {"zoo": fingerprint(zoo), **self.model_dump(mode="json", include={"episodes", "split"})}
-            places.append((zoo.seed, root, out / f"zoo-{zoo.seed}", shared))
+            places.append((f"zoo {zoo.seed}", root, out / f"zoo-{zoo.seed}", shared))
         yield [
-            Cell(f"large, zoo {seed}", folder / "large.json", shared, (root, None, folder))
-            for seed, root, folder, shared in places
+            Cell(f"large, {zoo}", folder / "large.json", shared, ("large", root, 0, folder))
+            for zoo, root, folder, shared in places
         ]
-        yield [
-            Cell(
-                f"2 x {size}, zoo {seed}",
-                folder / f"size-{size}.json",
-                {**shared, **measured, "size": size},
-                (root, size, folder),
-            )
-            for size in self.sizes
-            for seed, root, folder, shared in places
-        ]
+        kinds = {"size": measured} | ({"ppo": {"ppo_timesteps": self.ppo_timesteps}} if self.ppo_timesteps else {})
+        for kind, settings in kinds.items():
+            yield [
+                Cell(
+                    f"{kind} {size}, {zoo}",
+                    folder / f"{kind}-{size}.json",
+                    {**shared, **settings, "size": size},
+                    (kind, root, size, folder),
+                )
+                for size in self.sizes
+                for zoo, root, folder, shared in places
+            ]
 
     def is_done(self, cell: Cell) -> bool:
         """Whether it is there, with these settings."""
         return check_settings(cell)
 
     def run(self, cell: Cell) -> dict[str, Any]:
-        """Measure a zoo's own base policy and experts, or everything at one size."""
-        root, size, folder = cell.job
+        """Measure a zoo's own base policy and experts, everything at one size, or what PPO makes of it."""
+        kind, root, size, folder = cell.job
         zoo = Zoo.open(root)
-        if size is None:
+        if kind == "large":
             return document_of(cell, self._large(zoo))
+        return document_of(cell, self._of_size(zoo, size, folder) if kind == "size" else self._by_ppo(zoo, size))
+
+    def _of_size(self, zoo: Zoo, size: int, folder: Path) -> dict[str, Any]:
+        """All methods of the protocol with policies of a size."""
         hidden = (size, size)
         small = zoo if zoo.base.spec.hidden == hidden else resize_zoo(zoo, folder / "zoos" / str(size), hidden)
         place = folder / "runs" / str(size)
@@ -101,7 +116,19 @@ class DeployedSize(Settings):
         own = {"base policy of this size": found.base, "expert of this size": found.expert}
         returns = {name: _rounded(one[None]) for name, one in own.items()} | returns
         spec = small.base.spec
-        return document_of(cell, {"multiply_adds": multiply_adds(spec), "weights": spec.size, "returns": returns})
+        return {"multiply_adds": multiply_adds(spec), "weights": spec.size, "returns": returns}
+
+    def _by_ppo(self, zoo: Zoo, size: int) -> dict[str, Any]:
+        """Returns of the universal policy of a size that PPO trains from random weights, given the truth."""
+        recipe = load_recipe(zoo.family.name, "parent", start="random", n_timesteps=self.ppo_timesteps)
+        arch = recipe.policy_kwargs.net_arch.model_copy(update={"pi": (size, size)})
+        recipe = recipe.model_copy(update={"policy_kwargs": recipe.policy_kwargs.model_copy(update={"net_arch": arch})})
+        spec = replace(zoo.base.spec, hidden=(size, size))
+        base = replace(zoo.base, spec=spec, phi=random_actor(spec, zoo.seed), critic={})
+        universal = train_universal(zoo.family.name, base, recipe, seed=zoo.seed, num_threads=1)
+        tasks = [expert.task for expert in zoo.experts(self.split)]
+        policies = base.policies(np.stack([universal.expert_for(task) for task in tasks]))
+        return {"returns": self._returns(tasks, policies), "seconds": universal.record["seconds"]}
 
     def _protocol(self, zoo: Zoo) -> ProtocolConfig:
         return ProtocolConfig(
@@ -127,15 +154,13 @@ class DeployedSize(Settings):
             "expert": np.stack([expert.phi for expert in experts]),
             "universal": np.stack([zoo.universal.expert_for(task) for task in tasks]),
         }
-        return {
-            name: evaluate_policies(
-                tasks, zoo.base.policies(phi), episodes=self.episodes, seed=EVALUATION_SEED, num_threads=1
-            )
-            .returns.mean(axis=1)
-            .round(4)
-            .tolist()
-            for name, phi in phis.items()
-        }
+        return {name: self._returns(tasks, zoo.base.policies(phi)) for name, phi in phis.items()}
+
+    def _returns(self, tasks: Sequence[Task], policies: Policies) -> list[float]:
+        """Mean returns of policies, one for each task."""
+        found = evaluate_policies(tasks, policies, episodes=self.episodes, seed=EVALUATION_SEED, num_threads=1)
+        means: list[float] = found.returns.mean(axis=1).round(4).tolist()
+        return means
 
     def summary(self, documents: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Shares of the gap between large base policies and large experts, and paired differences."""
@@ -145,7 +170,10 @@ class DeployedSize(Settings):
         large = {zoo.seed: documents[f"large, zoo {zoo.seed}"] for zoo in zoos if f"large, zoo {zoo.seed}" in documents}
         sizes = {}
         for size in self.sizes:
-            found = {seed: documents[name] for seed in large if (name := f"2 x {size}, zoo {seed}") in documents}
+            found = {seed: documents[name] for seed in large if (name := f"size {size}, zoo {seed}") in documents}
+            for seed, one in found.items():
+                if (trained := documents.get(f"ppo {size}, zoo {seed}")) is not None:
+                    one["returns"]["universal-ppo"] = [trained["returns"]]
             if found:
                 sizes[str(size)] = _summary_of_size(found, large)
         return {
