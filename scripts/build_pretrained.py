@@ -48,15 +48,10 @@ ON_THE_PROBE = (
     "ant-direction",
     "ant-goal",
     "cheetah-direction",
-    "cheetah-dynamics",
     "cheetah-length",
     "cheetah-velocity",
     "cheetah-velocity-actuators",
-    "hopper-dynamics",
-    "pendulum-swingup",
-    "swimmer-viscosity",
     "walker-dynamics",
-    "walker-gravity",
 )
 """Families whose bundles are still those of D from the probe alone; the others are trained on the mixture of actors."""
 RECIPES = {
