@@ -1,7 +1,7 @@
 """Loss of return of imported experts. Prints one JSON document, which is docs/results/import.json.
 
-For each family, Stable-Baselines3 trains TD3 and SAC on one training task, whose zips become experts of a zoo with the
-base policy of the bundled mapper: actors of 96, 96 units with ReLU and tanh, distilled into the zoo's networks. The
+For each family, Stable-Baselines3 trains TD3 and SAC on one training task, whose zips become experts of a zoo with a
+base policy of its own: actors of 96, 96 units with ReLU and tanh, distilled into the zoo's networks. The
 loss is that of the mean return over 50 episodes on the same reset seeds, seeds that the distillation has not used.
 What is in --folder is not made again.
 """
@@ -20,8 +20,10 @@ from stable_baselines3 import SAC, TD3
 from stable_baselines3.common.noise import NormalActionNoise
 
 from _running import run_script
+from metamap_agents.experts.building import build_base
 from metamap_agents.experts.distillation import Distillation
 from metamap_agents.experts.importing import ImportSettings, import_expert
+from metamap_agents.experts.zoo import Zoo
 from metamap_agents.importers import read_policy
 from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions, make_folder, read_json, write_json
@@ -31,10 +33,12 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
 from metamap_envs.task import Task
-from metamap_rl.adaptation.bundled import load_mapper
 
-STEPS = {"pendulum-swingup": 5_000, "reacher-goal": 6_000}
+STEPS = {"pendulum-swingup": 15_000, "reacher-goal": 15_000}
 """Environment steps of the training, by family."""
+
+BASE_STEPS = 100_000
+"""Environment steps of the base policy: it gives shape, normaliser and initial weights."""
 
 ENVIRONMENTS = 4
 SETTINGS: dict[str, Any] = {
@@ -66,7 +70,9 @@ def train(algorithm: str, task: Task, steps: int, path: Path) -> float:
     return round(time.perf_counter() - started, 1)
 
 
-def measure(family: str, algorithm: str, steps: int, settings: ImportSettings, folder: Path) -> dict[str, Any]:
+def measure(
+    family: str, algorithm: str, steps: int, base_steps: int, settings: ImportSettings, folder: Path
+) -> dict[str, Any]:
     """Train where there is no zip, import, and return what was lost."""
     task = get_family(family).sample("train", 1, 0)[0]
     path = folder / f"{algorithm}-{family}.zip"
@@ -74,7 +80,9 @@ def measure(family: str, algorithm: str, steps: int, settings: ImportSettings, f
         found: dict[str, Any] = read_json(path.with_suffix(".json"))
         return found
     seconds = None if path.exists() else train(algorithm, task, steps, path)
-    expert = import_expert(task, load_mapper(family).base, read_policy(path), settings)
+    zoo = Zoo.create(folder / f"zoo-{family}", family, 0)
+    build_base(zoo, overrides={"n_timesteps": base_steps}, num_threads=1)
+    expert = import_expert(task, zoo.base, read_policy(path), settings)
     imported = expert.record["imported"]
     document = {
         "family": family,
@@ -94,7 +102,8 @@ def main() -> None:
     parser.add_argument("--family", action="append", choices=sorted(STEPS), help="default: all")
     parser.add_argument("--algorithm", action="append", choices=["sac", "td3"], help="default: both")
     parser.add_argument("--steps", type=int, help="environment steps of the training")
-    parser.add_argument("--updates", type=int, default=3_000, help="updates in each round of the distillation")
+    parser.add_argument("--base-steps", type=int, default=BASE_STEPS, help="environment steps of the base policy")
+    parser.add_argument("--updates", type=int, default=6_000, help="updates in each round of the distillation")
     parser.add_argument("--states", type=int, default=10_000, help="states of each of its rounds")
     parser.add_argument("--folder", type=Path, help="keeps the zips")
     arguments = parser.parse_args()
@@ -105,7 +114,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_folder(arguments.folder or temporary)
         experts = [
-            measure(family, algorithm, arguments.steps or STEPS[family], settings, folder)
+            measure(family, algorithm, arguments.steps or STEPS[family], arguments.base_steps, settings, folder)
             for family in arguments.family or sorted(STEPS)
             for algorithm in arguments.algorithm or ("sac", "td3")
         ]
