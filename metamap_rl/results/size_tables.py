@@ -47,7 +47,7 @@ def size_table(*documents: Mapping[str, Any]) -> list[str]:
 
 
 def _difference(entry: Mapping[str, Any] | None) -> str:
-    each = ", ".join(f"{one:+.2f}" for one in entry["zoos"]) if entry is not None else ""
+    each = ", ".join(f"{one:+.2f}" for one in entry["zoos"].values()) if entry is not None else ""
     return f"{_share(entry, sign=True)} ({each})" if each else _share(entry, sign=True)
 
 

@@ -193,22 +193,29 @@ class DeployedSize(Settings):
 
 
 def _summary_of_size(found: Mapping[int, Any], large: Mapping[int, Any]) -> dict[str, Any]:
-    """Shares and differences at one size, over zoos: gains and gaps of each, [seeds, tasks] and [tasks]."""
+    """Shares and differences at one size, each over the zoos in which its methods were measured."""
     base = {seed: np.array(large[seed]["base"]) for seed in found}
-    gaps = [np.array(large[seed]["expert"]) - base[seed] for seed in found]
+    gaps = {seed: np.array(large[seed]["expert"]) - base[seed] for seed in found}
+    returns: dict[str, dict[int, NDArray[np.float64]]] = {}
+    for seed, one in found.items():
+        for name, means in one["returns"].items():
+            returns.setdefault(name, {})[seed] = np.array(means)
+    mapped = returns.get("mapper", {})
+    minus = {
+        name: {seed: mapped[seed] - one.mean(axis=0) for seed, one in returns[name].items() if seed in mapped}
+        for name in _ONE_FOR_ALL
+        if name in returns
+    }
     first = next(iter(found.values()))
-    methods = [name for name in first["returns"] if all(name in one["returns"] for one in found.values())]
-    returns = {name: {seed: np.array(one["returns"][name]) for seed, one in found.items()} for name in methods}
-    compared = [name for name in _ONE_FOR_ALL if name in returns] if "mapper" in returns else []
     return {
         "multiply_adds": first["multiply_adds"],
         "weights": first["weights"],
         "returns": {str(seed): one["returns"] for seed, one in found.items()},
-        "shares": {name: _share([one[seed] - base[seed] for seed in found], gaps) for name, one in returns.items()},
-        "differences": {
-            name: _share([returns["mapper"][seed] - returns[name][seed].mean(axis=0) for seed in found], gaps)
-            for name in compared
+        "shares": {
+            name: _share({seed: means - base[seed] for seed, means in one.items()}, gaps)
+            for name, one in returns.items()
         },
+        "differences": {name: _share(one, gaps) for name, one in minus.items() if one},
     }
 
 
@@ -225,10 +232,11 @@ def _rounded(returns: NDArray[np.float64]) -> list[Any]:
     return rounded
 
 
-def _share(gains: Sequence[NDArray[np.float64]], gaps: Sequence[NDArray[np.float64]]) -> dict[str, Any]:
+def _share(gains: Mapping[int, NDArray[np.float64]], gaps: Mapping[int, NDArray[np.float64]]) -> dict[str, Any]:
     """Sum of gains over sum of gaps with a 95 % interval over zoos, seeds and tasks, and the same of each zoo."""
-    found = ratio_of_zoos([np.atleast_2d(one) for one in gains], gaps, np.random.default_rng(0))
-    each = [float(one.mean(axis=0).sum() / gap.sum()) for one, gap in zip(map(np.atleast_2d, gains), gaps, strict=True)]
+    matrices = {seed: np.atleast_2d(one) for seed, one in gains.items()}
+    found = ratio_of_zoos(list(matrices.values()), [gaps[seed] for seed in matrices], np.random.default_rng(0))
+    each = {str(seed): float(one.mean(axis=0).sum() / gaps[seed].sum()) for seed, one in matrices.items()}
     if found is None:
         return {"share": None, "low": None, "high": None, "zoos": each}
     return {"share": found.estimate, "low": found.low, "high": found.high, "zoos": each}
