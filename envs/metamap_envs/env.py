@@ -22,7 +22,7 @@ from metamap_envs.options import (
     read_task,
 )
 from metamap_envs.registry import get_family
-from metamap_envs.simulator import UNSTABLE, check_layout, continued
+from metamap_envs.simulator import UNSTABLE, check_layout, continued, schedule_of_steps
 from metamap_envs.spaces import action_space, observation_space
 from metamap_envs.state import Array, State
 from metamap_envs.task import Task
@@ -146,6 +146,8 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
             self._set_task(task)
         mujoco.mj_resetData(self.model, self.data)
         self.data.qpos[:], self.data.qvel[:] = self.family.initial_state(self.task, self.np_random)
+        if self.model.na:
+            self.data.act[:] = self.family.initial_activations(self.task, self.np_random)
         mujoco.mj_forward(self.model, self.data)
         self._before = self._state()
         if self.render_mode == "human":
@@ -164,10 +166,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         if not hasattr(self, "_before"):
             raise MetaMapError("call reset() before step()")
         actions = read_action(self.family, action)[None]
-        self.data.ctrl[:] = self.family.controls(actions)[0]
-        mujoco.mj_step(self.model, self.data, nstep=self.family.frame_skip)
-        if self.family.current_readouts:
-            mujoco.mj_step1(self.model, self.data)
+        self._simulate(actions)
         after = self._state()
         rewards, terms = self.family.reward(self._before, after, actions, self._values)
         reward, terminated = float(rewards[0]), bool(self.family.terminated(after, self._values)[0])
@@ -180,6 +179,15 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         if self.render_mode == "human":
             self.render()
         return self.family.observe(after)[0], reward, terminated, False, info
+
+    def _simulate(self, actions: NDArray[Any]) -> None:
+        """Advance the physics by one environment step; actions are [1, A]."""
+        repeats, steps = schedule_of_steps(self.family)
+        for _ in range(repeats):
+            self.data.ctrl[:] = self.family.controls(actions, self.data.act[None], self._values)[0]
+            mujoco.mj_step(self.model, self.data, nstep=steps)
+        if self.family.current_readouts:
+            mujoco.mj_step1(self.model, self.data)
 
     def render(self) -> Any:
         """A picture in the render mode's form, or None for "human". Nothing of a renderer is imported before this.

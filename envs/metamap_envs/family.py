@@ -34,7 +34,8 @@ class Family(ABC):
     Attributes:
         name: name in the registry, e.g. "cheetah-velocity".
         version: number at the end of the Gymnasium id; a change of behaviour is a new version.
-        base_id: the Gymnasium environment whose physics it is, or dm_control's, as "dm_control/cheetah-run".
+        base_id: the Gymnasium environment whose physics it is, or dm_control's, as "dm_control/cheetah-run"; its own id
+            where the physics are its own.
         embodiment: the robot, e.g. "half-cheetah". Families of one embodiment have the same observation and action
             sizes and the same action range, so that one policy fits all of them.
         space: the parameters.
@@ -45,6 +46,8 @@ class Family(ABC):
             `mj_step1` after it as in dm_control.
         unobserved_positions: how many leading positions an observation leaves out, which otherwise consists of all
             positions and velocities; None for any other observation. See `states_of`.
+        inner_loop: whether `controls` depends on the state, and is therefore called before every MuJoCo step instead of
+            once per environment step.
         action_factors: of each action the names of the parameters whose product multiplies it in the physics, such as
             the sign and strength of its motor; empty where no action has any.
         requires: module that has its model, which only an extra of this distribution installs, and that extra; None if
@@ -63,6 +66,7 @@ class Family(ABC):
     readouts: ClassVar[Mapping[str, Readout]] = {}
     current_readouts: ClassVar[bool] = False
     unobserved_positions: ClassVar[int | None] = None
+    inner_loop: ClassVar[bool] = False
     action_factors: ClassVar[tuple[tuple[str, ...], ...]] = ()
     requires: ClassVar[tuple[str, str] | None] = None
     camera: ClassVar[Mapping[str, Any]] = {}
@@ -122,6 +126,28 @@ class Family(ABC):
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]:
         """Draw (qpos [nq], qvel [nv]) of a new episode."""
 
+    def initial_activations(self, task: Task, generator: np.random.Generator) -> Array:
+        """Draw the actuators' activations [na] of a new episode, after `initial_state`. Default: all 0.
+
+        Only called where the model has activations.
+        """
+        return np.zeros(self.base_model.na)
+
+    def controls(self, actions: NDArray[Any], activations: Array, values: Array) -> NDArray[Any]:
+        """Controls [N, nu] of the actuators that actions stand for. Default: the actions themselves.
+
+        A family whose actions are not controls, such as set-points of motors that need time, overrides this, and
+        `action_size` and `action_range` with it. What lies between action and control and has a memory is kept in
+        activations of actuators, which are part of MuJoCo's state and hence of copies and snapshots: one with
+        integrator dynamics becomes ``wanted`` where its control is ``(wanted - activation) / timestep``.
+
+        Args:
+            actions: as the caller gave them, [N, A].
+            activations: of the actuators, float64 [N, na]; not to be written into.
+            values: the tasks' parameter values, [N, P].
+        """
+        return actions
+
     def carry(self, task: Task, qpos: Array, qvel: Array) -> None:  # noqa: B027  # most need nothing
         """Write the part of a state that is the task itself, after a change in mid-episode. Default: nothing.
 
@@ -132,10 +158,6 @@ class Family(ABC):
             qpos: [nq], to be written into.
             qvel: [nv], to be written into.
         """
-
-    def controls(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """Controls of the actuators, [N, nu], from actions [N, A]. Default: the actions themselves."""
-        return actions
 
     @abstractmethod
     def observe(self, state: State) -> Array:
@@ -182,7 +204,7 @@ class Family(ABC):
 
     @cached_property
     def action_size(self) -> int:
-        """Number of actuators, A."""
+        """Length of an action, A. Default: the number of actuators."""
         return int(self.base_model.nu)
 
     @cached_property
@@ -198,7 +220,7 @@ class Family(ABC):
 
     @property
     def action_range(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Lowest and highest action, float32 [A] each, from the actuators' control range."""
+        """Lowest and highest action, float32 [A] each. Default: the actuators' control range."""
         bounds = self.base_model.actuator_ctrlrange.astype(np.float32)
         return bounds[:, 0].copy(), bounds[:, 1].copy()
 

@@ -54,13 +54,23 @@ class Physics(Protocol):
     @property
     def current_readouts(self) -> bool: ...
 
+    @property
+    def inner_loop(self) -> bool: ...
+
     def model(self, task: Task) -> mujoco.MjModel: ...
 
     def initial_state(self, task: Task, generator: np.random.Generator) -> tuple[Array, Array]: ...
 
+    def initial_activations(self, task: Task, generator: np.random.Generator) -> Array: ...
+
+    def controls(self, actions: NDArray[Any], activations: Array, values: Array) -> NDArray[Any]: ...
+
     def carry(self, task: Task, qpos: Array, qvel: Array) -> None: ...
 
-    def controls(self, actions: NDArray[Any]) -> NDArray[Any]: ...
+
+def schedule_of_steps(family: Physics) -> tuple[int, int]:
+    """How often controls are computed in one environment step, and how many MuJoCo steps are taken with each."""
+    return (family.frame_skip, 1) if family.inner_loop else (1, family.frame_skip)
 
 
 def check_layout(old: mujoco.MjModel, new: mujoco.MjModel, task: Task) -> None:
@@ -172,6 +182,7 @@ class Simulator:
         self._qpos: Array = self._batch.bind("qpos")
         self._qvel: Array = self._batch.bind("qvel")
         self._control: Array = self._batch.bind("ctrl")
+        self._activations: Array = self._batch.bind("act")
         self._readouts = {
             key: (self._batch.bind(readout.field), readout.row(base)) for key, readout in self.family.readouts.items()
         }
@@ -272,6 +283,8 @@ class Simulator:
         self._regain_threads()
         self._batch.reset(np.array([index]), stage=mujoco.mjtStage.mjSTAGE_NONE.value)
         self._qpos[index], self._qvel[index] = self.family.initial_state(self.tasks[index], generator)
+        if self._activations.shape[1]:
+            self._activations[index] = self.family.initial_activations(self.tasks[index], generator)
 
     def place(self, indices: NDArray[np.intp], qpos: Array, qvel: Array, *, fresh: NDArray[np.bool_]) -> None:
         """Put environments into given states, without activations and warm start.
@@ -316,8 +329,10 @@ class Simulator:
     def step(self, actions: NDArray[np.floating], indices: NDArray[np.intp] | None = None) -> None:
         """Advance the environments (all, or those of ``indices``) by one environment step."""
         self._regain_threads()
-        self._control[...] = self.family.controls(actions)
-        self._batch.step(indices, nstep=self.family.frame_skip, stage=self._stage)
+        repeats, steps = schedule_of_steps(self.family)
+        for _ in range(repeats):
+            self._control[...] = self.family.controls(actions, self._activations, self.values)
+            self._batch.step(indices, nstep=steps, stage=self._stage)
 
     def state(self) -> State:
         """A copy of what the family's formulas may look at."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metamap_rl.results.export_tables import export_table
+from metamap_rl.results.flight_tables import flights_table
 from metamap_rl.results.import_tables import import_table
 from metamap_rl.results.service_tables import in_service_table
 from metamap_rl.results.size_tables import bodies_table, size_table
@@ -381,6 +382,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "dmc": dmc_table,
     "predictability": predictability_table,
     "recovery": recovery_table,
+    "flights": flights_table,
     "selfcheck": selfcheck_table,
     "in-service": in_service_table,
     "export": export_table,

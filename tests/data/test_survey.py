@@ -31,7 +31,7 @@ def test_coordinates_tell_the_parameters(name: str) -> None:
         coordinates = space.coordinates(task.values)
         assert coordinates.shape == (len(space.coordinate_names),)
         found = space.from_coordinates(coordinates)
-        assert found == pytest.approx(dict(task.parameters), abs=1e-6)
+        assert found == pytest.approx(dict(task.parameters), rel=1e-6, abs=1e-6)
 
 
 def test_no_choice_of_a_categorical_parameter_is_between_two_others() -> None:

@@ -31,7 +31,7 @@ from metamap_envs.errors import unknown_name
 FAMILIES = list_families()
 PARAMETERS = [(name, parameter) for name in FAMILIES for parameter in get_family(name).space.parameters]
 STEPS = 25  # in which the finger touches its body, with the seed below
-STARTS_BY_PHYSICS = ("dmc-cheetah", "dmc-finger")  # drawn with the task's model: settled, and free of contacts
+STARTS_BY_PHYSICS = ("dmc-cheetah", "dmc-finger", "quadrotor")  # settled; free of contacts; within so many arms
 
 
 def other_value(parameter: Parameter) -> float:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
+from typing import cast
 
 import gymnasium as gym
 import mujoco
+import numpy as np
 import pytest
 
 from helpers.models import assert_equal_models, explicit_bodies
 from metamap_envs import Task, get_family, list_families
 from metamap_envs.assets import gymnasium_asset
 from metamap_envs.families._half_cheetah import ACTUATORS
+from metamap_envs.families._quadrotor import Quadrotor
 
 
 def compiled_cheetah_actuators(task: Task) -> mujoco.MjModel:
@@ -234,7 +238,26 @@ def compiled_dmc_finger(task: Task) -> mujoco.MjModel:
     )
 
 
+def compiled_quadrotor(task: Task) -> mujoco.MjModel:
+    family = cast("Quadrotor", get_family(task.family))
+    spec, arm = family.read_spec(), 0.028 * math.sqrt(2.0) * math.cbrt(task["mass"] / 0.0306) * task["arm"]
+    factor, thrust = arm / (0.028 * math.sqrt(2.0)), task["thrust_to_weight"] * task["mass"] * 9.81 / 4
+    for each in (*spec.geoms, *spec.sites):
+        each.pos, each.size, each.fromto = each.pos * factor, each.size * factor, each.fromto * factor
+    vehicle, payload = spec.body("vehicle"), spec.body("payload")
+    vehicle.mass, payload.mass = task["mass"], task["mass"] * task["payload"]
+    vehicle.inertia = vehicle.inertia / vehicle.inertia[0] * arm * thrust / task["torque_to_inertia"]
+    payload.pos, payload.inertia = payload.pos * factor, np.full(3, 0.4 * payload.mass * (0.15 * arm) ** 2)
+    for number, sign in enumerate((-1, 1, -1, 1)):
+        gear = thrust * task[f"rotor_{number + 1}"]
+        spec.actuators[number].gear = (0, 0, gear, 0, 0, sign * task["torque_constant"] * gear)
+    spec.option.gravity = 9.81 * np.array([task["wind_x"], task["wind_y"], -1.0])
+    return spec.compile()
+
+
 COMPILED = {
+    "quadrotor-hover": compiled_quadrotor,
+    "quadrotor-tracking": compiled_quadrotor,
     "dmc-cheetah-length": compiled_dmc_cheetah,
     "dmc-cheetah-speed-length": compiled_dmc_cheetah,
     "dmc-walker-length": compiled_dmc_walker,

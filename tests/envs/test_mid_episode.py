@@ -37,8 +37,9 @@ def test_equal_to_a_loop_over_mujoco_that_swaps_the_model(name: str) -> None:
     env.reset(seed=3), vector.reset(seed=[3, 4])
     model = family.model(first)
     data = mujoco.MjData(model)
-    data.qpos[:], data.qvel[:] = env.data.qpos, env.data.qvel
+    data.qpos[:], data.qvel[:], data.act[:] = env.data.qpos, env.data.qvel, env.data.act
     mujoco.mj_forward(model, data)
+    task = first
     for step, action in enumerate(actions_of(family, 12, 2)):
         if step in (4, 9):
             task = second if step == 4 else first
@@ -50,8 +51,9 @@ def test_equal_to_a_loop_over_mujoco_that_swaps_the_model(name: str) -> None:
             env, vector = copy.deepcopy(env), pickle.loads(pickle.dumps(vector))  # noqa: S301
         expected = env.step(action[0])
         observations, rewards, terminated, _, infos = vector.step(action)
-        data.ctrl[:] = action[0]
-        mujoco.mj_step(model, data, nstep=family.frame_skip)
+        for _ in range(family.frame_skip):
+            data.ctrl[:] = family.controls(action[:1], data.act[None], task.values[None])[0]
+            mujoco.mj_step(model, data)
         assert state_of(env.data)[:4] == state_of(data)[:4]
         assert env.data.time == data.time
         assert observations[0].tobytes() == expected[0].tobytes()

@@ -51,9 +51,9 @@ def make_mapper(zoo: Zoo, *, seed: int = 0, calibration: CalibrationConfig | Non
     return train_mapper(zoo, recipe=recipe, calibration=calibration)
 
 
-def make_universal(base: BasePolicy) -> UniversalPolicy:
-    """The base policy with random weights for the coordinates of the goal."""
-    family = get_family(FAMILY)
+def make_universal(base: BasePolicy, name: str = FAMILY) -> UniversalPolicy:
+    """The base policy with random weights for the coordinates of the task."""
+    family = get_family(name)
     mean, std = coordinate_scales(family, family.space.names, family.sample("train", 64, 0))
     spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
     parts = with_zero_inputs(base.spec.split(base.phi), len(mean))

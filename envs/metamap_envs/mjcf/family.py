@@ -119,7 +119,7 @@ class MjcfFamily(Family):
         """Length of an observation, O."""
         return sum(self.sizes)
 
-    def controls(self, actions: NDArray[Any]) -> NDArray[Any]:
+    def controls(self, actions: NDArray[Any], activations: Array, values: Array) -> NDArray[Any]:
         """Actions scaled to the actuators' ranges."""
         return self.actuation.controls(actions)
 

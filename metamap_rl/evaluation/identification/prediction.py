@@ -211,7 +211,7 @@ class _Physics:
         self.family, self.error = family, error
         self._data = mujoco.MjData(family.base_model)  # to derive constants in, of any model of the family
         self.base_model = self._with_error(copy.copy(family.base_model))
-        self.frame_skip = family.frame_skip
+        self.frame_skip, self.inner_loop = family.frame_skip, family.inner_loop
         self.readouts: Mapping[str, Readout] = family.readouts
         self.current_readouts = family.current_readouts
         self._simulators: dict[int, Simulator] = {}
@@ -245,13 +245,17 @@ class _Physics:
         """As the family's."""
         return self.family.initial_state(task, generator)
 
+    def initial_activations(self, task: Task, generator: np.random.Generator) -> Array:
+        """As the family's."""
+        return self.family.initial_activations(task, generator)
+
+    def controls(self, actions: NDArray[Any], activations: Array, values: Array) -> NDArray[Any]:
+        """As the family's."""
+        return self.family.controls(actions, activations, values)
+
     def carry(self, task: Task, qpos: Array, qvel: Array) -> None:
         """As the family's."""
         self.family.carry(task, qpos, qvel)
-
-    def controls(self, actions: NDArray[Any]) -> NDArray[Any]:
-        """As the family's."""
-        return self.family.controls(actions)
 
 
 @lru_cache(maxsize=4)

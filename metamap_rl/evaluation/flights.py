@@ -1,0 +1,100 @@
+"""Flights of quadrotors: who stays in the air, and how far from the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from metamap_envs.errors import MetaMapError
+from metamap_envs.families._quadrotor import Quadrotor
+from metamap_envs.registry import get_family
+from metamap_envs.task import Task
+from metamap_rl.adaptation.service.belief import Belief
+from metamap_rl.adaptation.service.trial import Controller, run_trial
+
+__all__ = ["Flights", "fly", "quadrotor_family", "vehicles"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Flights:
+    """Outcome of N flights.
+
+    Attributes:
+        survived: whether the first episode lasted to the end, bool [N].
+        errors: mean distance to the target in m over the last half of a flight, float64 [N]; NaN for others.
+        arms: the same in arm lengths.
+        returns: sum of the rewards up to the end of the first episode, float64 [N].
+    """
+
+    survived: NDArray[np.bool_]
+    errors: Floats
+    arms: Floats
+    returns: Floats
+
+
+def quadrotor_family(name: str) -> Quadrotor:
+    """A family of quadrotors.
+
+    Raises:
+        MetaMapError: unknown family, or one of other robots.
+    """
+    family = get_family(name)
+    if not isinstance(family, Quadrotor):
+        raise MetaMapError(f"family {name!r}: expected one of quadrotors, such as 'quadrotor-hover'")
+    return family
+
+
+def vehicles(family: Quadrotor, split: str, count: int, seed: int, change: dict[str, float] | None) -> list[list[Task]]:
+    """Tasks of so many vehicles, before a change and after it.
+
+    ``change`` are the values that some of `Quadrotor.in_flight` take; before it all of them are at their defaults. None
+    for vehicles that are as they were drawn, and do not change.
+
+    Raises:
+        MetaMapError: ``change`` names something else, or a value that is not admitted.
+    """
+    drawn = family.sample(split, count, seed)
+    if change is None:
+        return [drawn, drawn]
+    if others := sorted(change.keys() - set(family.in_flight)):
+        raise MetaMapError(f"change in flight: expected some of {', '.join(family.in_flight)}, got {others[0]!r}")
+    sound = [{name: value for name, value in task.parameters if name not in family.in_flight} for task in drawn]
+    return [[family.task({**each, **values}) for each in sound] for values in ({}, change)]
+
+
+class _Recorder:
+    """A controller that keeps the distances to the target, [n][N]."""
+
+    beliefs: tuple[Belief, ...] = ()
+
+    def __init__(self, controller: Controller) -> None:
+        self._controller = controller
+        self.distances: list[Floats] = []
+        self.tasks_change, self.reset, self.act = controller.tasks_change, controller.reset, controller.act
+
+    def observe(self, step: dict[str, NDArray[Any]]) -> None:
+        """See `Controller`."""
+        self.distances.append(np.linalg.norm(step["next_observations"][:, :3], axis=1))
+        self._controller.observe(step)
+
+
+def fly(
+    controller: Controller, before: Sequence[Task], after: Sequence[Task], *, steps: int, change_at: int, seed: int
+) -> Flights:
+    """Let a controller fly N vehicles for so many steps, of which those from ``change_at`` on with other tasks."""
+    recorder, count = _Recorder(controller), len(before)
+    tasks = [before] * change_at + [after] * (steps - change_at)
+    trial = run_trial(recorder, tasks, seeds=range(seed, seed + count))
+    ends: NDArray[np.int64] = np.cumsum(trial.ended, axis=0)
+    flying = ends - trial.ended == 0  # up to the end of the first episode, with it
+    survived: NDArray[np.bool_] = ends[-1] == 0
+    family = quadrotor_family(before[0].family)
+    errors = np.where(survived, np.mean(recorder.distances[steps // 2 :], axis=0), np.nan)
+    arms = errors / family.arms(np.stack([task.values for task in after]))
+    return Flights(survived, errors, arms, np.where(flying, trial.rewards, 0.0).sum(axis=0))
