@@ -10,6 +10,9 @@ Contenders take turns within each repeat, so that other load on the machine hits
 repeat. Steps are environment steps per second, all environments of a contender together.
 
     python scripts/bench_engine.py --seconds 1 --repeats 5
+
+With --users it measures what users declare: the arm of docs/examples/own-mujoco beside a bundled family, and
+Gymnasium's Humanoid of unknown mass, whose steps are long enough for workers, as chosen by itself and in one process.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import gymnasium
@@ -36,7 +40,7 @@ from numpy.typing import NDArray
 
 from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions
-from metamap_envs import Family, FamilyVectorEnv, Task, get_family
+from metamap_envs import Family, FamilyVectorEnv, Task, from_gymnasium, get_family, load_family
 from metamap_envs.simulator import default_threads
 
 EPISODE = 1000  # steps; HalfCheetah-v5's own
@@ -74,14 +78,14 @@ class Contender:
         return self.batch or self.num_envs
 
 
-def actions_table(num_envs: int) -> NDArray[np.float32]:
-    """Random actions, float32 [TABLE, num_envs, 6]."""
-    return np.random.default_rng(0).uniform(-1.0, 1.0, (TABLE, num_envs, 6)).astype(np.float32)
+def actions_table(num_envs: int, size: int = 6) -> NDArray[np.float32]:
+    """Random actions, float32 [TABLE, num_envs, size]."""
+    return np.random.default_rng(0).uniform(-1.0, 1.0, (TABLE, num_envs, size)).astype(np.float32)
 
 
-def stepper(step: Callable[[NDArray[np.float32]], Any], num_envs: int) -> Callable[[int], None]:
+def stepper(step: Callable[[NDArray[np.float32]], Any], num_envs: int, size: int = 6) -> Callable[[int], None]:
     """A run function that goes on through the table of actions."""
-    table, position = actions_table(num_envs), 0
+    table, position = actions_table(num_envs, size), 0
 
     def run(count: int) -> None:
         nonlocal position
@@ -236,6 +240,52 @@ def envpool_async(num_envs: int, threads: int) -> Contender:
     )
 
 
+# what users declare ---------------------------------------------------------------------------------------------------
+
+ARM = Path(__file__).parents[1] / "docs" / "examples" / "own-mujoco" / "arm.yml"
+HUMANOID = {
+    "name": "humanoid-mass",
+    "environment": "Humanoid-v5",
+    "parameters": {"mass": {"body": "torso", "field": "mass", "how": "scale", "train": [0.8, 1.2]}},
+}
+HUMANOIDS = 16
+WARM_UP = 4.0  # seconds of stepping, after which workers have been started and found to help, or not
+
+
+def stepping(name: str, family: Family, num_envs: int, threads: int) -> Contender:
+    """`FamilyVectorEnv` of a family."""
+    env = FamilyVectorEnv(family.sample("train", num_envs, 0), num_threads=threads)
+    env.reset(seed=0)
+    return Contender(name, num_envs, stepper(env.step, num_envs, family.action_size), env.close)
+
+
+def measure_users(num_envs: int, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """Own MJCF model and declared Gymnasium environment, by turns with what they are compared with."""
+    humanoid = from_gymnasium(HUMANOID)
+    pairs = [
+        [
+            stepping("own MJCF arm", load_family(ARM), num_envs, threads),
+            stepping("cheetah-velocity", get_family("cheetah-velocity"), num_envs, threads),
+        ],
+        [
+            stepping("declared Humanoid-v5, as chosen by itself", humanoid, HUMANOIDS, threads),
+            stepping("declared Humanoid-v5, one process", humanoid, HUMANOIDS, 1),
+        ],
+    ]
+    found: dict[str, Any] = {}
+    for ours, other in pairs:
+        speed(ours, WARM_UP)
+        speed(other, WARM_UP)
+        runs = [(speed(ours, seconds), speed(other, seconds)) for _ in range(repeats)]
+        for contender, speeds in zip((ours, other), zip(*runs, strict=True), strict=True):
+            found[contender.name] = {"num_envs": contender.num_envs} | summary(list(speeds))
+            contender.close()
+        found[ours.name][f"divided by {other.name}"] = summary([one / two for one, two in runs], 3)
+    settings = {"seconds": seconds, "repeats": repeats}
+    machine = describe_machine() | {"threads": threads}
+    return {"steps_per_second": found, "settings": settings, "machine": machine, "versions": library_versions()}
+
+
 # measurement ----------------------------------------------------------------------------------------------------------
 
 
@@ -321,12 +371,14 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=0, help="of the limits, ours and EnvPool; 0 takes all cores")
     parser.add_argument("--envs", type=int, default=64, help="number of environments (default: %(default)s)")
+    parser.add_argument("--users", action="store_true", help="what users declare, in place of HalfCheetah")
     arguments = parser.parse_args()
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:  # MuJoCo writes MUJOCO_LOG.TXT where it is
         os.chdir(folder)
         threads = arguments.threads or default_threads()
-        document = measure(arguments.envs, threads, arguments.seconds, arguments.repeats)
+        measured = measure_users if arguments.users else measure
+        document = measured(arguments.envs, threads, arguments.seconds, arguments.repeats)
         os.chdir(here)
     print(json.dumps(document, indent=2))
     return 0
