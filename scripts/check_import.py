@@ -104,12 +104,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="environment steps of the training")
     parser.add_argument("--base-steps", type=int, default=BASE_STEPS, help="environment steps of the base policy")
     parser.add_argument("--updates", type=int, default=6_000, help="updates in each round of the distillation")
+    parser.add_argument("--rounds", type=int, default=8, help="rounds of the distillation on states of the student")
     parser.add_argument("--states", type=int, default=10_000, help="states of each of its rounds")
     parser.add_argument("--folder", type=Path, help="keeps the zips")
     arguments = parser.parse_args()
     if arguments.steps is not None and arguments.steps < 100:
         raise MetaMapError(f"--steps: expected at least 100, got {arguments.steps}")
-    distillation = {"states": arguments.states, "steps": arguments.updates}
+    distillation = {"rounds": arguments.rounds, "states": arguments.states, "steps": arguments.updates}
     settings = ImportSettings(distillation=parse(Distillation, distillation, "distillation"))
     with tempfile.TemporaryDirectory() as temporary:
         folder = make_folder(arguments.folder or temporary)

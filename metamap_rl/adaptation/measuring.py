@@ -15,6 +15,7 @@ from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.family_spaces import FamilySpaces, name_of
 from metamap_envs.registry import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_envs.values import read_whole
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
@@ -90,7 +91,7 @@ def measure_episode(policy: Predictor, env: gym.Env[Any, Any], seed: int, horizo
     Returns:
         Its first observation, and its return.
     """
-    start, _ = env.reset(seed=seed)
+    start, _ = env.reset(seed=read_seed(seed))
     observation, total = start, 0.0
     for _ in range(horizon):
         action, _ = policy.predict(observation)

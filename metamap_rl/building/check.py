@@ -88,7 +88,8 @@ def _report(checker: str, check: Callable[[], object]) -> CheckerReport:
 
 def step_seconds(family: Family, seed: int = 0) -> float:
     """Seconds of a step of one environment with random actions, among 16 that are stepped together."""
-    tasks = family.sample("train", _TIMED, read_seed(seed))
+    seed = read_seed(seed)
+    tasks = family.sample("train", _TIMED, seed)
     started = time.perf_counter()
     steps = len(run_actions(family, tasks, starts=1, seed=seed).rewards)
     return (time.perf_counter() - started) / (steps * len(tasks))

@@ -8,6 +8,7 @@ from typing import Any
 from metamap_agents.experts.counts import TaskCounts
 from metamap_agents.experts.filling import RecipeOverrides
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_rl.training.config import CalibrationConfig, MapperRecipe
 
 __all__ = ["PATIENCE", "STAGES", "BuildPlan", "OnStage"]
@@ -53,6 +54,9 @@ class BuildPlan:
     recipe: MapperRecipe = field(default_factory=MapperRecipe)
     calibration: CalibrationConfig | None = field(default_factory=CalibrationConfig)
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", read_seed(self.seed))
 
     def check(self) -> None:
         """Refuse settings with which a later stage would fail.

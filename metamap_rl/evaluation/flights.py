@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError
 from metamap_envs.families._quadrotor import Quadrotor
 from metamap_envs.registry import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.trial import Controller, run_trial
@@ -59,7 +60,7 @@ def vehicles(family: Quadrotor, split: str, count: int, seed: int, change: dict[
     Raises:
         MetaMapError: ``change`` names something else, or a value that is not admitted.
     """
-    drawn = family.sample(split, count, seed)
+    drawn = family.sample(split, count, read_seed(seed))
     if change is None:
         return [drawn, drawn]
     if others := sorted(change.keys() - set(family.in_flight)):
@@ -88,6 +89,7 @@ def fly(
     controller: Controller, before: Sequence[Task], after: Sequence[Task], *, steps: int, change_at: int, seed: int
 ) -> Flights:
     """Let a controller fly N vehicles for so many steps, of which those from ``change_at`` on with other tasks."""
+    seed = read_seed(seed)
     recorder, count = _Recorder(controller), len(before)
     tasks = [before] * change_at + [after] * (steps - change_at)
     trial = run_trial(recorder, tasks, seeds=range(seed, seed + count))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
@@ -26,6 +27,9 @@ _SMALLEST_RADIUS = 0.05  # m
 _SAMPLES = 3  # the software drawing is made this many times too large, then scaled down
 _SKY, _LIGHT_TILE, _DARK_TILE, _TABLE = (233, 238, 243), (188, 205, 190), (92, 108, 98), (226, 229, 232)
 _TILE = 0.5  # m, length of a tile of the drawn ground
+_LINE = (150, 165, 180)  # of the grid in the air
+_HIGH = 3.0  # robot radii above the ground, from which on it flies
+_FREE = mujoco.mjtJoint.mjJNT_FREE.value
 _HINGE = mujoco.mjtJoint.mjJNT_HINGE.value  # numbers: numpy's integers equal the bindings' names only one way round
 _WALKING = (mujoco.mjtJoint.mjJNT_SLIDE.value, mujoco.mjtJoint.mjJNT_FREE.value)
 _LONG = (mujoco.mjtGeom.mjGEOM_CAPSULE.value, mujoco.mjtGeom.mjGEOM_CYLINDER.value)
@@ -55,12 +59,14 @@ class View:
         centre: centre of the picture, [3], m.
         half_height: half of the visible height, m.
         root: body that the camera follows along x; 0, the world, for a robot that stays in place.
+        flies: whether the ground is far below the robot; the camera then follows it everywhere.
     """
 
     above: bool
     centre: NDArray[np.float64]
     half_height: float
     root: int
+    flies: bool = False
 
     @classmethod
     def of(cls, model: mujoco.MjModel) -> View:
@@ -78,15 +84,20 @@ class View:
         radius = max(float(ends.max(initial=0.0)), _SMALLEST_RADIUS)
         first = int(model.body_jntadr[root])
         walks = first >= 0 and model.jnt_type[first] in _WALKING and not model.jnt_limited[first]
-        if not above:
+        planes = np.flatnonzero(np.isin(model.geom_type, _ENDLESS))
+        floor = float(data.geom_xpos[planes, 2].max()) if planes.size else 0.0
+        flies = first >= 0 and model.jnt_type[first] == _FREE and middle[2] - floor > _HIGH * radius
+        if not above and not flies:
             middle[2] = 0.72 * radius  # the ground in the lower part of the picture
-        return cls(above, middle, _ROOM * radius, root if walks else 0)
+        return cls(above, middle, _ROOM * radius, root if walks or flies else 0, flies)
 
     def centre_of(self, data: mujoco.MjData) -> NDArray[np.float64]:
         """Current centre of the picture, [3]."""
         centre = self.centre.copy()
         if self.root:
             centre[0] = data.xpos[self.root, 0]
+        if self.flies:
+            centre[1:] = data.xpos[self.root, 1:]
         return centre
 
 
@@ -167,7 +178,9 @@ class PlanarDrawer:
         image = Image.new("RGB", (width, height), _TABLE if self._view.above else _SKY)
         pen = ImageDraw.Draw(image)
         centre = self._view.centre_of(self._data)[self._axes]
-        if not self._view.above:
+        if self._view.flies:
+            self._grid(pen, centre)
+        elif not self._view.above:
             self._ground(pen, centre)
         for index in self._order:
             self._geom(pen, index, centre)
@@ -180,6 +193,16 @@ class PlanarDrawer:
         width, height = (_SAMPLES * pixels for pixels in self._size)
         right, up = (point - centre) * self._scale
         return width / 2.0 + right, height / 2.0 - up
+
+    def _grid(self, pen: ImageDraw.ImageDraw, centre: NDArray[np.float64]) -> None:
+        """Lines in the air, fixed in the world, by which a flight shows."""
+        width, height = (_SAMPLES * pixels for pixels in self._size)
+        reach, apart = np.array([width, height]) / self._scale / 2.0, self._view.half_height / 2.0
+        for axis in (0, 1):
+            for line in range(math.ceil((centre - reach)[axis] / apart), int((centre + reach)[axis] // apart) + 1):
+                x, y = self._pixel(np.full(2, line * apart), centre)
+                ends = (x, 0.0, x, height) if axis == 0 else (0.0, y, width, y)
+                pen.line(ends, fill=_LINE, width=_SAMPLES)
 
     def _ground(self, pen: ImageDraw.ImageDraw, centre: NDArray[np.float64]) -> None:
         """Ground tiles under z = 0, in two rows, fixed in the world."""

@@ -161,8 +161,8 @@ def test_another_time_step_is_told_and_the_run_goes_on() -> None:
         made({**robot(), "timestamp": np.zeros(70)}, FAMILY, *NAMES)
 
 
-@pytest.mark.parametrize("family", ["pendulum-swingup", "cartpole-swingup"])
-def test_missing_rewards_are_computed_where_the_family_can(family: str) -> None:
+def test_missing_rewards_are_computed_where_the_family_can() -> None:
+    family = "cartpole-swingup"
     rollout = recorded(family)
     arrays = {name: array for name, array in rollout.arrays().items() if name != "rewards"}
     found = made(arrays, family)

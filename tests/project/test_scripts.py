@@ -87,7 +87,7 @@ def test_loss_of_imported_experts(
     script: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--algorithm", "td3", "--family", "reacher-goal", "--steps", 100, "--states", 200, "--updates", 10)
-    words += ("--base-steps", 2000)
+    words += ("--base-steps", 2000, "--rounds", 1)
     assert called(script, monkeypatch, "check_import", *words) == 0
     (expert,) = json.loads(capsys.readouterr().out)["experts"]
     assert expert["method"] == "distil"

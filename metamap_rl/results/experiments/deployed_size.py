@@ -36,8 +36,8 @@ from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.size_tables import size_table
 
 _METHODS = ("universal-policy", "mapper", "estimate", "sysid", "context-policy", "nearest-expert", "mean-expert")
-_ONE_FOR_ALL = ("universal-policy", "universal-ppo", "estimate", "context-policy")
-"""Methods in which one network of the size holds all tasks; the mapper is compared with each."""
+_RIVALS = ("universal-policy", "universal-ppo", "estimate", "context-policy", "nearest-expert")
+"""What the mapper is compared with: one network of the size for all tasks, and the lookup of a small expert."""
 
 
 @EXPERIMENTS.register("deployed-size")
@@ -62,6 +62,8 @@ class DeployedSize(Settings):
     """Whose tasks are measured."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods by name."""
+    resizing: Resizing | None = None
+    """Settings of the distillation; None for the defaults."""
     ppo_timesteps: Annotated[Whole, Field(ge=0)] = 0
     """Environment steps of a universal policy of each size that PPO trains from random weights, beside the one that is
     distilled; 0 for none."""
@@ -69,6 +71,8 @@ class DeployedSize(Settings):
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """The large policies, then one cell for each zoo and size, which is resumed within."""
         measured = self.model_dump(mode="json", include={"methods", "length", "updates", "seeds", "settings"})
+        if self.resizing is not None:  # older runs have no such key
+            measured["resizing"] = self.resizing.model_dump(mode="json")
         places = []
         for root in self.zoos:
             zoo = Zoo.open(root)
@@ -106,7 +110,11 @@ class DeployedSize(Settings):
     def _of_size(self, zoo: Zoo, size: int, folder: Path) -> dict[str, Any]:
         """All methods of the protocol with policies of a size."""
         hidden = (size, size)
-        small = zoo if zoo.base.spec.hidden == hidden else resize_zoo(zoo, folder / "zoos" / str(size), hidden)
+        small = (
+            zoo
+            if zoo.base.spec.hidden == hidden
+            else resize_zoo(zoo, folder / "zoos" / str(size), hidden, self.resizing)
+        )
         place = folder / "runs" / str(size)
         with LocalExecutor(1) as executor:
             run_protocol(self._protocol(zoo), small.root, place, executor)
@@ -180,7 +188,7 @@ class DeployedSize(Settings):
             "family": zoos[0].family.name,
             "settings": self.model_dump(mode="json", exclude={"zoos"}),
             "experts": {str(zoo.seed): len(zoo.experts("train")) for zoo in zoos},
-            "resizing": Resizing().model_dump(mode="json"),
+            "resizing": (self.resizing or Resizing()).model_dump(mode="json"),
             "large": {
                 str(seed): {name: one[name] for name in ("base", "expert", "universal")} for seed, one in large.items()
             },
@@ -203,7 +211,7 @@ def _summary_of_size(found: Mapping[int, Any], large: Mapping[int, Any]) -> dict
     mapped = returns.get("mapper", {})
     minus = {
         name: {seed: mapped[seed] - one.mean(axis=0) for seed, one in returns[name].items() if seed in mapped}
-        for name in _ONE_FOR_ALL
+        for name in _RIVALS
         if name in returns
     }
     first = next(iter(found.values()))
