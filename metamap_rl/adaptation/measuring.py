@@ -91,7 +91,8 @@ def measure_episode(policy: Predictor, env: gym.Env[Any, Any], seed: int, horizo
     Returns:
         Its first observation, and its return.
     """
-    start, _ = env.reset(seed=read_seed(seed))
+    seed = read_seed(seed)
+    start, _ = env.reset(seed=seed)
     observation, total = start, 0.0
     for _ in range(horizon):
         action, _ = policy.predict(observation)

@@ -60,7 +60,8 @@ def vehicles(family: Quadrotor, split: str, count: int, seed: int, change: dict[
     Raises:
         MetaMapError: ``change`` names something else, or a value that is not admitted.
     """
-    drawn = family.sample(split, count, read_seed(seed))
+    seed = read_seed(seed)
+    drawn = family.sample(split, count, seed)
     if change is None:
         return [drawn, drawn]
     if others := sorted(change.keys() - set(family.in_flight)):
