@@ -71,6 +71,17 @@ def write(folder: Path, name: str, text: str = MODULE, env: str = "UsersOwn") ->
 # modules and constructors -----------------------------------------------------------------------------------------
 
 
+def test_a_mere_folder_of_its_name_in_the_path_does_not_hide_a_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere" / "hidden_boats").mkdir(parents=True)  # no __init__.py
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "hidden_boats.py").write_text(MODULE.format(id="Hidden"))
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "elsewhere"), *sys.path])
+    monkeypatch.chdir(tmp_path / "here")
+    assert make_by_id("hidden_boats:Hidden-v0", {"g": 9.0}, "the boat").unwrapped.g == 9.0  # type: ignore[attr-defined]
+
+
 def test_a_module_in_the_working_directory_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(write(tmp_path, "users_own_a"))
     env = make_by_id("users_own_a:UsersOwn-v0", {"g": 7.5, "max_episode_steps": 3}, "--env x")

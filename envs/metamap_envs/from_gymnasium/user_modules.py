@@ -45,7 +45,7 @@ def import_user_module(module: str, label: str, folder: Path) -> None:
             raise MetaMapError(
                 f"{label}: the module {top!r} of {other} is in use already; give that of {folder} another name"
             )
-        if top not in sys.modules and importlib.util.find_spec(top) is None:
+        if top not in sys.modules and not _is_module(top):
             sys.path.append(str(folder))
             _ADDED.append(folder)
             importlib.invalidate_caches()
@@ -61,6 +61,12 @@ def import_user_module(module: str, label: str, folder: Path) -> None:
         ) from error
     except (Exception, SystemExit) as error:
         raise MetaMapError(f"{label}: its module {module!r} cannot be imported: {failure(error)}") from error
+
+
+def _is_module(name: str) -> bool:
+    """Whether Python's path has such a module; a mere folder of that name (a namespace package) is none."""
+    found = importlib.util.find_spec(name)
+    return found is not None and found.origin is not None
 
 
 def make_by_id(env_id: str, arguments: Mapping[str, Any], label: str) -> gym.Env[Any, Any]:
