@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
-__all__ = ["MetaMapError", "one_line", "unknown_name"]
+__all__ = ["MetaMapError", "one_line", "prefixed", "unknown_name"]
 
 
 class MetaMapError(ValueError):
@@ -18,6 +19,15 @@ class MetaMapError(ValueError):
 def one_line(error: BaseException) -> str:
     """The message of another exception on one line, to be embedded in a sentence."""
     return " ".join(str(error).split())
+
+
+@contextmanager
+def prefixed(owner: str) -> Iterator[None]:
+    """Put what a fault belongs to in front of the errors of a block."""
+    try:
+        yield
+    except MetaMapError as error:
+        raise MetaMapError(f"{owner}: {error}") from None
 
 
 def unknown_name(kind: str, name: object, choices: Iterable[str], *, of: str = "") -> MetaMapError:

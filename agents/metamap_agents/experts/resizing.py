@@ -101,8 +101,8 @@ def resize_zoo(
         if not small.has_base:
             tell("base policy", 0, 1)
             small.put_base(_base(zoo, small.universal, settings, about, num_threads))
-        todo = [expert for expert in zoo.experts() if not small.has(expert.task)]
-        total = len(zoo.experts())
+        experts = zoo.experts()
+        todo, total = [expert for expert in experts if not small.has(expert.task)], len(experts)
         for start in range(0, len(todo), _GROUP):
             tell("experts", total - len(todo) + start, total)
             for expert in _experts(small, todo[start : start + _GROUP], zoo.base, settings.expert, about, num_threads):

@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from metamap_agents.importers._scaling import Scaling, read_scaling
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.registry import Registry
+from metamap_agents.runtime.torch_files import LARGEST_FILE
 from metamap_agents.sb3.rl_zoo import ACTIVATIONS
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.files import refuse_pipes
 
-__all__ = ["IMPORTERS", "ForeignPolicy", "ImportOptions", "Importer", "Network", "read_policy"]
+__all__ = ["IMPORTERS", "ForeignPolicy", "ImportOptions", "Importer", "Network", "content_of", "read_policy"]
 
 Outputs = Callable[[NDArray[np.float32]], NDArray[Any]]
 """Outputs [N, A] of a network for its inputs [N, O]."""
@@ -252,6 +254,21 @@ class Importer(Protocol):
 
 IMPORTERS: Registry[type[Importer]] = Registry("format")
 """Importers by name."""
+
+
+def content_of(path: Path) -> bytes:
+    """Read a policy's file whole.
+
+    Raises:
+        MetaMapError: a pipe or device, a file that cannot be read, or one larger than `LARGEST_FILE`.
+    """
+    refuse_pipes(path)
+    try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise MetaMapError(f"{path}: expected a policy, the file is larger than {LARGEST_FILE} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        raise MetaMapError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def read_policy(path: str | Path, options: ImportOptions | None = None, format: str | None = None) -> ForeignPolicy:

@@ -13,11 +13,10 @@ import torch
 from numpy.typing import NDArray
 
 from metamap_agents.importers._scaling import Scaling
-from metamap_agents.importers.base import IMPORTERS, ForeignPolicy, ImportOptions, Network
-from metamap_agents.runtime.torch_files import LARGEST_FILE, load_state_dicts
+from metamap_agents.importers.base import IMPORTERS, ForeignPolicy, ImportOptions, Network, content_of
+from metamap_agents.runtime.torch_files import load_state_dicts
 from metamap_agents.sb3.foreign_zip import sequential_parts
 from metamap_envs.errors import MetaMapError
-from metamap_envs.files import refuse_pipes
 
 __all__ = ["CleanRL"]
 
@@ -66,7 +65,7 @@ class _Read:
 
 
 def _read(path: Path, options: ImportOptions) -> _Read:
-    state = load_state_dicts(_content(path), str(path))[0]
+    state = load_state_dicts(content_of(path), str(path))[0]
     if "actor_logstd" in state:
         parts = sequential_parts(state, "actor_mean", None, path)
         return _Read(_PPO, Network(parts, "tanh", what=str(path)), _ppo_scaling(path, options), None)
@@ -79,16 +78,6 @@ def _read(path: Path, options: ImportOptions) -> _Read:
         )
     network = Network(_parts(state, output), "relu", squashed=True, what=str(path))
     return _Read(_OUTPUTS[output], network, options.scaling(), _range(state, network.shape.action_size, path))
-
-
-def _content(path: Path) -> bytes:
-    refuse_pipes(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise MetaMapError(f"{path}: expected a policy, the file is larger than {LARGEST_FILE} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise MetaMapError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _parts(state: State, output: str) -> dict[str, NDArray[Any]]:

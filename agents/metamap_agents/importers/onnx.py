@@ -12,10 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_agents.importers.base import IMPORTERS, ForeignPolicy, ImportOptions, Network
-from metamap_agents.runtime.torch_files import LARGEST_FILE
+from metamap_agents.importers.base import IMPORTERS, ForeignPolicy, ImportOptions, Network, content_of
 from metamap_envs.errors import MetaMapError
-from metamap_envs.files import refuse_pipes
 
 __all__ = ["Onnx"]
 
@@ -43,7 +41,7 @@ class Onnx:
     def __call__(self, path: Path, options: ImportOptions) -> ForeignPolicy:
         """See `metamap_agents.importers.base.Importer`."""
         onnx, runtime = _module("onnx"), _module("onnxruntime")
-        content = _content(path)
+        content = content_of(path)
         model = _model(onnx, content, path)
         outputs = _Session.of(runtime, content, path)
         low, high = options.range(outputs.action_size)
@@ -64,16 +62,6 @@ def _module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise MetaMapError(f"{error.name or name} is not installed: pip install 'metamap-rl[onnx]'") from None
-
-
-def _content(path: Path) -> bytes:
-    refuse_pipes(path)
-    try:
-        if path.stat().st_size > LARGEST_FILE:
-            raise MetaMapError(f"{path}: expected a policy, the file is larger than {LARGEST_FILE} bytes")
-        return path.read_bytes()
-    except OSError as error:
-        raise MetaMapError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _model(onnx: ModuleType, content: bytes, path: Path) -> Any:

@@ -14,10 +14,10 @@ from metamap_envs.registry import register_family
 from metamap_envs.state import Array, State
 from metamap_envs.task import Task
 
-__all__ = ["NONE_CRIPPLED", "CheetahCrippled"]
+__all__ = ["JOINT", "NONE_CRIPPLED", "CheetahCrippled"]
 
 NONE_CRIPPLED = -1.0
-_JOINT = Parameter(
+JOINT = Parameter(
     name="crippled_joint",
     unit="index",
     low=NONE_CRIPPLED,
@@ -46,7 +46,7 @@ class CheetahCrippled(HalfCheetah):
     name = "cheetah-crippled"
     description = "HalfCheetah of unknown mass with one dead actuator, which is hidden"
     space = ParameterSpace(
-        (_JOINT, cadm_factor("mass", "factor on the masses and inertias of all bodies, 14 kg in all"))
+        (JOINT, cadm_factor("mass", "factor on the masses and inertias of all bodies, 14 kg in all"))
     )
     physics_parameters = frozenset(space.names)
 

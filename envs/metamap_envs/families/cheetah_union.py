@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import mujoco
 from numpy.typing import NDArray
 
-from metamap_envs.families.cheetah_crippled import NONE_CRIPPLED, CheetahCrippled
+from metamap_envs.families.cheetah_crippled import JOINT, NONE_CRIPPLED, CheetahCrippled
 from metamap_envs.families.cheetah_dynamics import CheetahDynamics
 from metamap_envs.parameters import Parameter, ParameterSpace
 from metamap_envs.registry import register_family
@@ -26,16 +27,9 @@ _VELOCITY = Parameter(
     out=((-3.5, -3.0), (3.0, 3.5)),
     description="velocity that is rewarded, backward if negative",
 )
-_JOINT = Parameter(
-    name="crippled_joint",
-    unit="index",
-    low=NONE_CRIPPLED,
-    high=5.0,
-    default=NONE_CRIPPLED,
-    choices=(NONE_CRIPPLED, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0),
-    train_choices=(NONE_CRIPPLED, 0.0, 1.0, 2.0, 3.0),
-    out_choices=(4.0, 5.0),
-    categorical=True,
+_JOINT = replace(
+    JOINT,
+    train_choices=(NONE_CRIPPLED, *JOINT.train_choices),
     description="joint whose actuator is dead, as in cheetah-crippled; -1 for none",
 )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-from metamap_envs.errors import MetaMapError, one_line, unknown_name
+from metamap_envs.errors import MetaMapError, one_line, prefixed, unknown_name
 from metamap_envs.from_gymnasium.constructor import argument_names
 from metamap_envs.from_gymnasium.declaration import Declaration, ParameterEntry
 from metamap_envs.from_gymnasium.effects import check_effects
@@ -62,7 +61,7 @@ def _build(declaration: Declaration, folder: Path, owner: str) -> GymnasiumFamil
     second = make_env(spec, declaration.arguments)
     shared = shares_model(env, second)
     close_user_env(second, label)
-    with _prefixed(owner):
+    with prefixed(owner):
         targets, parameters = _resolved(declaration, spec, env, None if load is None else loaded[load], shared)
     horizon = declaration.horizon or spec.max_episode_steps
     if horizon is None:
@@ -89,19 +88,11 @@ def _build(declaration: Declaration, folder: Path, owner: str) -> GymnasiumFamil
     family: GymnasiumFamily = type("DeclaredFamily", (GymnasiumFamily,), body)()
     assert family.observation_size + family.action_size  # read here, so that unfit spaces are refused here
     model = getattr(env.unwrapped, "model", None)
-    with _prefixed(owner):
+    with prefixed(owner):
         check_overlaps(targets, model)
         check_effects(targets, parameters, model)
         check_taken(family)
     return family
-
-
-@contextmanager
-def _prefixed(owner: str) -> Iterator[None]:
-    try:
-        yield
-    except MetaMapError as error:
-        raise MetaMapError(f"{owner}: {error}") from None
 
 
 def _creator(spec: EnvSpec, label: str) -> Any:

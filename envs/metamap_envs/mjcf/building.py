@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, prefixed
 from metamap_envs.from_gymnasium.effects import check_effects
 from metamap_envs.from_gymnasium.fields import ModelField, own_value
 from metamap_envs.from_gymnasium.probing import check_overlaps
@@ -37,7 +36,7 @@ def build(declaration: ModelDeclaration, folder: Path) -> MjcfFamily:
     Raises:
         MetaMapError: something in the declaration does not fit the model, or the model cannot be used.
     """
-    with _prefixed(f"family {declaration.name!r}"):
+    with prefixed(f"family {declaration.name!r}"):
         path = Path(declaration.model)
         spec, model = read_model(path)
         binding = Binding(spec, model, tuple(declaration.parameters), folder)
@@ -69,14 +68,6 @@ def build(declaration: ModelDeclaration, folder: Path) -> MjcfFamily:
         return family
 
 
-@contextmanager
-def _prefixed(owner: str) -> Iterator[None]:
-    try:
-        yield
-    except MetaMapError as error:
-        raise MetaMapError(f"{owner}: {error}") from None
-
-
 def _identity(declaration: ModelDeclaration, path: Path, lists: Lists) -> dict[str, Any]:
     """Members of the class that say which family it is."""
     unknown = ", ".join(declaration.parameters)
@@ -102,7 +93,7 @@ def _resolved(
     links: dict[str, str] = {}
     parameters: list[Parameter] = []
     for name, entry in declaration.parameters.items():
-        with _prefixed(f"parameter {name!r}"):
+        with prefixed(f"parameter {name!r}"):
             if entry.length is not None:
                 own, what = 1.0, f"factor on the length of {entry.length}"
                 _check_length(entry.length, links, binding)
