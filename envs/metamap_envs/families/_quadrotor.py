@@ -11,12 +11,12 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
+from metamap_envs.families._parameters import declared
 from metamap_envs.family import Family
-from metamap_envs.parameters import Parameter, Scale
 from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
-__all__ = ["MASS", "PARAMETERS", "ROTORS", "Quadrotor", "arm_lengths", "declared"]
+__all__ = ["MASS", "PARAMETERS", "ROTORS", "Quadrotor", "arm_lengths"]
 
 GRAVITY = 9.81  # m/s^2
 MASS = 0.0306  # kg; this and what follows is l2f's Crazyflie
@@ -43,30 +43,6 @@ _LARGEST_SPEED, _LARGEST_RATE = 10.0, 35.0  # m/s, rad/s along each axis
 _WEIGHTS = {"position": 0.6, "attitude": 0.2, "rates": 0.1, "change": 0.1}
 _HALF_DISTANCE = 2.0  # arm lengths; an error of so much costs half of what an infinite one does
 _HALF_RATE = 10.0  # rad/s, the same
-
-
-def declared(
-    name: str,
-    unit: str,
-    train: tuple[float, float],
-    out: tuple[tuple[float, float], ...],
-    default: float,
-    description: str,
-    scale: Scale = "linear",
-) -> Parameter:
-    """A parameter whose bounds are the outermost of its ranges and its default."""
-    ends = [end for interval in (train, *out) for end in interval] + [default]
-    return Parameter(
-        name=name,
-        unit=unit,
-        low=min(ends),
-        high=max(ends),
-        default=default,
-        train=(train,),
-        out=out,
-        description=description,
-        scale=scale,
-    )
 
 
 _VEHICLE = (

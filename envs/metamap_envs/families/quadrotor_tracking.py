@@ -7,7 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from metamap_envs.families._quadrotor import PARAMETERS, ROTORS, Quadrotor, declared
+from metamap_envs.families._parameters import declared
+from metamap_envs.families._quadrotor import PARAMETERS, ROTORS, Quadrotor
 from metamap_envs.parameters import ParameterSpace
 from metamap_envs.registry import register_family
 from metamap_envs.state import Array, State
