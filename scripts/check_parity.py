@@ -204,6 +204,14 @@ EXPECTED = {
         ("reward: -|x_velocity - 2| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_tracking(2.0),
     ),
+    "cheetah-network": Expected(
+        (
+            "reward: -|x_velocity - 2| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",
+            "action: tanh(2 a) in place of a, what the network of latents at 0 makes of it",
+        ),
+        action=lambda action: np.tanh(2.0 * np.clip(action.astype(np.float64), -1.0, 1.0)),
+        reward=_tracking(2.0),
+    ),
     "cheetah-velocity-actuators": Expected(
         ("reward: -|x_velocity - 1.5| - 0.05 sum(a^2) of Gymnasium's own x_velocity, in place of its reward",),
         reward=_tracking(1.5),

@@ -1,11 +1,11 @@
-"""Tables of policies of different sizes, and of bodies beside published returns; see `metamap results run`."""
+"""Tables of policies of different sizes, bodies beside published returns, specialists; see `metamap results run`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["bodies_table", "size_table"]
+__all__ = ["bodies_table", "size_table", "specialists_table"]
 
 _COLUMNS = {
     "base policy of this size": "base",
@@ -15,6 +15,7 @@ _COLUMNS = {
     "mapper": "mapper",
     "estimate": "estimate",
     "sysid": "sysid",
+    "linear-actuators": "linear actuators",
     "context-policy": "context policy",
     "nearest-expert": "nearest expert",
     "mean-expert": "mean expert",
@@ -85,3 +86,47 @@ def bodies_table(document: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def specialists_table(*documents: Mapping[str, Any]) -> list[str]:
+    """One row for each zoo and length of episodes: mean returns, and paired differences as shares of |base|."""
+    lines = [
+        "| family, zoo | PPO steps each | steps of an episode | base | universal, given the truth | expert | "
+        "universal minus base | expert minus base | expert minus universal | the same / size of base | "
+        "tasks above universal | residual explained, left out |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for document in documents:
+        for one in document["zoos"].values():
+            lines += [_specialists_row(one, length) for length in one["lengths"]]
+    return lines
+
+
+def _specialists_row(one: Mapping[str, Any], length: str) -> str:
+    found = one["lengths"][length]
+    means, differences, explained = found["means"], found["differences"], one["explained"]
+    pairs = zip(found["returns"]["expert"], found["returns"]["universal"], strict=True)
+    above = [expert > universal for expert, universal in pairs]
+    more, size = differences["expert minus universal"], abs(means["base"])
+    best = max((explained[name]["left_out"] for name in ("linear", "quadratic")), default=None) if explained else None
+    cells = [
+        f"{one['family']}, {one['seed']}",
+        f"{one['steps']:,}",
+        length,
+        *(f"{means[name]:,.1f}" for name in ("base", "universal", "expert")),
+        *(
+            _change(differences[name])
+            for name in ("universal minus base", "expert minus base", "expert minus universal")
+        ),
+        _change({name: None if value is None else 100 * value / size for name, value in more.items()}) + " %",
+        f"{sum(above)} of {len(above)}",
+        "–" if best is None else f"{best:.2f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def _change(entry: Mapping[str, float | None]) -> str:
+    """A difference with its interval."""
+    if entry["low"] is None or entry["high"] is None:
+        return f"{entry['mean']:+,.1f}"
+    return f"{entry['mean']:+,.1f} [{entry['low']:+,.1f}, {entry['high']:+,.1f}]"

@@ -10,7 +10,7 @@ from metamap_rl.results.export_tables import export_table
 from metamap_rl.results.flight_tables import flights_table
 from metamap_rl.results.import_tables import import_table
 from metamap_rl.results.service_tables import in_service_table
-from metamap_rl.results.size_tables import bodies_table, size_table
+from metamap_rl.results.size_tables import bodies_table, size_table, specialists_table
 from metamap_rl.results.sources_tables import reading_table, sources_table
 
 __all__ = [
@@ -389,5 +389,6 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "import": import_table,
     "deployed-size": size_table,
     "bodies": bodies_table,
+    "specialists": specialists_table,
 }
 """By the name of the place in a page; the document is the one of that name, or those that the place names."""

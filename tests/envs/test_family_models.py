@@ -308,7 +308,8 @@ if "go1-velocity" in list_families():
 
 
 def test_every_family_that_changes_physics_is_here() -> None:
-    assert set(COMPILED) == {name for name in list_families() if get_family(name).physics_parameters}
+    changed = {name for name in list_families() if get_family(name).physics_parameters}
+    assert set(COMPILED) == changed - {"cheetah-network"}  # its network is between action and control
 
 
 @pytest.mark.parametrize("name", COMPILED)

@@ -19,7 +19,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.cli import main
 from metamap_rl.results.experiments.bodies import Bodies
 from metamap_rl.results.experiments.deployed_size import multiply_adds
-from metamap_rl.results.size_tables import bodies_table, size_table
+from metamap_rl.results.size_tables import bodies_table, size_table, specialists_table
 
 
 def test_multiply_adds_are_those_of_the_matrices() -> None:
@@ -66,3 +66,26 @@ def test_a_body_is_trained_unchanged_and_run_for_longer(tmp_path: Path) -> None:
     document = experiment.summary({cell.name: found}, tmp_path)
     (row,) = bodies_table(document)[2:]
     assert row.startswith("| Swimmer | 64 |")
+
+
+def test_specialists_are_compared_with_the_universal_policy_in_pairs(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    root = tmp_path / "zoo"
+    shutil.copytree(tiny_zoo.root, root)
+    zoo = Zoo.open(root)
+    zoo.put_universal(tiny.make_universal(tiny_zoo.base))
+    settings = [f"zoos=[{root}]", "horizons=[50, 70]", "episodes=2"]
+    command = ["results", "run", "specialists", "--set", *settings, "--out", str(tmp_path / "out"), "--workers", "1"]
+    assert main(command) == 0
+    document = json.loads((tmp_path / "out" / "specialists.json").read_text())
+    (found,) = document["zoos"].values()
+    assert found["steps"] == 0, "experts of this zoo start from the base policy"
+    assert found["explained"]["size"] > 0
+    short, long = found["lengths"]["50"], found["lengths"]["70"]
+    assert [len(short["returns"][name]) for name in ("base", "universal", "expert")] == [3, 3, 3]
+    assert long["means"]["base"] < short["means"]["base"], "a reacher only loses in longer episodes"
+    differences = short["differences"]
+    assert differences["expert minus universal"]["mean"] == pytest.approx(
+        differences["expert minus base"]["mean"] - differences["universal minus base"]["mean"]
+    )
+    rows = specialists_table(document)[2:]
+    assert [row.split(" | ")[2] for row in rows] == ["50", "70"]

@@ -61,7 +61,8 @@ class Predictor:
 
     Attributes:
         family: the family.
-        count: number m of transitions used; those whose observation does not hold the state are left out.
+        rows: indices of the transitions used; those whose observation does not hold the state are left out.
+        count: their number m.
         steps: environment steps simulated so far.
 
     Raises:
@@ -85,7 +86,7 @@ class Predictor:
         self.steps = 0
         self._physics, self._threads = _physics(rollout.family, model_error), num_threads
         rows, fresh = _usable(family, rollout, from_reset, most)
-        self.count = len(rows)
+        self.rows, self.count = rows, len(rows)
         self._fresh = fresh[rows]
         self._actions = rollout.actions[rows]
         self._observations = rollout.observations[rows].astype(np.float64)

@@ -36,7 +36,15 @@ from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.size_tables import size_table
 
 _METHODS = ("universal-policy", "mapper", "estimate", "sysid", "context-policy", "nearest-expert", "mean-expert")
-_RIVALS = ("universal-policy", "universal-ppo", "estimate", "context-policy", "nearest-expert")
+_RIVALS = (
+    "universal-policy",
+    "universal-ppo",
+    "estimate",
+    "sysid",
+    "linear-actuators",
+    "context-policy",
+    "nearest-expert",
+)
 """What the mapper is compared with: one network of the size for all tasks, and the lookup of a small expert."""
 
 
@@ -62,6 +70,8 @@ class DeployedSize(Settings):
     """Whose tasks are measured."""
     settings: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """Settings of methods by name."""
+    mapper: dict[str, Any] = Field(default_factory=dict)
+    """Settings of mappers in place of the protocol's."""
     resizing: Resizing | None = None
     """Settings of the distillation; None for the defaults."""
     ppo_timesteps: Annotated[Whole, Field(ge=0)] = 0
@@ -71,7 +81,9 @@ class DeployedSize(Settings):
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """The large policies, then one cell for each zoo and size, which is resumed within."""
         measured = self.model_dump(mode="json", include={"methods", "length", "updates", "seeds", "settings"})
-        if self.resizing is not None:  # older runs have no such key
+        if self.mapper:  # older runs have none of these keys
+            measured["mapper"] = self.mapper
+        if self.resizing is not None:
             measured["resizing"] = self.resizing.model_dump(mode="json")
         places = []
         for root in self.zoos:
@@ -147,7 +159,7 @@ class DeployedSize(Settings):
             splits=(self.split,),
             episodes=self.episodes,
             reference_episodes=self.episodes,
-            mapper=MAPPER.changed(updates=self.updates),
+            mapper=MAPPER.changed(**{"updates": self.updates, **self.mapper}),
             settings=self.settings,
             learning=None,
         )
