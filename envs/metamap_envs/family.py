@@ -92,8 +92,8 @@ class Family(ABC):
         return False
 
     physics_parameters: ClassVar[frozenset[str]] = frozenset()
-    """Names of the parameters that change the model, or what controls actions stand for; a task that leaves them at default
-    shares the base model."""
+    """Names of the parameters that change the model, or what controls actions stand for; a task that leaves them at
+    default shares the base model."""
 
     structural_parameters: ClassVar[frozenset[str]] = frozenset()
     """Those of them, such as lengths, that are compiled in by `compile_task`; `apply` writes all others."""
