@@ -11,8 +11,9 @@ repeat. Steps are environment steps per second, all environments of a contender 
 
     python scripts/bench_engine.py --seconds 1 --repeats 5
 
-With --users it measures what users declare: the arm of docs/examples/own-mujoco beside a bundled family, and
-Gymnasium's Humanoid of unknown mass, whose steps are long enough for workers, as chosen by itself and in one process.
+With --family NAME it measures that family beside `cheetah-velocity`. With --users it measures what users declare: the
+arm of docs/examples/own-mujoco beside a bundled family, and Gymnasium's Humanoid of unknown mass, whose steps are long
+enough for workers, as chosen by itself and in one process.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -208,11 +210,7 @@ def _pool(num_envs: int, threads: int, **settings: int) -> Any:
 
 
 def envpool_sync(num_envs: int, threads: int) -> Contender:
-    """EnvPool's sync mode: a step takes an action for every environment and waits for all of them.
-
-    Raises:
-        ImportError: EnvPool is not installed.
-    """
+    """EnvPool's sync mode: a step takes an action for every environment and waits for all of them."""
     env = _pool(num_envs, threads)
     env.reset()
     table = stepper(lambda actions: env.step(actions.astype(np.float64)), num_envs)
@@ -223,9 +221,6 @@ def envpool_async(num_envs: int, threads: int) -> Contender:
     """EnvPool's async mode: `recv` gives the first environments to be ready, `send` their actions.
 
     The batch is 3/8 of the environments: 24 of 64. A vector step steps the batch.
-
-    Raises:
-        ImportError: EnvPool is not installed.
     """
     batch_size = max(1, num_envs * 3 // 8)
     env = _pool(num_envs, threads, batch_size=batch_size)
@@ -272,6 +267,17 @@ def measure_users(num_envs: int, threads: int, seconds: float, repeats: int) -> 
             stepping("declared Humanoid-v5, one process", humanoid, HUMANOIDS, 1),
         ],
     ]
+    return measure_pairs(pairs, threads, seconds, repeats)
+
+
+def measure_family(name: str, num_envs: int, threads: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """A bundled family, by turns with `cheetah-velocity`."""
+    pairs = [[stepping(each, get_family(each), num_envs, threads) for each in (name, "cheetah-velocity")]]
+    return measure_pairs(pairs, threads, seconds, repeats)
+
+
+def measure_pairs(pairs: list[list[Contender]], threads: int, seconds: float, repeats: int) -> dict[str, Any]:
+    """Pairs by turns."""
     found: dict[str, Any] = {}
     for ours, other in pairs:
         speed(ours, WARM_UP)
@@ -372,12 +378,15 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=0, help="of the limits, ours and EnvPool; 0 takes all cores")
     parser.add_argument("--envs", type=int, default=64, help="number of environments (default: %(default)s)")
     parser.add_argument("--users", action="store_true", help="what users declare, in place of HalfCheetah")
+    parser.add_argument("--family", help="a bundled family, in place of HalfCheetah")
     arguments = parser.parse_args()
     here = os.getcwd()
     with tempfile.TemporaryDirectory() as folder:  # MuJoCo writes MUJOCO_LOG.TXT where it is
         os.chdir(folder)
         threads = arguments.threads or default_threads()
         measured = measure_users if arguments.users else measure
+        if arguments.family:
+            measured = partial(measure_family, arguments.family)
         document = measured(arguments.envs, threads, arguments.seconds, arguments.repeats)
         os.chdir(here)
     print(json.dumps(document, indent=2))

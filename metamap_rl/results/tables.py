@@ -12,6 +12,7 @@ from metamap_rl.results.import_tables import import_table
 from metamap_rl.results.service_tables import in_service_table
 from metamap_rl.results.size_tables import bodies_table, size_table, specialists_table
 from metamap_rl.results.sources_tables import reading_table, sources_table
+from metamap_rl.results.walk_tables import walks_table
 
 __all__ = [
     "TABLES",
@@ -383,6 +384,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "predictability": predictability_table,
     "recovery": recovery_table,
     "flights": flights_table,
+    "walks": walks_table,
     "selfcheck": selfcheck_table,
     "in-service": in_service_table,
     "export": export_table,

@@ -164,10 +164,17 @@ def test_a_perfect_step_is_worth_1_whatever_the_heading() -> None:
 
 
 def test_costs_are_a_half_where_they_should_be() -> None:
-    assert reward(at(), at(place=0.01 - 0.006)) == pytest.approx(0.8)  # .3 m/s too slow
+    assert reward(at(), at(place=0.01 - 0.006)) == pytest.approx(0.85)  # .3 m/s too slow
     assert reward(at(), at(place=0.01), action=0.5) == pytest.approx(0.95)
     flat = {leg: np.array([[0.0, 0.0, 0.023]]) for leg in LEGS}
-    assert reward(at(), at(place=0.01, **flat)) == pytest.approx(1.0 - 0.2 * 2 / 3)  # root mean square of 4.2 cm
+    assert reward(at(), at(place=0.01, **flat)) == pytest.approx(1.0 - 0.3 * 2 / 3)  # root mean square of 4.2 cm
+
+
+def test_feet_that_should_stand_pay_for_slipping_and_the_others_do_not() -> None:
+    swinging = {leg: np.array([[0.02, 0.0, 0.083]]) for leg in ("FL", "RR")}
+    assert reward(at(), at(place=0.01, **swinging)) == pytest.approx(1.0)
+    slipping = {leg: np.array([[0.0, 0.006 * math.sqrt(2.0), 0.023]]) for leg in ("FR", "RL")}  # .42 m/s
+    assert reward(at(), at(place=0.01, **slipping)) == pytest.approx(0.95)
 
 
 @pytest.mark.parametrize(
@@ -184,7 +191,7 @@ def test_rewards_are_bounded_and_the_sum_of_their_terms() -> None:
         for _ in range(10):
             _, value, _, _, info = env.step(np.random.default_rng(seed).uniform(-2, 2, 12))
             terms = [term for name, term in info.items() if name.startswith("reward_")]
-            assert len(terms) == 7
+            assert len(terms) == 8
             assert all(term <= 0 for term in terms)
             assert 0.0 <= value <= 1.0
             assert value == pytest.approx(1.0 + sum(terms))

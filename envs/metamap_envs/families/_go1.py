@@ -96,7 +96,8 @@ def _simplify(spec: mujoco.MjSpec) -> None:
 
 
 def _add_surroundings(spec: mujoco.MjSpec) -> None:
-    """Ground, sky and a payload of no mass."""
+    """Ground, sky, light and a payload of no mass."""
+    spec.visual.headlight.ambient = spec.visual.headlight.diffuse = [0.4, 0.4, 0.4]
     builtin, kind = mujoco.mjtBuiltin, mujoco.mjtTexture
     spec.add_texture(
         name="ground",

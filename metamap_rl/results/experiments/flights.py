@@ -15,25 +15,21 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
-from metamap_agents.experts.zoo import Zoo
-from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.errors import MetaMapError
 from metamap_envs.parameters import parse_split
-from metamap_envs.settings import Number, Seed, Settings, Whole
-from metamap_rl.adaptation.bundled import find_mapper
-from metamap_rl.adaptation.service.files import mapper_id
-from metamap_rl.adaptation.service.trial import Controller, PolicyController
+from metamap_envs.settings import Number, Whole
+from metamap_rl.adaptation.service.trial import Controller
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import bootstrap_interval, rate_of_zoos
 from metamap_rl.evaluation.flights import fly, quadrotor_family, vehicles
 from metamap_rl.evaluation.raptor import RaptorController
-from metamap_rl.evaluation.service.methods import ADAPTER, BASE, ESTIMATE, ORACLE, SERVICE_METHODS, Subject
 from metamap_rl.results.experiments.base import EXPERIMENTS
+from metamap_rl.results.experiments.pilots import Pilots
 from metamap_rl.results.flight_tables import flights_table
-from metamap_rl.training.checkpoint import digest
 
 TASK_SEED = 9_500_000
 _DIGITS = 6  # of stored numbers
-_RAPTOR, _UNIVERSAL = "RAPTOR", "universal policy"
+_RAPTOR = "RAPTOR"
 _CONDITIONS: dict[str, dict[str, float] | None] = {
     "nothing appears": {},
     "payload": {"payload": 0.2},
@@ -44,19 +40,13 @@ _CONDITIONS: dict[str, dict[str, float] | None] = {
 
 
 @EXPERIMENTS.register("flights")
-class FlightsOfQuadrotors(Settings):
+class FlightsOfQuadrotors(Pilots):
     """Survival and position errors of unseen quadrotors: RAPTOR, policies of zoos, mappers and their rivals."""
 
     family: str = "quadrotor-hover"
     """A family of quadrotors."""
     raptor: bool = True
     """Whether RAPTOR flies, which needs the extra `raptor`."""
-    zoos: dict[str, Path] = Field(default_factory=dict)
-    """Zoos of the family by a name for each: base policy, and universal policy given the true parameters at once."""
-    mappers: dict[str, str] = Field(default_factory=dict)
-    """Folders of mappers of the family that hold their universal policy, by a name for each."""
-    methods: tuple[str, ...] = (BASE, ORACLE, ADAPTER, ESTIMATE, "mapped once")
-    """What is made of each mapper: names of methods in service."""
     conditions: Annotated[dict[str, dict[str, Number] | None], Field(min_length=1)] = _CONDITIONS
     """Parameters that change in flight, by a name for each; null for vehicles as drawn, which do not change."""
     vehicles: Annotated[Whole, Field(ge=2)] = 100
@@ -67,21 +57,11 @@ class FlightsOfQuadrotors(Settings):
     """Step of the change."""
     split: str = "test-in"
     """Of the vehicles."""
-    seed: Seed = 0
-    """Of vehicles and starts."""
 
     @field_validator("split")
     @classmethod
     def _check_split(cls, split: str) -> str:
         return parse_split(split).value
-
-    @field_validator("methods")
-    @classmethod
-    def _check_methods(cls, methods: tuple[str, ...]) -> tuple[str, ...]:
-        for name in methods:
-            if name not in SERVICE_METHODS:
-                raise ValueError(str(unknown_name("method in service", name, SERVICE_METHODS)))
-        return methods
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """One cell for each pilot and condition.
@@ -94,7 +74,7 @@ class FlightsOfQuadrotors(Settings):
             raise MetaMapError(f"change_at: expected at most the {self.steps} steps of a flight, got {self.change_at}")
         for change in self.conditions.values():
             vehicles(quadrotor_family(self.family), self.split, 1, TASK_SEED, change)
-        pilots = self._pilots()
+        pilots = self.pilots()
         if not pilots:
             raise MetaMapError("flights: expected RAPTOR, a zoo or a mapper, got none of them")
         shared = self.model_dump(mode="json", include={"family", "vehicles", "steps", "change_at", "split", "seed"})
@@ -109,33 +89,13 @@ class FlightsOfQuadrotors(Settings):
             for pilot, made_of in pilots.items()
         ]
 
-    def _pilots(self) -> dict[str, dict[str, Any]]:
+    def pilots(self) -> dict[str, dict[str, Any]]:
         """What decides the flights of each pilot, by its name."""
-        found: dict[str, dict[str, Any]] = {_RAPTOR: {}} if self.raptor else {}
-        for name in self.zoos:
-            zoo = self._zoo(name)
-            policies = {"policies": digest({"base": zoo.base.phi, "universal": zoo.universal.phi})}
-            found |= {f"{name}: {policy}": policies for policy in (BASE, _UNIVERSAL)}
-        for name in self.mappers:
-            made_of = {"mapper": mapper_id(self._subject(name).mapper)}
-            for method in self.methods:
-                found[f"{name}: {method}"] = {**made_of, "about": dict(SERVICE_METHODS[method].settings)}
-        return found
+        return ({_RAPTOR: {}} if self.raptor else {}) | super().pilots()
 
-    def _zoo(self, name: str) -> Zoo:
-        zoo = Zoo.open(self.zoos[name])
-        if zoo.family.name != self.family:
-            raise MetaMapError(f"zoos: {name}: expected one of {self.family!r}, got one of {zoo.family.name!r}")
-        return zoo
-
-    def _subject(self, name: str) -> Subject:
-        mapper = find_mapper(self.mappers[name])[0]
-        if mapper.family != self.family or mapper.universal is None:
-            raise MetaMapError(
-                f"mappers: {name}: expected a mapper of {self.family!r} with its universal policy, got one of "
-                f"{mapper.family!r} {'without' if mapper.universal is None else 'with'} it"
-            )
-        return Subject(mapper, mapper.universal, seed=self.seed)
+    def controller(self, pilot: str, count: int) -> Controller:
+        """A pilot of so many vehicles."""
+        return RaptorController() if pilot == _RAPTOR else super().controller(pilot, count)
 
     def is_done(self, cell: Cell) -> bool:
         """Whether it is there, with these settings."""
@@ -146,9 +106,8 @@ class FlightsOfQuadrotors(Settings):
         condition, pilot = cell.job
         family = quadrotor_family(self.family)
         before, after = vehicles(family, self.split, self.vehicles, TASK_SEED + self.seed, self.conditions[condition])
-        found = fly(
-            self._controller(pilot), before, after, steps=self.steps, change_at=self.change_at, seed=1000 * self.seed
-        )
+        controller = self.controller(pilot, self.vehicles)
+        found = fly(controller, before, after, steps=self.steps, change_at=self.change_at, seed=1000 * self.seed)
         return document_of(
             cell,
             {
@@ -160,20 +119,11 @@ class FlightsOfQuadrotors(Settings):
             },
         )
 
-    def _controller(self, pilot: str) -> Controller:
-        if pilot == _RAPTOR:
-            return RaptorController()
-        name, _, method = pilot.rpartition(": ")
-        if name in self.zoos and method in (BASE, _UNIVERSAL):
-            zoo = self._zoo(name)
-            return PolicyController(zoo.base, self.vehicles, zoo.universal.expert_for if method == _UNIVERSAL else None)
-        return SERVICE_METHODS[method].make(self._subject(name), self.vehicles)
-
     def summary(self, documents: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Survival with its interval, and errors of the flights that survived, by condition and pilot."""
         conditions: dict[str, dict[str, Any]] = {}
         for condition in self.conditions:
-            for pilot in self._pilots():
+            for pilot in self.pilots():
                 if found := documents.get(f"{condition}, {pilot}"):
                     conditions.setdefault(condition, {})[pilot] = self._summarised(found)
         return {"settings": self.model_dump(mode="json", exclude={"zoos", "mappers"}), "conditions": conditions}
