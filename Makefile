@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 BENCH_STAMP := .venv/.installed-bench
 
-.PHONY: demo test test-all test-portable check bench clean
+.PHONY: demo test test-all test-portable check docs bench clean
 
 demo: $(STAMP)
 	$(BIN)/metamap demo
@@ -15,6 +15,11 @@ check: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/metamap results render --check README.md docs/*.md
+	$(MAKE) --no-print-directory docs
+
+# The documentation as a site, in site/. Any warning ends it; the variable silences an announcement of the theme.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build --quiet --strict
 
 # One torch thread per test process: more of them on the same cores only wait for one another.
 # First a few of the portable tests as on an old CPU: docs/reproducibility.md.
@@ -44,7 +49,7 @@ bench: $(BENCH_STAMP)
 	$(BIN)/python scripts/bench_speed.py startup
 
 clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv build dist site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml constraints.txt

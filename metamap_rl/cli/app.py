@@ -7,20 +7,16 @@ other exception is a bug and shows a traceback.
 from __future__ import annotations
 
 import errno
-import importlib
 import os
-import pkgutil
 import sys
-import textwrap
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from metamap_rl import __version__
-from metamap_rl.cli import commands
 from metamap_rl.cli.console import note
-from metamap_rl.cli.outline import Outline, outline
-from metamap_rl.cli.standard_output import OutputError, PipeClosedError, set_apart, width, write
+from metamap_rl.cli.groups import group_names, group_outline, load_group
+from metamap_rl.cli.overview import group_help, overview
+from metamap_rl.cli.standard_output import OutputError, PipeClosedError, set_apart, write
 from metamap_rl.cli.usage import UsageError, parse, unknown
 
 if TYPE_CHECKING:
@@ -77,9 +73,9 @@ def _run(arguments: list[str], running: list[type[Command]]) -> int:
     """Find the command that ``arguments`` name and run it, noting its class in ``running``."""
     if not arguments or arguments[0] in _HELP:
         if not arguments:
-            sys.stderr.write(_overview())
+            sys.stderr.write(overview())
             return _BAD_INPUT
-        write(_overview())
+        write(overview())
         return 0
     if arguments[0] == "--version":
         write(f"metamap {__version__}\n")
@@ -100,16 +96,16 @@ def _run(arguments: list[str], running: list[type[Command]]) -> int:
 
 def _find(arguments: list[str]) -> tuple[type[Command] | None, int]:
     """Find the command's class and the number of words that name it; no class for a group's help."""
-    names = _group_names()
+    names = group_names()
     if arguments[0] not in names:
         if arguments[0].startswith("-"):
             raise unknown("flag", arguments[0], ["--help", "--version"])
         raise unknown("command", arguments[0], names)
     name, second = arguments[0], arguments[1] if len(arguments) > 1 else ""
-    if second in _HELP and "" not in _outline(name).commands:
-        write(_group_help(_outline(name)))
+    if second in _HELP and "" not in group_outline(name).commands:
+        write(group_help(group_outline(name)))
         return None, 1
-    choices = _load_group(name)
+    choices = load_group(name)
     if "" in choices:
         return choices[""], 1
     if not second:
@@ -117,60 +113,6 @@ def _find(arguments: list[str]) -> tuple[type[Command] | None, int]:
     if second not in choices:
         raise unknown("command", second, choices, of=f"metamap {name}")
     return choices[second], 2
-
-
-def _group_names() -> list[str]:
-    """Names of the groups, from the file names alone."""
-    return [found.name for found in pkgutil.iter_modules(commands.__path__) if not found.name.startswith("_")]
-
-
-def _load_group(name: str) -> dict[str, type[Command]]:
-    """Import one module of commands; returns its classes by second word, "" if the group is itself the command."""
-    classes: tuple[type[Command], ...] = importlib.import_module(f"{commands.__name__}.{name}").COMMANDS
-    by_name = {kind.name: kind for kind in classes}
-    return {"": by_name[name]} if list(by_name) == [name] else by_name
-
-
-def _outline(name: str) -> Outline:
-    """Help of one group, without importing it."""
-    return outline(Path(commands.__path__[0], f"{name}.py"))
-
-
-def _overview() -> str:
-    """Text of `metamap --help`."""
-    groups = sorted(map(_outline, _group_names()), key=lambda group: (group.order, group.name))
-    rows = [row for group in groups for row in _rows(group)]
-    return (
-        "usage: metamap COMMAND [--help] ...\n\n"
-        "A few transitions of an unseen task in, the weights of a policy for it out.\n\n"
-        f"{_columns(rows)}\n"
-        "`metamap COMMAND --help` explains a command; `metamap --version` tells the version.\n"
-    )
-
-
-def _group_help(group: Outline) -> str:
-    """Text of `metamap GROUP --help`."""
-    return f"usage: metamap {group.name} COMMAND [--help] ...\n\n{group.help}\n\n{_columns(_rows(group))}"
-
-
-def _rows(group: Outline) -> list[tuple[str, str]]:
-    """(words, help) of each command of a group."""
-    return [(f"{group.name} {name}".strip(), text) for name, text in group.commands.items()]
-
-
-def _columns(rows: list[tuple[str, str]]) -> str:
-    indent = max((len(left) for left, _ in rows), default=0) + 4
-    return "".join(
-        textwrap.fill(
-            right,
-            max(width(), indent + 20),
-            initial_indent=f"  {left:<{indent - 2}}",
-            subsequent_indent=" " * indent,
-            break_on_hyphens=False,
-        )
-        + "\n"
-        for left, right in rows
-    )
 
 
 def _is_bad_input(error: Exception) -> bool:

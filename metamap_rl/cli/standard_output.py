@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 from typing import TextIO
 
-__all__ = ["OutputError", "PipeClosedError", "result_stream", "set_apart", "width", "write"]
+__all__ = ["OutputError", "PipeClosedError", "bold", "result_stream", "set_apart", "width", "write"]
 
 _USUAL_WIDTH = 80
 
@@ -49,6 +49,12 @@ def width() -> int:
         return os.get_terminal_size(result_stream().fileno()).columns or _USUAL_WIDTH
     except (AttributeError, OSError, ValueError):
         return _USUAL_WIDTH
+
+
+def bold(text: str) -> str:
+    """Text in bold, if results go to a terminal and neither NO_COLOR nor a dumb terminal forbids it."""
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not result_stream().isatty()
+    return text if plain else f"\x1b[1m{text}\x1b[0m"
 
 
 def write(text: str) -> None:

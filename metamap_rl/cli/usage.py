@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, get_args, get_ori
 from metamap_rl.cli.standard_output import width, write
 from metamap_rl.common.config import bare
 
-__all__ = ["Inline", "Metavar", "Positional", "UsageError", "parse", "unknown"]
+__all__ = ["Inline", "Metavar", "Positional", "UsageError", "fields_of", "help_of", "parse", "unknown"]
 
 Parsed = TypeVar("Parsed")
 _Value = TypeVar("_Value")
@@ -68,11 +68,16 @@ def parse(kind: type[Parsed], arguments: Sequence[str], *, program: str) -> Pars
     fields = fields_of(kind)
     end = arguments.index("--") if "--" in arguments else len(arguments)
     if any(word in _HELP for word in arguments[:end]):
-        write(_parser(kind, fields, program, with_help=True).format_help())
+        write(help_of(kind, program=program))
         raise SystemExit(0)
     line = _in_one_form(fields, arguments, end, program)
     found = vars(_parser(kind, fields, program).parse_args(line))
     return _made(kind, {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()})
+
+
+def help_of(kind: type[Any], *, program: str) -> str:
+    """Text of a command's `--help`."""
+    return _parser(kind, fields_of(kind), program, with_help=True).format_help()
 
 
 @dataclasses.dataclass(frozen=True)

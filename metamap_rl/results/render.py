@@ -4,7 +4,8 @@ A page has a place for each of its tables, between ``<!-- NAME -->`` and ``<!-- 
 ``<!-- NAME PATH ... -->`` the table is of other documents than that of its name: paths are relative to the folder of
 results, without ``.json``.
 ``<!-- report FOLDER -->`` takes all tables and figures of a comparison of methods, ``<!-- rivals FOLDER -->`` the one
-of the mapper beside what could win, ``<!-- zoos FOLDER -->`` those over several zoos of a family.
+of the mapper beside what could win, ``<!-- zoos FOLDER -->`` those over several zoos of a family,
+``<!-- returns PATH ... -->`` their returns, and ``<!-- numbers -->`` is the README's list of three.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.evaluation.across_tables import across_tables
 from metamap_rl.evaluation.protocol_tables import about_runs, headline_table, pooled_table, results_text, rivals_table
 from metamap_rl.results.family_tables import OF_FAMILIES, legend, variants_table
+from metamap_rl.results.readme_tables import numbers_list, returns_table
 from metamap_rl.results.tables import TABLES
 
 __all__ = ["filled", "read_protocol", "render", "tables"]
 
 _PROTOCOL, _REPORT, _RIVALS, _ZOOS = "protocol", "report", "rivals", "zoos"
+_RETURNS, _NUMBERS = "returns", "numbers"
 _OF_SEVERAL = (*OF_FAMILIES, "variants", _PROTOCOL)
 """Tables that more than one document goes into."""
 
@@ -105,6 +108,10 @@ def filled(text: str, made: Mapping[str, str], page: Path = Path(), results: Pat
         elif name == _ZOOS and len(paths) == 1:
             summary = read_protocol(paths[0])
             found = "\n".join(across_tables(summary.get("across_zoos", {}), summary["headline_steps"])).strip()
+        elif name == _RETURNS and paths:
+            found = "\n".join(returns_table(paths))
+        elif name == _NUMBERS:
+            found = "\n".join(numbers_list(results))
         elif name in TABLES and paths:
             found = "\n".join(TABLES[name](*(read_json(f"{path}.json") for path in paths))).strip()
         elif name in {*TABLES, *_OF_SEVERAL} - made.keys():

@@ -20,6 +20,7 @@ from helpers.waiting import HANGS
 from metamap_rl.cli import app
 from metamap_rl.cli.command import Command, FamilyName, OutPath
 from metamap_rl.cli.commands.families import ListFamilies
+from metamap_rl.cli.groups import group_names, group_outline, load_group
 from metamap_rl.cli.outline import DEFAULT_ORDER, first_line
 from metamap_rl.cli.standard_output import set_apart
 from metamap_rl.cli.usage import UsageError, fields_of, parse
@@ -33,7 +34,7 @@ def metamap(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def groups() -> list[str]:
-    return app._group_names()
+    return group_names()
 
 
 # ------------------------------------------------------------------------------------------------------- help
@@ -88,15 +89,15 @@ def test_every_group_follows_the_contract(group: str) -> None:
         assert issubclass(kind, Command)
         assert kind.__doc__
         assert not kind.__doc__.startswith(f"{kind.__name__}("), "the dataclass's made-up docstring"
-    loaded = {name: first_line(kind.__doc__) for name, kind in app._load_group(group).items()}
-    assert app._outline(group).commands == loaded
-    assert app._outline(group).help == first_line(module.__doc__)
-    assert app._outline(group).order == getattr(module, "ORDER", DEFAULT_ORDER)
+    loaded = {name: first_line(kind.__doc__) for name, kind in load_group(group).items()}
+    assert group_outline(group).commands == loaded
+    assert group_outline(group).help == first_line(module.__doc__)
+    assert group_outline(group).order == getattr(module, "ORDER", DEFAULT_ORDER)
 
 
 @pytest.mark.parametrize("group", groups())
 def test_every_command_explains_each_flag(group: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for name in app._load_group(group):
+    for name in load_group(group):
         assert app.main([word for word in (group, name) if word] + ["--help"]) == 0
         text = capsys.readouterr().out
         assert "--seed" in text
@@ -230,7 +231,7 @@ def test_wrong_flags_are_reported_in_a_sentence(words: str, sentence: str) -> No
     assert "\n" not in str(caught.value)
 
 
-COMMANDS = [kind for group in groups() for kind in app._load_group(group).values()]
+COMMANDS = [kind for group in groups() for kind in load_group(group).values()]
 FLAGS = sorted({field.flag for kind in (*COMMANDS, Sample) for field in fields_of(kind) if not field.positional})
 WORDS = st.sampled_from(
     [*FLAGS, "--", "-", "-h", "-1", "-1e5", "--seed=", "--json=1", "1", "a=b", "x", "", "é", "\udce9"]

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "ORDER", "AddLearner", "FilmBench", "ListBenches", "RunBench"]
 
-ORDER = 50
+ORDER = 51
 
 
 @dataclass(frozen=True, kw_only=True)

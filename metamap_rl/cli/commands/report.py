@@ -12,7 +12,7 @@ from metamap_rl.cli.usage import Metavar, Positional
 
 __all__ = ["COMMANDS", "ORDER", "MakeReport"]
 
-ORDER = 51
+ORDER = 52
 
 
 @dataclass(frozen=True, kw_only=True)

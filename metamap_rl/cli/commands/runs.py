@@ -1,4 +1,4 @@
-"""Stored runs: list, show, compare."""
+"""Cells of benchmarks and runs of streams in some folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "ORDER", "CompareRuns", "ListRuns", "ShowRun"]
 
-ORDER = 52
+ORDER = 53
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "ORDER", "ListStreams", "ResumeStream", "RunStream", "ShowStatus"]
 
-ORDER = 40
+ORDER = 50
 
 _RESUMABLE = (
     "finished stages and experts are kept: `metamap stream resume DIR` goes on from there, "
