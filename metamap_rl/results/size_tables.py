@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = ["bodies_table", "size_table", "specialists_table"]
@@ -96,10 +96,26 @@ def specialists_table(*documents: Mapping[str, Any]) -> list[str]:
         "tasks above universal | residual explained, left out |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for document in documents:
-        for one in document["zoos"].values():
-            lines += [_specialists_row(one, length) for length in one["lengths"]]
-    return lines
+    rows = [(one, length) for document in documents for one in document["zoos"].values() for length in one["lengths"]]
+    lines += [_specialists_row(one, length) for one, length in rows]
+    methods = [name for name in _COLUMNS if any(name in one["lengths"][length]["means"] for one, length in rows)]
+    if "mapper" not in methods:
+        return lines
+    others = ["universal", "expert", *(name for name in methods if name != "mapper")]
+    lines += [
+        "",
+        f"| family, zoo | steps of an episode | {' | '.join(_COLUMNS[name] for name in methods)} | "
+        f"{' | '.join(f'mapper minus {_COLUMNS.get(name, name)}' for name in others)} |",
+        f"| --- | --- |{' --- |' * (len(methods) + len(others))}",
+    ]
+    return [*lines, *(_methods_row(one, length, methods, others) for one, length in rows)]
+
+
+def _methods_row(one: Mapping[str, Any], length: str, methods: Sequence[str], others: Sequence[str]) -> str:
+    means, differences = one["lengths"][length]["means"], one["lengths"][length]["differences"]
+    cells = [f"{means[name]:,.1f}" if name in means else "–" for name in methods]
+    cells += [_change(differences[key]) if (key := f"mapper minus {name}") in differences else "–" for name in others]
+    return f"| {one['family']}, {one['seed']} | {length} | {' | '.join(cells)} |"
 
 
 def _specialists_row(one: Mapping[str, Any], length: str) -> str:

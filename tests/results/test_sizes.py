@@ -34,7 +34,7 @@ def test_sizes_are_measured_and_resumed(tiny_zoo: Zoo, tmp_path: Path, monkeypat
     brief = Distillation(rounds=0, states=50, steps=10, batch_size=32)
     monkeypatch.setattr(resizing, "Resizing", lambda: Resizing(tasks=3, universal=brief, base=brief, expert=brief))
     settings = [f"zoos=[{root}]", "sizes=[4,64]", "updates=3", "episodes=2", "length=20"]
-    settings += ["ppo_timesteps=400"]
+    settings += ["ppo_timesteps=400", "mapper={loss: weights, survey_tasks: 4}"]
     settings += ["methods=[universal-policy, mapper, estimate, mean-expert]"]
     command = ["results", "run", "deployed-size", "--set", *settings, "--out", str(out), "--workers", "1"]
     assert main(command) == 0
@@ -73,7 +73,8 @@ def test_specialists_are_compared_with_the_universal_policy_in_pairs(tiny_zoo: Z
     shutil.copytree(tiny_zoo.root, root)
     zoo = Zoo.open(root)
     zoo.put_universal(tiny.make_universal(tiny_zoo.base))
-    settings = [f"zoos=[{root}]", "horizons=[50, 70]", "episodes=2"]
+    settings = [f"zoos=[{root}]", "horizons=[50, 70]", "episodes=2", "length=20", "mapper={updates: 3, survey_tasks: 4}"]
+    settings += ["methods=[mapper, estimate, nearest-expert, mean-expert]"]
     command = ["results", "run", "specialists", "--set", *settings, "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(command) == 0
     document = json.loads((tmp_path / "out" / "specialists.json").read_text())
@@ -87,5 +88,8 @@ def test_specialists_are_compared_with_the_universal_policy_in_pairs(tiny_zoo: Z
     assert differences["expert minus universal"]["mean"] == pytest.approx(
         differences["expert minus base"]["mean"] - differences["universal minus base"]["mean"]
     )
-    rows = specialists_table(document)[2:]
-    assert [row.split(" | ")[2] for row in rows] == ["50", "70"]
+    assert long["means"]["mapper"] < short["means"]["mapper"]
+    rows = specialists_table(document)
+    assert [row.split(" | ")[2] for row in rows[2:4]] == ["50", "70"]
+    assert [row.split(" | ")[1] for row in rows[-2:]] == ["50", "70"]
+    assert f"{short['means']['mean-expert']:,.1f}" in rows[-2]

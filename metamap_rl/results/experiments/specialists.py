@@ -15,13 +15,19 @@ from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.evaluation import run_episodes
+from metamap_agents.policy.policies import Policies
+from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import Settings, Whole
+from metamap_envs.task import Task
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import Interval, bootstrap_interval
 from metamap_rl.evaluation.predictability import explained_variance
-from metamap_rl.evaluation.protocol.problem import fingerprint
+from metamap_rl.evaluation.protocol.methods import METHODS
+from metamap_rl.evaluation.protocol.methods.mapped import train_protocol_mapper
+from metamap_rl.evaluation.protocol.problem import Problem, fingerprint
+from metamap_rl.evaluation.protocol.settings import MAPPER, SharedSettings
 from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.size_tables import specialists_table
 from metamap_rl.training.from_experts import task_coordinates
@@ -39,6 +45,12 @@ class Specialists(Settings):
     """Of each policy on each task, on shared reset seeds."""
     split: Literal["train", "validation", "test-in", "test-out"] = "test-in"
     """Whose tasks are measured."""
+    methods: tuple[str, ...] = ()
+    """Methods of the protocol that are measured beside them, such as a mapper and what it has to be better than."""
+    length: Annotated[Whole, Field(ge=1)] = 50
+    """Transitions of their D."""
+    mapper: dict[str, Any] = Field(default_factory=dict)
+    """Settings of the mapper in place of the protocol's."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """One cell for each zoo."""
@@ -48,7 +60,7 @@ class Specialists(Settings):
                 f"{zoo.family.name}, zoo {zoo.seed}",
                 out / f"{zoo.family.name}-{zoo.seed}.json",
                 {**measured, "zoo": fingerprint(zoo)},
-                (root,),
+                (root, out / f"{zoo.family.name}-{zoo.seed}-mappers"),
             )
             for root, zoo in ((root, Zoo.open(root)) for root in self.zoos)
         ]
@@ -59,7 +71,8 @@ class Specialists(Settings):
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """Returns of the three policies of each task, and how much of what experts add the task explains."""
-        zoo = Zoo.open(cell.job[0])
+        root, mappers = cell.job
+        zoo = Zoo.open(root)
         experts = zoo.experts(self.split)
         if not experts:
             raise MetaMapError(f"{zoo.root}: expected experts of {self.split} tasks, it has none")
@@ -69,7 +82,10 @@ class Specialists(Settings):
             "expert": np.stack([one.phi for one in experts]),
         }
         lengths = {
-            str(horizon): {name: self._returns(zoo, experts, phi, horizon) for name, phi in phis.items()}
+            str(horizon): {
+                **{name: self._returns(zoo, experts, phi, horizon) for name, phi in phis.items()},
+                **self._of_methods(zoo, mappers, horizon),
+            }
             for horizon in self.horizons
         }
         (steps,) = {one.record["recipe"]["parent_timesteps"] for one in experts}
@@ -85,16 +101,22 @@ class Specialists(Settings):
 
     def _returns(self, zoo: Zoo, experts: Sequence[Expert], phi: NDArray[np.float32], horizon: int) -> list[float]:
         """Mean returns, one for each task."""
-        found = run_episodes(
-            [one.task for one in experts],
-            BatchedPolicy(zoo.base.policies(phi)),
-            self.episodes,
-            EVALUATION_SEED,
-            num_threads=1,
-            horizon=horizon,
-        )
-        means: list[float] = found.returns.mean(axis=1).round(3).tolist()
+        found = _returns([one.task for one in experts], zoo.base.policies(phi), self.episodes, horizon)
+        means: list[float] = found.mean(axis=1).round(3).tolist()
         return means
+
+    def _of_methods(self, zoo: Zoo, mappers: Path, horizon: int) -> dict[str, list[float]]:
+        """Mean returns of methods, one for each task."""
+        if not self.methods:
+            return {}
+        config = SharedSettings(
+            lengths=(self.length,), splits=(self.split,), episodes=self.episodes, mapper=MAPPER.changed(**self.mapper)
+        )
+        problem = _LongProblem(zoo, config, mappers, horizon)
+        if not problem.mapper_folder(0).exists():
+            train_protocol_mapper(problem, 0).save(problem.mapper_folder(0))
+        scores = {name: METHODS.get(name)().measure(problem, 0).scores[-1].returns for name in self.methods}
+        return {name: one.mean(axis=1).round(3).tolist() for name, one in scores.items()}
 
     def summary(self, documents: Mapping[str, Any], out: Path) -> dict[str, Any]:
         """Means, paired differences with intervals over tasks, in all zoos."""
@@ -110,6 +132,30 @@ class Specialists(Settings):
     def table(self, document: Mapping[str, Any]) -> list[str]:
         """Zoos and lengths in rows."""
         return specialists_table(document)
+
+
+class _LongProblem(Problem):
+    """A problem of the protocol whose policies are measured in episodes of any length."""
+
+    def __init__(self, zoo: Zoo, config: SharedSettings, mappers: Path, horizon: int) -> None:
+        super().__init__(zoo, config, mappers)
+        self._horizon = horizon
+
+    def returns(
+        self, split: str, phis: NDArray[np.float32], spec: PolicySpec | None = None, episodes: int | None = None
+    ) -> NDArray[np.float64]:
+        """As those of `Problem`, in episodes of its own length."""
+        tasks = self.tasks(split)
+        weights = np.broadcast_to(phis, (len(tasks), phis.shape[-1]))
+        policies = Policies(spec or self.base.spec, self.base.normalizer, weights)
+        return _returns(tasks, policies, episodes or self.config.episodes, self._horizon)
+
+
+def _returns(tasks: Sequence[Task], policies: Policies, episodes: int, horizon: int) -> NDArray[np.float64]:
+    """Returns of every episode [T, E]."""
+    return run_episodes(
+        tasks, BatchedPolicy(policies), episodes, EVALUATION_SEED, num_threads=1, horizon=horizon
+    ).returns
 
 
 def _universal(zoo: Zoo, experts: Sequence[Expert]) -> NDArray[np.float32]:
@@ -133,10 +179,11 @@ def _explained(zoo: Zoo) -> dict[str, Any] | None:
 
 def _summary(returns: Mapping[str, Sequence[float]]) -> dict[str, Any]:
     found = {name: np.array(one) for name, one in returns.items()}
-    differences = {
-        f"{first} minus {second}": _interval(found[first] - found[second])
-        for first, second in (("universal", "base"), ("expert", "base"), ("expert", "universal"))
-    }
+    others = [name for name in found if name not in ("base", "universal")]
+    pairs = [("universal", "base"), ("expert", "base"), *((name, "universal") for name in others)]
+    if "mapper" in found:
+        pairs += [("mapper", name) for name in others if name != "mapper"]
+    differences = {f"{first} minus {second}": _interval(found[first] - found[second]) for first, second in pairs}
     means = {name: float(one.mean()) for name, one in found.items()}
     return {"returns": dict(returns), "means": means, "differences": differences}
 
