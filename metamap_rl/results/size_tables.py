@@ -61,14 +61,15 @@ def _share(entry: Mapping[str, Any] | None, *, sign: bool = False) -> str:
     return f"{entry['share']:{form}} [{entry['low']:{form}}, {entry['high']:{form}}]"
 
 
-def bodies_table(document: Mapping[str, Any]) -> list[str]:
+def bodies_table(*documents: Mapping[str, Any]) -> list[str]:
     """One row for each body: our trainings, and the published returns of single runs."""
     lines = [
-        "| body | PPO here, steps | return of 1,000 steps: each training | mean | late reward a step, 1,000 / 200 | "
+        "| body | PPO here, steps | transitions of an update, batch, learning rate, log std | "
+        "return of 1,000 steps: each training | mean | late reward a step, 1,000 / 200 | "
         "episodes with a fall | published, 1 M steps | mean / published PPO |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for body, one in document["bodies"].items():
+    for body, one in ((body, one) for document in documents for body, one in document["bodies"].items()):
         long, short = one["lengths"]["1000"], one["lengths"]["200"]
         mean = sum(long["returns"]) / len(long["returns"])
         published = ", ".join(f"{entry['algorithm']} {entry['return']:,.0f}" for entry in one["published"])
@@ -77,6 +78,7 @@ def bodies_table(document: Mapping[str, Any]) -> list[str]:
         cells = [
             body,
             f"{one['steps']:,}",
+            _ppo_settings(one["recipe"]),
             ", ".join(f"{value:,.0f}" for value in long["returns"]),
             f"{mean:,.0f}",
             late,
@@ -86,6 +88,12 @@ def bodies_table(document: Mapping[str, Any]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _ppo_settings(recipe: Mapping[str, Any]) -> str:
+    """What differs between the recipes of bodies."""
+    transitions, noise = recipe["n_envs"] * recipe["n_steps"], recipe["policy_kwargs"]["log_std_init"]
+    return f"{transitions:,}, {recipe['batch_size']:,}, {recipe['learning_rate']}, {noise:g}"
 
 
 def specialists_table(*documents: Mapping[str, Any]) -> list[str]:

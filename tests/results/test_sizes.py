@@ -73,7 +73,13 @@ def test_specialists_are_compared_with_the_universal_policy_in_pairs(tiny_zoo: Z
     shutil.copytree(tiny_zoo.root, root)
     zoo = Zoo.open(root)
     zoo.put_universal(tiny.make_universal(tiny_zoo.base))
-    settings = [f"zoos=[{root}]", "horizons=[50, 70]", "episodes=2", "length=20", "mapper={updates: 3, survey_tasks: 4}"]
+    settings = [
+        f"zoos=[{root}]",
+        "horizons=[50, 70]",
+        "episodes=2",
+        "length=20",
+        "mapper={updates: 3, survey_tasks: 4}",
+    ]
     settings += ["methods=[mapper, estimate, nearest-expert, mean-expert]"]
     command = ["results", "run", "specialists", "--set", *settings, "--out", str(tmp_path / "out"), "--workers", "1"]
     assert main(command) == 0
