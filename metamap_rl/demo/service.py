@@ -21,6 +21,8 @@ from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.adaptation.service.trial import AdapterController, Controller, PolicyController, Trial, run_trial
 from metamap_rl.adaptation.service.vector import VectorAdapter
 from metamap_rl.mapper.mapper import Mapper
+from metamap_rl.play.page import write_replay
+from metamap_rl.play.trials import replay_of
 from metamap_rl.viz.service import Curve, ServiceSide, plot_service, record_service
 
 __all__ = ["ServiceDemo", "tasks_of"]
@@ -209,6 +211,16 @@ class ServiceDemo:
         rival = "oracle" if "oracle" in self.trials else "base"
         sides = [self._side(name) for name in ("adapter", rival)]
         record_service(path, get_family(self.mapper.family), self.tasks, sides, on_frame=on_frame)
+
+    def replay(self, path: Path) -> None:
+        """Write a replay of base policy, adapter and oracle as one HTML file.
+
+        Raises:
+            MetaMapError: positions were not recorded, or the file cannot be written.
+        """
+        if not self._keep:
+            raise MetaMapError("replay: expected a run with keep_positions=True")
+        write_replay(path, replay_of(get_family(self.mapper.family), self.tasks, self.trials))
 
     def _side(self, name: str) -> ServiceSide:
         trial = self.trials[name]

@@ -10,6 +10,7 @@ import pytest
 from helpers.service import service_mapper
 from metamap_agents.runtime.storage import read_json
 from metamap_rl.cli import main
+from metamap_rl.play.page import read_replay
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,7 @@ def test_a_short_schedule_gives_curves_film_and_document(
     assert document == read_json(tmp_path / "out" / "run.json")
     assert (tmp_path / "out" / "curves.png").stat().st_size > 1000
     assert (tmp_path / "out" / "film.mp4").stat().st_size > 1000
+    assert read_replay(tmp_path / "out").count("goal_angle") > 2
     assert [one["step"] for one in document["tasks"]] == [0, 8]
     assert {len(values) for values in document["rewards"].values()} == {14}
     assert set(document["returns"]) == {"adapter", "held", "base"}, "the mapper has no universal policy"

@@ -282,6 +282,11 @@ class Adapter:
         self._mapping.generate = generate
 
     @property
+    def phi(self) -> Floats:
+        """Weights [P] of the served policy, on normalised observations; a copy."""
+        return self._served.phi.copy()
+
+    @property
     def window(self) -> Floats:
         """Transitions that are believed to belong to the present task: standardised feature rows, a copy [n, F]."""
         return self._window.rows.copy()
@@ -384,9 +389,8 @@ class Adapter:
         self.hold, self._verdict, self._blended = state.hold, state.verdict, state.blended
         self._step, self._swaps, self._lost = state.step, state.swaps, state.lost
         self._window.history.restore(arrays["rows"], arrays["steps"], state.count)
-        self._window.begin, self._window.changes = state.begin, state.changes
+        self._window.begin, self._window.changes, self._window.rescued = state.begin, state.changes, state.rescued
         self._window.given_up, self._window.rescues = state.given_up, state.rescues
-        self._window.rescued = state.rescued
         if state.generated:
             self._served = ServedPolicy(self.mapper.base, arrays["phi"], generated=True)
         self._observation, self._last_action = arrays.get("observation"), arrays.get("last_action")

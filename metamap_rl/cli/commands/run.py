@@ -26,7 +26,7 @@ class Run(Command):
     is replaced every 200 steps by one of the split test-in. All start in the same state and see the same changes. The
     oracle is the universal policy given the true task, at once; mappers without a universal policy have none. "Held"
     is the adapter's policy at the first change, kept from there.
-    With `--out` the folder holds run.json, curves.png and film.mp4.
+    With `--out` the folder holds run.json, curves.png, film.mp4 and replay.html, which any browser opens.
     """
 
     name: ClassVar[str] = "run"
@@ -100,8 +100,8 @@ class Run(Command):
         family = get_family(mapper.family)
         first = family.task(read_numbers(self.parameters, "--parameters")) if self.parameters else None
         tasks = tasks_of(family, self.schedule, first, self.steps, self.seed)
-        films = self.out is not None and self.video
-        return ServiceDemo(mapper, tasks, config, seed=self.seed, source=str(folder), keep_positions=films)
+        keep = self.out is not None
+        return ServiceDemo(mapper, tasks, config, seed=self.seed, source=str(folder), keep_positions=keep)
 
     def _write(self, demo: ServiceDemo, document: dict[str, Any]) -> None:
         """Write all files or none."""
@@ -113,6 +113,7 @@ class Run(Command):
         with whole_folder(self.out) as folder:
             write_json(folder / "run.json", document)
             demo.plot(folder / "curves.png")
+            demo.replay(folder / "replay.html")
             if self.video:
                 with progress("filming", None, unit="frames") as bar:
                     demo.film(folder / "film.mp4", lambda done, total: bar.advance())

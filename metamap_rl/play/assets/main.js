@@ -1,0 +1,18 @@
+// Starts a replay where the page holds one, else a live session; counts the frames that are drawn.
+
+(() => {
+  const data = JSON.parse(byId("data").textContent);
+  document.body.classList.toggle("replaying", data !== null);
+  const player = data ? new Replay(data) : new Live();
+  let before = performance.now();
+  window.player = player;
+  window.framesDrawn = 0;
+  const tick = now => {
+    player.draw(Math.min(0.25, (now - before) / 1000));
+    before = now;
+    window.framesDrawn++;
+    requestAnimationFrame(tick);
+  };
+  requestAnimationFrame(tick);
+  byId("copy").addEventListener("click", () => navigator.clipboard?.writeText(byId("code").textContent));
+})();

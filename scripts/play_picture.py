@@ -1,0 +1,98 @@
+"""Makes docs/play.webp, the moving picture of the README: a joint of a running cheetah is flipped, and its policy recovers.
+
+    python scripts/play_picture.py --out docs/play.webp
+
+Runs a session of the player, writes its replay, and photographs that with a Chromium by playwright (extra `dev`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from metamap_agents.runtime.storage import write_bytes
+from metamap_envs.errors import MetaMapError
+from metamap_rl.adaptation.bundled import find_mapper
+from metamap_rl.play.page import write_replay
+from metamap_rl.play.session import PlaySession
+
+_FAMILY, _JOINT, _CONDITION = "cheetah-actuators", "bshin", "flipped"
+_BEFORE, _AFTER = 60, 120  # steps of 0.05 s
+_EVERY = 0.08  # s between two pictures
+_WIDTH, _BESIDE = 960, 12  # pixels; and what is left of the page's own margin
+_QUALITY = 62
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs/play.webp"))
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    session = played(given.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        replay = Path(folder) / "replay.html"
+        write_replay(replay, session.document())
+        frames = [Image.open(io.BytesIO(png)).convert("RGB") for png in pictures(replay, session)]
+    content = io.BytesIO()
+    wait = round(1000 * _EVERY)
+    frames[0].save(
+        content, "WEBP", save_all=True, append_images=frames[1:], duration=wait, loop=0, quality=_QUALITY, method=4
+    )
+    write_bytes(given.out, content.getvalue())
+    base, generated, expert = session.recording.frames[-1].returns
+    print(f"{given.out}: {len(frames)} frames, {len(content.getvalue()) / 1e6:.2f} MB")
+    print(f"returns since the change: base {base:.1f}, generated {generated:.1f}, expert {expert:.1f}")
+
+
+def played(seed: int) -> PlaySession:
+    mapper, folder = find_mapper(_FAMILY)
+    session = PlaySession(mapper, source=folder, seed=seed)
+    for step in range(_BEFORE + _AFTER):
+        if step == _BEFORE:
+            session.set_joint(_JOINT, _CONDITION)
+        session.step()
+    return session
+
+
+def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
+        page.goto(replay.as_uri())
+        page.evaluate("player.paused = true")
+        clip = _clip(page)
+        for index in range(int((_BEFORE + _AFTER) * session.family.step_seconds / _EVERY)):
+            page.evaluate(
+                "place => { player.playhead = place; player.draw(0); }", index * _EVERY / session.family.step_seconds
+            )
+            yield page.screenshot(clip=clip)
+        browser.close()
+
+
+def _clip(page: Any) -> dict[str, float]:
+    """The robots and the timeline."""
+    lanes, story = page.locator("#lanes").bounding_box(), page.locator("#story").bounding_box()
+    top = lanes["y"] - _BESIDE
+    return {"x": 0, "y": top, "width": _WIDTH, "height": story["y"] + story["height"] + _BESIDE - top}
+
+
+def _chromium() -> str:
+    named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
+    found = next(filter(None, named), None)
+    if found is None:
+        raise MetaMapError("no browser: apt-get install chromium, or set CHROMIUM")
+    return found
+
+
+if __name__ == "__main__":
+    main()
