@@ -1,4 +1,4 @@
-"""Makes docs/play.webp, the moving picture of the README: a joint of a running cheetah is flipped, and its policy recovers.
+"""Makes docs/play.webp, the moving picture of the README: a joint of a running cheetah is flipped.
 
     python scripts/play_picture.py --out docs/play.webp
 
@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from _running import run_script
 from PIL import Image
 
 from metamap_agents.runtime.storage import write_bytes
@@ -72,9 +73,8 @@ def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
         page.evaluate("player.paused = true")
         clip = _clip(page)
         for index in range(int((_BEFORE + _AFTER) * session.family.step_seconds / _EVERY)):
-            page.evaluate(
-                "place => { player.playhead = place; player.draw(0); }", index * _EVERY / session.family.step_seconds
-            )
+            place = index * _EVERY / session.family.step_seconds
+            page.evaluate("place => { player.playhead = place; player.draw(0); }", place)
             yield page.screenshot(clip=clip)
         browser.close()
 
@@ -95,4 +95,4 @@ def _chromium() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
