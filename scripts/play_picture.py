@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from _running import run_script
 from PIL import Image
 
+from _running import run_script
 from metamap_agents.runtime.storage import write_bytes
 from metamap_envs.errors import MetaMapError
 from metamap_rl.adaptation.bundled import find_mapper

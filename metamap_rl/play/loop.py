@@ -8,7 +8,8 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from concurrent.futures import Future
+from typing import Any, TypeVar
 
 from metamap_envs.errors import MetaMapError
 from metamap_rl.play.messages import Clock, Request
@@ -17,11 +18,15 @@ from metamap_rl.play.session import PlaySession
 
 __all__ = ["PlayLoop", "Publish"]
 
+_Result = TypeVar("_Result")
+
 Publish = Callable[[str, bool], None]
 """Called in the loop's thread with a message and whether it may be dropped for a slow page."""
 
 _WAITING = 64  # requests that wait for the next step
 _LATE = 0.25  # s behind real time, from which on lost time is not made up for
+_PAUSE = 0.002  # s between two steps that others have at least, on a machine that cannot keep up
+_ANSWER = 0.5  # s between two looks at whether the thread that shall answer is alive
 _FASTEST = 50.0  # frames a second that are sent
 
 
@@ -29,34 +34,51 @@ class PlayLoop(threading.Thread):
     """Steps a session in real time.
 
     Args:
-        session: the session; only this thread touches it from `start` on, and others under ``lock``.
+        session: the session; from `start` on this thread alone touches it.
         publish: takes messages.
 
     Attributes:
-        lock: held while the session is touched.
         failure: the error that ended the loop; None while it runs.
     """
 
     def __init__(self, session: PlaySession, publish: Publish) -> None:
         super().__init__(name="metamap-play", daemon=True)
         self.session, self._publish = session, publish
-        self.lock = threading.Lock()
         self.clock = Clock()
         self.failure: BaseException | None = None
-        self._requests: queue.Queue[Request] = queue.Queue(_WAITING)
+        self._work: queue.Queue[tuple[Callable[[], Any], Future[Any]]] = queue.Queue(_WAITING)
         self._ended = threading.Event()
         self._scene = max(session.scenes)
 
     def ask(self, request: Request) -> None:
-        """Carry out a request before the next step.
+        """Carry out a request before the next step; what is wrong with it is published.
 
         Raises:
             MetaMapError: too many requests wait.
         """
+        self._put(lambda: self._carry_out(request))
+
+    def call(self, function: Callable[[PlaySession], _Result]) -> _Result:
+        """Result of a function of the session, called between two steps.
+
+        Raises:
+            MetaMapError: too many requests wait, the player has stopped, or what the function raises.
+        """
+        future = self._put(lambda: function(self.session))
+        while True:
+            try:
+                return future.result(_ANSWER)
+            except TimeoutError:
+                if not self.is_alive():
+                    raise MetaMapError("the player has stopped") from None
+
+    def _put(self, work: Callable[[], _Result]) -> Future[_Result]:
+        future: Future[_Result] = Future()
         try:
-            self._requests.put_nowait(request)
+            self._work.put_nowait((work, future))
         except queue.Full:
             raise MetaMapError("too many requests at once; try again") from None
+        return future
 
     def stop(self) -> None:
         """End the thread after its present step."""
@@ -65,11 +87,9 @@ class PlayLoop(threading.Thread):
 
     def greeting(self) -> str:
         """First message for a page: everything but frames."""
-        with self.lock:
-            return self._all()
+        return self.call(self._all)
 
-    def _all(self) -> str:
-        session = self.session
+    def _all(self, session: PlaySession) -> str:
         latest = max(session.scenes)
         scenes = {latest: session.scenes[latest]}
         return _text("hello", setup=session.setup(), scenes=scenes, state=session.state(), clock=vars(self.clock))
@@ -88,32 +108,34 @@ class PlayLoop(threading.Thread):
         every = max(1, math.ceil(1.0 / (seconds * _FASTEST) - 1e-9))
         due = time.monotonic()
         while not self._ended.is_set():
-            self._carry_out_requests()
-            if self.clock.paused:
-                due = self._wait(time.monotonic() + 0.03)
-                continue
-            with self.lock:
-                frame = self.session.step()
-            self._send(frame, every)
-            due = self._wait(max(due + seconds / self.clock.speed, time.monotonic() - _LATE))
+            if not self.clock.paused:
+                self._send(self.session.step(), every)
+            due = max(due + seconds / self.clock.speed, time.monotonic() - _LATE)
+            self._work_until(due)
 
-    def _wait(self, until: float) -> float:
-        self._ended.wait(max(0.0, until - time.monotonic()))
-        return until
-
-    def _carry_out_requests(self) -> None:
-        while not self._requests.empty():
-            request = self._requests.get_nowait()
-            paused = self.clock.paused, self.clock.speed
+    def _work_until(self, due: float) -> None:
+        """Do what is asked for until the next step is due; all that waits by now in any case."""
+        until = max(due, time.monotonic() + _PAUSE)
+        while (left := until - time.monotonic()) > 0 and not self._ended.is_set():
             try:
-                with self.lock:
-                    request.carry_out(self.session, self.clock)
+                work, future = self._work.get(timeout=left)
+            except queue.Empty:
+                return
+            try:
+                future.set_result(work())
             except MetaMapError as error:
-                self._publish(_text("error", text=str(error)), False)
-            if self.clock.paused:  # no frame will tell
-                self._publish(_text("news", **self.session.state()), False)
-            if (self.clock.paused, self.clock.speed) != paused:
-                self._publish(_text("clock", clock=vars(self.clock)), False)
+                future.set_exception(error)
+
+    def _carry_out(self, request: Request) -> None:
+        before = self.clock.paused, self.clock.speed
+        try:
+            request.carry_out(self.session, self.clock)
+        except MetaMapError as error:
+            self._publish(_text("error", text=str(error)), False)
+        if self.clock.paused:  # no frame will tell
+            self._publish(_text("news", **self.session.state()), False)
+        if (self.clock.paused, self.clock.speed) != before:
+            self._publish(_text("clock", clock=vars(self.clock)), False)
 
     def _send(self, frame: Frame, every: int) -> None:
         if frame.scene != self._scene:

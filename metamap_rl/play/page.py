@@ -28,7 +28,7 @@ def page(title: str, *, replay: Mapping[str, Any] | None = None, nonce: str = ""
     """
     assets = files("metamap_rl.play") / "assets"
     program = "\n".join((assets / name).read_text(encoding="utf-8") for name in _PROGRAM)
-    data = json.dumps(replay, separators=(",", ":")).replace("</", "<\\/")
+    data = json.dumps(replay, separators=(",", ":")).replace("<", "\\u003c")
     parts = {
         "title": _escaped(title),
         "mark": _MARK,

@@ -149,7 +149,7 @@ class PlayServer:
 
     # requests ---------------------------------------------------------------------------------------------------------
 
-    def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
+    async def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """Answer a request for a file; None lets a WebSocket be opened."""
         refused = self._refusal(request)
         if refused:
@@ -159,7 +159,10 @@ class PlayServer:
             if len(self._pages) >= _MOST_PAGES:
                 return _response(http.HTTPStatus.SERVICE_UNAVAILABLE, b"too many pages are open", "text/plain")
             return None
-        return self._file(path)
+        try:
+            return await asyncio.to_thread(self._file, path)
+        except MetaMapError as error:
+            return _response(http.HTTPStatus.SERVICE_UNAVAILABLE, str(error).encode(), "text/plain")
 
     def _refusal(self, request: Request) -> str:
         """Why a request is refused; "" if it is not."""
@@ -189,8 +192,7 @@ class PlayServer:
             text = page(f"{session.family.name}: metamap play", nonce=nonce)
             return _response(http.HTTPStatus.OK, text.encode(), "text/html", nonce=nonce)
         if path == "/replay.html":
-            with self._loop.lock:
-                document = session.document()
+            document = self._loop.call(lambda session: session.document())
             text = page(f"{session.family.name}: replay", replay=document)
             return _response(http.HTTPStatus.OK, text.encode(), "text/html", name=f"{session.family.name}.html")
         if path == "/policy.zip":
@@ -198,9 +200,9 @@ class PlayServer:
         return _response(http.HTTPStatus.NOT_FOUND, b"there is /, /replay.html and /policy.zip", "text/plain")
 
     def _policy(self, loop: PlayLoop) -> bytes:
-        with tempfile.TemporaryDirectory() as folder, loop.lock:
+        with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "policy.zip"
-            loop.session.save_policy(path)
+            loop.call(lambda session: session.save_policy(path))
             return path.read_bytes()
 
     # messages ---------------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ class PlaySession:
         )
         self.recording = Recording(max(2, round(_KEPT_SECONDS / self.family.step_seconds)))
         self.scenes: dict[int, dict[str, Any]] = {}
-        self._show_scene()
+        self._look()
         self._step = 0
         self._one_shot_swaps = 0
         self._episodes = [0] * len(self.lanes)
@@ -157,7 +157,7 @@ class PlaySession:
         if task == self.task:
             return
         self.task = task
-        self._show_scene()
+        self._look()
         if not self.live:
             self.restart()
             return
@@ -228,7 +228,7 @@ class PlaySession:
         """What changes now and then, as JSON values."""
         return {
             "task": dict(self.task.parameters),
-            "conditions": conditions_of(self.family, self.task, self.joints),
+            "conditions": self._conditions,
             "titles": [lane.title for lane in self.lanes],
             "belief": self._belief(),
             "code": self.code(),
@@ -238,8 +238,9 @@ class PlaySession:
         policy = self._generated.one_shot
         return belief_json(self._generated.adapter.belief) if policy is None else one_shot_json(policy.adaptation)
 
-    def _show_scene(self) -> None:
-        """Add the scene of the present task, if it looks different; forget those that no frame shows any more."""
+    def _look(self) -> None:
+        """Conditions and scene of the present task, where it looks different; scenes that no frame shows are forgotten."""
+        self._conditions = conditions_of(self.family, self.task, self.joints)
         scene, latest = scene_of(self.family.model(self.task)), max(self.scenes, default=-1)
         if latest >= 0 and scene == self.scenes[latest]:
             return

@@ -58,7 +58,7 @@ def url(session: PlaySession) -> Iterator[str]:
             ready.set()
             await asyncio.to_thread(done.wait)
 
-    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
     ready.wait()
     yield found[0]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
@@ -60,13 +63,13 @@ class Play(Command):
 
     def run(self) -> int:
         """Serve until stopped."""
-        import asyncio
-
         from metamap_envs.errors import MetaMapError
 
         if not 0 <= self.port <= 65_535:
             raise MetaMapError(f"--port: expected a number in [0, 65535], got {self.port}")
-        if self.viewer == "studio" and self.replay is None:
+        if self.viewer == "studio":
+            if self.replay is not None:
+                raise MetaMapError("--replay: expected --viewer browser, the other one shows no recordings")
             from metamap_rl.play.window import show
 
             show(self._session())
@@ -77,6 +80,8 @@ class Play(Command):
     async def _serve(self) -> None:
         async with self._server() as server:
             self._tell(server.url)
+            if self.open:
+                await asyncio.to_thread(_open, server.url)
             await server.forever()
 
     def _server(self) -> PlayServer:
@@ -108,10 +113,14 @@ class Play(Command):
         else:
             say(f"playing at {url}")
             note("Ctrl-C ends it")
-        if self.open:
-            import webbrowser
 
-            webbrowser.open(url)
+
+def _open(url: str) -> None:
+    """Open a browser where there is a display; a text browser would take the terminal."""
+    import webbrowser
+
+    if sys.platform != "linux" or os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"):
+        webbrowser.open(url)
 
 
 COMMANDS = (Play,)

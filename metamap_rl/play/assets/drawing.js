@@ -60,7 +60,8 @@ const Drawing = (() => {
       for (let j = j0 - reach; j <= j0 + reach; j++) {
         if ((i + j) % 2) continue;
         const corners = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]].map(([x, y]) => cam.project([x * size, y * size, height]));
-        if (corners.some(p => p[2] <= 10 * NEAR)) continue;
+        if (corners.some(p => p[2] <= 10 * NEAR) || corners.every(p => p[0] < 0) || corners.every(p => p[0] > cam.width)) continue;
+        if (corners.every(p => p[1] > cam.height)) continue;
         pen.globalAlpha = Math.max(0, 1 - Math.hypot(i - i0, j - j0) / reach);
         polygon(pen, corners, colours.tileA);
       }
