@@ -239,7 +239,7 @@ class PlaySession:
         return belief_json(self._generated.adapter.belief) if policy is None else one_shot_json(policy.adaptation)
 
     def _look(self) -> None:
-        """Conditions and scene of the present task, where it looks different; scenes that no frame shows are forgotten."""
+        """Conditions and scene of the present task; scenes that no frame shows any more are forgotten."""
         self._conditions = conditions_of(self.family, self.task, self.joints)
         scene, latest = scene_of(self.family.model(self.task)), max(self.scenes, default=-1)
         if latest >= 0 and scene == self.scenes[latest]:
