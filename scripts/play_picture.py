@@ -79,7 +79,7 @@ def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
         browser.close()
 
 
-def _clip(page: Any) -> dict[str, float]:
+def _clip(page: Any) -> Any:
     """The robots and the timeline."""
     lanes, story = page.locator("#lanes").bounding_box(), page.locator("#story").bounding_box()
     top = lanes["y"] - _BESIDE
