@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["COMMANDS", "ORDER", "Play"]
 
-ORDER = 46
+ORDER = 5
 
 
 @dataclass(frozen=True, kw_only=True)
