@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from helpers import tiny
+from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.experts.training import train_base
+from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.functional import forward
 from metamap_agents.policy.spec import PolicySpec
 from metamap_envs import get_family
@@ -13,6 +20,9 @@ from metamap_envs.families._half_cheetah import ACTUATORS
 from metamap_envs.rollout import Rollout
 from metamap_envs.vector import FamilyVectorEnv
 from metamap_rl.evaluation.identification import LinearActuators, Predictor, identify_actuators, undone
+from metamap_rl.evaluation.protocol import METHODS, ProtocolConfig
+from metamap_rl.evaluation.protocol.problem import Problem
+from metamap_rl.evaluation.protocol.settings import SharedSettings
 
 
 def rollout_of(name: str, parameters: dict[str, float], steps: int) -> Rollout:
@@ -69,3 +79,27 @@ def test_the_map_after_the_changed_policy_is_the_policy(hidden: tuple[int, ...])
         forward(spec, torch.from_numpy(one), observations).numpy() for one in (undone(spec, phi, found), phi)
     )
     np.testing.assert_allclose(actions @ found.matrix.T + found.offset, expected, atol=1e-4)
+
+
+def test_it_is_offered_where_something_is_between_action_and_actuators() -> None:
+    method = METHODS.get("linear-actuators")
+    for name in ("cheetah-network", "cheetah-actuators", "cheetah-velocity-actuators"):
+        assert method.lacking(get_family(name), has_universal=True) is None
+    for name in ("cheetah-velocity", "reacher-goal", "quadrotor-hover"):
+        assert method.lacking(get_family(name), has_universal=True)
+    assert method.lacking(get_family("cheetah-network"), has_universal=False)
+    assert "linear-actuators" not in ProtocolConfig(families=("cheetah-network",)).methods
+
+
+def test_its_policy_of_the_unchanged_robot_may_be_trained_on(tmp_path: Path) -> None:
+    zoo = Zoo.create(tmp_path / "zoo", "cheetah-network", 0)
+    recipe = {"n_timesteps": 16, "n_envs": 2, "n_steps": 8, "batch_size": 16, "n_epochs": 1}
+    zoo.put_base(train_base(zoo.family.name, load_recipe(zoo.family.name, "base", **recipe), seed=0, num_threads=1))
+    zoo.put_universal(tiny.make_universal(zoo.base, zoo.family.name))
+    (task,) = zoo.family.sample("test-in", 1, 0)
+    zoo.put(Expert(task, zoo.base.phi, np.zeros(2), np.zeros(2)))
+    problem = Problem(zoo, SharedSettings(lengths=(10,), splits=("test-in",), episodes=1), tmp_path / "mappers")
+    untrained, trained = (METHODS.get("linear-actuators")(timesteps=steps).measure(problem, 0) for steps in (0, 16))
+    assert trained.training_steps > untrained.training_steps
+    assert np.isfinite(trained.scores[0].returns).all()
+    assert not np.array_equal(trained.scores[0].returns, untrained.scores[0].returns)

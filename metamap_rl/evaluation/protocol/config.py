@@ -21,7 +21,9 @@ from metamap_rl.probing.probes import PROBES
 
 __all__ = ["LearningConfig", "ProtocolConfig", "load_protocol"]
 
-_METHODS_OF_RUNS = tuple(name for name in METHODS.names() if not METHODS.get(name).needs_check)
+_METHODS_OF_RUNS = tuple(
+    name for name in METHODS.names() if METHODS.get(name).by_default and not METHODS.get(name).needs_check
+)
 STARTS = ("phi-0", "scratch", "phi-hat")
 """Initial policies of PPO in the comparison of adaptation with learning."""
 
@@ -54,7 +56,7 @@ class ProtocolConfig(SharedSettings):
     families: tuple[str, ...]
     """Names of families, or paths of YAML declarations."""
     methods: tuple[str, ...] = Field(default_factory=lambda: _METHODS_OF_RUNS)
-    """Names of methods; default all that need no self-check."""
+    """Names of methods; default all that need no self-check and are for most families."""
     zoos: Annotated[Whole, Field(ge=1)] = 1
     """Number of zoos of each family, in folders FAMILY-0, FAMILY-1, ...; with one its folder is FAMILY. Each has base
     policy, experts, survey and test tasks of its own."""

@@ -69,6 +69,8 @@ class Method(Settings, ABC):
     needs_state: ClassVar[bool] = False
     """Whether it simulates from observations; families whose observations do not hold the state are left out, unless
     there is a simpler one that models all but what is hidden."""
+    by_default: ClassVar[bool] = True
+    """Whether it is part of runs that name no methods; not if it is for few families."""
     needs_check: ClassVar[bool] = False
     """Whether that mapper must have a self-check; mappers of a run have none."""
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Annotated
+
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
+from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.experts.training import tune
+from metamap_envs.family import Family
+from metamap_envs.settings import Whole
 from metamap_rl.evaluation.identification import identify_actuators, undone
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, at_lengths
 from metamap_rl.evaluation.protocol.problem import Problem
@@ -27,11 +35,22 @@ class LinearActuatorModel(Method):
     signal = "D and the simulator of the unchanged robot"
     needs_universal = True
     needs_state = True
+    by_default = False
+
+    timesteps: Annotated[Whole, Field(ge=0)] = 0
+    """Environment steps of PPO on the unchanged robot, from the universal policy and by the recipe of experts."""
+
+    @classmethod
+    def lacking(cls, family: Family, has_universal: bool) -> str | None:
+        """See `Method`; families that hide nothing between action and actuators are refused."""
+        if not family.action_factors and type(family).controls is Family.controls:
+            return "parameters between action and actuators, which the family does not have"
+        return super().lacking(family, has_universal)
 
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
-        unchanged = problem.family.task()
-        spec, phi = problem.base.spec, problem.universal.expert_for(unchanged)
+        unchanged, spec = problem.family.task(), problem.base.spec
+        phi = self._policy(problem, seed)
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
             rollouts = problem.rollouts(split, seed)
@@ -40,4 +59,15 @@ class LinearActuatorModel(Method):
             ]
             return problem.returns(split, np.stack([undone(spec, phi, one) for one in found]))
 
-        return MethodResult(at_lengths(problem, problem.positive_lengths, returns), problem.universal_steps)
+        scores = at_lengths(problem, problem.positive_lengths, returns)
+        return MethodResult(scores, problem.universal_steps + self.timesteps)
+
+    def _policy(self, problem: Problem, seed: int) -> NDArray[np.float32]:
+        """Weights of the policy of the unchanged robot."""
+        unchanged, universal = problem.family.task(), problem.universal
+        phi = universal.expert_for(unchanged)
+        if not self.timesteps:
+            return phi
+        start = replace(problem.base, phi=phi, critic=universal.critic_for(unchanged))
+        recipe = load_recipe(problem.family.name, "expert", n_timesteps=self.timesteps)
+        return tune(unchanged, start, recipe, seed=seed, num_threads=problem.num_threads).phi
