@@ -37,6 +37,11 @@ class FunctionFamily(Protocol):
         """Name of :meth:`score`, with its unit."""
         ...
 
+    @property
+    def ways(self) -> int:
+        """Largest number of classes of a task, one column of the targets each; 0 for regression."""
+        ...
+
     def draw(self, generator: torch.Generator, *, tasks: int, points: int, queries: int, split: str) -> FewShotBatch:
         """Draw fresh tasks.
 

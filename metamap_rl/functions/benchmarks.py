@@ -19,7 +19,7 @@ from metamap_rl.functions.sinusoid import Sinusoid
 from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.training.config import TrainConfig
 
-__all__ = ["BENCHMARKS", "Benchmark"]
+__all__ = ["BENCHMARKS", "TEXT", "Benchmark", "training_of"]
 
 _VALIDATION_SEED, _TEST_SEED = 2_000_000, 1_000_000  # no training starts from them
 _VALIDATION_TASKS = 300
@@ -167,4 +167,24 @@ def digits() -> Benchmark:
     )
 
 
+TEXT = TrainConfig(
+    loss="behaviour",
+    updates=1500,
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    batch_tasks=64,
+    states_per_task=20,
+    lengths=(2, 3, 4, 5, 10, 15, 20, 25, 30, 40, 50),
+    validation_lengths=(30,),
+    validation_every=250,
+)
+"""Training of a map of sentences; the comparison is an experiment of its own, `metamap results run text`."""
+
 BENCHMARKS: dict[str, Callable[[], Benchmark]] = {"sinusoid": sinusoid, "linear": linear, "digits": digits}
+
+
+def training_of(family: str) -> TrainConfig | None:
+    """Settings of training that a registered family is measured with; None for one that is not."""
+    if family == "text":
+        return TEXT
+    return BENCHMARKS[family]().mapper if family in BENCHMARKS else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -47,6 +48,7 @@ class LinearRegression:
     name: str = "linear"
     spec: PolicySpec = field(default_factory=lambda: PolicySpec(4, 1, hidden=()))
     score_name: str = "mean squared error without noise"
+    ways: ClassVar[int] = 0
     noise: float = 0.3
 
     def draw(

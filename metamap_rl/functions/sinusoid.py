@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,7 @@ class Sinusoid:
     name: str = "sinusoid"
     spec: PolicySpec = field(default_factory=lambda: PolicySpec(1, 1, hidden=(40, 40), activation="relu"))
     score_name: str = "mean squared error"
+    ways: ClassVar[int] = 0
     amplitude: tuple[float, float] = (0.1, 5.0)
     phase: tuple[float, float] = (0.0, math.pi)
     domain: tuple[float, float] = (-5.0, 5.0)

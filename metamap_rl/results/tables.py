@@ -12,6 +12,7 @@ from metamap_rl.results.import_tables import import_table
 from metamap_rl.results.service_tables import in_service_table
 from metamap_rl.results.size_tables import bodies_table, size_table, specialists_table
 from metamap_rl.results.sources_tables import reading_table, sources_table
+from metamap_rl.results.text_tables import text_table
 from metamap_rl.results.walk_tables import walks_table
 
 __all__ = [
@@ -376,6 +377,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "shift": shift_table,
     "executors": executors_table,
     "functions": functions_table,
+    "text": text_table,
     "ablation": ablation_table,
     "alarms": alarms_table,
     "sources": sources_table,

@@ -1,4 +1,4 @@
-"""Reference learners: fine-tuning only, joint retraining, the nearest stored expert."""
+"""Reference learners: no learning, fine-tuning only, joint retraining, the nearest stored expert."""
 
 from __future__ import annotations
 
@@ -16,10 +16,29 @@ from metamap_rl.stream.learners.step import Experience, Step
 from metamap_rl.stream.memory import Memory
 from metamap_rl.training.config import UpdateConfig
 
-__all__ = ["FineTuning", "JointRetraining", "NearestExpert"]
+__all__ = ["FineTuning", "JointRetraining", "NearestExpert", "Untrained"]
 
 _NOTHING_NEW = Experience(-1, "", ())
 """For a new mapper all tasks are old."""
+
+
+@LEARNERS.register("untrained")
+@dataclass
+class Untrained(KeepsNothing):
+    """The mapper as it was made: phi_0 for every task, a lower bound."""
+
+    name: ClassVar[str] = "untrained"
+    retention: ClassVar[str] = "none"
+    validated: ClassVar[bool] = False
+
+    @torch.no_grad()
+    def generate(self, mapper: EmbodiedMapper, memory: Memory, embodiment: str, features: Tensor) -> Tensor:
+        """See `MapperLearner`."""
+        weights: Tensor = mapper(embodiment, features)
+        return weights
+
+    def update(self, step: Step) -> None:
+        """Do nothing."""
 
 
 @LEARNERS.register("finetune")
@@ -36,8 +55,9 @@ class FineTuning(GradientLearner):
 class JointRetraining(GradientLearner):
     """Retraining of a new mapper on all pairs seen so far, an upper bound; its cost grows with the stream."""
 
-    most: int = 2000
-    """Maximum number of gradient steps of one retraining; below it, ``updates`` for each task seen."""
+    most: int = 100_000
+    """Maximum number of gradient steps of one retraining; below it, ``updates`` for each task seen, so that the last
+    retraining takes as many as all updates of the other learners together."""
     every: int = 1
     """Tasks between retrainings, besides one at the end of the stream; in between the mapper does not change."""
 
