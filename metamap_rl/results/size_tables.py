@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["bodies_table", "size_table", "specialists_table"]
+__all__ = ["bodies_table", "inverted_table", "size_table", "specialists_table"]
 
 _COLUMNS = {
     "base policy of this size": "base",
@@ -154,3 +154,13 @@ def _change(entry: Mapping[str, float | None]) -> str:
     if entry["low"] is None or entry["high"] is None:
         return f"{entry['mean']:+,.1f}"
     return f"{entry['mean']:+,.1f} [{entry['low']:+,.1f}, {entry['high']:+,.1f}]"
+
+
+def inverted_table(*documents: Mapping[str, Any]) -> list[str]:
+    """Mean returns of experts behind inverses, one row for each family and split."""
+    lines = ["| family, split | experts | base | expert |", "| --- | --- | --- | --- |"]
+    for document in documents:
+        for split, means in document.get("means", {}).items():
+            count = document["experts"][split]
+            lines.append(f"| {document['family']}, {split} | {count} | {means['base']:,.1f} | {means['expert']:,.1f} |")
+    return lines

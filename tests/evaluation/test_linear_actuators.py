@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from metamap_envs import get_family
 from metamap_envs.families._half_cheetah import ACTUATORS
 from metamap_envs.rollout import Rollout
 from metamap_envs.vector import FamilyVectorEnv
+from metamap_rl.cli import main
 from metamap_rl.evaluation.identification import LinearActuators, Predictor, identify_actuators, undone
 from metamap_rl.evaluation.protocol import METHODS, ProtocolConfig
 from metamap_rl.evaluation.protocol.problem import Problem
@@ -91,15 +93,36 @@ def test_it_is_offered_where_something_is_between_action_and_actuators() -> None
     assert "linear-actuators" not in ProtocolConfig(families=("cheetah-network",)).methods
 
 
-def test_its_policy_of_the_unchanged_robot_may_be_trained_on(tmp_path: Path) -> None:
+@pytest.fixture
+def zoo(tmp_path: Path) -> Zoo:
+    """One expert of `cheetah-network`, which is its base policy."""
     zoo = Zoo.create(tmp_path / "zoo", "cheetah-network", 0)
     recipe = {"n_timesteps": 16, "n_envs": 2, "n_steps": 8, "batch_size": 16, "n_epochs": 1}
     zoo.put_base(train_base(zoo.family.name, load_recipe(zoo.family.name, "base", **recipe), seed=0, num_threads=1))
     zoo.put_universal(tiny.make_universal(zoo.base, zoo.family.name))
     (task,) = zoo.family.sample("test-in", 1, 0)
     zoo.put(Expert(task, zoo.base.phi, np.zeros(2), np.zeros(2)))
+    return zoo
+
+
+def test_its_policy_of_the_unchanged_robot_may_be_trained_on(zoo: Zoo, tmp_path: Path) -> None:
     problem = Problem(zoo, SharedSettings(lengths=(10,), splits=("test-in",), episodes=1), tmp_path / "mappers")
     untrained, trained = (METHODS.get("linear-actuators")(timesteps=steps).measure(problem, 0) for steps in (0, 16))
     assert trained.training_steps > untrained.training_steps
     assert np.isfinite(trained.scores[0].returns).all()
     assert not np.array_equal(trained.scores[0].returns, untrained.scores[0].returns)
+
+
+def test_a_zoo_of_inverted_experts_differs_in_output_layers_alone(zoo: Zoo, tmp_path: Path) -> None:
+    settings = [f"zoo={zoo.root}", "timesteps=0", "transitions=12"]
+    out = tmp_path / "out"
+    assert main(["results", "run", "inverted-experts", "--set", *settings, "--out", str(out), "--workers", "1"]) == 0
+    made = Zoo.open(out / "zoo")
+    (expert,), (before,) = made.experts(), zoo.experts()
+    assert expert.task == before.task
+    unchanged = zoo.base.spec.split(made.universal.expert_for(zoo.family.task()))
+    last = f"layers.{len(zoo.base.spec.hidden)}."
+    for name, part in zoo.base.spec.split(expert.phi).items():
+        assert np.array_equal(part, unchanged[name]) is not name.startswith(last), name
+    document = json.loads((out / "inverted-experts.json").read_text())
+    assert document["means"]["test-in"]["expert"] == pytest.approx(expert.returns.mean(), abs=1e-3)

@@ -50,7 +50,7 @@ class LinearActuatorModel(Method):
     def measure(self, problem: Problem, seed: int) -> MethodResult:
         """See `Method`."""
         unchanged, spec = problem.family.task(), problem.base.spec
-        phi = self._policy(problem, seed)
+        phi = self.policy(problem, seed)
 
         def returns(split: str, length: int) -> NDArray[np.float64]:
             rollouts = problem.rollouts(split, seed)
@@ -62,7 +62,7 @@ class LinearActuatorModel(Method):
         scores = at_lengths(problem, problem.positive_lengths, returns)
         return MethodResult(scores, problem.universal_steps + self.timesteps)
 
-    def _policy(self, problem: Problem, seed: int) -> NDArray[np.float32]:
+    def policy(self, problem: Problem, seed: int) -> NDArray[np.float32]:
         """Weights of the policy of the unchanged robot."""
         unchanged, universal = problem.family.task(), problem.universal
         phi = universal.expert_for(unchanged)
