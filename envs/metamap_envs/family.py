@@ -6,7 +6,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import cache, cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 import mujoco
 import numpy as np
@@ -19,9 +19,20 @@ from metamap_envs.simulator import Engine, Simulator
 from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import CUSTOM_SPLIT, Task
 
-__all__ = ["Family", "gym_id_of", "instance_of"]
+__all__ = ["Controller", "Family", "gym_id_of", "instance_of"]
 
 _MOST_TASKS = 1_000_000  # that may be drawn at once: more do not fit into memory
+
+
+class Controller(Protocol):
+    """A control law of N tasks, without memory."""
+
+    @property
+    def sensitivity(self) -> Array:
+        """What errors of the actions lead to, float64 [N, E, A]: E numbers of which 1 is about as bad as any other."""
+
+    def __call__(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """Actions [N, A] in [-1, 1] for raw observations [N, O]."""
 
 
 class Family(ABC):
@@ -183,6 +194,13 @@ class Family(ABC):
 
     def truncated(self, after: State) -> NDArray[np.bool_] | None:
         """Whether each episode was cut short besides the horizon, bool [N], or None: none ever is. Default: None."""
+        return None
+
+    def controller(self, tasks: Sequence[Task]) -> Controller | None:
+        """Return a control law for N tasks, made from their true parameters. Default: None, there is none.
+
+        Policies can be cloned from it, where PPO does not find a start (`metamap_agents.experts.cloning`).
+        """
         return None
 
     # what follows from the above ---------------------------------------------------------------------------------

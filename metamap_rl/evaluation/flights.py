@@ -17,7 +17,7 @@ from metamap_envs.task import Task
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.trial import Controller, run_trial
 
-__all__ = ["Flights", "fly", "quadrotor_family", "vehicles"]
+__all__ = ["Flights", "GivenController", "fly", "quadrotor_family", "vehicles"]
 
 Floats = NDArray[np.float64]
 
@@ -84,6 +84,29 @@ class _Recorder:
         """See `Controller`."""
         self.distances.append(np.linalg.norm(step["next_observations"][:, :3], axis=1))
         self._controller.observe(step)
+
+
+class GivenController:
+    """A controller of the pilots' interface: the family's own control law, given the true parameters at once."""
+
+    beliefs: tuple[Belief, ...] = ()
+
+    def __init__(self, family: Quadrotor) -> None:
+        self._family = family
+
+    def tasks_change(self, tasks: Sequence[Task], changed: NDArray[np.bool_]) -> None:
+        """See `Controller`; gains and rotor thrusts are those of the new tasks."""
+        self._law = self._family.controller(tasks)
+
+    def reset(self, observations: NDArray[Any], where: NDArray[np.bool_]) -> None:
+        """See `Controller`; it has no memory."""
+
+    def act(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Controller`."""
+        return self._law(observations)
+
+    def observe(self, step: dict[str, NDArray[Any]]) -> None:
+        """See `Controller`; it has no use for the outcome."""
 
 
 def fly(

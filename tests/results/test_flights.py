@@ -44,10 +44,10 @@ def test_survival_and_errors_of_a_zoos_policies(zoo: Path, tmp_path: Path) -> No
     run_experiment("flights", experiment, tmp_path / "out", make_executor("local", 1))
     _, document, table = summarise_run(tmp_path / "out")
     assert table == TABLES["flights"](document)
-    assert len(table) == 2 + 2 * 2
+    assert len(table) == 2 + 2 * 3
     assert set(document["conditions"]) == {"payload", "as drawn"}
     for pilots in document["conditions"].values():
-        assert set(pilots) == {"a: base policy", "a: universal policy"}
+        assert set(pilots) == {"controller, given the truth", "a: base policy", "a: universal policy"}
         for found in pilots.values():
             rate, metres = found["survival"], found["metres"]
             assert 0.0 <= rate["low"] <= rate["estimate"] <= rate["high"] <= 1.0
@@ -105,7 +105,7 @@ def test_raptor_hovers_and_its_memory_is_that_of_the_episode() -> None:
         (["conditions={a: {mass: 1.0}}"], "payload.*'mass'"),
         (["conditions={a: {rotor_1: 2.0}}"], "rotor_1"),
         (["change_at=501"], "change_at.*500.*501"),
-        (["raptor=false"], "RAPTOR"),
+        (["raptor=false", "law=false"], "RAPTOR"),
         (["methods=[adaptor]"], "adapter"),
         (["split=tset-in"], "test-in"),
     ],

@@ -65,6 +65,24 @@ class _Report(BaseCallback):
             self._on_progress(min(self.num_timesteps, self._total), self._total, metrics)
 
 
+class _CriticFirst(BaseCallback):
+    """Keeps the actor as it is for the first environment steps."""
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self._timesteps = timesteps
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_start(self) -> None:
+        policy = cast(ActorCriticPolicy, self.model.policy)
+        learns = self.num_timesteps >= self._timesteps
+        for module in (policy.mlp_extractor.policy_net, policy.action_net):
+            module.requires_grad_(learns)
+        policy.log_std.requires_grad_(learns)
+
+
 def make_ppo(recipe: Recipe, envs: VecNormalize, seed: int) -> PPO:
     """Create SB3's PPO with the settings of a recipe."""
     seed = read_seed(seed)
@@ -107,7 +125,7 @@ def learn(
     rule = None if recipe.plateau is None else PlateauRule(recipe.plateau)
     report = _Report(on_progress, recipe.n_timesteps, on_policy, rule)
     try:
-        model.learn(recipe.n_timesteps, callback=report)
+        model.learn(recipe.n_timesteps, callback=[report, _CriticFirst(recipe.critic_timesteps or 0)])
     except ValueError as error:
         if "Expected parameter" not in str(error):  # torch's words where an action has no distribution
             raise

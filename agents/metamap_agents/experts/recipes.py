@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field, PositiveInt, field_validator, model_validator
 
 from metamap_agents.experts.changes import Changes
+from metamap_agents.experts.cloning import Cloning
 from metamap_agents.experts.distillation import Distillation
 from metamap_agents.experts.gains import GainSearch
 from metamap_agents.experts.plateau import Plateau
@@ -128,9 +129,15 @@ class Recipe(BaseModel):
     max_grad_norm: float = Field(default=0.5, gt=0)
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
-    start: Literal["base", "parent", "random"] = "base"
+    start: Literal["base", "parent", "random", "controller"] = "base"
     """Initial weights: of an expert, phi_0 or those of the zoo's universal policy ("parent") for the task; of a
-    universal policy, phi_0 or random ones. A base policy always starts from random ones."""
+    universal policy, phi_0 or random ones. A base policy starts from random ones. Base policy and universal policy of
+    a family with a privileged controller may start from a clone of it ("controller")."""
+    cloning: Cloning | None = None
+    """Settings of the clone of a controller; None for the defaults."""
+    critic_timesteps: PositiveInt | None = None
+    """Environment steps at the beginning of PPO in which only the critic is trained, which a clone has none of; None
+    for none."""
     parent_timesteps: int = Field(default=0, ge=0)
     """Experts only: environment steps of PPO after a start from the universal policy; 0 for none. On tasks outside its
     training, where it extrapolates, ``n_timesteps`` follow as from any other start; see `ParameterSpace.unseen`."""
@@ -274,6 +281,8 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
         settings |= {**document.get(_DEFAULT, {}), **document.get(family, {})}
     settings |= overrides
     recipe = parse(Recipe, settings, f"{stage} recipe of {family!r}")
+    if stage == "expert" and recipe.start == "controller":
+        raise MetaMapError(f"expert recipe of {family!r}: start: expected 'base' or 'parent', got 'controller'")
     if stage != "expert" and recipe.algorithm != "ppo":
         raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: expected 'ppo', got {recipe.algorithm!r}")
     if stage == "expert" and recipe.changes is not None and recipe.changes.rate:

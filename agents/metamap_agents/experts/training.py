@@ -18,6 +18,7 @@ from metamap_agents.experts.gains import GainSearch, GainSearchResult, search_ga
 from metamap_agents.experts.off_policy import TrainedTeacher, train_teacher
 from metamap_agents.experts.ppo import OnPolicy, OnProgress, learn, make_ppo
 from metamap_agents.experts.recipes import Recipe
+from metamap_agents.experts.starting import cloned, record_of
 from metamap_agents.experts.universal import UniversalPolicy, coordinate_scales, with_zero_inputs
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import (
@@ -92,20 +93,24 @@ def train_base(
     """
     seed = read_seed(seed)
     draw = TaskDraw(family_name, kept)
-    fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, None, num_threads, recipe.horizon)
-    envs = VecNormalize(fast, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     started = time.perf_counter()
+    clone = cloned(recipe, draw, seed=seed, num_threads=num_threads)
+    frozen = None if clone is None else clone.normalizer
+    fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, frozen, num_threads, recipe.horizon)
+    envs = VecNormalize(fast, norm_obs=clone is None, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     with isolated_training():
         model = make_ppo(recipe, envs, seed)
         spec = spec_from_sb3(model.policy)
-        wrong = wrong_gains(lambda phi: Policies(spec, _normalizer(envs), phi))
+        if clone is not None:
+            phi_into_sb3(model.policy, clone.phi)
+        wrong = wrong_gains(lambda phi: Policies(spec, frozen or _normalizer(envs), phi))
         starts = wrong_starts(fast, recipe.changes, draw, wrong, seed, num_threads)
-        ended = learn(model, recipe, on_progress, f"the base policy of {family_name!r}", starts)
+        ended = learn(model, recipe, on_progress, f"the base policy of {family_name!r}", starts) | record_of(clone)
     seconds = time.perf_counter() - started
     return BasePolicy(
         spec=spec,
         phi=phi_from_sb3(model.policy),
-        normalizer=_normalizer(envs),
+        normalizer=frozen or _normalizer(envs),
         log_std=log_std_from_sb3(model.policy),
         critic=critic_from_sb3(model.policy),
         record={"family": family_name, **_record(recipe, seed, model.num_timesteps, seconds), **ended},
@@ -364,6 +369,7 @@ def train_universal(
     envs = VecNormalize(ConditionedVecEnv(fast, blank.coordinates), norm_obs=False, gamma=recipe.gamma)
     starts = wrong_starts(fast, recipe.changes, draw, wrong_experts(blank, base.policies), seed, num_threads)
     started = time.perf_counter()
+    clone = cloned(recipe, draw, blank, base.normalizer, seed=seed, num_threads=num_threads)
     with isolated_training():
         model = make_ppo(recipe, envs, seed)
         if spec_from_sb3(model.policy) != spec:
@@ -371,7 +377,9 @@ def train_universal(
         if recipe.start == "base":
             phi_into_sb3(model.policy, spec.join(with_zero_inputs(base.spec.split(base.phi), len(mean))))
             critic_into_sb3(model.policy, with_zero_inputs(base.critic, len(mean)))
-        ended = learn(model, recipe, on_progress, f"the universal policy of {family_name!r}", starts)
+        if clone is not None:
+            phi_into_sb3(model.policy, clone.phi)
+        ended = learn(model, recipe, on_progress, f"the universal policy of {family_name!r}", starts) | record_of(clone)
     record = _record(recipe, seed, model.num_timesteps, time.perf_counter() - started) | ended
     return replace(blank, phi=phi_from_sb3(model.policy), critic=critic_from_sb3(model.policy), record=record)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.families._parameters import declared
+from metamap_envs.families._quadrotor_control import GeometricController
 from metamap_envs.family import Family
 from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
@@ -287,6 +288,10 @@ class Quadrotor(Family):
         }
         terms = {f"reward_{name}": -_WEIGHTS[name] * cost for name, cost in costs.items()}
         return 1.0 + sum(terms.values()), terms
+
+    def controller(self, tasks: Sequence[Task]) -> GeometricController:
+        """A geometric controller; of position relative to the target."""
+        return GeometricController(self, tasks, CURVE)
 
     def arms(self, values: Array) -> Array:
         """Arm lengths [N] in m of vehicles with parameter values [N, P]."""

@@ -21,7 +21,7 @@ from metamap_envs.settings import Number, Whole
 from metamap_rl.adaptation.service.trial import Controller
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import bootstrap_interval, rate_of_zoos
-from metamap_rl.evaluation.flights import fly, quadrotor_family, vehicles
+from metamap_rl.evaluation.flights import GivenController, fly, quadrotor_family, vehicles
 from metamap_rl.evaluation.raptor import RaptorController
 from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.experiments.pilots import Pilots
@@ -29,7 +29,7 @@ from metamap_rl.results.flight_tables import flights_table
 
 TASK_SEED = 9_500_000
 _DIGITS = 6  # of stored numbers
-_RAPTOR = "RAPTOR"
+_RAPTOR, _LAW = "RAPTOR", "controller, given the truth"
 _CONDITIONS: dict[str, dict[str, float] | None] = {
     "nothing appears": {},
     "payload": {"payload": 0.2},
@@ -47,6 +47,8 @@ class FlightsOfQuadrotors(Pilots):
     """A family of quadrotors."""
     raptor: bool = True
     """Whether RAPTOR flies, which needs the extra `raptor`."""
+    law: bool = True
+    """Whether the family's controller flies, given the true parameters at once."""
     conditions: Annotated[dict[str, dict[str, Number] | None], Field(min_length=1)] = _CONDITIONS
     """Parameters that change in flight, by a name for each; null for vehicles as drawn, which do not change."""
     vehicles: Annotated[Whole, Field(ge=2)] = 100
@@ -76,7 +78,7 @@ class FlightsOfQuadrotors(Pilots):
             vehicles(quadrotor_family(self.family), self.split, 1, TASK_SEED, change)
         pilots = self.pilots()
         if not pilots:
-            raise MetaMapError("flights: expected RAPTOR, a zoo or a mapper, got none of them")
+            raise MetaMapError("flights: expected RAPTOR, the controller, a zoo or a mapper, got none of them")
         shared = self.model_dump(mode="json", include={"family", "vehicles", "steps", "change_at", "split", "seed"})
         yield [
             Cell(
@@ -91,10 +93,13 @@ class FlightsOfQuadrotors(Pilots):
 
     def pilots(self) -> dict[str, dict[str, Any]]:
         """What decides the flights of each pilot, by its name."""
-        return ({_RAPTOR: {}} if self.raptor else {}) | super().pilots()
+        ours = {_RAPTOR: self.raptor, _LAW: self.law}
+        return {name: {} for name, wanted in ours.items() if wanted} | super().pilots()
 
     def controller(self, pilot: str, count: int) -> Controller:
         """A pilot of so many vehicles."""
+        if pilot == _LAW:
+            return GivenController(quadrotor_family(self.family))
         return RaptorController() if pilot == _RAPTOR else super().controller(pilot, count)
 
     def is_done(self, cell: Cell) -> bool:
