@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.families._quadrotor import Quadrotor
+from metamap_envs.families._quadrotor_control import GeometricController
 from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
@@ -93,16 +94,19 @@ class GivenController:
 
     def __init__(self, family: Quadrotor) -> None:
         self._family = family
+        self._law: GeometricController | None = None
 
     def tasks_change(self, tasks: Sequence[Task], changed: NDArray[np.bool_]) -> None:
         """See `Controller`; gains and rotor thrusts are those of the new tasks."""
-        self._law = self._family.controller(tasks)
+        if self._law is None or changed.any():
+            self._law = self._family.controller(tasks)
 
     def reset(self, observations: NDArray[Any], where: NDArray[np.bool_]) -> None:
         """See `Controller`; it has no memory."""
 
     def act(self, observations: NDArray[Any]) -> NDArray[np.float32]:
         """See `Controller`."""
+        assert self._law is not None, "act() follows tasks_change()"
         return self._law(observations)
 
     def observe(self, step: dict[str, NDArray[Any]]) -> None:
