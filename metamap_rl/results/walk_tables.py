@@ -32,5 +32,6 @@ def _cell(entry: Mapping[str, float | None] | None, digits: int) -> str:
     """An estimate with its interval, if it has one."""
     if entry is None:
         return ""
-    estimate, low, high = (None if entry[name] is None else f"{entry[name]:.{digits}f}" for name in entry)
+    found = [entry[name] for name in ("estimate", "low", "high")]
+    estimate, low, high = (None if value is None else f"{value:.{digits}f}" for value in found)
     return f"{estimate}" if low is None else f"{estimate} ({low}-{high})"

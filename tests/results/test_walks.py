@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def test_success_distance_and_shares_of_a_zoos_policies(zoo: Path, tmp_path: Pat
     _, document, table = summarise_run(tmp_path / "out")
     assert table == TABLES["walks"](document)
     assert len(table) == 2 + 3 * 2
+    assert table == TABLES["walks"](json.loads(json.dumps(document, sort_keys=True)))
     for pilots in document["conditions"].values():
         base, best = pilots["a: base policy"], pilots["a: universal policy"]
         assert 0.0 <= base["success"]["low"] <= base["success"]["estimate"] <= base["success"]["high"] <= 1.0
