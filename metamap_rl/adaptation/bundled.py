@@ -17,6 +17,7 @@ from metamap_agents.runtime.storage import check_arrays, load_arrays, read_json,
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.registry import list_families
 from metamap_envs.values import shown
+from metamap_rl.common.bundles import PRETRAINED
 from metamap_rl.mapper import artifact
 from metamap_rl.mapper.mapper import Mapper
 
@@ -30,9 +31,6 @@ __all__ = [
     "pretrained_folder",
     "save_experts",
 ]
-
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
-"""Folder of the bundled mappers."""
 
 _IN_BUILD = "mapper"
 """Subfolder of the mapper in a folder of `metamap build`."""

@@ -21,6 +21,7 @@ from metamap_envs.registry import get_family
 from metamap_envs.simulator import default_threads
 from metamap_envs.task import Task
 from metamap_rl.building.plan import STAGES, BuildPlan
+from metamap_rl.common.durations import duration
 from metamap_rl.evaluation.evaluate import EvaluationConfig
 from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.pipeline import PROBE_STEPS, train_mapper
@@ -274,15 +275,6 @@ class StageClock:
         """Seconds of all stages so far."""
         running = time.monotonic() - self._began if self._stage else 0.0
         return sum(self.spent.values()) + running
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: "45 s", "7 min 20 s", "1 h 5 min"."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def in_words(seconds: Mapping[str, float], stages: Iterable[str] = STAGES) -> str:

@@ -91,7 +91,10 @@ def _run(arguments: list[str], running: list[type[Command]]) -> int:
         return 0
     if not 0 <= command.seed <= _LARGEST_SEED:
         raise UsageError(f"--seed: expected a whole number in [0, {_LARGEST_SEED}], got {command.seed}")
-    return command.run()
+    code = command.run()
+    if code == 0 and not command.json and (following := command.next_command()):
+        write(f"next: {following}\n")
+    return code
 
 
 def _find(arguments: list[str]) -> tuple[type[Command] | None, int]:

@@ -39,6 +39,13 @@ class Command(ABC):
     json: bool = False
     """Print one JSON document to standard output, and nothing else."""
 
+    def next_command(self) -> str | None:
+        """What most users run after this command has succeeded, as they would type it; None for nothing in particular.
+
+        It is printed below what is meant for people, never with `--json`.
+        """
+        return None
+
     @abstractmethod
     def run(self) -> int:
         """Do the work.

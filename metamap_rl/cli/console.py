@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import os
 import re
 import sys
 import textwrap
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from metamap_rl.cli import standard_output
 from metamap_rl.cli.standard_output import result_stream, write
+from metamap_rl.common.durations import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["LiveView", "Progress", "live", "note", "plain", "print_json", "print_table", "progress", "say"]
+__all__ = ["LiveView", "Progress", "live", "log", "note", "plain", "print_json", "print_table", "progress", "say"]
 
 _WIDE = 100  # columns that a whole progress bar takes
 _EVERY = 60.0  # seconds between two lines of a log
@@ -70,7 +72,7 @@ class _Logged:
     def __init__(self, description: str, total: float | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._done = 0.0
-        self._said = time.monotonic()
+        self._started = self._said = time.monotonic()
 
     def advance(self, amount: float = 1.0) -> None:
         """Add ``amount`` finished units."""
@@ -87,7 +89,14 @@ class _Logged:
             return
         self._said = time.monotonic()
         total = "" if self._total is None else f" of {self._total:,.0f}"
-        note(f"{self._description}: {self._done:,.0f}{total} {self._unit}".rstrip())
+        log(f"{self._description}: {self._done:,.0f}{total} {self._unit}".rstrip() + self._left())
+
+    def _left(self) -> str:
+        """How long the rest takes at the mean speed so far, if that is known."""
+        if self._total is None or not 0 < self._done < self._total:
+            return ""
+        seconds = (self._said - self._started) * (self._total - self._done) / self._done
+        return f", about {duration(seconds)} left"
 
 
 class _Drawn:
@@ -185,19 +194,28 @@ def note(sentence: str) -> None:
         sys.stderr.flush()
 
 
+def log(sentence: str) -> None:
+    """Print a message with the time of day on standard error."""
+    note(f"{time.strftime('%H:%M')} {sentence}")
+
+
 def say(*parts: object, end: str = "\n") -> None:
     """Print a part of the result on standard output; `print` itself goes to standard error while a command runs.
 
-    On a terminal, long lines are wrapped between words and indented to their label.
+    On a terminal, or with COLUMNS set, long lines are wrapped between words and indented to their label.
 
     Raises:
         OutputError: standard output cannot be written.
     """
     text = " ".join(map(str, parts))
-    if result_stream().isatty():
-        columns = standard_output.width()
-        text = "\n".join(line for long in text.split("\n") for line in _fitted(long, columns))
+    limit = _limit()
+    text = "\n".join(line for long in text.split("\n") for line in _fitted(long, limit))
     write(text + end)
+
+
+def _limit() -> int:
+    """Columns of a line of results."""
+    return standard_output.width() if result_stream().isatty() or "COLUMNS" in os.environ else _WITHOUT_END
 
 
 def _fitted(line: str, width: int) -> list[str]:
@@ -221,7 +239,8 @@ def print_table(
     """Print a table on standard output.
 
     Names and numbers are never broken. On a narrow terminal the widest text column is wrapped between words, then
-    columns are left out with a note; if that is not enough, each row becomes a block of lines.
+    columns are left out with a note; if that is not enough, each row becomes a block of lines. What is piped is as
+    wide as its cells, unless COLUMNS is set.
 
     Args:
         columns: headings.
@@ -233,7 +252,7 @@ def print_table(
     from rich.text import Text
 
     cells = [[str(cell) for cell in row] for row in rows]
-    limit = standard_output.width() if result_stream().isatty() else _WITHOUT_END
+    limit = _limit()
     for left_out in range(len(least) + 1):
         kept = [index for index, column in enumerate(columns) if column not in least[:left_out]]
         headings, rest = [columns[index] for index in kept], [[row[index] for index in kept] for row in cells]

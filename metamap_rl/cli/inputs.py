@@ -10,7 +10,7 @@ from metamap_envs.errors import MetaMapError
 if TYPE_CHECKING:
     from metamap_envs.family import Family
 
-__all__ = ["read_arguments", "read_family", "read_numbers", "whole_or_float"]
+__all__ = ["adapt_example", "read_arguments", "read_family", "read_numbers", "whole_or_float"]
 
 
 def read_family(text: str) -> Family:
@@ -22,6 +22,15 @@ def read_family(text: str) -> Family:
     from metamap_envs.registry import get_family, is_family_file, load_family
 
     return load_family(text) if is_family_file(text) else get_family(text)
+
+
+def adapt_example(mapper: str, family: str) -> str:
+    """A command that adapts a mapper to a training task, for its first parameter."""
+    from shlex import quote
+
+    found = read_family(family)
+    name = found.space.names[0]
+    return f"metamap adapt {quote(mapper)} --parameters {name}={found.sample('train', 1, 0)[0][name]:.4g}"
 
 
 def read_numbers(pairs: Sequence[str], flag: str, number: Callable[[str], float] = float) -> dict[str, float]:

@@ -59,7 +59,8 @@ def group_help(group: Outline) -> str:
     """Text of `metamap GROUP --help`."""
     rows = _rows(group)
     indent = max(len(left) for left, _ in rows) + 4
-    return f"usage: metamap {group.name} COMMAND [--help] ...\n\n{group.help}\n\n{_columns(rows, indent)}"
+    about = textwrap.fill(group.help, width())
+    return f"usage: metamap {group.name} COMMAND [--help] ...\n\n{about}\n\n{_columns(rows, indent)}"
 
 
 def command_help() -> Iterator[tuple[str, str]]:

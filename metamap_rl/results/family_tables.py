@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import metamap_rl
-from metamap_agents.runtime.storage import read_json
+from metamap_rl.common.bundles import bundle_card
 from metamap_rl.evaluation.score_text import (
     counted_text,
     harm_text,
@@ -201,11 +199,10 @@ def mapped_return(summary: dict[str, Any]) -> float:
 
 def served_from(document: str) -> str:
     """Steps of D from which a bundled mapper's self-check lets `adapt` serve its policies; a dash without one."""
-    path = Path(metamap_rl.__file__).with_name("pretrained") / document / "mapper.json"
-    check = read_json(path).get("check") if path.is_file() else None
-    if check is None:
+    card = bundle_card(document)
+    if card is None:
         return "–"
-    return "never" if check["least_steps"] is None else str(check["least_steps"])
+    return "never" if card.served_from is None else str(card.served_from)
 
 
 TARGETS = {  # of the gap closed from 50 steps of D; what changes is the reward, the actuators or the dynamics

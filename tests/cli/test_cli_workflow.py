@@ -64,7 +64,7 @@ def test_the_whole_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
 
     done = metamap("experts", "train", "reacher-goal", "--out", zoo, *COUNTS, *STEPS, "--workers", "1")
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()[3:]] == [
+    assert [line.split()[:2] for line in done.stdout.splitlines()[3:6]] == [
         ["train", "2"],
         ["validation", "1"],
         ["test-in", "2"],

@@ -90,7 +90,7 @@ def test_progress_without_a_terminal_is_a_line_a_minute(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seconds = [0.0]
-    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds[0]))
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds[0], strftime=lambda _: "14:03"))
     with console.progress("working", 3000, unit="steps") as bar:
         bar.advance()
         bar.describe("still working")
@@ -98,7 +98,7 @@ def test_progress_without_a_terminal_is_a_line_a_minute(
         for _ in range(9):
             seconds[0] += 10
             bar.advance(100)
-    assert capsys.readouterr() == ("", "metamap: still working: 601 of 3,000 steps\n")
+    assert capsys.readouterr() == ("", "metamap: 14:03 still working: 601 of 3,000 steps, about 4 min 0 s left\n")
 
 
 def test_progress_on_a_terminal_shows_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from metamap_rl.cli.command import Command, OutPath
@@ -66,6 +67,10 @@ class Adapt(Command):
 
     out: OutPath = None
     """Folder for the results; nothing is written without it."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap export {quote(str(self.out))} --to onnx" if self.out else None
 
     def run(self) -> int:
         """Probe, map, measure, write, print."""

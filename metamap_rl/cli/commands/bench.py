@@ -6,10 +6,11 @@ import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from metamap_rl.cli.command import Command
-from metamap_rl.cli.console import say
+from metamap_rl.cli.console import log, say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
@@ -57,6 +58,16 @@ class RunBench(Command):
     seed: int = 0
     """Unused: the benchmark's seeds are 0, 1, ... seeds - 1."""
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        from metamap_rl.bench.config import load_bench
+
+        return f"metamap report {quote(str(self._folder(load_bench(self.config, self.set).name)))} --out report.html"
+
+    def _folder(self, name: str) -> Path:
+        """Where the benchmark goes, from its name."""
+        return self.out or (Path(self.config) if Path(self.config).is_dir() else Path("runs", f"bench-{name}"))
+
     def run(self) -> int:
         """Run missing cells, print the headline."""
         from metamap_agents.runtime.executors import make_executor
@@ -65,7 +76,7 @@ class RunBench(Command):
         from metamap_rl.cli.console import progress
 
         config = load_bench(self.config, self.set)
-        out = self.out or (Path(self.config) if Path(self.config).is_dir() else Path("runs", f"bench-{config.name}"))
+        out = self._folder(config.name)
         with (
             make_executor(self.executor, self.workers, self.ray_address) as executor,
             progress("experts", len(config.cells()), unit="cells") as bar,
@@ -175,16 +186,13 @@ class _Teller:
 
     def cell(self, name: str, done: int, total: int) -> None:
         """A cell is finished."""
-        from metamap_rl.cli.console import note
-
         self._bar.describe(f"cell {done} of {total}: {name}")
         self._bar.advance()
         if not sys.stderr.isatty():
-            note(f"cell {done} of {total} finished: {name}")
+            log(f"cell {done} of {total} finished: {name}")
 
     def event(self, event: StreamEvent) -> None:
         """Progress before the first cell."""
-        from metamap_rl.cli.console import note
         from metamap_rl.stream.events import Activity
 
         if isinstance(event, Activity):
@@ -192,7 +200,7 @@ class _Teller:
             self._bar.describe(f"{event.what}{of}")
             if not sys.stderr.isatty() and event.what != self._said:
                 self._said = event.what
-                note(f"preparing: {event.what}")
+                log(f"preparing: {event.what}")
 
 
 def typed() -> str:

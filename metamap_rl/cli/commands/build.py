@@ -63,6 +63,12 @@ class BuildMapper(Command):
     workers: int = 0
     """Number of experts to train in parallel; 0 uses all cores."""
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        from metamap_rl.cli.inputs import adapt_example
+
+        return adapt_example(str(self.out), self.family)
+
     def run(self) -> int:
         """Build what is missing; print what came of it."""
         from metamap_rl.building.build import Build, BuildEvents

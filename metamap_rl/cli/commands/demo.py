@@ -74,6 +74,10 @@ class Demo(Command):
     updates: int | None = None
     """From scratch: updates of the mapper."""
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return "metamap families list"
+
     def run(self) -> int:
         """Measure, film, plot, write, print."""
         self._check()

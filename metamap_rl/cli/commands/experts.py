@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_agents.experts.counts import TaskCounts
@@ -72,6 +73,10 @@ class TrainExperts(Command):
 
     wrong_starts: float = 0.0
     """Share of the episodes of PPO that start from a state which a wrong policy reached."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap mapper train {quote(str(self.out))} --out mapper"
 
     def run(self) -> int:
         """Train what is missing, print a summary."""

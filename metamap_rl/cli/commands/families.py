@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command, FamilyName, OutPath
 from metamap_rl.cli.console import note, say
 from metamap_rl.cli.usage import Metavar, Positional
+from metamap_rl.common.bundles import BundleCard, bundle_card
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,11 +21,18 @@ if TYPE_CHECKING:
 __all__ = ["COMMANDS", "ORDER", "CheckFamily", "InitFamily", "ListFamilies", "ShowFamily"]
 
 ORDER = 10
+_LEGEND = (
+    "from: transitions from which the bundled mapper serves generated policies, empty where none is bundled. "
+    "gap: share of the gap to the expert closed on unseen tasks with 50 transitions."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ListFamilies(Command):
-    """List the families: those of the package, and those that YAML files declare."""
+    """List the families: those of the package, and those that YAML files declare.
+
+    For those with a bundled mapper it tells from how many transitions that serves, and the published gap closed.
+    """
 
     name: ClassVar[str] = "list"
 
@@ -39,6 +48,7 @@ class ListFamilies(Command):
         rows = [
             (
                 family.name,
+                *_bundle_cells(bundle_card(family.name)),
                 len(family.space),
                 family.observation_size,
                 family.action_size,
@@ -47,9 +57,10 @@ class ListFamilies(Command):
             )
             for family in families
         ]
-        numbers = ("parameters", "observation", "action", "horizon")
-        least = ("horizon", "action", "observation")
+        numbers = ("from", "gap", "parameters", "observation", "action", "horizon")
+        least = ("horizon", "action", "observation", "parameters")
         print_table(("family", *numbers, "description"), rows, right=numbers, least=least)
+        say(_LEGEND)
         return 0
 
 
@@ -67,6 +78,12 @@ class ShowFamily(Command):
 
     split: Literal["train", "validation", "test-in", "test-out"] = "train"
     """Split of the drawn tasks."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        from metamap_rl.cli.inputs import adapt_example
+
+        return adapt_example(self.family, self.family) if bundle_card(self.family) else None
 
     def run(self) -> int:
         """Print the family, then the drawn tasks."""
@@ -108,6 +125,10 @@ class InitFamily(Command):
 
     out: OutPath = None
     """The file; default: it is printed."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap families check {quote(str(self.out))}" if self.parameters and self.out else None
 
     def run(self) -> int:
         """List, or draft and write."""
@@ -165,6 +186,11 @@ class CheckFamily(Command):
 
     times: bool = True
     """Skip the estimate of how long a build takes."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        name = self.family.rpartition("/")[2].partition(".")[0]
+        return f"metamap build {quote(self.family)} --out {quote(name)}"
 
     def run(self) -> int:
         """Check, time, print."""
@@ -231,8 +257,17 @@ def _print_check(family: Family, document: dict[str, Any]) -> None:
     say(f"something to adapt to? {document['difference'].sentence()}")
 
 
+def _bundle_cells(card: BundleCard | None) -> tuple[str, str]:
+    """Transitions from which a bundled mapper serves, and its gap closed."""
+    if card is None:
+        return "", ""
+    served = "never" if card.served_from is None else str(card.served_from)
+    return served, "" if card.gap_closed is None else f"{card.gap_closed:.2f}"
+
+
 def _summary(family: Family) -> dict[str, Any]:
     """Sizes of the family as JSON."""
+    card = bundle_card(family.name)
     return {
         "name": family.name,
         "description": family.description,
@@ -243,11 +278,16 @@ def _summary(family: Family) -> dict[str, Any]:
         "action_size": family.action_size,
         "horizon": family.horizon,
         "frame_skip": family.frame_skip,
+        "bundled": card is not None,
+        "served_from": card and card.served_from,
+        "gap_closed": card and card.gap_closed,
     }
 
 
 def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
     """Everything that `show` prints, as JSON."""
+    from metamap_envs.reward_text import reward_text
+
     parameters = [
         {
             "name": parameter.name,
@@ -266,11 +306,12 @@ def _document(family: Family, tasks: list[Task]) -> dict[str, Any]:
         for parameter in family.space.parameters
     ]
     drawn = [{"id": task.id, **task.to_json()} for task in tasks]
-    return {**_summary(family), "parameters": parameters, "tasks": drawn}
+    return {**_summary(family), "reward": reward_text(family), "parameters": parameters, "tasks": drawn}
 
 
 def _print_family(family: Family, tasks: list[Task], found_by: str) -> None:
     """Print sizes, parameters and tasks; ``found_by`` says how other processes find the family."""
+    from metamap_envs.reward_text import reward_text
     from metamap_rl.cli.console import print_table
 
     say(f"{family.name}: {family.description}\n")
@@ -280,6 +321,11 @@ def _print_family(family: Family, tasks: list[Task], found_by: str) -> None:
     say(f"  observation    {family.observation_size} numbers; the parameters are hidden, never among them")
     say(f"  action         {family.action_size} numbers")
     say(f"  horizon        {family.horizon} steps")
+    say(f"  reward         {reward_text(family).replace('``', '')}")
+    if card := bundle_card(family.name):
+        served, gap = _bundle_cells(card)
+        serves = "never serves" if card.served_from is None else f"serves from {served} transitions"
+        say(f"  mapper         bundled, {serves}, gap closed {gap or 'undefined'}")
     say(f"  combinations   {_combinations(family)}\n")
     print_table(
         ("parameter", "unit", "default", "train, validation, test-in", "test-out", "accepted", "description"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command, OutPath
@@ -54,6 +55,10 @@ class TrainMapper(Command):
     calibration_tasks: int = CalibrationConfig.usual_tasks
     """Number of tasks (without experts) for calibrating the self-check; 0 for no self-check. With fewer than 44 harm
     cannot be bounded, so the base policy is always served."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap mapper evaluate {quote(str(self.out))} --zoo {quote(str(self.zoo))}"
 
     def run(self) -> int:
         """Train, save, remove the checkpoint, print the mapper."""

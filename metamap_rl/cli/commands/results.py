@@ -17,7 +17,7 @@ ORDER = 70
 
 @dataclass(frozen=True, kw_only=True)
 class ListExperiments(Command):
-    """List the experiments that `metamap results run` knows, with their settings."""
+    """List the experiments that `metamap results run` knows; `--json` has their settings."""
 
     name: ClassVar[str] = "list"
 
@@ -34,7 +34,7 @@ class ListExperiments(Command):
                 [{"name": name, "help": text, "settings": settings.split(", ")} for name, text, settings in rows]
             )
         else:
-            print_table(("experiment", "what it measures", "settings"), rows)
+            print_table(("experiment", "what it measures"), [row[:2] for row in rows])
         return 0
 
 

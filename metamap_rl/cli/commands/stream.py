@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command
@@ -76,6 +77,10 @@ class RunStream(_Running):
 
     seed: int = 0
     """Offset to the config's seeds.learner: another learner on the same stream of the same tasks."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap report {quote(str(self.out))} --out report.html"
 
     def run(self) -> int:
         """Run the stream, print the result."""
