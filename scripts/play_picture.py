@@ -8,13 +8,13 @@ Runs a session of the player, writes its replay, and photographs that with a Chr
 from __future__ import annotations
 
 import argparse
+import base64
 import io
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from PIL import Image
 
@@ -28,8 +28,34 @@ from metamap_rl.play.session import PlaySession
 _FAMILY, _JOINT, _CONDITION = "cheetah-actuators", "bshin", "flipped"
 _BEFORE, _AFTER = 60, 120  # steps of 0.05 s
 _EVERY = 0.08  # s between two pictures
-_WIDTH, _BESIDE = 960, 12  # pixels; and what is left of the page's own margin
+_WIDTH = 960  # pixels
 _QUALITY = 62
+_COMPOSE = """place => {
+  player.playhead = place;
+  player.draw(0);
+  const top = 34, gap = 12, cards = player.lanes.cards, line = player.timeline.canvas;
+  const [wide, high] = [cards[0].canvas.clientWidth, cards[0].canvas.clientHeight];
+  const all = Object.assign(document.createElement("canvas"), {
+    width: 3 * wide + 4 * gap, height: top + high + line.clientHeight + 34,
+  });
+  const pen = all.getContext("2d");
+  pen.fillStyle = colour("paper");
+  pen.fillRect(0, 0, all.width, all.height);
+  const text = (words, x, y, font, shade, align) => {
+    Object.assign(pen, { font: `${font} system-ui, sans-serif`, fillStyle: colour(shade), textAlign: align });
+    pen.fillText(words, x, y);
+  };
+  cards.forEach((card, index) => {
+    const left = gap + index * (wide + gap), key = player.setup.lanes[index];
+    pen.drawImage(card.canvas, left, top, wide, high);
+    text(NAMES[key], left, 22, "bold 16px", key, "left");
+    text(card.ret.textContent, left + wide, 22, "bold 15px", "ink", "right");
+    text(card.speed.textContent, left + 8, top + high - 8, "13px", "ink", "left");
+  });
+  pen.drawImage(line, gap, top + high + gap, all.width - 2 * gap, line.clientHeight);
+  text(document.getElementById("legend").textContent, gap, all.height - 6, "12px", "dim", "left");
+  return all.toDataURL("image/jpeg", 0.95);
+}"""
 
 
 def main() -> None:
@@ -71,19 +97,10 @@ def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
         page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
         page.goto(replay.as_uri())
         page.evaluate("player.paused = true")
-        clip = _clip(page)
         for index in range(int((_BEFORE + _AFTER) * session.family.step_seconds / _EVERY)):
             place = index * _EVERY / session.family.step_seconds
-            page.evaluate("place => { player.playhead = place; player.draw(0); }", place)
-            yield page.screenshot(clip=clip)
+            yield base64.b64decode(page.evaluate(_COMPOSE, place).partition(",")[2])
         browser.close()
-
-
-def _clip(page: Any) -> Any:
-    """The robots and the timeline."""
-    lanes, story = page.locator("#lanes").bounding_box(), page.locator("#story").bounding_box()
-    top = lanes["y"] - _BESIDE
-    return {"x": 0, "y": top, "width": _WIDTH, "height": story["y"] + story["height"] + _BESIDE - top}
 
 
 def _chromium() -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from metamap_agents.experts.expert import Expert
@@ -16,12 +15,15 @@ from metamap_envs.family import Family
 from metamap_envs.task import Task
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
 from metamap_rl.adaptation.service.adapter import Adapter
+from metamap_rl.adaptation.service.evidence import LEAST_BEFORE, ChangeEvidence
 from metamap_rl.adaptation.service.serving import ActionLimits, ServedPolicy
 from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["BaseLane", "ExpertLane", "GeneratedLane", "Lane", "Outcome", "nearest_expert"]
 
 Floats = NDArray[np.float32]
+
+_LATELY = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,8 @@ class GeneratedLane:
 
     Attributes:
         one_shot: the policy mapped from a probe's D, which acts in place of the adapter; None in service.
-        surprise: how badly the mapper's model, with the window's context, predicted the latest transition, in units
-            of the self-check's limit; None without a self-check, before the first, or in a one-shot.
+        surprise: evidence that the task changed within the last steps, in units of the margin at which the adapter cuts
+            its window; None without a self-check, while the window is short, or in a one-shot.
     """
 
     key = "generated"
@@ -146,6 +148,7 @@ class GeneratedLane:
         self.adapter = adapter
         self.one_shot: AdaptedPolicy | None = None
         self.surprise: float | None = None
+        self._surprise = _Surprise(adapter)
         self._policy: ServedPolicy | None = None
         self._observation: NDArray[Any] | None = None
 
@@ -198,14 +201,27 @@ class GeneratedLane:
             outcome.truncated,
             valid=outcome.valid,
         )
-        self.surprise = _surprise(self.adapter.mapper, known, self.adapter.window)
+        self.surprise = self._surprise(known, self.adapter.window)
 
 
-@torch_threads(1)
-@torch.no_grad()
-def _surprise(mapper: Mapper, known: Floats, now: Floats) -> float | None:
-    """Novelty of the latest row of a window, given the context of the rows known before it."""
-    if mapper.check is None or not len(known) or not len(now):
-        return None
-    z = mapper.encoder(torch.from_numpy(known)[None], None)[0].numpy()
-    return mapper.check.judge_in_service(now[-1:], z, steps=1, least_steps=None).novelty
+class _Surprise:
+    """Evidence that the task has just changed, as the adapter weighs it, but at every step.
+
+    Args:
+        adapter: in service.
+    """
+
+    def __init__(self, adapter: Adapter) -> None:
+        self._config = adapter.config
+        check = adapter.mapper.check
+        self._evidence = None if check is None else ChangeEvidence(adapter.mapper, check.surprise, adapter.config)
+
+    @torch_threads(1)
+    def __call__(self, known: Floats, now: Floats) -> float | None:
+        """Evidence in units of its margin, from the window [n, F] before a step and after it."""
+        rows = np.concatenate([known, now[-1:]])
+        cuts = [cut for cut in self._config.cuts if cut <= _LATELY and cut + LEAST_BEFORE <= len(rows)]
+        if self._evidence is None or not cuts:
+            return None
+        margins = self._config.margin + self._config.margin_per_transition * np.array(cuts)
+        return max(0.0, float((self._evidence.gains(rows, cuts).max(axis=1) / margins).max()))

@@ -30,7 +30,7 @@ class Frame:
         returns: since the last change of the task or restart, of each lane.
         episodes: number of the episode of each lane; no motion is drawn from one to the next.
         scene: index of the scene that is drawn.
-        surprise: of the generated lane's latest transition; None where it is unknown.
+        surprise: of the generated lane; None where it is unknown.
         window: transitions of the adapter's window; 0 in a one-shot.
         swaps: changes of the generated lane's weights so far.
         changes: changes of the task that the adapter found so far.

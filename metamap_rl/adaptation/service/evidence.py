@@ -16,11 +16,12 @@ from metamap_rl.encoders.parts import windows_of
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.mapper.selfcheck import LARGEST_ERROR, SMALLEST_SPREAD, Surprise
 
-__all__ = ["ChangeEvidence"]
+__all__ = ["LEAST_BEFORE", "ChangeEvidence"]
 
 Floats = NDArray[np.float32]
 
-_LEAST_BEFORE = 10  # transitions before a change: fewer are explained by a context of their own, whatever they are
+LEAST_BEFORE = 10
+"""Transitions before a change: fewer are explained by a context of their own, whatever they are."""
 _MOST_BEFORE = 50
 
 
@@ -46,7 +47,7 @@ class ChangeEvidence:
         found = []
         for index, cut in enumerate(self._config.cuts):
             period = max(1, cut // 2)
-            if cut + _LEAST_BEFORE <= length and count % period == index % period:  # the long ones in different steps
+            if cut + LEAST_BEFORE <= length and count % period == index % period:  # the long ones in different steps
                 found.append(cut)
         return found
 
@@ -67,7 +68,7 @@ class ChangeEvidence:
     def gains(self, rows: Floats, cuts: Sequence[int]) -> Floats:
         """Gain in log-likelihood of two contexts over one for each cut, of rewards and of changes [cuts, 2]."""
         end = len(rows)
-        before = [min(end - cut, _MOST_BEFORE, max(_LEAST_BEFORE, 2 * cut)) for cut in cuts]
+        before = [min(end - cut, _MOST_BEFORE, max(LEAST_BEFORE, 2 * cut)) for cut in cuts]
         first = min(end - cut - length for cut, length in zip(cuts, before, strict=True))
         rows, end = rows[first:], end - first
         bounds, of_one, of_two, places, sizes = [], [], [], [], []

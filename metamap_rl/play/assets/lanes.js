@@ -206,15 +206,16 @@ class Timeline {
     pen.fillText(known.length ? "surprise" : "no surprise is measured", 50, top);
     if (!known.length) return;
     const y = value => bottom - (bottom - top) * Math.min(1, Math.sqrt(value / 4));
-    pen.fillText("limit", 8, y(1) - 6);
+    pen.fillText("margin", 4, y(1) - 6);
     pen.strokeStyle = colour("line");
     pen.beginPath();
     pen.moveTo(44, y(1));
     pen.lineTo(width - 8, y(1));
     pen.stroke();
     for (const frame of known) {
+      const wide = frame.u > 1 ? 4 : 2;
       pen.fillStyle = frame.u > 1 ? colour("alarm") : colour("dim");
-      pen.fillRect(x(frame.n) - 1, y(frame.u), 2, bottom - y(frame.u) + 1);
+      pen.fillRect(x(frame.n) - wide / 2, y(frame.u), wide, bottom - y(frame.u) + 1);
     }
   }
 
