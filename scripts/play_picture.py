@@ -28,8 +28,8 @@ from metamap_rl.play.session import PlaySession
 _FAMILY, _JOINT, _CONDITION = "cheetah-actuators", "bshin", "flipped"
 _BEFORE, _AFTER = 60, 120  # steps of 0.05 s
 _EVERY = 0.08  # s between two pictures
-_WIDTH = 960  # pixels
-_QUALITY = 62
+_WIDTH = 1000  # pixels of the window: three robots side by side
+_QUALITY = 70
 _COMPOSE = """place => {
   player.playhead = place;
   player.draw(0);
@@ -93,7 +93,7 @@ def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=_chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
         page.goto(replay.as_uri())
         page.evaluate("player.paused = true")
@@ -103,7 +103,8 @@ def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
         browser.close()
 
 
-def _chromium() -> str:
+def chromium() -> str:
+    """A browser that is there already."""
     named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
     found = next(filter(None, named), None)
     if found is None:
