@@ -88,6 +88,14 @@ class Group:
                 )
         return np.stack(tables)
 
+    @property
+    def sorted_scores(self) -> NDArray[np.float64]:
+        """`scores` with the tasks of each cell sorted by family and id, in place of its order of arrival."""
+        orders = [
+            sorted(range(len(cell.tasks)), key=lambda j: (cell.families[j], cell.tasks[j])) for cell in self.cells
+        ]
+        return np.stack([table[:, order] for table, order in zip(self.scores, orders, strict=True)])
+
     @cached_property
     def held_out(self) -> NDArray[np.float64]:
         """Scores on held-out tasks [cells, T+1, N]; N is 0 without any, or if numbers differ between cells."""
@@ -263,7 +271,9 @@ def estimate(values: Mapping[tuple[int, int], float], *, of: int | None = None) 
 def bands(
     curves: NDArray[np.float64], seeds: Sequence[int]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Mean of curves [cells, K] with its 95 % bootstrap interval over seeds: three arrays [K].
+    """Interquartile mean of curves [cells, K] with its 95 % bootstrap interval over seeds: three arrays [K].
+
+    The same estimator as `estimate` of one number; NaN where a cell has none.
 
     Args:
         curves: curve of each cell.
@@ -271,11 +281,17 @@ def bands(
     """
     generator = np.random.default_rng(_SEED)
     _, which = np.unique(seeds, return_inverse=True)
-    counts = np.bincount(which)
-    sums = np.stack([curves[which == seed].sum(axis=0) for seed in range(len(counts))])
-    drawn = generator.integers(len(counts), size=(RESAMPLES // 4, len(counts)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)[:, None]
-    return curves.mean(axis=0), np.quantile(means, 0.025, axis=0), np.quantile(means, 0.975, axis=0)
+    rows = [np.flatnonzero(which == seed) for seed in range(which.max() + 1)]
+    drawn = generator.integers(len(rows), size=(RESAMPLES // 4, len(rows)))
+    found = np.stack([_iqms(curves[np.concatenate([rows[seed] for seed in seeds_of])]) for seeds_of in drawn])
+    return _iqms(curves), np.quantile(found, 0.025, axis=0), np.quantile(found, 0.975, axis=0)
+
+
+def _iqms(curves: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Interquartile mean of each column; NaN for one with a NaN."""
+    cut = len(curves) // 4
+    found = np.sort(curves, axis=0)[cut : len(curves) - cut].mean(axis=0)
+    return np.where(np.isnan(curves).any(axis=0), np.nan, found)
 
 
 def check_versions(cells: Sequence[CellResult]) -> list[str]:

@@ -21,6 +21,7 @@ from metamap_rl.bench.report.drawing import as_inline_svg, as_svg
 from metamap_rl.bench.report.figures import draw_stream
 from metamap_rl.bench.report.page import ReportVideo
 from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv
+from metamap_rl.bench.report.verdict import ONE_SEED, verdict
 from metamap_rl.bench.summary import Summary, bands, summarise
 from metamap_rl.cli import main
 from metamap_rl.stream.metrics import FORMULAS
@@ -342,3 +343,30 @@ def test_cells_of_other_tasks_are_reported_or_leave_their_held_out_scores_out(su
     shorter = replace(second, R=[row[:-1] for row in second.R[:-1]])
     with pytest.raises(MetaMapError, match="cells of one learner on one stream"):
         _ = summarise([first, shorter]).groups[0].scores
+
+
+def test_the_verdict_names_the_best_and_what_others_keep(summary: Summary) -> None:
+    for sentence, stream in zip(verdict(summary), summary.streams, strict=True):
+        scores = {group.learner: group.metrics["AP_final"] for group in summary.of_stream(stream)}
+        best = max(scores, key=lambda name: scores[name].value)
+        assert sentence.startswith(f"{stream}: {best} ends highest")
+        assert all(name in sentence for name in scores)
+
+
+def test_one_seed_has_no_interval_and_says_so(summary: Summary) -> None:
+    one = summarise(cell for cell in summary.cells if cell.seed == summary.cells[0].seed)
+    assert all(ONE_SEED in sentence for sentence in verdict(one))
+    assert not any(ONE_SEED in sentence for sentence in verdict(summary))
+
+
+def test_columns_of_sorted_scores_are_the_same_tasks_in_every_order(summary: Summary) -> None:
+    for group in summary.groups:
+        for cell, table in zip(group.cells, group.sorted_scores, strict=True):
+            order = sorted(range(len(cell.tasks)), key=lambda j: (cell.families[j], cell.tasks[j]))
+            np.testing.assert_array_equal(table[:, 0], np.array(cell.R, dtype=float)[:, order[0]])
+
+
+def test_bands_and_tables_have_one_estimator(summary: Summary) -> None:
+    group = summary.groups[0]
+    middle, *_ = bands(group.ap, group.seeds)
+    assert middle[-1] == pytest.approx(group.metrics["AP_final"].value)

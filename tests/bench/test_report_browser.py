@@ -166,3 +166,24 @@ def _colours(png: bytes) -> dict[tuple[int, ...], int]:
 
 def _near(colour: tuple[int, ...], other: tuple[int, ...]) -> bool:
     return max(abs(a - b) for a, b in zip(colour, other, strict=True)) <= 12
+
+
+def test_the_address_holds_filters_and_the_chosen_cell(page: Any, report: Path) -> None:
+    page.locator("#filter-stream").select_option("two")
+    page.locator("input.learner[data-name=joint]").uncheck()
+    page.locator("#cell-learner").select_option("finetune")
+    address = page.evaluate("location.href")
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.locator("#filter-stream").input_value() == "two"
+    assert not page.locator("input.learner[data-name=joint]").is_checked()
+    assert page.locator("#cell-learner").input_value() == "finetune"
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_headline_fits_and_the_navigation_sticks(page: Any, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    box = page.locator("#table").bounding_box()
+    assert box["x"] + box["width"] <= width
+    page.evaluate("document.getElementById('formulas').scrollIntoView()")
+    assert page.locator("nav").bounding_box()["y"] == pytest.approx(0, abs=1)

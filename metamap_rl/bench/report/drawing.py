@@ -50,6 +50,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 INK, FAINT = "#1b1f24", "#8a909a"  # placeholders for the page's, see `as_inline_svg`
 WIDTH, HEIGHT = 4.2, 3.1  # inches of a panel
 DPI = 110
+_MOST_RUNS = 12  # drawn one by one
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,24 @@ class Pen:
             line.set_gid(self._id(axes))
 
     def over_stages(self, axes: Axes, curves: NDArray[np.float64], group: Group, *, first: int) -> None:
-        """Draw the mean of curves [cells, K] with a band from stage ``first`` on, or its end only (`Group.every`)."""
+        """Draw the interquartile mean of curves [cells, K] with a band, or its end only (`Group.every`).
+
+        Stages are counted from ``first``.
+        """
         middle, low, high = bands(curves, group.seeds)
         stages = np.arange(first, first + len(middle))
         if group.every > 1:
             self.dot(axes, stages[-1], middle[-1], (low[-1], high[-1]))
         else:
             self.line(axes, stages, middle, (low, high))
+            self.runs(axes, stages, curves)
+
+    def runs(self, axes: Axes, x: Any, curves: NDArray[np.float64]) -> None:
+        """Draw single runs as faint lines, if there are several and not too many."""
+        if 1 < len(curves) <= _MOST_RUNS:
+            for curve in curves:
+                (line,) = axes.plot(x, curve, color=self.colour, lw=0.6, alpha=0.3, label="_", zorder=1)
+                line.set_gid(self._id(axes))
 
     def _id(self, axes: Axes) -> str:
         figure = axes.get_figure(root=True)

@@ -43,7 +43,8 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Re
         "scores": (
             "Scores after each stage",
             "Left: AP(i), the mean score on the tasks seen so far. Right: GEN_k(i), on held-out tasks. "
-            f"Mean over cells with a 95 % bootstrap interval over seeds.{ends}",
+            "Interquartile mean over cells, as in the tables, with a 95 % bootstrap interval over seeds; faint: each "
+            f"cell.{ends}",
             lambda: _scores(groups, chosen),
         ),
         "forgetting": (
@@ -76,8 +77,8 @@ def draw_stream(groups: Sequence[Group], learners: Sequence[str]) -> Iterator[Re
         ),
         "matrices": (
             "R matrices",
-            "R[i, j]: score on task j (across) after stage i (down), mean over cells. What a learner forgets fades "
-            f"downward.{older}",
+            "R[i, j]: score on task j (across, sorted by family and task, so that a column is the same in every order) "
+            f"after stage i (down), mean over cells. What a learner forgets fades downward.{older}",
             lambda: _matrices(groups),
         ),
     }
@@ -240,7 +241,7 @@ def _matrices(groups: Sequence[Group]) -> Figure:
         if index >= len(groups):
             axes.set_visible(False)
             continue
-        mean = groups[index].scores.mean(axis=0)
+        mean = groups[index].sorted_scores.mean(axis=0)
         axes.set_facecolor("#80808030")
         image = axes.imshow(mean, cmap="viridis", vmin=0.0, vmax=1.0, aspect="auto", interpolation="nearest")
         tasks = mean.shape[1]

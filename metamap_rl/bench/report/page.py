@@ -21,14 +21,18 @@ from metamap_rl.bench.report.drawing import PALETTE, ReportFigure, as_inline_svg
 from metamap_rl.bench.report.figures import draw_families, draw_stream
 from metamap_rl.bench.report.tables import (
     HEADLINE,
+    LOWER_IS_BETTER,
     METRIC_NAMES,
     PARTLY,
+    TITLES,
+    best_of,
     cells_csv,
     in_words,
     number,
     retrained,
     text,
 )
+from metamap_rl.bench.report.verdict import described, verdict
 from metamap_rl.bench.result import CellResult, matrix
 from metamap_rl.bench.summary import Estimate, Group, Summary, estimate
 from metamap_rl.stream.metrics import COSTS, FORMULAS
@@ -113,6 +117,9 @@ def write_report(
         cells=len(summary.cells),
         headline=HEADLINE,
         names=METRIC_NAMES,
+        titles=TITLES,
+        lower=LOWER_IS_BETTER,
+        verdict=verdict(summary),
         formulas=FORMULAS,
         retrained=retrained(summary),
         partly=PARTLY,
@@ -151,7 +158,13 @@ def _row(group: Group, summary: Summary) -> dict[str, Any]:
         found = group.metrics.get(name)
         value, interval = text(name, found)
         cells.append(
-            {"name": name, "sort": "" if found is None else repr(found.value), "value": value, "interval": interval}
+            {
+                "name": name,
+                "sort": "" if found is None else repr(found.value),
+                "value": value,
+                "interval": interval,
+                "best": found is not None and found.value == best_of(summary.of_stream(group.stream), name),
+            }
         )
     return {
         "stream": group.stream,
@@ -167,6 +180,7 @@ def _section(summary: Summary, stream: str) -> dict[str, Any]:
     return {
         "stream": stream,
         "id": _slug(stream),
+        "about": described(groups),
         "figures": [_figure(drawn) for drawn in draw_stream(groups, summary.learners)],
     }
 

@@ -11,8 +11,11 @@ from metamap_rl.stream.metrics import COSTS, FORMULAS
 
 __all__ = [
     "HEADLINE",
+    "LOWER_IS_BETTER",
     "METRIC_NAMES",
     "PARTLY",
+    "TITLES",
+    "best_of",
     "cells_csv",
     "in_words",
     "latex",
@@ -27,6 +30,23 @@ HEADLINE = ("AP_final", "AP_anytime", "F_last", "FWT_zs", "FT_auc", "GEN_k", "RE
 """Metrics shown first."""
 
 METRIC_NAMES = (*HEADLINE, *(name for name in FORMULAS if name not in HEADLINE))
+
+LOWER_IS_BETTER = frozenset({"F_last", "F_cw", "F_max", "F_iso", "NBT", "REG_dyn", "MEM", "UPD", "LAT", "ENV"})
+"""Metrics of which less is better; of all others more is."""
+
+TITLES = {
+    "AP_final": "score at the end",
+    "AP_anytime": "score on the way",
+    "F_last": "forgotten",
+    "FWT_zs": "before learning",
+    "FT_auc": "faster than alone",
+    "GEN_k": "held-out tasks",
+    "REG_dyn": "regret",
+    "MEM": "memory",
+    "UPD": "update",
+    "ENV": "environment steps",
+}
+"""Names in words of the metrics of the headline."""
 
 PARTLY = "(n of N): only n of the N cells have the metric; value and interval are of these."
 """Explanation of values that are not of all cells."""
@@ -58,6 +78,14 @@ def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
     if estimate.low is None or estimate.high is None:
         return value, ""
     return value, f"[{number(name, estimate.low)}, {number(name, estimate.high)}]"
+
+
+def best_of(groups: Sequence[Group], name: str) -> float | None:
+    """The best value of a metric among learners of one stream; None if fewer than two have it."""
+    values = [found.value for group in groups if (found := group.metrics.get(name)) is not None]
+    if len(values) < 2:
+        return None
+    return min(values) if name in LOWER_IS_BETTER else max(values)
 
 
 def in_words(group: Group) -> str:

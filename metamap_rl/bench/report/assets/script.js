@@ -43,10 +43,38 @@
     for (const { value } of boxes)
       document.querySelectorAll(`figure svg .learner-${value}`).forEach((part) => part.classList.toggle("off", off.has(value)));
   };
-  byId("filters").addEventListener("input", filter);
+  // filters and the chosen cell in the address, so that a link shows the same
+  const remembered = () => new URLSearchParams(location.hash.includes("=") ? location.hash.slice(1) : "");
+  const remember = () => {
+    const state = new URLSearchParams();
+    const set = (name, value) => { if (value) state.set(name, value); };
+    set("stream", byId("filter-stream").value);
+    set("find", byId("filter-text").value);
+    set("all", byId("all-metrics").checked ? "1" : "");
+    set("without", boxes.filter((box) => !box.checked).map((box) => box.dataset.name).join(","));
+    if (touched) { set("cell-stream", pick.s.value); set("cell-learner", pick.l.value); set("cell-run", pick.r.value); }
+    history.replaceState(null, "", String(state) ? `#${state}` : location.pathname + location.search);
+  };
+  let touched = false;
+  const given = remembered();
+  byId("filter-stream").value = given.get("stream") || "";
+  byId("filter-text").value = given.get("find") || "";
+  byId("all-metrics").checked = given.has("all");
+  table.classList.toggle("all", given.has("all"));
+  const without = new Set((given.get("without") || "").split(","));
+  for (const box of boxes) box.checked = !without.has(box.dataset.name);
+  byId("filters").addEventListener("input", () => { filter(); remember(); });
   byId("filters").addEventListener("submit", (event) => event.preventDefault());
   byId("all-metrics").addEventListener("change", (event) => table.classList.toggle("all", event.target.checked));
   filter();
+
+  // what a curve is of, while the pointer is on it
+  for (const { value, dataset } of boxes)
+    document.querySelectorAll(`figure svg .learner-${value}`).forEach((part) => {
+      const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+      title.textContent = dataset.name;
+      part.prepend(title);
+    });
 
   // figures as files
   document.querySelectorAll("a.save").forEach((link) => link.addEventListener("click", () => {
@@ -117,7 +145,13 @@
     byId("cell-metrics").textContent = Object.entries(cell.m).map(([name, value]) => `${name} ${value}`).join(" · ");
   };
   fill(pick.s, cells.map((cell) => cell.s));
-  Object.values(pick).forEach((select) => select.addEventListener("change", showCell));
+  Object.values(pick).forEach((select) => select.addEventListener("change", () => { touched = true; showCell(); remember(); }));
   byId("cell-numbers").addEventListener("change", showCell);
+  const choose = (select, name) => {
+    const value = given.get(name);
+    if (value === null || ![...select.options].some((option) => option.value === value)) return;
+    select.value = value; touched = true; showCell();
+  };
   showCell();
+  choose(pick.s, "cell-stream"); choose(pick.l, "cell-learner"); choose(pick.r, "cell-run");
 })();
