@@ -13,6 +13,7 @@ _COLUMNS = {
     "universal-policy": "universal policy, given the truth",
     "universal-ppo": "the same by PPO",
     "mapper": "mapper",
+    "privileged-mapper": "privileged mapper",
     "estimate": "estimate",
     "sysid": "sysid",
     "linear-actuators": "linear actuators",
