@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from metamap_agents.runtime.storage import read_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import read_document
-from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gen, pr, recovery_time
+from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gap, gen, pr, recovery_time
 from metamap_rl.stream.run import StreamRun, open_run
 from metamap_rl.stream.scoreboard import Reference
 
@@ -37,7 +37,7 @@ CELL = "cell.json"
 
 _FORMAT = "metamap-cell-1"
 
-_AT_THE_END = ("AP_final", "GEN_k", *COSTS)
+_AT_THE_END = ("AP_final", "GEN_k", "GAP_k", *COSTS)
 """Metrics that do not depend on scores between the first and the last stage."""
 
 Curve = list[float | None]
@@ -134,6 +134,7 @@ def _metrics(cell: CellResult) -> dict[str, float | None]:
     found["BWT_families"] = None if H is None else _or_none(bwt_families, H, cell.held_out, cell.families)
     curve = np.full(1, np.nan) if H is None else gen(H)
     found["GEN_k"] = float(curve[-1]) if np.isfinite(curve[-1]) else None
+    found["GAP_k"] = _or_none(gap, cell.gap_closed.get("held-out", []))
     for name, transfer in TRANSFER.items():
         has = len(cell.curve_x) > 1 and cell.baselines
         found[name] = _or_none(transfer, cell.curve_x, matrix(cell.curves), matrix(cell.baselines)) if has else None

@@ -169,7 +169,7 @@ def digits() -> Benchmark:
 
 TEXT = TrainConfig(
     loss="behaviour",
-    updates=1500,
+    updates=1000,
     learning_rate=1e-3,
     weight_decay=1e-2,
     batch_tasks=64,

@@ -15,12 +15,12 @@ def text_table(document: Mapping[str, Any]) -> list[str]:
     heads = [f"{count} of each" for count in _SHOTS]
     heads += [f"{ways} classes: {count}" for ways in (2, 5) for count in _SHOTS]
     heads += [f"mapper ahead by, {count}" for count in _SHOTS]
-    lines = [f"| accuracy | {' | '.join(heads)} |", "| --- |" + " --- |" * len(heads)]
+    lines = [f"| accuracy | runs | {' | '.join(heads)} |", "| --- | --- |" + " --- |" * len(heads)]
     for method, of in document["rows"].items():
         cells = [_cell(of.get(count, {}).get("all")) for count in _SHOTS]
         cells += [_short(of.get(count, {}).get(ways)) for ways in ("2", "5") for count in _SHOTS]
         cells += [_cell(document["ahead"].get(method, {}).get(count), "+") for count in _SHOTS]
-        lines.append(f"| {method} | {' | '.join(cells)} |")
+        lines.append(f"| {method} | {document['runs'][method]} | {' | '.join(cells)} |")
     return [*lines, ""]
 
 

@@ -186,14 +186,21 @@ def test_a_learner_that_is_retrained_now_and_then_has_dashes_for_what_lies_betwe
     summary = summarise(cells)
     joint, replay = summary.groups
     told = {name for name, found in joint.metrics.items() if found is not None}
-    assert told == {"AP_final", "GEN_k", "MEM", "UPD", "LAT", "ENV"}
+    assert told == {"AP_final", "GEN_k", "GAP_k", "MEM", "UPD", "LAT", "ENV"}
     assert set(joint.metrics) == set(replay.metrics)
     assert {name for name, found in replay.metrics.items() if found is None} == {"PR"}
 
     sentence = "joint is retrained only after every 4 tasks and after the last"
     lines = markdown(summary).splitlines()
     shown = dict(zip(HEADLINE, lines[2].split(" | ")[3:], strict=True))
-    assert [name for name, value in shown.items() if value != "–"] == ["AP_final", "GEN_k", "MEM", "UPD", "ENV"]
+    assert [name for name, value in shown.items() if value != "–"] == [
+        "GEN_k",
+        "GAP_k",
+        "AP_final",
+        "MEM",
+        "UPD",
+        "ENV",
+    ]
     assert lines[-1].startswith(sentence)
     assert sentence in latex(summary)
     assert {

@@ -25,6 +25,7 @@ from metamap_rl.stream.metrics import (
     f_last,
     f_max,
     fwt_zs,
+    gap,
     gen,
     growth,
     kept,
@@ -288,6 +289,13 @@ def test_gen_of_unmeasured_stages_is_nan() -> None:
             gen(H)
 
 
+def test_gap_is_the_mean_over_tasks_that_have_one() -> None:
+    assert gap([0.5, 1.0, -0.9]) == pytest.approx(0.2)
+    for G in ([], [0.5, np.nan], [[0.5]]):
+        with pytest.raises(MetaMapError, match="GAP_k"):
+            gap(G)
+
+
 def test_growth_compares_last_with_first() -> None:
     assert growth([1.0] * 10 + [99.0] + [2.0] * 10) == 2.0
     with pytest.raises(MetaMapError, match="at least 20 stages, got 19"):
@@ -297,5 +305,5 @@ def test_growth_compares_last_with_first() -> None:
 
 
 def test_every_metric_has_a_formula() -> None:
-    for name in (*METRICS, *TRANSFER, *COSTS, "BWT_families", "GEN_k", "PR"):
+    for name in (*METRICS, *TRANSFER, *COSTS, "BWT_families", "GEN_k", "GAP_k", "PR"):
         assert FORMULAS[name], name

@@ -22,6 +22,7 @@ from metamap_rl.stream.metrics.matrix import (
     f_last,
     f_max,
     fwt_zs,
+    gap,
     gen,
     kept,
     nbt,
@@ -50,6 +51,7 @@ __all__ = [
     "f_max",
     "ft_auc",
     "fwt_zs",
+    "gap",
     "gen",
     "growth",
     "jump_start",
@@ -79,6 +81,7 @@ _NAMED: Mapping[str, Callable[..., object]] = {
     **TRANSFER,
     "PR": pr,
     "GEN_k": gen,
+    "GAP_k": gap,
     **COSTS,
 }
 

@@ -29,6 +29,7 @@ __all__ = [
     "f_last",
     "f_max",
     "fwt_zs",
+    "gap",
     "gen",
     "kept",
     "nbt",
@@ -257,6 +258,21 @@ def gen(H: ArrayLike) -> NDArray[np.float64]:
     if matrix.ndim != 2 or 0 in matrix.shape or np.isinf(matrix).any():
         raise MetaMapError(f"GEN_k: expected finite scores [T+1, N] of at least one task, got shape {matrix.shape}")
     return np.asarray(matrix.mean(axis=1), dtype=np.float64)
+
+
+def gap(G: ArrayLike) -> float:
+    """``GAP_k = mean_j G[j]``: the gap closed on held-out tasks from k steps of D, after the last stage.
+
+    Args:
+        G: [N], 0 for the return of the base policy and 1 for that of the expert, of tasks whose expert is better.
+
+    Raises:
+        MetaMapError: no such task, or a value that is not finite.
+    """
+    values = np.asarray(G, dtype=np.float64)
+    if values.ndim != 1 or not values.size or not np.isfinite(values).all():
+        raise MetaMapError(f"GAP_k: expected a finite gap closed of at least one task, got shape {values.shape}")
+    return float(values.mean())
 
 
 def bwt_families(H: ArrayLike, families: Sequence[str], stream: Sequence[str]) -> float:
