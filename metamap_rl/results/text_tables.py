@@ -16,7 +16,7 @@ def text_table(document: Mapping[str, Any]) -> list[str]:
     heads += [f"{ways} classes: {count}" for ways in (2, 5) for count in _SHOTS]
     heads += [f"mapper ahead by, {count}" for count in _SHOTS]
     lines = [f"| accuracy | runs | {' | '.join(heads)} |", "| --- | --- |" + " --- |" * len(heads)]
-    for method, of in document["rows"].items():
+    for method, of in sorted(document["rows"].items(), key=lambda row: not row[0].startswith("mapper")):
         cells = [_cell(of.get(count, {}).get("all")) for count in _SHOTS]
         cells += [_short(of.get(count, {}).get(ways)) for ways in ("2", "5") for count in _SHOTS]
         cells += [_cell(document["ahead"].get(method, {}).get(count), "+") for count in _SHOTS]
