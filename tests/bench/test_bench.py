@@ -226,7 +226,7 @@ def test_both_kinds_of_learners_are_measured_on_the_same_tasks_and_scale(out: Pa
         assert np.array(cell.H, dtype=float).shape == (7, 1)
         assert np.array(cell.by_length, dtype=float).shape == (2, 1)
         missing = {name for name, value in cell.metrics.items() if value is None}
-        assert missing <= {"BWT_families", "FT_auc", "GAP_k"}  # one family; baseline or base policy as good as the expert
+        assert missing <= {"BWT_families", "FT_auc", "GAP_k"}  # one family; base policy as good as the expert
     assert ours.curve_x == [5, 10]
     assert theirs.curve_x == [0, 200, 400]
     assert np.array(theirs.baselines, dtype=float)[:2].tolist() == np.array(theirs.baselines, dtype=float)[2:4].tolist()
