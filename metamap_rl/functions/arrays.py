@@ -63,7 +63,7 @@ def read_inputs(x: ArrayLike, what: str = "x") -> Table:
     try:
         table = np.asarray(x, dtype=np.float32)
     except (TypeError, ValueError):
-        raise MetaMapError(f"{what}: expected numbers [rows, columns], got {np.asarray(x).dtype}") from None
+        raise MetaMapError(f"{what}: expected numbers [rows, columns], got something else") from None
     table = table[:, None] if table.ndim == 1 else table
     if table.ndim != 2 or not table.size or not np.isfinite(table).all():
         raise MetaMapError(f"{what}: expected finite numbers [rows, columns], at least one, got shape {table.shape}")
@@ -74,12 +74,17 @@ def read_targets(y: ArrayLike, rows: int, what: str = "y") -> tuple[Table, NDArr
     """Return targets as one-hot columns [n, A] and the names of the classes [A].
 
     Raises:
-        MetaMapError: not one label for each row.
+        MetaMapError: not one label for each row, or labels that cannot be told apart.
     """
-    labels = np.asarray(y)
+    try:
+        labels = np.asarray(y)
+        names, places = np.unique(labels, return_inverse=True)
+    except (TypeError, ValueError):
+        raise MetaMapError(f"{what}: expected classes of one kind, numbers or strings, got a mixture") from None
     if labels.shape != (rows,):
         raise MetaMapError(f"{what}: expected one class for each of {rows} rows of x, got shape {labels.shape}")
-    names, places = np.unique(labels, return_inverse=True)
+    if (names != names).any():
+        raise MetaMapError(f"{what}: expected classes, got one that is not a number")
     return np.eye(len(names), dtype=np.float32)[places], names
 
 
@@ -105,6 +110,11 @@ class ArrayTasks:
     def empty(cls, inputs: int, outputs: int) -> ArrayTasks:
         """No tasks: only reads D."""
         return cls(((torch.zeros(0, inputs), torch.zeros(0, outputs)),), 1, (), 0)
+
+    @property
+    def shortest(self) -> int:
+        """Rows of the shortest table."""
+        return min(len(x) for x, _ in self.tables)
 
     @property
     def score_name(self) -> str:
@@ -156,9 +166,11 @@ def read_tables(tasks: Sequence[Any], outcome: str, hidden: tuple[int, ...] | No
     """
     if len(tasks) < 2 or any(not isinstance(task, tuple | list) or len(task) != 2 for task in tasks):
         raise MetaMapError(f"tasks: expected at least two tables (x, y), got {len(tasks)} of something")
-    classes = np.asarray(tasks[0][1]).dtype.kind != "f" if outcome == "auto" else outcome == "classification"
+    classes = _are_classes(tasks[0][1]) if outcome == "auto" else outcome == "classification"
     tables = [_table(place, x, y, classes) for place, (x, y) in enumerate(tasks)]
     ways = max(y.shape[1] for _, y in tables) if classes else 0
+    if ways == 1:
+        raise MetaMapError("tasks: expected a table with two classes or more, got one class in each")
     if classes:
         tables = [(x, np.pad(y, ((0, 0), (0, ways - y.shape[1])))) for x, y in tables]
     expected = tuple(part.shape[1] for part in tables[0])
@@ -188,6 +200,14 @@ def _table(place: int, x: ArrayLike, y: ArrayLike, classes: bool) -> tuple[Table
     if len(targets) != len(inputs):
         raise MetaMapError(f"task {place}: y: expected {len(inputs)} rows as x has, got {len(targets)}")
     return inputs, targets
+
+
+def _are_classes(y: ArrayLike) -> bool:
+    """Whether targets are not floating-point numbers."""
+    try:
+        return np.asarray(y).dtype.kind != "f"
+    except ValueError:
+        raise MetaMapError("task 0: y: expected one value, or one row of values, for each row of x") from None
 
 
 def _positive(std: Table) -> Table:

@@ -25,6 +25,7 @@ class Fitted(Protocol):
 
     mapper_: Mapper
     units_: Units
+    classification_: bool
 
     def check_fitted(self) -> None:
         """Raise an error before the map is fitted."""
@@ -75,12 +76,14 @@ class _Estimator:
 
     def __repr__(self) -> str:
         """Name the network, if there is one."""
-        network = f", {self.spec_.observation_size}-{self.spec_.hidden}-{self.spec_.action_size}"
-        return f"{type(self).__name__}({self.few_shot!r}{network if self.__sklearn_is_fitted__() else ''})"
+        spec = self.spec_ if self.__sklearn_is_fitted__() else None
+        network = f", {spec.observation_size}-{spec.hidden}-{spec.action_size}" if spec else ""
+        return f"{type(self).__name__}({self.few_shot!r}{network})"
 
     def module(self) -> nn.Sequential:
         """Return the generated network as a module of torch, from raw inputs to scores of classes or to values."""
-        parts = self.spec_.split(torch.from_numpy(self._checked().phi_))
+        self._checked()
+        parts = self.spec_.split(torch.from_numpy(self.phi_))
         layers: list[nn.Module] = []
         for index in range(len(self.spec_.hidden) + 1):
             weight, bias = parts[f"layers.{index}.weight"], parts[f"layers.{index}.bias"]
@@ -93,6 +96,13 @@ class _Estimator:
         if not self.__sklearn_is_fitted__():
             raise MetaMapError(f"{type(self).__name__}: not fitted: call fit(x, y)")
         return self
+
+    def _check_map(self) -> None:
+        """Raise an error unless the map is fitted, and on tasks of this kind."""
+        self.few_shot.check_fitted()
+        if self.few_shot.classification_ != (self.kind == "classifier"):
+            trained = "classification" if self.few_shot.classification_ else "regression"
+            raise MetaMapError(f"{type(self).__name__}: expected a map of a {self.kind}, this one is of {trained}")
 
     def _inputs(self, x: ArrayLike) -> NDArray[np.float32]:
         """Rows of as many columns as the map was trained on."""
@@ -128,7 +138,7 @@ class FewShotRegressor(_Estimator):
         Raises:
             MetaMapError: points that do not fit the training tasks.
         """
-        self.few_shot.check_fitted()
+        self._check_map()
         inputs, targets, units = self._inputs(x), read_inputs(y, "y"), self.few_shot.units_
         spec = self.few_shot.mapper_.base.spec
         if targets.shape != (len(inputs), spec.action_size):
@@ -149,10 +159,16 @@ class FewShotRegressor(_Estimator):
         return outputs[:, 0] if self._flat else outputs
 
     def score(self, x: ArrayLike, y: ArrayLike) -> float:
-        """Return the coefficient of determination R^2, over all columns."""
-        targets = np.asarray(y, dtype=np.float64).reshape(len(self._inputs(x)), -1)
-        errors = np.square(targets - self._outputs(x)).sum()
-        return float(1 - errors / np.square(targets - targets.mean(axis=0)).sum())
+        """Return the coefficient of determination R^2, over all columns; 0 or 1 for constant targets.
+
+        Raises:
+            MetaMapError: not as many values as rows.
+        """
+        outputs, targets = self._outputs(x), read_inputs(y, "y").astype(np.float64)
+        if targets.shape != outputs.shape:
+            raise MetaMapError(f"y: expected shape {outputs.shape}, got {targets.shape}")
+        errors, spread = np.square(targets - outputs).sum(), np.square(targets - targets.mean(axis=0)).sum()
+        return float(1 - errors / spread) if spread else float(errors == 0)
 
 
 class FewShotClassifier(_Estimator):
@@ -169,7 +185,7 @@ class FewShotClassifier(_Estimator):
         Raises:
             MetaMapError: fewer than two classes, or rows that do not fit the training tasks.
         """
-        self.few_shot.check_fitted()
+        self._check_map()
         inputs = self._inputs(x)
         targets, self.classes_ = read_targets(y, len(inputs))
         if len(self.classes_) < 2:
@@ -198,8 +214,14 @@ class FewShotClassifier(_Estimator):
         return np.asarray(self.classes_[places])
 
     def score(self, x: ArrayLike, y: ArrayLike) -> float:
-        """Return the accuracy."""
-        return float((self.predict(x) == np.asarray(y)).mean())
+        """Return the accuracy.
+
+        Raises:
+            MetaMapError: not one class for each row.
+        """
+        found = self.predict(x)
+        read_targets(y, len(found))
+        return float((found == np.asarray(y)).mean())
 
 
 def _side_by_side(spec: PolicySpec, phi: NDArray[np.float32]) -> tuple[PolicySpec, NDArray[np.float32]]:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
@@ -109,9 +110,11 @@ class FewShotMap:
         seed = read_seed(self.seed)
         if self.outcome not in _OUTCOMES:
             raise unknown_name("outcome", self.outcome, _OUTCOMES)
+        if not isinstance(self.shape, MapperConfig | None):
+            raise MetaMapError(f"shape: expected a MapperConfig or None, got {self.shape!r}")
         family, units = self._read(tasks)
         classes = family.ways > 0
-        learned = OneVersusRest(family, tuple(self.hidden or HIDDEN[True])) if classes else family
+        learned = OneVersusRest(family, _whole("hidden", self.hidden) or HIDDEN[True]) if classes else family
         base = common_start(learned, seed)
         config, shape = self._settings(family, classes, seed)
         generator = torch.Generator().manual_seed(seed + 1)
@@ -180,21 +183,30 @@ class FewShotMap:
         try:
             found = cls(**document["params"])
             found.units_ = Units.from_json(document["units"])
-            found.classification_ = bool(document["classification"])
+            found.classification_ = document["classification"] is True
         except (KeyError, TypeError, ValueError) as error:
             raise MetaMapError(f"{path}: damaged: {error}") from None
         found.mapper_ = Mapper.load(folder)
         found.shape = found.mapper_.config
+        if not _fit_together(found):
+            raise MetaMapError(f"{path}: damaged: its units do not fit the mapper beside it")
         found.family_ = _family_of(found, family)
         return found
 
     def _read(self, tasks: Tasks) -> tuple[FunctionFamily, Units]:
         """The family, and units of inputs and outputs: those of tables are standardised, a family's are its own."""
         if isinstance(tasks, Iterable) and not isinstance(tasks, str):
-            return read_tables(list(tasks), self.outcome, None if self.hidden is None else tuple(self.hidden))
+            return read_tables(list(tasks), self.outcome, _whole("hidden", self.hidden))
         family = FUNCTIONS.get(tasks)() if isinstance(tasks, str) else tasks
         if not hasattr(family, "spec"):
             raise MetaMapError(f"tasks: expected tables (x, y), or a family of functions or its name, got {tasks!r}")
+        kind = "classification" if family.ways else "regression"
+        if self.outcome not in ("auto", kind):
+            raise MetaMapError(
+                f"outcome: expected {kind!r} or 'auto' for the family {family.name!r}, got {self.outcome!r}"
+            )
+        if self.hidden is not None and not family.ways:
+            raise MetaMapError(f"hidden: expected None, the family {family.name!r} has a network of its own")
         return family, Units.identity(family.spec.observation_size, family.spec.action_size)
 
     def _settings(self, family: FunctionFamily, classes: bool, seed: int) -> tuple[TrainConfig, MapperConfig]:
@@ -203,8 +215,12 @@ class FewShotMap:
         config = known or TrainConfig(
             loss="behaviour", updates=3000, batch_tasks=64, states_per_task=max(20, 4 * family.ways), weight_decay=0.0
         )
-        points = tuple(self.points or (known.lengths if known else _usual_points(family)))
+        points = _whole("points", self.points) or (known.lengths if known else _usual_points(family))
         config = replace(config, seed=seed, lengths=points)
+        if isinstance(family, ArrayTasks) and max(points) >= family.shortest:
+            raise MetaMapError(
+                f"points: expected numbers below {family.shortest}, the rows of the shortest table, got {max(points)}"
+            )
         if known is None:
             config = replace(config, validation_lengths=points)
         updates = config.updates if self.updates is None else self.updates
@@ -212,11 +228,30 @@ class FewShotMap:
         return replace(config, updates=updates, learning_rate=rate), self.shape or _SHAPES[classes]
 
 
+def _whole(name: str, values: Sequence[int] | None) -> tuple[int, ...] | None:
+    """A sequence that was given; its numbers are checked where they are used."""
+    if not isinstance(values, Iterable | None):
+        raise MetaMapError(f"{name}: expected whole numbers, such as (10, 20), got {values!r}")
+    return None if values is None else tuple(values)
+
+
+def _fit_together(found: FewShotMap) -> bool:
+    """Whether the units of a loaded map are those of its mapper, whose networks of classes read two scores beside x."""
+    spec, units, scores = found.mapper_.base.spec, found.units_, 2 if found.classification_ else 0
+    if spec.observation_size != units.inputs.observation_size + scores:
+        return False
+    return found.classification_ or bool(
+        units.mean.shape == units.std.shape == (spec.action_size,)
+        and np.isfinite(units.mean).all()
+        and np.isfinite(units.std).all()
+    )
+
+
 def _usual_points(family: FunctionFamily) -> tuple[int, ...]:
     """Numbers of points: multiples of the classes, and at most half of the shortest table."""
     if not isinstance(family, ArrayTasks):
         return tuple(max(1, family.ways) * count for count in (1, 2, 5, 10))
-    most = min(len(x) for x, _ in family.tables) // 2
+    most = family.shortest // 2
     return tuple(count for count in _LENGTHS if count <= most) or (1,)
 
 

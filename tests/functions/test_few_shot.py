@@ -182,6 +182,57 @@ def test_bad_input_of_a_map_is_reported(groups: FewShotMap, lines: FewShotMap, t
         FewShotMap.load(tmp_path)
 
 
+def mixed_up(kind: str) -> list[tuple[object, object]]:
+    """Two tables of which nothing can be learned."""
+    x = [[1.0], [2.0], [3.0]]
+    wrong = {
+        "ragged x": ([[1.0], [2.0, 3.0]], [1.0, 2.0]),
+        "ragged y": (x, [[1.0], [2.0, 3.0], [4.0]]),
+        "mixed classes": (x, np.array([None, "a", "b"], dtype=object)),
+        "one class": (x, [0, 0, 0]),
+    }
+    return [wrong[kind]] * 2
+
+
+@pytest.mark.parametrize("kind", ["ragged x", "ragged y", "mixed classes", "one class"])
+def test_tables_that_are_none_are_reported(kind: str) -> None:
+    with pytest.raises(MetaMapError):
+        FewShotMap(updates=1).fit(mixed_up(kind))
+
+
+@pytest.mark.parametrize("setting", [{"hidden": 5}, {"points": 3}, {"points": (24,)}, {"shape": "small"}])
+def test_settings_that_cannot_be_are_reported(setting: dict[str, object]) -> None:
+    tables = [line(np.random.default_rng(0)) for _ in range(3)]
+    with pytest.raises(MetaMapError, match=next(iter(setting))):
+        FewShotMap(**setting).fit(tables)
+
+
+@pytest.mark.parametrize("setting", [{"outcome": "classification"}, {"hidden": (5,)}])
+def test_settings_that_a_family_does_not_have_are_reported(setting: dict[str, object]) -> None:
+    with pytest.raises(MetaMapError, match=next(iter(setting))):
+        FewShotMap(**setting).fit("sinusoid")
+
+
+def test_an_estimator_without_weights_says_so(lines: FewShotMap, groups: FewShotMap) -> None:
+    x, y = line(np.random.default_rng(3))
+    fresh = lines.adapt(x, y).__sklearn_clone__()
+    assert repr(fresh).startswith("FewShotRegressor(")
+    for used in (fresh.module, lambda: fresh.predict(x)):
+        with pytest.raises(MetaMapError, match="not fitted"):
+            used()
+    for kind, few_shot in ((FewShotRegressor, groups), (FewShotClassifier, lines)):
+        with pytest.raises(MetaMapError, match="expected a map"):
+            kind(few_shot).fit(x, y)
+
+
+def test_a_score_needs_one_value_for_each_row(lines: FewShotMap, groups: FewShotMap) -> None:
+    for few_shot, (x, y) in ((lines, line(np.random.default_rng(3))), (groups, clusters(np.random.default_rng(3)))):
+        with pytest.raises(MetaMapError, match="y"):
+            few_shot.adapt(x, y).score(x, y[:-1])
+    x = np.array([[99.0], [101.0]])
+    assert lines.adapt(x, [1.0, 2.0]).score(x, [5.0, 5.0]) == 0
+
+
 def test_a_damaged_map_is_reported(lines: FewShotMap, tmp_path: Path) -> None:
     lines.save(tmp_path / "map")
     path = tmp_path / "map" / "few-shot.json"
@@ -189,6 +240,10 @@ def test_a_damaged_map_is_reported(lines: FewShotMap, tmp_path: Path) -> None:
     write_json(path, {**document, "units": {}})
     with pytest.raises(MetaMapError, match="damaged"):
         FewShotMap.load(tmp_path / "map")
+    for change in ({"classification": True}, {"units": {**document["units"], "mean": [1.0, 2.0]}}):
+        write_json(path, {**document, **change})
+        with pytest.raises(MetaMapError, match="damaged"):
+            FewShotMap.load(tmp_path / "map")
     write_json(path, {**document, "format": "another"})
     with pytest.raises(MetaMapError, match="format"):
         FewShotMap.load(tmp_path / "map")
