@@ -166,12 +166,14 @@ class PlayServer:
 
     def _refusal(self, request: Request) -> str:
         """Why a request is refused; "" if it is not."""
-        host = request.headers.get("Host", "")
+        hosts, origins = (request.headers.get_all(name) for name in ("Host", "Origin"))
+        if len(hosts) > 1 or len(origins) > 1:
+            return "expected one Host and one Origin"
+        host = "".join(hosts)
         if self.host not in _EVERYWHERE and host not in self._own_hosts():
             return f"this server is {self.host}:{self.port}, not {host[:100]}"
-        origin = request.headers.get("Origin")
-        if origin is not None and origin != f"http://{host}":
-            return f"requests from {origin[:100]} are not answered"
+        if origins and origins[0] != f"http://{host}":
+            return f"requests from {origins[0][:100]} are not answered"
         given = parse_qs(urlsplit(request.path).query).get("token", [""])[0]
         if self.token and not hmac.compare_digest(given.encode(), self.token.encode()):
             return "the address needs the token that `metamap play` printed"

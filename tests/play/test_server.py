@@ -36,6 +36,15 @@ def served(act: Callable[[PlayServer], Awaitable[Any]], session: PlaySession | N
     return asyncio.run(run())
 
 
+async def status_of(port: int, *headers: str) -> int:
+    """Status of a request with exactly these headers."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write("\r\n".join(["GET / HTTP/1.1", *headers, "", ""]).encode())
+    answer = await reader.readline()
+    writer.close()
+    return int(answer.split()[1])
+
+
 async def fetched(url: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
     def get() -> tuple[int, dict[str, str], bytes]:
         try:
@@ -138,6 +147,8 @@ def test_other_hosts_and_origins_are_refused(session: PlaySession) -> None:
         with pytest.raises(InvalidStatus):
             async with messages(server, origin="http://evil.example"):
                 pass
+        assert await status_of(server.port, f"Host: {own}", f"Host: {own}") == 403
+        assert await status_of(server.port, f"Host: {own}", f"Origin: http://{own}", "Origin: null") == 403
 
     served(act, session)
 
