@@ -126,3 +126,16 @@ def test_a_zoo_of_inverted_experts_differs_in_output_layers_alone(zoo: Zoo, tmp_
         assert np.array_equal(part, unchanged[name]) is not name.startswith(last), name
     document = json.loads((out / "inverted-experts.json").read_text())
     assert document["means"]["test-in"]["expert"] == pytest.approx(expert.returns.mean(), abs=1e-3)
+
+
+def test_their_universal_policy_may_be_distilled_from_training_experts(zoo: Zoo, tmp_path: Path) -> None:
+    distillation = "distillation={rounds: 1, states: 8, steps: 2, batch_size: 8}"
+    settings = [f"zoo={zoo.root}", "timesteps=0", "transitions=12", distillation]
+    command = ["results", "run", "inverted-experts", "--set", *settings, "--workers", "1", "--out"]
+    assert main([*command, str(tmp_path / "none")]) == 2
+    (task,) = zoo.family.sample("train", 1, 0)
+    zoo.put(Expert(task, zoo.base.phi, np.zeros(2), np.zeros(2)))
+    assert main([*command, str(tmp_path / "one")]) == 0
+    made = Zoo.open(tmp_path / "one" / "zoo")
+    assert made.universal.parameters == zoo.universal.parameters
+    assert not np.array_equal(made.universal.phi, zoo.universal.phi)

@@ -36,10 +36,11 @@ from metamap_agents.runtime.seeds import DISTILLATION_CHOICE
 from metamap_agents.runtime.storage import library_versions
 from metamap_agents.runtime.torch_state import TRAINING_THREADS, isolated_training
 from metamap_envs.errors import MetaMapError
+from metamap_envs.seeds import read_seed
 from metamap_envs.settings import STRICT
 from metamap_envs.task import Task
 
-__all__ = ["Resizing", "resize_zoo"]
+__all__ = ["Resizing", "distil_universal", "resize_zoo"]
 
 _GROUP = 24  # experts distilled together: stored as soon as they are finished
 _EPISODES = 10  # that an expert is evaluated in
@@ -109,6 +110,25 @@ def resize_zoo(
                 small.put(expert)
         tell("experts", total, total)
     return small
+
+
+def distil_universal(
+    universal: UniversalPolicy, experts: Sequence[Expert], base: BasePolicy, settings: Distillation, *, seed: int
+) -> UniversalPolicy:
+    """Distil experts into one policy that is given the task, from random weights on states of its own.
+
+    Args:
+        universal: of the same shape and parameters; its weights are not used.
+        experts: of training tasks, the teachers.
+        base: its normaliser is that of the experts.
+        settings: states are those of each task in a round.
+        seed: random seed.
+    """
+    seed = read_seed(seed)
+    blank = replace(universal, phi=random_actor(universal.spec, seed), critic={}, record={"distilled": len(experts)})
+    teachers = base.policies(np.stack([expert.phi for expert in experts]))
+    with isolated_training():
+        return _distilled(blank, teachers, [expert.task for expert in experts], settings, seed, 1)
 
 
 def _check(small: Zoo, about: dict[str, Any]) -> None:

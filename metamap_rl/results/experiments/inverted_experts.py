@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from metamap_agents.experts.distillation import Distillation
 from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.resizing import distil_universal
+from metamap_agents.experts.universal import UniversalPolicy
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_envs.errors import MetaMapError
@@ -31,11 +34,13 @@ class InvertedExperts(Settings):
     """A zoo whose experts are one policy of the unchanged robot behind the inverse of a linear map of its actions."""
 
     zoo: Path
-    """Zoo with a universal policy. The new one, `zoo` in the run's folder, has its tasks, base and universal policy."""
+    """Zoo with a universal policy. The new one, `zoo` in the run's folder, has its tasks and base policy."""
     timesteps: Annotated[Whole, Field(ge=0)] = 500_000
     """Environment steps of PPO on the unchanged robot, from the universal policy."""
     transitions: Annotated[Whole, Field(ge=1)] = 100
     """Of the probe on each task, from which its map is identified with the simulator of the unchanged robot."""
+    distillation: Distillation | None = None
+    """Of the training experts into the new zoo's universal policy; without it, that of the zoo."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """One cell."""
@@ -54,9 +59,9 @@ class InvertedExperts(Settings):
             raise MetaMapError(f"{source.root}: inverted experts need {lacking}")
         made = Zoo.create(place, source.family.name, source.seed)
         made.put_base(source.base)
-        made.put_universal(source.universal)
         problem = Problem(source, SharedSettings(), place)
         self._store(problem, made, method.policy(problem, 0))
+        made.put_universal(self._universal(source, made))
         splits: dict[str, list[Expert]] = {}
         for expert in made.experts():
             splits.setdefault(expert.task.split, []).append(expert)
@@ -67,6 +72,14 @@ class InvertedExperts(Settings):
         return document_of(
             cell, {"family": source.family.name, "experts": {k: len(v) for k, v in splits.items()}, "means": means}
         )
+
+    def _universal(self, source: Zoo, made: Zoo) -> UniversalPolicy:
+        if self.distillation is None:
+            return source.universal
+        experts = [expert for expert in made.experts() if expert.task.split == "train"]
+        if not experts:
+            raise MetaMapError(f"{source.root}: a distillation needs experts of training tasks, the zoo has none")
+        return distil_universal(source.universal, experts, made.base, self.distillation, seed=made.seed)
 
     def _store(self, problem: Problem, made: Zoo, phi: NDArray[np.float32]) -> None:
         """Experts of all tasks of the zoo."""
