@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from itertools import groupby
 from typing import Any
+from unittest import mock
 
 from metamap_envs.family import Family
 from metamap_envs.parameters import Parameter
@@ -47,9 +48,10 @@ def _commands() -> str:
     """The help of every command, as at 80 columns."""
     from metamap_rl.cli.overview import command_help, overview
 
-    os.environ["COLUMNS"] = "80"
-    parts = ["# Command line", "What `metamap --help` and the help of each command print.", _block(overview())]
-    for group, commands in groupby(command_help(), key=lambda one: one[0].split()[0]):
+    with mock.patch.dict(os.environ, COLUMNS="80"):
+        first, helps = overview(), list(command_help())
+    parts = ["# Command line", "What `metamap --help` and the help of each command print.", _block(first)]
+    for group, commands in groupby(helps, key=lambda one: one[0].split()[0]):
         parts.append(f"## {group}")
         for words, text in commands:
             parts += [f"### metamap {words}" if " " in words else "", _block(text)]

@@ -22,6 +22,7 @@ if ctypes.util.find_library("EGL"):
     os.environ.setdefault("MUJOCO_GL", "egl")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.pop("COLUMNS", None)  # it would wrap what commands print
 # Ray starts its workers at niceness 15: on a busy machine they would get no CPU for minutes.
 os.environ.setdefault("RAY_worker_niceness", "0")
 

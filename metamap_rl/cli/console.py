@@ -31,7 +31,19 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-__all__ = ["LiveView", "Progress", "live", "log", "note", "plain", "print_json", "print_table", "progress", "say"]
+__all__ = [
+    "LiveView",
+    "Progress",
+    "live",
+    "log",
+    "note",
+    "plain",
+    "print_json",
+    "print_table",
+    "progress",
+    "say",
+    "say_document",
+]
 
 _WIDE = 100  # columns that a whole progress bar takes
 _EVERY = 60.0  # seconds between two lines of a log
@@ -211,6 +223,15 @@ def say(*parts: object, end: str = "\n") -> None:
     limit = _limit()
     text = "\n".join(line for long in text.split("\n") for line in _fitted(long, limit))
     write(text + end)
+
+
+def say_document(text: str) -> None:
+    """Print a document (YAML, Markdown) on standard output as it is: its lines are never wrapped.
+
+    Raises:
+        OutputError: standard output cannot be written.
+    """
+    write(text if text.endswith("\n") else text + "\n")
 
 
 def _limit() -> int:

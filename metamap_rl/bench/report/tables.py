@@ -26,7 +26,7 @@ __all__ = [
     "text",
 ]
 
-HEADLINE = ("GEN_k", "GAP_k", "AP_final", "AP_anytime", "F_last", "FWT_zs", "FT_auc", "REG_dyn", "MEM", "UPD", "ENV")
+HEADLINE = ("GEN_k", "GAP_k", "AP_final", "AP_anytime", "F_last", "FWT_zs", "FT_auc", "MEM", "UPD", "ENV")
 """Metrics shown first: new tasks before those that were learned."""
 
 METRIC_NAMES = (*HEADLINE, *(name for name in FORMULAS if name not in HEADLINE))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command
-from metamap_rl.cli.console import say
+from metamap_rl.cli.console import say, say_document
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Evaluate(Command):
         if self.json:
             print_json(summary)
         else:
-            say(text, end="")
+            say_document(text)
             say(f"\nnumbers, tables and figures are in {self.out}")
         return 0
 

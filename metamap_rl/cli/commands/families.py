@@ -7,7 +7,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command, FamilyName, OutPath
-from metamap_rl.cli.console import note, say
+from metamap_rl.cli.console import note, say, say_document
 from metamap_rl.cli.usage import Metavar, Positional
 from metamap_rl.common.bundles import BundleCard, bundle_card
 
@@ -166,8 +166,10 @@ class InitFamily(Command):
             write_bytes(self.out, text.encode())
         if self.json:
             print_json({"text": text, "out": self.out})
+        elif self.out is None:
+            say_document(text)
         else:
-            say(text.rstrip() if self.out is None else f"wrote {self.out}; put in the ranges that you expect")
+            say(f"wrote {self.out}; put in the ranges that you expect")
 
 
 @dataclass(frozen=True, kw_only=True)

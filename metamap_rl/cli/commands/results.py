@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from metamap_rl.cli.command import Command
-from metamap_rl.cli.console import say
+from metamap_rl.cli.console import say, say_document
 from metamap_rl.cli.usage import Metavar, Positional
 
 __all__ = ["COMMANDS", "ORDER", "ListExperiments", "PrintTable", "Render", "RunExperiment"]
@@ -125,7 +125,7 @@ class PrintTable(Command):
         if self.json:
             print_json(summary)
         else:
-            say(results_text(summary), end="")
+            say_document(results_text(summary))
         return 0
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from metamap_rl.cli.command import Command
-from metamap_rl.cli.console import say
+from metamap_rl.cli.console import say, say_document
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ class ShowRun(Command):
         print_table(("metric", "value", "formula"), rows, right=("value",))
         for heading, found in (("environments", cell.environments), ("versions", cell.versions)):
             say(f"\n{heading}: " + ", ".join(f"{key} {value}" for key, value in found.items()))
-        say("\n" + dump_yaml(cell.config), end="")
+        say_document("\n" + dump_yaml(cell.config))
         return 0
 
 
