@@ -10,6 +10,7 @@ import asyncio
 import hmac
 import http
 import secrets
+import socket
 import tempfile
 from collections import deque
 from pathlib import Path
@@ -65,6 +66,25 @@ class _Page:
         return found
 
 
+def check_address(host: str, port: int) -> None:
+    """Refuse an address that cannot be listened on, before anything that takes long.
+
+    Raises:
+        MetaMapError: the host is unknown, or the port is taken or not allowed.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind(address)
+    except OSError as error:
+        raise _no_address(host, port, error) from error
+
+
+def _no_address(host: str, port: int, error: OSError) -> MetaMapError:
+    return MetaMapError(f"{host}:{port}: cannot be listened on ({error.strerror})")
+
+
 class PlayServer:
     """Serves a session, or a replay, to browsers.
 
@@ -118,7 +138,7 @@ class PlayServer:
                 server_header=None,
             ).__aenter__()
         except OSError as error:
-            raise MetaMapError(f"{self.host}:{self.port}: cannot be listened on ({error.strerror})") from error
+            raise _no_address(self.host, self.port, error) from error
         self.port = int(next(iter(self._server.sockets)).getsockname()[1])
         if self._loop is not None:
             self._loop.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -47,3 +48,13 @@ def test_it_serves_a_replay_until_it_is_stopped(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert b"closed" in said
     assert b"Traceback" not in said
+
+
+def test_a_taken_port_is_refused_before_the_mapper_is_loaded(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("metamap_rl.adaptation.bundled.find_mapper", lambda name: pytest.fail("loaded"))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = str(other.getsockname()[1])
+        assert main(["play", "--port", port, "--no-open"]) == 2
+    assert port in capsys.readouterr().err

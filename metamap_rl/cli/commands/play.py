@@ -86,8 +86,9 @@ class Play(Command):
 
     def _server(self) -> PlayServer:
         from metamap_rl.play.page import read_replay
-        from metamap_rl.play.server import PlayServer
+        from metamap_rl.play.server import PlayServer, check_address
 
+        check_address(self.host, self.port)
         replay = None if self.replay is None else read_replay(self.replay)
         session = self._session() if replay is None else None
         return PlayServer(session, replay=replay, host=self.host, port=self.port, token=self.token)
