@@ -27,7 +27,7 @@ from metamap_rl.play.messages import LARGEST, read_request
 from metamap_rl.play.page import page
 from metamap_rl.play.session import PlaySession
 
-__all__ = ["LOOPBACK", "PlayServer"]
+__all__ = ["LOOPBACK", "PlayServer", "check_address"]
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 """Hosts that need no token."""
