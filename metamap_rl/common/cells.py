@@ -101,9 +101,13 @@ def compare_settings(place: Path, found: Mapping[str, Any], asked: Mapping[str, 
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """As a document has them: tuples are lists."""
-    plain: dict[str, Any] = json.loads(json.dumps(settings))
+    """As a document has them: tuples are lists, and None is absent, as new settings are in older documents."""
+    plain: dict[str, Any] = json.loads(json.dumps(settings), object_hook=_without_none)
     return plain
+
+
+def _without_none(found: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def check_cells(work: Work, out: Path) -> None:
