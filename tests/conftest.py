@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes.util
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -120,3 +121,17 @@ def forgets_declared_families(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     yield
     for added in set(gym.registry) - ids:
         del gym.registry[added]
+
+
+@pytest.fixture(scope="module")  # not for longer: its event loop would be in the way of tests that run their own
+def browser() -> Iterator[Any]:
+    """Any Chromium that is there, driven by playwright; CHROMIUM names another one than those on the PATH."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.skip("no browser: apt-get install chromium, or set CHROMIUM")
+    api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'metamap-rl[dev]'")
+    with api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()

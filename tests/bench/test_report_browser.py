@@ -1,13 +1,8 @@
-"""The report in a real browser: Debian's or any other Chromium, driven by playwright. Skipped where there is none.
-
-CHROMIUM names another one than those on the PATH.
-"""
+"""The report in a real browser: Debian's or any other Chromium, driven by playwright. Skipped where there is none."""
 
 from __future__ import annotations
 
 import io
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,22 +14,7 @@ from helpers import made_up_cells
 from metamap_rl.bench.report import write_report
 from metamap_rl.bench.summary import summarise
 
-BROWSER = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-if BROWSER is None:
-    pytest.skip("no browser: apt-get install chromium, or set CHROMIUM", allow_module_level=True)
-api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'metamap-rl[dev]'")
-
 SECTIONS = ("headline", "stream-one", "stream-two", "cells", "families", "formulas", "reproduce")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,8 @@
-"""The player in a real browser: Debian's or any other Chromium, driven by playwright. Skipped where there is none.
-
-CHROMIUM names another one than those on the PATH.
-"""
+"""The player in a real browser: Debian's or any other Chromium, driven by playwright. Skipped where there is none."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,21 +19,6 @@ from metamap_rl.play.page import write_replay
 from metamap_rl.play.scene import scene_of
 from metamap_rl.play.server import PlayServer
 from metamap_rl.play.session import PlaySession
-
-BROWSER = os.environ.get("CHROMIUM") or next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-if BROWSER is None:
-    pytest.skip("no browser: apt-get install chromium, or set CHROMIUM", allow_module_level=True)
-api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'metamap-rl[dev]'")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.parameters import parse_split
 from metamap_envs.settings import Number, Whole
 from metamap_rl.adaptation.service.trial import Controller
 from metamap_rl.common.cells import Cell, check_settings, document_of
@@ -57,13 +56,6 @@ class FlightsOfQuadrotors(Pilots):
     """Of a flight."""
     change_at: Annotated[Whole, Field(ge=0)] = 200
     """Step of the change."""
-    split: str = "test-in"
-    """Of the vehicles."""
-
-    @field_validator("split")
-    @classmethod
-    def _check_split(cls, split: str) -> str:
-        return parse_split(split).value
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """One cell for each pilot and condition.

@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.parameters import parse_split
 from metamap_envs.settings import Seed, Settings
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.adaptation.service.files import mapper_id
@@ -32,8 +33,15 @@ class Pilots(Settings):
     """Folders of mappers of the family that hold their universal policy, by a name for each."""
     methods: tuple[str, ...] = (BASE, ORACLE, ADAPTER, ESTIMATE, "mapped once")
     """What is made of each mapper: names of methods in service."""
+    split: str = "test-in"
+    """Of the tasks."""
     seed: Seed = 0
     """Of tasks and starts."""
+
+    @field_validator("split")
+    @classmethod
+    def _check_split(cls, split: str) -> str:
+        return parse_split(split).value
 
     @field_validator("methods")
     @classmethod

@@ -13,10 +13,9 @@ from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.parameters import parse_split
 from metamap_envs.settings import Number, Settings, Whole
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import Interval, Ratio, bootstrap_interval, rate_of_zoos, ratio_of_sums
@@ -59,13 +58,6 @@ class WalksOfLeggedRobots(Pilots):
     """Of each condition."""
     steps: Annotated[Whole, Field(ge=1)] = 1000
     """Of a trial."""
-    split: str = "test-in"
-    """Of the tasks."""
-
-    @field_validator("split")
-    @classmethod
-    def _check_split(cls, split: str) -> str:
-        return parse_split(split).value
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """One cell for each pilot and condition.
