@@ -1,22 +1,17 @@
-"""Videos of a benchmark: base policy and generated policy side by side."""
+"""Films of a benchmark: a probe, its mapping, and the policies side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from gymnasium.wrappers import TimeLimit
-
 from metamap_agents.runtime.storage import make_folder, write_json
-from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
-from metamap_envs.registry import get_family
 from metamap_envs.task import Task
-from metamap_rl.adaptation.one_shot import adapt
+from metamap_rl.adaptation.filming import film_adaptation
 from metamap_rl.bench.result import CellResult, find_results
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.stream.run import open_run
-from metamap_rl.viz.video import Side, compare
 
 __all__ = ["film"]
 
@@ -58,12 +53,10 @@ def _of_cell(bench: Path, cell: CellResult, on_film: Callable[[str], None]) -> l
             if family != mapper.family:
                 continue
             on_film(f"{cell.stream}: {family}")
-            env = TimeLimit(FamilyEnv(family, task=task), get_family(family).horizon)
-            base, policy = (adapt(mapper, env, steps=steps, seed=cell.seed) for steps in (0, cell.map_steps))
             path = bench / "videos" / f"{cell.stream}-{family}.mp4"
             caption = f"{task.describe()}: base policy, and the policy that {cell.learner} generates, on {cell.stream}"
             make_folder(path.parent)
-            video = compare(path, task, Side("base policy", base), Side("generated policy", policy))
+            video = film_adaptation(path, mapper, task, steps=cell.map_steps, seed=cell.seed)
             write_json(path.with_suffix(".json"), {"family": family, "caption": caption, "renderer": video.renderer})
             made.append(path)
     return made

@@ -19,6 +19,7 @@ from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
 from metamap_rl.adaptation.bundled import bundled_families, load_experts, load_mapper
+from metamap_rl.adaptation.filming import film_adaptation
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
 from metamap_rl.building.pipeline import fill, make_mapper
 from metamap_rl.building.plan import BuildPlan, OnStage
@@ -29,7 +30,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.training.config import MapperRecipe
 from metamap_rl.viz.drawing import Renderer
 from metamap_rl.viz.figures import save_figure
-from metamap_rl.viz.video import OnFrame, Side, Video, compare
+from metamap_rl.viz.video import OnFrame, Video
 
 __all__ = [
     "EPISODES",
@@ -49,7 +50,7 @@ SHOWN = (0, 20, 50, 200)
 """Steps of D in the table."""
 
 FILMED = 50
-"""Steps of D of the generated policy in the video, and of the gap closed in the table."""
+"""Steps of D of the generated policy in the film, and of the gap closed in the table."""
 
 EPISODES = 10
 """Episodes of each policy on each task, all on the same reset seeds."""
@@ -223,7 +224,7 @@ def _rows(
 
 
 def film(measured: Measured, folder: Path, *, renderer: Renderer = "auto", on_frame: OnFrame | None = None) -> Video:
-    """Record base policy and generated policy on the task with the largest gap.
+    """Film probe, mapping and policies on the task with the largest gap.
 
     Args:
         measured: of one family.
@@ -232,14 +233,21 @@ def film(measured: Measured, folder: Path, *, renderer: Renderer = "auto", on_fr
         on_frame: progress.
 
     Raises:
-        MetaMapError: the video cannot be written.
+        MetaMapError: the film cannot be written.
     """
-    evaluation = measured.evaluation
-    task = int(np.argmax(evaluation.expert - evaluation.base))
-    sides = [Side("base policy", measured.policy(task, 0))]
-    sides.append(Side(f"generated from {FILMED} steps of D", measured.policy(task, FILMED)))
-    path = folder / f"{measured.subject.family}.mp4"
-    return compare(path, evaluation.tasks[task], *sides, renderer=renderer, on_frame=on_frame)
+    subject, evaluation = measured.subject, measured.evaluation
+    expert = subject.experts[int(np.argmax(evaluation.expert - evaluation.base))]
+    path = folder / f"{subject.family}.mp4"
+    return film_adaptation(
+        path,
+        subject.mapper,
+        expert.task,
+        steps=FILMED,
+        expert=expert.phi,
+        check=False,
+        renderer=renderer,
+        on_frame=on_frame,
+    )
 
 
 def write_results(

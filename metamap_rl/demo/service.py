@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from metamap_agents.runtime.storage import library_versions
 from metamap_envs.errors import MetaMapError
@@ -18,18 +19,35 @@ from metamap_envs.scheduled import ScheduleRun
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.adaptation.service.config import AdapterConfig
+from metamap_rl.adaptation.service.surprise import Surprise
 from metamap_rl.adaptation.service.trial import AdapterController, Controller, PolicyController, Trial, run_trial
 from metamap_rl.adaptation.service.vector import VectorAdapter
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.play.page import write_replay
 from metamap_rl.play.trials import replay_of
-from metamap_rl.viz.service import Curve, ServiceSide, plot_service, record_service
+from metamap_rl.viz.film import Banner, Take, write_film
+from metamap_rl.viz.frames import Lane
+from metamap_rl.viz.joints import joints_of
+from metamap_rl.viz.marks import task_words
+from metamap_rl.viz.reels import Reel
+from metamap_rl.viz.service import Curve, plot_service
 
-__all__ = ["ServiceDemo", "tasks_of"]
+__all__ = ["FILMED_SECONDS", "ServiceDemo", "tasks_of"]
+
+FILMED_SECONDS = 20.0
+"""Length of a film; it begins some seconds before the first change, or with the run."""
 
 _EVERY = 200  # steps between changes, without a schedule
 _RECENT = 20  # steps over which the live view averages rewards
 _SHOWN = 4  # parameters in the live view
+_BEFORE = 5.0  # s of a film before the first change
+_ALARM = 1.0  # s for which a change is framed in red, unless new weights come sooner
+_TOLD = 4  # parts of a task that a film's line tells
+_LANES = {
+    "base": Lane("base", "base policy"),
+    "adapter": Lane("generated", "adapter in service"),
+    "oracle": Lane("expert", "oracle: given the task at once"),
+}
 
 
 def tasks_of(family: Family, schedule: Path | None, first: Task | None, steps: int, seed: int) -> list[Task]:
@@ -91,6 +109,7 @@ class ServiceDemo:
         self.seed, self.source, self._keep = seed, source, keep_positions
         self.changes = [step for step in range(1, len(tasks)) if tasks[step] != tasks[step - 1]]
         self.trials: dict[str, Trial] = {}
+        self.surprises: list[float | None] = []
         self._news: tuple[int, int] = (0, 0)
 
     def _controllers(self) -> dict[str, Controller]:
@@ -105,7 +124,7 @@ class ServiceDemo:
         """Run the rivals, then the adapter step by step."""
         for name, controller in self._controllers().items():
             self.trials[name] = self._trial(controller)
-        adapter = AdapterController(VectorAdapter(self.mapper, 1, self.config))
+        adapter = _WatchedController(self.mapper, self.config, self.surprises)
 
         def shown(step: int, trial: Trial) -> None:
             self.trials["adapter"] = trial
@@ -201,16 +220,43 @@ class ServiceDemo:
         plot_service(path, self.mapper.family, curves, windows, generated, self.changes)
 
     def film(self, path: Path, on_frame: Callable[[int, int], None] | None = None) -> None:
-        """Film the adapter beside the oracle, or beside the base policy for mappers without a universal policy.
+        """Film base policy, adapter and, if the mapper has a universal policy, oracle: *run, break, recover*.
+
+        The film has `FILMED_SECONDS`, beginning shortly before the first change.
 
         Raises:
             MetaMapError: positions were not recorded, or the film cannot be written.
         """
         if not self._keep:
             raise MetaMapError("film: expected a run with keep_positions=True")
-        rival = "oracle" if "oracle" in self.trials else "base"
-        sides = [self._side(name) for name in ("adapter", rival)]
-        record_service(path, get_family(self.mapper.family), self.tasks, sides, on_frame=on_frame)
+        family = get_family(self.mapper.family)
+        begin = max(0, (self.changes or [0])[0] - round(_BEFORE / family.step_seconds))
+        part = slice(begin, min(len(self.tasks), begin + round(FILMED_SECONDS / family.step_seconds)))
+        names = [name for name in _LANES if name in self.trials]
+        reels = [_reel(self.trials[name], part) for name in names]
+        take = Take(self.tasks[part], reels, self._banners(family, part))
+        write_film(path, family, [_LANES[name] for name in names], [take], on_frame=on_frame)
+
+    def _banners(self, family: Family, part: slice) -> list[Banner]:
+        """What happens in a part of the run."""
+        beliefs, joints = [row[0] for row in self.trials["adapter"].beliefs], joints_of(family)
+        found = [Banner(0, "run")]
+        for change in (step for step in self.changes if part.start <= step < part.stop):
+            before, after = (task_words(family, self.tasks[step], joints) for step in (change - 1, change))
+            told = [text for text, colour in after if (text, colour) not in before]
+            more = f" and {len(told) - _TOLD} more" if len(told) > _TOLD else ""
+            text = f"break: {', '.join(told[:_TOLD]) or 'all joints healthy'}{more}"
+            found.append(Banner(change - part.start, text, "alarm"))
+            later = range(change, min([part.stop, *(step for step in self.changes if step > change)]))
+            swap = next((step for step in later if beliefs[step].swaps > beliefs[change - 1].swaps), None)
+            calm = change + round(_ALARM / family.step_seconds)
+            if calm < (later.stop if swap is None else swap):
+                found.append(Banner(calm - part.start, text))
+            if swap is not None:
+                what = "generated weights" if beliefs[swap].served == "generated" else "back to the base policy"
+                seconds = (swap + 1 - change) * family.step_seconds
+                found.append(Banner(swap + 1 - part.start, f"recover: {what} {seconds:.2f} s after the change", "good"))
+        return found
 
     def replay(self, path: Path) -> None:
         """Write a replay of base policy, adapter and oracle as one HTML file.
@@ -220,12 +266,29 @@ class ServiceDemo:
         """
         if not self._keep:
             raise MetaMapError("replay: expected a run with keep_positions=True")
-        write_replay(path, replay_of(get_family(self.mapper.family), self.tasks, self.trials))
+        write_replay(path, replay_of(get_family(self.mapper.family), self.tasks, self.trials, self.surprises))
 
-    def _side(self, name: str) -> ServiceSide:
-        trial = self.trials[name]
-        captions = [f"{row[0].served} policy, window {row[0].window}" if row else "" for row in trial.beliefs]
-        return ServiceSide(name, np.stack(trial.positions)[:, 0], trial.rewards[:, 0], captions)
+
+class _WatchedController(AdapterController):
+    """An adapter whose surprise is recorded at every step."""
+
+    def __init__(self, mapper: Mapper, config: AdapterConfig, surprises: list[float | None]) -> None:
+        super().__init__(VectorAdapter(mapper, 1, config))
+        self._adapter, self._surprises = self.adapters.adapters[0], surprises
+        self._surprise = Surprise(self._adapter)
+
+    def observe(self, step: dict[str, NDArray[Any]]) -> None:
+        """See `Controller`."""
+        known = self._adapter.window
+        super().observe(step)
+        self._surprises.append(self._surprise(known, self._adapter.window))
+
+
+def _reel(trial: Trial, part: slice) -> Reel:
+    """Part of a trial's first environment."""
+    positions = np.stack(trial.positions[part.start : part.stop + 1])[:, 0]
+    captions = tuple(f"{row[0].served} policy, window {row[0].window}" for row in trial.beliefs[part] if row)
+    return Reel(positions, trial.rewards[part, 0], trial.ended[part, 0], captions)
 
 
 def _by_name(read: Sequence[Mapping[str, float]]) -> dict[str, list[float | None]]:

@@ -9,8 +9,8 @@ from metamap_envs.family import Family
 from metamap_envs.parameters import Parameter
 from metamap_rl.adaptation.record import Adaptation
 from metamap_rl.adaptation.service.belief import Belief
-from metamap_rl.play.joints import Joint
 from metamap_rl.play.scene import view_of
+from metamap_rl.viz.joints import Joint
 
 __all__ = ["PROBE_STEPS", "belief_json", "one_shot_json", "setup_of"]
 

@@ -10,20 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_agents.experts.expert import Expert
-from metamap_agents.runtime.torch_state import torch_threads
 from metamap_envs.family import Family
 from metamap_envs.task import Task
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
 from metamap_rl.adaptation.service.adapter import Adapter
-from metamap_rl.adaptation.service.evidence import LEAST_BEFORE, ChangeEvidence
 from metamap_rl.adaptation.service.serving import ActionLimits, ServedPolicy
+from metamap_rl.adaptation.service.surprise import Surprise
 from metamap_rl.mapper.mapper import Mapper
 
 __all__ = ["BaseLane", "ExpertLane", "GeneratedLane", "Lane", "Outcome", "nearest_expert"]
 
 Floats = NDArray[np.float32]
-
-_LATELY = 10  # steps
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ class GeneratedLane:
         self.adapter = adapter
         self.one_shot: AdaptedPolicy | None = None
         self.surprise: float | None = None
-        self._surprise = _Surprise(adapter)
+        self._surprise = Surprise(adapter)
         self._policy: ServedPolicy | None = None
         self._observation: NDArray[Any] | None = None
 
@@ -202,26 +199,3 @@ class GeneratedLane:
             valid=outcome.valid,
         )
         self.surprise = self._surprise(known, self.adapter.window)
-
-
-class _Surprise:
-    """Evidence that the task has just changed, as the adapter weighs it, but at every step.
-
-    Args:
-        adapter: in service.
-    """
-
-    def __init__(self, adapter: Adapter) -> None:
-        self._config = adapter.config
-        check = adapter.mapper.check
-        self._evidence = None if check is None else ChangeEvidence(adapter.mapper, check.surprise, adapter.config)
-
-    @torch_threads(1)
-    def __call__(self, known: Floats, now: Floats) -> float | None:
-        """Evidence in units of its margin, from the window [n, F] before a step and after it."""
-        rows = np.concatenate([known, now[-1:]])
-        cuts = [cut for cut in self._config.cuts if cut <= _LATELY and cut + LEAST_BEFORE <= len(rows)]
-        if self._evidence is None or not cuts:
-            return None
-        margins = self._config.margin + self._config.margin_per_transition * np.array(cuts)
-        return max(0.0, float((self._evidence.gains(rows, cuts).max(axis=1) / margins).max()))

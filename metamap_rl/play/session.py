@@ -25,10 +25,10 @@ from metamap_rl.adaptation.service.config import AdapterConfig
 from metamap_rl.adaptation.service.serving import ActionLimits, family_of
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.play.describing import PROBE_STEPS, belief_json, one_shot_json, setup_of
-from metamap_rl.play.joints import conditions_of, joints_of, with_condition
 from metamap_rl.play.lanes import BaseLane, ExpertLane, GeneratedLane, Lane, Outcome
 from metamap_rl.play.recording import Frame, Recording
 from metamap_rl.play.scene import scene_of
+from metamap_rl.viz.joints import conditions_of, joints_of, with_condition
 
 __all__ = ["PlaySession"]
 

@@ -12,9 +12,9 @@ from metamap_envs.family import Family
 from metamap_envs.task import Task
 from metamap_rl.adaptation.service.trial import Trial
 from metamap_rl.play.describing import belief_json, setup_of
-from metamap_rl.play.joints import conditions_of, joints_of
 from metamap_rl.play.recording import Frame, Recording
 from metamap_rl.play.scene import scene_of
+from metamap_rl.viz.joints import conditions_of, joints_of
 
 __all__ = ["replay_of"]
 
@@ -26,13 +26,16 @@ _LANES = {
 _EVERY = 5  # steps between two beliefs while the task stays
 
 
-def replay_of(family: Family, tasks: Sequence[Task], trials: Mapping[str, Trial]) -> dict[str, Any]:
+def replay_of(
+    family: Family, tasks: Sequence[Task], trials: Mapping[str, Trial], surprises: Sequence[float | None] = ()
+) -> dict[str, Any]:
     """Document of a replay of the first environment of trials that saw the same tasks.
 
     Args:
         family: of the tasks.
         tasks: task of each step [n].
         trials: by name: "base", "adapter" and perhaps "oracle", with positions; others are left out.
+        surprises: of the adapter after each step [n]; empty where none was measured.
     """
     shown = {name: trials[name] for name in _LANES if name in trials}
     changes = [step == 0 or task != tasks[step - 1] for step, task in enumerate(tasks)]
@@ -53,6 +56,7 @@ def replay_of(family: Family, tasks: Sequence[Task], trials: Mapping[str, Trial]
                 returns=[float(one[step]) for one in returns],
                 episodes=[int(one[step]) for one in episodes],
                 scene=scenes.index(task),
+                surprise=surprises[step] if surprises else None,
                 window=belief.window,
                 swaps=belief.swaps,
                 changes=belief.changes,

@@ -125,7 +125,7 @@ class AddLearner(Command):
 
 @dataclass(frozen=True, kw_only=True)
 class FilmBench(Command):
-    """Record videos of a learner: for each family base policy and generated policy on a held-out task.
+    """Film a learner's mappers on a held-out task of each family: probe, mapping, then the policies side by side.
 
     The videos are written to DIR/videos, where `metamap report` finds them. Only cells of mappers can be recorded.
     """

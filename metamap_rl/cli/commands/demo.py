@@ -31,7 +31,7 @@ _ONLY_FROM_SCRATCH = ("train", "validation", "test_in", "base_timesteps", "times
 
 @dataclass(frozen=True, kw_only=True)
 class Demo(Command):
-    """Generate policies for unseen tasks from a few transitions: table, plot and side-by-side videos.
+    """Generate policies for unseen tasks from a few transitions: table, plot and films.
 
     With the bundled mappers: draws unseen tasks, probes each for 200 steps, maps the first 0, 20, 50 and 200
     transitions to weights and evaluates all policies on the same 10 starts. With --from-scratch: first trains base

@@ -26,7 +26,8 @@ class Run(Command):
     is replaced every 200 steps by one of the split test-in. All start in the same state and see the same changes. The
     oracle is the universal policy given the true task, at once; mappers without a universal policy have none. "Held"
     is the adapter's policy at the first change, kept from there.
-    With `--out` the folder holds run.json, curves.png, film.mp4 and replay.html, which any browser opens.
+    With `--out` the folder holds run.json, curves.png, film.mp4 (20 s around the first change) and replay.html, the
+    whole run in any browser.
     """
 
     name: ClassVar[str] = "run"

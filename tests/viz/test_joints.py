@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from metamap_envs.registry import get_family
-from metamap_rl.play.joints import CONDITIONS, actuator_factors, condition_of, joints_of, with_condition
+from metamap_rl.viz.joints import CONDITIONS, actuator_factors, condition_of, joints_of, with_condition
 
 FAMILIES = ("cartpole-swingup", "cheetah-actuators", "cheetah-crippled", "quadrotor-hover", "pendulum-swingup")
 
