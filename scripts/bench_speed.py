@@ -37,7 +37,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv
 
 from metamap_agents.experts.building import build_base, build_experts
-from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.experts.recipes import Recipe, load_recipe
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import EXECUTORS, make_executor
 from metamap_agents.runtime.machine import describe_machine
@@ -93,7 +93,7 @@ def map_family(family: str, steps: int, repeats: int) -> dict[str, Any]:
 def training(arguments: argparse.Namespace) -> dict[str, Any]:
     repeats, families = arguments.repeats or 3, arguments.family or ["cheetah-velocity", "cheetah-actuators"]
     return {
-        "families": {family: train_family(family, repeats, arguments.updates) for family in families},
+        "families": {family: train_family(family, repeats, arguments) for family in families},
         "repeats": repeats,
     }
 
@@ -120,9 +120,8 @@ KINDS: dict[str, Callable[[str, int], VecEnv]] = {
 }
 
 
-def steps_per_second(family: str, envs: VecEnv, updates: int) -> float:
+def steps_per_second(recipe: Recipe, envs: VecEnv, updates: int) -> float:
     """Train PPO for a few updates, the first of which is not timed."""
-    recipe = load_recipe(family, "expert")
     model = PPO(
         "MlpPolicy",
         envs,
@@ -142,15 +141,15 @@ def steps_per_second(family: str, envs: VecEnv, updates: int) -> float:
     return updates * rollout / (time.perf_counter() - started)
 
 
-def train_family(family: str, repeats: int, updates: int) -> dict[str, Any]:
+def train_family(family: str, repeats: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """All kinds by turns."""
-    recipe = load_recipe(family, "expert")
+    recipe = load_recipe(family, "expert", **({} if arguments.envs is None else {"n_envs": arguments.envs}))
     speeds: dict[str, list[float]] = {name: [] for name in KINDS}
     for _ in range(repeats):
         for name, make in KINDS.items():
-            envs = make(family, recipe.n_envs)
-            speeds[name].append(steps_per_second(family, envs, updates))
-            envs.close()
+            vector = make(family, recipe.n_envs)
+            speeds[name].append(steps_per_second(recipe, vector, arguments.updates))
+            vector.close()
     medians = {name: statistics.median(values) for name, values in speeds.items()}
     return {
         "recipe": recipe.model_dump(mode="json"),
@@ -365,6 +364,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="by default as many as docs/results has")
     parser.add_argument("--family", action="append", help="of mapping and training; by default several")
     parser.add_argument("--updates", type=int, default=4, help="of training: timed PPO updates per repeat")
+    parser.add_argument("--envs", type=int, help="of training: environments, instead of the recipe's")
     parser.add_argument("--experts", type=int, default=16, help="of executors: in a batch")
     parser.add_argument("--timesteps", type=int, help="of executors: for each expert, instead of the recipe's")
     arguments = parser.parse_args()

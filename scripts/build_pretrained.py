@@ -50,7 +50,6 @@ ON_THE_PROBE = (
     "cheetah-direction",
     "cheetah-length",
     "cheetah-velocity",
-    "cheetah-velocity-actuators",
     "walker-dynamics",
 )
 """Families whose bundles are still those of D from the probe alone; the others are trained on the mixture of actors."""

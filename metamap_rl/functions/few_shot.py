@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from metamap_agents.runtime.storage import claim_output, read_json, write_json
+from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
+from metamap_rl.common.folders import whole_folder
 from metamap_rl.evaluation.baselines.episodes import FewShotBatch
 from metamap_rl.functions.arrays import HIDDEN, ArrayTasks, Units, read_tables
 from metamap_rl.functions.base import FUNCTIONS, FunctionFamily
@@ -156,16 +157,18 @@ class FewShotMap:
     def save(self, folder: str | Path, *, overwrite: bool = False) -> None:
         """Write the fitted map into a folder: a mapper's files and few-shot.json. No code and no pickle.
 
+        The folder is written whole or not at all; one that is overwritten is replaced once the new one is complete.
+
         Raises:
             MetaMapError: not fitted, or the folder is not empty and ``overwrite`` is not set.
         """
         self.check_fitted()
-        folder = claim_output(folder, overwrite)
-        self.mapper_.save(folder, overwrite=overwrite)
         params = {**self.get_params(), "shape": None}  # the mapper has it
         units = self.units_.to_json()
         document = {"format": _FORMAT, "params": params, "classification": self.classification_, "units": units}
-        write_json(folder / _FILE, document)
+        with whole_folder(Path(folder), overwrite=overwrite) as unfinished:
+            self.mapper_.save(unfinished)
+            write_json(unfinished / _FILE, document)
 
     @classmethod
     def load(cls, folder: str | Path, *, family: FunctionFamily | None = None) -> FewShotMap:

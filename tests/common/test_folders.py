@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,8 @@ def write(folder: Path) -> None:
     (folder / "sub" / "b").write_text("b")
 
 
-def fail(out: Path) -> None:
-    with whole_folder(out) as folder:
+def fail(out: Path, *, overwrite: bool = False) -> None:
+    with whole_folder(out, overwrite=overwrite) as folder:
         write(folder)
         raise KeyError
 
@@ -40,6 +42,38 @@ def test_nothing_is_left_of_a_block_that_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyError):
         fail(tmp_path / "out")
     assert content(tmp_path) == ["out"]
+
+
+def test_a_folder_is_replaced_as_a_whole_and_what_is_new_to_it_stays(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "sub").mkdir(parents=True)
+    for name in ("a", "sub/old", "mine"):
+        (out / name).write_text("before")
+    with pytest.raises(KeyError):
+        fail(out, overwrite=True)
+    assert content(out) == ["a", "mine", "sub", "sub/old"]
+    with whole_folder(out, overwrite=True) as folder:
+        write(folder)
+        assert (out / "a").read_text() == "before"
+    assert (out / "a").read_text() == "a"
+    assert content(tmp_path) == ["out", "out/a", "out/mine", "out/sub", "out/sub/b"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a").write_text("before")
+    replace = os.replace
+
+    def refuse(source: Path, target: Path) -> None:
+        if source.name.endswith(".tmp") and target == out:
+            raise PermissionError(errno.EACCES, "refused")
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    with pytest.raises(MetaMapError, match="refused"), whole_folder(out, overwrite=True) as folder:
+        write(folder)
+    assert content(tmp_path) == ["out", "out/a"]
 
 
 def test_a_link_stays_and_its_folder_is_filled(tmp_path: Path) -> None:

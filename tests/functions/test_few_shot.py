@@ -100,6 +100,24 @@ def test_a_saved_map_makes_the_same_estimators(name: str, request: pytest.Fixtur
     assert loaded.get_params()["updates"] == few_shot.updates
 
 
+def test_a_map_is_saved_whole_or_not_at_all(
+    lines: FewShotMap, groups: FewShotMap, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(28, "full")
+
+    lines.save(tmp_path / "map")
+    with monkeypatch.context() as broken:
+        broken.setattr("metamap_rl.functions.few_shot.write_json", refuse)
+        for name in ("map", "other"):
+            with pytest.raises(MetaMapError, match="full"):
+                groups.save(tmp_path / name, overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["map"]
+    assert not FewShotMap.load(tmp_path / "map").classification_
+    groups.save(tmp_path / "map", overwrite=True)
+    assert FewShotMap.load(tmp_path / "map").classification_
+
+
 def test_the_scores_that_a_network_reads_are_the_textbooks() -> None:
     draws = torch.Generator().manual_seed(0)
     x, y = torch.randn(1, 12, 3, generator=draws) + 4, torch.eye(2).repeat(6, 1)[None, :, :1]

@@ -98,7 +98,7 @@ def test_loss_of_imported_experts(
 @pytest.mark.parametrize(
     "words",
     [
-        ["training", "--family", "reacher-goal", "--repeats", "1", "--updates", "1"],
+        ["training", "--family", "reacher-goal", "--repeats", "1", "--updates", "1", "--envs", "2"],
         ["startup", "--repeats", "1"],
         ["executors", "--repeats", "1", "--experts", "2", "--timesteps", "4096"],
     ],
