@@ -143,7 +143,10 @@ def steps_per_second(recipe: Recipe, envs: VecEnv, updates: int) -> float:
 
 def train_family(family: str, repeats: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """All kinds by turns."""
-    recipe = load_recipe(family, "expert", **({} if arguments.envs is None else {"n_envs": arguments.envs}))
+    recipe = load_recipe(family, "expert")
+    if arguments.envs is not None:
+        batch = min(recipe.batch_size, recipe.n_steps * arguments.envs)
+        recipe = load_recipe(family, "expert", n_envs=arguments.envs, batch_size=batch)
     speeds: dict[str, list[float]] = {name: [] for name in KINDS}
     for _ in range(repeats):
         for name, make in KINDS.items():
@@ -364,7 +367,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, help="by default as many as docs/results has")
     parser.add_argument("--family", action="append", help="of mapping and training; by default several")
     parser.add_argument("--updates", type=int, default=4, help="of training: timed PPO updates per repeat")
-    parser.add_argument("--envs", type=int, help="of training: environments, instead of the recipe's")
+    parser.add_argument(
+        "--envs", type=int, help="of training: environments, instead of the recipe's; smaller batches if need be"
+    )
     parser.add_argument("--experts", type=int, default=16, help="of executors: in a batch")
     parser.add_argument("--timesteps", type=int, help="of executors: for each expert, instead of the recipe's")
     arguments = parser.parse_args()
