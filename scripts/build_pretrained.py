@@ -1,8 +1,9 @@
 """Build the bundled mappers: zoo of experts, mapper, and the experts of unseen tasks that the demo compares with.
 
 Resumable: experts that are in the zoo are not trained again, and a stopped mapper training goes on. Mappers are written
-in half precision. With --recalibrate only the self-checks of bundles that are there are calibrated anew; the mappers
-stay as they are. Prints one JSON document.
+in half precision. A bundle that is rebuilt, with --out elsewhere, replaces the one that is there by the rule of
+`metamap results run bundles` (metamap_rl/results/experiments/bundles.py), on validation tasks. With --recalibrate only
+the self-checks of bundles that are there are calibrated anew; the mappers stay as they are. Prints one JSON document.
 
     python scripts/build_pretrained.py --family cheetah-velocity --family reacher-goal
     python scripts/build_pretrained.py --recalibrate

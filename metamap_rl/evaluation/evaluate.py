@@ -132,6 +132,7 @@ def evaluate_mappers(
     *,
     config: EvaluationConfig | None = None,
     controls: bool = True,
+    methods: Sequence[str] = (),
     training_experts: Sequence[Expert] = (),
     pool: ActorPool | None = None,
     num_threads: int = 0,
@@ -150,6 +151,7 @@ def evaluate_mappers(
         experts: experts of T tasks unseen by all mappers.
         config: lengths and source of D, numbers of episodes; default those of the protocol.
         controls: whether to run "shuffled" and the universal policy.
+        methods: which of these to run; none for all that can be run.
         training_experts: training experts of the mappers.
         pool: policies that collect D other than the probe's; default the training experts and ``experts``.
         num_threads: threads of the simulator; 0 uses all cores.
@@ -172,6 +174,8 @@ def evaluate_mappers(
     evaluation = evaluation_of({"splits": {_SPLIT: problem.references(_SPLIT)}}, _SPLIT, config.episodes)
     read = bool(problem.positive_lengths)
     for name in _methods(problem, controls):
+        if methods and name not in methods:
+            continue
         tell(name)
         method = METHODS.get(name)(**_SETTINGS.get(name, {}))
         measured = [method.measure(problem, seed) for seed in range(len(mappers) if method.seeded else 1)]

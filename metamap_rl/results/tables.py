@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from metamap_rl.results.bundle_tables import bundles_table
 from metamap_rl.results.export_tables import export_table
 from metamap_rl.results.flight_tables import flights_table
 from metamap_rl.results.import_tables import import_table
@@ -381,6 +382,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "ablation": ablation_table,
     "alarms": alarms_table,
     "sources": sources_table,
+    "bundles": bundles_table,
     "reading": reading_table,
     "dmc": dmc_table,
     "predictability": predictability_table,
