@@ -28,6 +28,16 @@ def test_tables_of_pages_are_those_of_the_documents(capsys: pytest.CaptureFixtur
     assert main(["results", "render", "--check", *map(str, FILLED), *results]) == 0, capsys.readouterr().err
 
 
+def test_scripts_that_left_are_named_with_a_commit_that_holds_them() -> None:
+    for page in (page for page in PAGES if page.name != "CHANGELOG.md"):
+        lines = page.read_text(encoding="utf-8").splitlines()
+        for number, line in enumerate(lines):
+            for script in re.findall(r"\bscripts/[\w/-]+\.(?:py|yml)", line):
+                near = "\n".join(lines[max(0, number - 6) : number + 2])
+                held = re.search(r"(?:commit|checkout) [0-9a-f]{7}", near)
+                assert (ROOT / script).is_file() or held, f"{page.name}:{number + 1}: {script} is not there"
+
+
 def test_rendering_needs_no_torch() -> None:
     code = "import sys, metamap_rl.results.render; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
