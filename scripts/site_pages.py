@@ -16,14 +16,15 @@ from metamap_envs.parameters import Parameter
 from metamap_envs.registry import get_family, list_families
 from metamap_envs.reward_text import reward_text
 from metamap_rl.adaptation.bundled import bundled_families, pretrained_folder
-from metamap_rl.evaluation.score_text import harm_text, interval_text, number_text
+from metamap_rl.evaluation.score_text import harm_text, interval_text
+from metamap_rl.results.bundle_tables import published_evaluations
 from metamap_rl.results.family_tables import row_of, served_from
 from site_links import ROOT, ROOT_PAGES
 
 __all__ = ["generated_pages"]
 
 _PICTURE = (480, 270)
-_LENGTHS = (5, 10, 50, 200)
+_LENGTHS = (5, 20, 50)
 _PACKAGES = ("metamap_rl", "metamap_agents", "metamap_envs")
 
 
@@ -121,8 +122,10 @@ def _gallery() -> str:
     """A card for each bundled mapper."""
     intro = (
         "The mappers of the package: `metamap_rl.load(NAME)`. Scores are gap closed on test-in tasks (0: base "
-        "policy, 1: expert), interquartile mean with 95 % interval, of generated policies whether served or not; what "
-        "they do not show: [limits](adaptation.md#what-the-numbers-do-not-show)."
+        "policy, 1: expert), interquartile mean with 95 % interval, of generated policies whether served or not. "
+        "Those with D of the probe and of a policy in service are [of the mapper itself](adaptation.md#the-bundled-"
+        "mappers), the others of five mappers of the same zoo and recipe. What they do not show: "
+        "[limits](adaptation.md#what-the-numbers-do-not-show)."
     )
     return "\n\n".join(["# Gallery", intro, *(_card(get_family(name)) for name in bundled_families())]) + "\n"
 
@@ -144,17 +147,19 @@ def _card(family: Family) -> str:
 
 
 def _scores(name: str) -> str:
-    """The mapper of the published document at some lengths of D."""
-    path = ROOT / "docs" / "results" / f"{name}.json"
-    summary = json.loads(path.read_text(encoding="utf-8"))["losses"]["both"]["splits"]["test-in"]
+    """The published evaluations at some lengths of D."""
     rows = []
-    for steps in _LENGTHS:
-        row = row_of(summary, "mapper", steps)
-        gap = row.get("gap_closed")
-        rows.append(
-            f"| {steps} | {interval_text(gap)} | {number_text(gap, 'worst_decile')} | {harm_text(row.get('harm'))} |"
-        )
-    header = ["| transitions | gap closed, IQM [95 %] | worst decile | harm |", "| --- | --- | --- | --- |"]
+    for origin, summary in published_evaluations(name, ROOT / "docs" / "results").items():
+        for steps in _LENGTHS:
+            if row := row_of(summary, "mapper", steps):
+                gap = row["gap_closed"]
+                worst = "–" if gap is None else f"{gap['worst_decile']:.2f}"
+                harm = harm_text(row.get("harm"))
+                rows.append(f"| {origin} | {steps} | {interval_text(gap)} | {worst} | {harm} |")
+    header = [
+        "| D from | transitions | gap closed, IQM [95 %] | worst decile | harm |",
+        "| --- | --- | --- | --- | --- |",
+    ]
     return "\n".join([*header, *rows])
 
 

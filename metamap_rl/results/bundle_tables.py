@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from metamap_agents.runtime.storage import read_json
 from metamap_rl.evaluation.score_text import NOTHING, counted_text, interval_text, ratio_text
 from metamap_rl.results.family_tables import counts
 
-__all__ = ["bundles_table"]
+__all__ = ["bundles_table", "published_evaluations"]
 
 _METHODS = ("mapper", "estimate")
 
@@ -41,6 +43,22 @@ def bundles_table(document: Mapping[str, Any]) -> list[str]:
                     f"| {name} | {served} | {origin} | {method} | {counted_text(found)} | {' | '.join(cells)} |"
                 )
     return [*lines, *_differences(document, lengths)]
+
+
+def published_evaluations(name: str, results: Path) -> dict[str, dict[str, Any]]:
+    """Evaluations on test-in tasks behind the published scores of a bundled mapper, by origin of D.
+
+    Those of the mapper itself (`metamap results run bundles`, which needs that it holds a universal policy); else that
+    of the family's document: mappers of the same zoo and recipe, with D of the probe.
+
+    Args:
+        name: of the family.
+        results: folder of the documents of results.
+    """
+    measured = read_json(results / "bundles.json")["mappers"]
+    if name in measured:
+        return dict(measured[name]["origins"])
+    return {"probe": read_json(results / f"{name}.json")["losses"]["both"]["splits"]["test-in"]}
 
 
 def _differences(document: Mapping[str, Any], lengths: list[int]) -> list[str]:
