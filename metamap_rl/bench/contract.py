@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.errors import MetaMapError
-from metamap_envs.rollout import Rollout
 
-__all__ = ["METHODS", "N_STEPS", "Policy", "StreamLearner", "check_rollout", "describe_error"]
+__all__ = ["METHODS", "N_STEPS", "Policy", "StreamLearner", "Transitions", "check_rollout", "describe_error"]
 
 METHODS = ("learn", "policy", "save")
 """Required methods of a learner class."""
@@ -22,11 +21,45 @@ N_STEPS = {"a2c": 5, "ppo": 2048, "trpo": 2048}
 """Default ``n_steps`` of the libraries, in steps per environment."""
 
 
+class Transitions(Protocol):
+    """Transitions D of one task, in order, as of `metamap_envs.rollout.Rollout`."""
+
+    @property
+    def observations(self) -> NDArray[Any]:
+        """[n, O]."""
+        ...
+
+    @property
+    def actions(self) -> NDArray[Any]:
+        """[n, A]; [n] of a Discrete."""
+        ...
+
+    @property
+    def rewards(self) -> NDArray[Any]:
+        """[n]."""
+        ...
+
+    @property
+    def next_observations(self) -> NDArray[Any]:
+        """[n, O], before a reset."""
+        ...
+
+    @property
+    def terminated(self) -> NDArray[Any]:
+        """Bool [n]."""
+        ...
+
+    @property
+    def truncated(self) -> NDArray[Any]:
+        """Bool [n]."""
+        ...
+
+
 class Policy(Protocol):
     """Stable-Baselines3's ``predict``, for a batch of observations."""
 
     def predict(self, observation: NDArray[np.float32], /) -> tuple[NDArray[Any], Any]:
-        """Actions [n, A] for observations [n, O], and an unused state."""
+        """Actions [n, A] ([n] of a Discrete) for observations [n, O], and an unused state."""
         ...
 
 
@@ -41,13 +74,13 @@ class StreamLearner(Protocol):
         new arrival.
 
         Args:
-            env: a Gymnasium environment with the family's horizon, to be reset before the first step. Embodiments, and
-                with them the sizes of observations and actions, may differ between tasks.
+            env: a Gymnasium environment with a time limit, to be reset before the first step. Embodiments, and with
+                them the sizes of observations and actions, may differ between tasks of families.
             steps: maximum number of environment steps.
         """
         ...
 
-    def policy(self, env: gym.Env[Any, Any], rollout: Rollout) -> Policy:
+    def policy(self, env: gym.Env[Any, Any], rollout: Transitions) -> Policy:
         """Return a policy for a task, seen before or not, given transitions D of it.
 
         Args:

@@ -39,17 +39,23 @@ class ExternalSettings(Settings):
     """Settings of an external learner: ``sb3`` or ``entry``."""
 
     sb3: str | None = None
-    """Name of an algorithm of Stable-Baselines3 (ppo, a2c, sac, td3, ddpg) or sb3-contrib (tqc, trpo, crossq, ars)."""
+    """Name of an algorithm of Stable-Baselines3 (ppo, a2c, sac, td3, ddpg, dqn) or sb3-contrib (tqc, trpo, crossq, ars,
+    qrdqn)."""
     entry: str | None = None
-    """``module:Class``."""
+    """``module:Class``, or ``file.py:Class``, which is copied into the benchmark."""
     folder: str | None = None
-    """Folder of the module; without it, the module is imported from the Python path."""
+    """Folder of the module or file; without it, the module is imported from the Python path."""
     steps: Annotated[Whole, Field(ge=1)] = 20_000
     """Environment steps on each task."""
     points: Annotated[Whole, Field(ge=1)] = 5
     """Points of each learning curve after the first."""
     alone: bool = True
     """Whether to also train a new learner on each task, as the baseline of FT_auc and ABC. Doubles the time."""
+    carry: Literal["all", "weights", "nothing", "per-task"] = "all"
+    """What a learner takes from one task to the next. all: everything that it keeps, a replay buffer included.
+    weights: the same with the replay buffer emptied (``sb3:`` only). nothing: a new learner at each arrival. per-task:
+    a learner for each task, which is told at each measurement: nothing is forgotten, and nothing shared.
+    """
     settings: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the class, or of the algorithm and ``n_envs``, the number of parallel environments."""
 
@@ -60,6 +66,8 @@ class ExternalSettings(Settings):
         if self.points > self.steps:
             raise MetaMapError(f"points: expected at most steps = {self.steps}, got {self.points}")
         check_finite(self.settings, "settings")
+        if self.sb3 is None and self.carry == "weights":
+            raise MetaMapError("carry: weights is for learners of sb3; a user's learner keeps what it likes")
         if self.sb3 in N_STEPS:
             n_steps, n_envs = self.settings.get("n_steps", N_STEPS[self.sb3]), self.settings.get("n_envs", 1)
             if all(type(one) in (int, float) and one == int(one) for one in (n_steps, n_envs)):
@@ -131,7 +139,8 @@ def make_external(settings: ExternalSettings, seed: int) -> StreamLearner:
     if settings.sb3 is not None:
         from metamap_rl.bench.sb3 import SB3Learner
 
-        return SB3Learner(settings.sb3, seed=seed, budget=settings.steps, **settings.settings)
+        cleared = settings.carry == "weights"
+        return SB3Learner(settings.sb3, seed=seed, budget=settings.steps, buffer_cleared=cleared, **settings.settings)
     assert settings.entry is not None  # checked by ExternalSettings
     module, _, name = settings.entry.partition(":")
     kind = _load(_Entry(module, name), None if settings.folder is None else Path(settings.folder))
@@ -156,7 +165,7 @@ def _load(entry: _Entry, folder: Path | None) -> Any:
             module = importlib.import_module(entry.module)
         else:
             folder = folder.resolve()
-            path = folder.joinpath(*entry.module.split(".")).with_suffix(".py")
+            path = folder.joinpath(*entry.module.removesuffix(".py").split(".")).with_suffix(".py")
             # A unique name: two learners may both have a `learner.py`.
             name = f"{_PREFIX}{abs(hash(str(path)))}"
             spec = importlib.util.spec_from_file_location(name, path)

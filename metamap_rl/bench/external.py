@@ -1,97 +1,38 @@
-"""Runs of external learners on a stream, with the same tasks, probes, episodes and scores as mappers."""
+"""Runs of learners from elsewhere on a course: train on each arrival, measure after each."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
 import numpy as np
-from gymnasium.wrappers import TimeLimit
-from numpy.typing import NDArray
 
-from metamap_agents.policy.evaluation import run_episodes
 from metamap_agents.runtime.machine import describe_machine
 from metamap_agents.runtime.storage import library_versions
 from metamap_agents.runtime.torch_state import torch_threads
-from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError
-from metamap_envs.registry import get_family
-from metamap_envs.rollout import Rollout
-from metamap_envs.task import Task
 from metamap_rl.bench.contract import StreamLearner, describe_error
-from metamap_rl.bench.counted import CountedEnv
+from metamap_rl.bench.course import Course
 from metamap_rl.bench.entry import ExternalSettings, make_external
 from metamap_rl.bench.result import CellResult
-from metamap_rl.stream.config import StreamConfig
-from metamap_rl.stream.plan import StreamPlan
-from metamap_rl.stream.record import EvaluationRow
-from metamap_rl.stream.scoreboard import Scoreboard
+from metamap_rl.bench.worlds import CountedEnv, World
 
 __all__ = ["check_external", "run_external"]
 
 Scores = list[float | None]
+Make = Callable[[], StreamLearner]
 
 
-@dataclass
-class _ExternalRun:
-    """An external learner in a stream, and its evaluation."""
+def check_external(settings: ExternalSettings, worlds: Iterable[World]) -> None:
+    """Construct a learner and, for Stable-Baselines3, its model for each pair of spaces, without training.
 
-    learner: StreamLearner
-    stream: Scoreboard
-    held_out: Scoreboard | None
-    rollouts: dict[Task, Rollout]
-    """D of each task, of the longest length."""
-    map_steps: int
-    seconds: list[float]
-    """Latency from D to a policy, of each request."""
-
-    def returns(self, steps: int) -> Any:
-        """Mean returns of the learner's policies from D of ``steps`` transitions; see `Scoreboard.measure_returns`."""
-
-        def measured(family: str, tasks: Sequence[Task]) -> NDArray[np.float64]:
-            return np.array([self._return(task, steps) for task in tasks])
-
-        return measured
-
-    def _return(self, task: Task, steps: int) -> float:
-        env = TimeLimit(FamilyEnv(task.family), get_family(task.family).horizon)  # default parameters, task hidden
-        started = time.perf_counter()
-        policy = self.learner.policy(env, _head(self.rollouts[task], steps))
-        self.seconds.append(time.perf_counter() - started)
-
-        def act(seen: NDArray[np.float64]) -> NDArray[Any]:
-            actions, _ = policy.predict(seen[0].astype(np.float32))
-            return _checked(actions, seen.shape[1], env)[None]
-
-        board = self.stream
-        return float(run_episodes([task], act, board.episodes, board.episode_seed, num_threads=1).returns.mean())
-
-    def own(self, stage: int) -> float | None:
-        """Score on the stage's task."""
-        return self._rows(self.stream, stage, [stage - 1], self.map_steps)[0].score
-
-    def all(self, stage: int) -> tuple[list[EvaluationRow], list[EvaluationRow]]:
-        """Rows of all tasks of the stream, and of the held-out tasks."""
-        held_out = self._rows(self.held_out, stage, None, self.map_steps) if self.held_out is not None else []
-        return self._rows(self.stream, stage, None, self.map_steps), held_out
-
-    def lengths(self, stage: int) -> list[Scores]:
-        """Scores [K][N] on the held-out tasks at each of the other lengths of D."""
-        if self.held_out is None:
-            return []
-        return [[row.score for row in self._rows(self.held_out, stage, None, steps)] for steps in self.held_out.lengths]
-
-    def _rows(self, board: Scoreboard, stage: int, positions: Sequence[int] | None, steps: int) -> list[EvaluationRow]:
-        return board.measure_returns(self.returns(steps), stage, positions, steps=steps, split=board.split)
-
-
-def check_external(settings: ExternalSettings, families: Sequence[str]) -> None:
-    """Construct a learner and, for Stable-Baselines3, its model for each embodiment, without training.
+    Args:
+        settings: of the learner.
+        worlds: one of each pair of spaces.
 
     Raises:
         MetaMapError: the learner cannot be constructed, or would not learn within its steps.
@@ -105,21 +46,18 @@ def check_external(settings: ExternalSettings, families: Sequence[str]) -> None:
     if settings.sb3 is None:
         return
     check: Callable[[CountedEnv], None] = getattr(learner, "check")  # noqa: B009  # of `SB3Learner`, a slow import
-    for name in {get_family(name).embodiment: name for name in families}.values():
-        env = CountedEnv(get_family(name).task())
+    for world in worlds:
+        env = CountedEnv(world)
         check(env)
         env.close()
 
 
-def run_external(
-    config: StreamConfig, settings: ExternalSettings, zoo: Path, *, stream: str, learner: str, order: int
-) -> CellResult:
-    """Run an external learner on a stream.
+def run_external(course: Course, settings: ExternalSettings, *, stream: str, learner: str, order: int) -> CellResult:
+    """Run a learner from elsewhere on a course.
 
     Args:
-        config: config of the stream; settings of mapper, memory and updates are ignored.
+        course: tasks and scores.
         settings: settings of the learner.
-        zoo: expert cache, for scores.
         stream: name of the stream.
         learner: name of the learner.
         order: number of the task order.
@@ -127,133 +65,173 @@ def run_external(
     Raises:
         MetaMapError: the learner cannot be constructed, or its actions have the wrong shape or are not finite.
     """
-    if not config.evaluation.reference:
-        raise MetaMapError("evaluation.reference: a benchmark needs scores, so it must be true")
     started = time.perf_counter()
-    plan = StreamPlan.of(config, zoo)
-    tasks, (own, held_out) = plan.tasks, plan.boards(num_threads=1)
-    longest = max(config.map_steps, *config.evaluation.lengths, 1)
-    rollouts = own.rollouts(longest) | (held_out.rollouts(longest) if held_out is not None else {})
-    seed = config.seeds.learner
+    about = course.fields()
+    make = partial(make_external, settings, about["config"]["seeds"]["learner"])
     with torch_threads(1):
-        way = _ExternalRun(make_external(settings, seed), own, held_out, rollouts, config.map_steps, [])
-        seen = _go(way, tasks, settings)
-        alone = _alone(way, tasks, settings, seed) if settings.alone else []
-        by_length = way.lengths(len(tasks))
-    points = settings.points
+        run = _Run(course, settings, _Kept(make, settings.carry))
+        seen = run.go()
+        by_length = run.lengths()
+        alone = _alone(course, settings, make, seen)
+    count, points = len(course.stream), settings.points
     return CellResult(
         stream=stream,
         learner=learner,
         order=order,
-        seed=config.seeds.stream,
-        config={**config.resolved(), "learner": settings.model_dump(mode="json")},
+        **{**about, "config": {**about["config"], "learner": settings.model_dump(mode="json")}},
         versions=library_versions(),
-        environments=plan.environments,
         machine=describe_machine(torch_threads=1),
-        tasks=[task.id for task in tasks],
-        families=[task.family for task in tasks],
-        held_out=[task.family for task in plan.held_out],
         R=seen.R,
         H=seen.H,
-        map_steps=config.map_steps,
-        lengths=list(config.evaluation.lengths),
+        map_steps=course.map_steps,
+        lengths=list(course.lengths),
         by_length=by_length,
         curve_x=[settings.steps * point / points for point in range(points + 1)],
         curve_unit="environment steps",
         curves=seen.curves,
         baselines=alone,
-        gap_closed=_gaps(seen.last, own, held_out),
+        gap_closed=run.gaps(),
         memory_bytes=seen.memory,
         environment_steps=seen.steps,
-        decisions={"trained": len(tasks)},
+        decisions={"trained": count},
         update_seconds=seen.seconds,
-        map_seconds=[float(np.median(way.seconds))] * len(tasks),
+        map_seconds=[float(np.median(run.latencies))] * count,
         seconds=time.perf_counter() - started,
     )
 
 
-@dataclass(frozen=True)
+class _Kept:
+    """The learners of a run, by what is carried from task to task."""
+
+    def __init__(self, make: Make, carry: str) -> None:
+        self._make, self._carry = make, carry
+        self._current = make()
+        self._by_world: dict[World, StreamLearner] = {}
+
+    def arrive(self, world: World) -> StreamLearner:
+        """The learner that is to learn a task that has arrived."""
+        if self._carry == "per-task":
+            if world not in self._by_world:
+                self._by_world[world] = self._make()
+            return self._by_world[world]
+        if self._carry == "nothing":
+            self._current = self._make()
+        return self._current
+
+    def of(self, world: World) -> StreamLearner:
+        """The learner that acts in a world; with ``per-task`` an untrained one where it was not learnt yet."""
+        return self._by_world.get(world, self._current)
+
+    def bytes(self) -> int:
+        """Size of all that is kept."""
+        return sum(_size(learner) for learner in (self._by_world.values() or [self._current]))
+
+
+@dataclass
 class _Seen:
-    R: list[Scores]
-    H: list[Scores]
-    curves: list[Scores]
-    memory: list[int]
-    steps: list[int]
-    seconds: list[float]
-    last: list[EvaluationRow]
+    """Measurements by stage."""
+
+    R: list[Scores] = field(default_factory=list)
+    H: list[Scores] = field(default_factory=list)
+    curves: list[Scores] = field(default_factory=list)
+    memory: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
 
 
-def _go(way: _ExternalRun, tasks: Sequence[Task], settings: ExternalSettings) -> _Seen:
-    """Train on each task in turn, and evaluate after each."""
-    rows, held_out = way.all(0)
-    seen = _Seen([_scores(rows)], [_scores(held_out)], [], [], [], [], [])
-    for stage, task in enumerate(tasks, start=1):
-        curve, steps, seconds = _learn(way, task, stage, settings)
-        rows, held_out = way.all(stage)
-        seen.R.append(_scores(rows))
-        seen.H.append(_scores(held_out))
-        seen.curves.append(curve)
-        seen.steps.append(steps)
-        seen.seconds.append(seconds)
-        seen.memory.append(_size(way.learner))
-    seen.last.extend(rows + held_out)
-    return seen
+class _Run:
+    """A learner on a course."""
 
+    def __init__(self, course: Course, settings: ExternalSettings, kept: _Kept) -> None:
+        self._course, self._settings, self._kept = course, settings, kept
+        self.latencies: list[float] = []
+        """Seconds from D to a policy."""
+        self._last: dict[World, float] = {}
+        """Mean returns of the last measurement."""
 
-def _learn(way: _ExternalRun, task: Task, stage: int, settings: ExternalSettings) -> tuple[Scores, int, float]:
-    """Train on one task; returns its learning curve, environment steps and seconds.
+    def go(self) -> _Seen:
+        """Train on each task in turn, and measure all after each."""
+        seen, course = _Seen(), self._course
+        seen.R.append(self._scores(course.stream))
+        seen.H.append(self._scores(course.held_out))
+        for stage, world in enumerate(course.stream, start=1):
+            curve, steps, seconds = self.learn(world, stage)
+            seen.R.append(self._scores(course.stream))
+            seen.H.append(self._scores(course.held_out))
+            seen.curves.append(curve)
+            seen.steps.append(steps)
+            seen.seconds.append(seconds)
+            seen.memory.append(self._kept.bytes())
+        return seen
 
-    For a user's learner the budget is returned as environment steps, since it may step other environments than the
-    counted one.
-    """
-    env, curve, seconds, points = CountedEnv(task), [way.own(stage)], 0.0, settings.points
-    for point in range(1, points + 1):
-        budget = settings.steps * point // points
+    def learn(self, world: World, stage: int) -> tuple[Scores, int, float]:
+        """Train on one task; returns its learning curve, environment steps and seconds.
+
+        For a user's learner the budget is returned as environment steps, since it may step other environments than the
+        counted one.
+        """
+        settings, learner = self._settings, self._kept.arrive(world)
+        env, seconds, points = CountedEnv(world), 0.0, settings.points
+        curve = self._scores([world])
+        for point in range(1, points + 1):
+            budget = settings.steps * point // points
+            started = time.perf_counter()
+            learner.learn(env, budget - settings.steps * (point - 1) // points)
+            seconds += time.perf_counter() - started
+            if env.steps > budget:
+                raise MetaMapError(f"stage {stage}: the learner took {env.steps} environment steps of {budget}")
+            curve += self._scores([world])
+        env.close()
+        return curve, env.steps if settings.sb3 is not None else settings.steps, seconds
+
+    def lengths(self) -> list[Scores]:
+        """Scores [K][N] on the held-out tasks at each of the other lengths of D."""
+        if not self._course.held_out:
+            return []
+        before = dict(self._last)
+        found = [self._scores(self._course.held_out, steps) for steps in self._course.lengths]
+        self._last = before
+        return found
+
+    def gaps(self) -> dict[str, list[float]]:
+        """Gap closed at the last measurement by split, on tasks that have one."""
+        found: dict[str, list[float]] = {}
+        for split, worlds in (("stream", self._course.stream), ("held-out", self._course.held_out)):
+            gaps = [self._course.gap_closed(world, self._last[world]) for world in worlds]
+            found[split] = [gap for gap in gaps if gap is not None]
+        return found
+
+    def _scores(self, worlds: Sequence[World], steps: int | None = None) -> Scores:
+        """Scores on some worlds; one that comes several times is measured once."""
+        for world in dict.fromkeys(worlds):
+            self._last[world] = self._return(world, self._course.map_steps if steps is None else steps)
+        return [self._course.score(world, self._last[world]) for world in worlds]
+
+    def _return(self, world: World, steps: int) -> float:
+        env = CountedEnv(self._course.hidden(world))
+        rollout = self._course.transitions(world, steps)
         started = time.perf_counter()
-        way.learner.learn(env, budget - settings.steps * (point - 1) // points)
-        seconds += time.perf_counter() - started
-        if env.steps > budget:
-            raise MetaMapError(f"stage {stage}: the learner took {env.steps} environment steps of {budget}")
-        curve.append(way.own(stage))
-    env.close()
-    return curve, env.steps if settings.sb3 is not None else settings.steps, seconds
+        policy = self._kept.of(world).policy(env, rollout)
+        self.latencies.append(time.perf_counter() - started)
+        try:
+            return self._course.mean_return(world, policy, env.action_space)
+        finally:
+            env.close()
 
 
-def _alone(way: _ExternalRun, tasks: Sequence[Task], settings: ExternalSettings, seed: int) -> list[Scores]:
-    """Learning curves of new learners on single tasks."""
-    curves: dict[Task, Scores] = {}
-    for stage, task in enumerate(tasks, start=1):
-        if task not in curves:
-            fresh = _ExternalRun(make_external(settings, seed), way.stream, None, way.rollouts, way.map_steps, [])
-            curves[task] = _learn(fresh, task, stage, settings)[0]
-    return [curves[task] for task in tasks]
-
-
-def _gaps(rows: Sequence[EvaluationRow], stream: Scoreboard, held_out: Scoreboard | None) -> dict[str, list[float]]:
-    """Gap closed by split, on tasks whose expert beats the base policy."""
-    references = stream.references | (held_out.references if held_out is not None else {})
-    found: dict[str, list[float]] = {"stream": [], "held-out": []}
-    for row in rows:
-        gap = references[row.task_id].gap_closed(row.mean_return)
-        found[row.split] += [] if gap is None else [gap]
-    return found
-
-
-def _head(rollout: Rollout, steps: int) -> Rollout:
-    arrays: dict[str, Any] = {name: array[:steps] for name, array in rollout.arrays().items()}
-    return Rollout(rollout.family, **arrays)
-
-
-def _checked(actions: Any, count: int, env: gym.Env[Any, Any]) -> NDArray[Any]:
-    """Validate the learner's actions."""
-    array, shape = np.asarray(actions, dtype=np.float64), (count, *(env.action_space.shape or ()))
-    if array.shape != shape or not np.isfinite(array).all():
-        raise MetaMapError(f"predict: expected finite actions {list(shape)}, got shape {list(array.shape)}")
-    return array
-
-
-def _scores(rows: Sequence[EvaluationRow]) -> Scores:
-    return [row.score for row in rows]
+def _alone(course: Course, settings: ExternalSettings, make: Make, seen: _Seen) -> list[Scores]:
+    """Learning curves of new learners on single tasks, at the first arrival of each; empty if not asked for."""
+    if not settings.alone:
+        return []
+    curves: dict[World, Scores] = {}
+    for stage, world in enumerate(course.stream, start=1):
+        if world in curves:
+            continue
+        if settings.carry in ("nothing", "per-task"):  # this is what they are
+            curves[world] = seen.curves[stage - 1]
+        else:
+            curves[world] = _Run(course, settings, _Kept(make, settings.carry)).learn(world, stage)[0]
+    return [curves[world] for world in course.stream]
 
 
 def _size(learner: StreamLearner) -> int:

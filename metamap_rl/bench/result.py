@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from metamap_agents.runtime.storage import read_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import read_document
+from metamap_rl.bench.tuning import TUNING
 from metamap_rl.stream.metrics import COSTS, METRICS, TRANSFER, bwt_families, gap, gen, pr, recovery_time
 from metamap_rl.stream.run import StreamRun, open_run
 from metamap_rl.stream.scoreboard import Reference
@@ -310,5 +311,5 @@ def _order(root: Path) -> dict[str, int]:
     return {str(name): place for place, name in enumerate(document.get("learners") or {})}
 
 
-RUN_PARTS = ("artifacts", "experts", "zoo", "mappers", "tensorboard")
-"""Folders of a run without nested runs."""
+RUN_PARTS = ("artifacts", "experts", "zoo", "mappers", "tensorboard", TUNING)
+"""Folders of a run or a benchmark without results of their own."""

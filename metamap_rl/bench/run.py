@@ -6,6 +6,7 @@
     manifest.json                       versions, machine, command
     zoo/                                the expert cache of all cells
     learners/<name>/                    users' learners, copied by `metamap bench add`
+    tuning/<stream>/                    cells of tuning, if settings are tuned
     cells/<stream>/<learner>-order0-seed0/
         cell.json                       the result; marks a finished cell
         ...                             a run directory of `metamap stream run`
@@ -13,44 +14,31 @@
 
 from __future__ import annotations
 
-import hashlib
-import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from metamap_agents.runtime.executors import Executor
 from metamap_agents.runtime.machine import describe_machine
-from metamap_agents.runtime.storage import library_versions, read_json, write_bytes, write_json
+from metamap_agents.runtime.storage import library_versions, write_bytes, write_json
 from metamap_envs.errors import MetaMapError
-from metamap_envs.identity import check_environments
-from metamap_rl.bench.config import BenchCell, BenchConfig, bench_to_yaml, load_bench
-from metamap_rl.bench.contract import describe_error
-from metamap_rl.bench.entry import ExternalSettings
-from metamap_rl.bench.external import check_external, run_external
-from metamap_rl.bench.result import CELL, CellResult, cell_document, of_run, read_cell
-from metamap_rl.common.cells import Cell, OnCell, compare_settings, run_cells
+from metamap_envs.registry import get_family
+from metamap_rl.bench.adding import adopt_files
+from metamap_rl.bench.config import CONFIG, BenchCell, BenchConfig, bench_to_yaml
+from metamap_rl.bench.environment_course import prepare_references
+from metamap_rl.bench.environments import EnvironmentStreamConfig
+from metamap_rl.bench.external import check_external
+from metamap_rl.bench.result import CellResult, read_cell
+from metamap_rl.bench.shorthands import is_file_entry
+from metamap_rl.bench.work import MANIFEST, BenchWork, Choices, TuningWork
+from metamap_rl.bench.worlds import FamilyWorld, GymWorld, World
+from metamap_rl.common.cells import Cell, OnCell, run_cells
 from metamap_rl.stream.config import StreamConfig
-from metamap_rl.stream.events import OnStream
+from metamap_rl.stream.events import Activity, OnStream
 from metamap_rl.stream.plan import StreamPlan
-from metamap_rl.stream.run import open_run, resume, start
 
-__all__ = ["BenchWork", "open_bench", "run_bench"]
+__all__ = ["run_bench"]
 
-_CELLS, _CONFIG, _MANIFEST, _ZOO = "cells", "bench.yaml", "manifest.json", "zoo"
-_FILES = "files of the learner"
-
-
-def open_bench(out: Path) -> BenchConfig:
-    """Load the benchmark of a folder.
-
-    Raises:
-        MetaMapError: not a benchmark folder.
-    """
-    if not (out / _CONFIG).is_file():
-        raise MetaMapError(f"{out}: not a benchmark folder: it has no {_CONFIG}")
-    return load_bench(out / _CONFIG)
+_ZOO = "zoo"
 
 
 def run_bench(
@@ -83,19 +71,49 @@ def run_bench(
     """
     out = out.resolve()
     _claim(out)
-    work = BenchWork(config, out / _ZOO if zoo is None else zoo.resolve())
-    (cells,) = work.batches(out)
-    left = [cell for cell in cells if not work.is_done(cell)]
-    _check_learners(left)
-    write_bytes(out / _CONFIG, bench_to_yaml(config).encode())
+    config = adopt_files(config, out, _all_kinds_of_worlds(config))
+    cache = out / _ZOO if zoo is None else zoo.resolve()
+    work: BenchWork = BenchWork(config, cache)
+    if config.tuning is None:
+        (cells,) = work.batches(out)
+        left = [cell for cell in cells if not work.is_done(cell)]
+        _check_learners(left)
+    write_bytes(out / CONFIG, bench_to_yaml(config).encode())
     about = {"versions": library_versions(), "machine": describe_machine(torch_threads=1)}
-    write_json(out / _MANIFEST, {**about, "command": command, "name": config.name})
+    write_json(out / MANIFEST, {**about, "command": command, "name": config.name})
+    if config.tuning is not None:
+        work = BenchWork(config, cache, _tune(TuningWork(config, cache), out, executor, on_event))
+        (cells,) = work.batches(out)
+        left = [cell for cell in cells if not work.is_done(cell)]
     for number, cell in enumerate((cell for cell in cells if cell not in left), start=1):
         on_cell(cell.name, number, len(cells))
     for stream in {(cell.job[0].stream, cell.job[0].seed): cell.job[1] for cell in left}.values():
-        StreamPlan.of(stream, work.zoo).prepare(executor, on_event=on_event)  # all orders have the same tasks
+        _prepare(stream, work.zoo, executor, on_event)  # all orders have the same tasks
     run_cells(work, out, executor, on_cell)
     return [read_cell(cell.path.parent) for cell in cells]
+
+
+def _tune(work: TuningWork, out: Path, executor: Executor, on_event: OnStream | None) -> Choices:
+    """Run the cells of tuning that are missing; choose the settings of each learner on each stream."""
+    (cells,) = work.batches(out)
+    left = [cell for cell in cells if not work.is_done(cell)]
+    _check_learners(left)
+    for config in {(cell.job[0].stream, cell.job[0].seed): cell.job[1] for cell in left}.values():
+        _prepare(config, work.zoo, executor, on_event)
+    say: OnStream = on_event if on_event is not None else lambda event: None
+    run_cells(work, out, executor, lambda _, done, total: say(Activity("tuning", done, total)))
+    return work.choices(out)
+
+
+def _prepare(
+    config: StreamConfig | EnvironmentStreamConfig, zoo: Path, executor: Executor, on_event: OnStream | None
+) -> None:
+    """Make what the cells of a stream share: experts, or the references of environments."""
+    if isinstance(config, StreamConfig):
+        StreamPlan.of(config, zoo).prepare(executor, on_event=on_event)
+        return
+    say: OnStream = on_event if on_event is not None else lambda event: None
+    prepare_references(config, zoo, executor, lambda _, done, total: say(Activity("references", done, total)))
 
 
 def _check_learners(cells: Sequence[Cell]) -> None:
@@ -104,76 +122,40 @@ def _check_learners(cells: Sequence[Cell]) -> None:
     Raises:
         MetaMapError: one cannot be constructed, or would not learn.
     """
-    for cell, config, external in {(cell.job[0].stream, cell.job[0].learner): cell.job for cell in cells}.values():
+    for cell, config, external, _ in {(cell.job[0].stream, cell.job[0].learner): cell.job for cell in cells}.values():
+        if external is None:
+            continue
+        worlds = _kinds_of_worlds(config)
         try:
-            if external is not None:
-                check_external(external, config.stream.family_names)
+            check_external(external, worlds)
         except MetaMapError as error:
             raise MetaMapError(f"learner {cell.learner!r}: {error}") from None
 
 
-@dataclass(frozen=True)
-class BenchWork:
-    """The cells of a benchmark; a cell's job is (`BenchCell`, `StreamConfig`, `ExternalSettings` or None)."""
-
-    config: BenchConfig
-    zoo: Path
-    """Expert cache."""
-
-    def batches(self, out: Path) -> list[list[Cell]]:
-        """All cells, in one batch."""
-        return [[self._cell(cell, out) for cell in self.config.cells()]]
-
-    def _cell(self, cell: BenchCell, out: Path) -> Cell:
-        config, external = self.config.cell_config(cell), _absolute(self.config.external(cell.learner), out)
-        settings = config.resolved()
-        if external is not None:
-            settings |= _split(_recorded(external))
-        return Cell(cell.name, out / _CELLS / cell.name / CELL, settings, (cell, config, external))
-
-    def is_done(self, cell: Cell) -> bool:
-        """Whether a cell is finished; one that was started must have the same settings, too."""
-        folder, finished = cell.path.parent, cell.path.is_file()
-        if not finished and not (folder / _MANIFEST).is_file():
-            return False
-        document = read_json(cell.path if finished else folder / _MANIFEST)
-        check_environments(document.get("environments", {}), str(folder))
-        found: dict[str, Any] = document["config"] if finished else _config_of(folder)
-        if _FILES in cell.settings and isinstance(found.get("learner"), dict):
-            found |= {_FILES: cell.settings[_FILES]} | _split(found["learner"])  # older cells have no hash of files
-        compare_settings(folder, {key: found.get(key) for key in cell.settings}, cell.settings)
-        return finished
-
-    def run(self, cell: Cell) -> dict[str, Any]:
-        """Run or resume a cell."""
-        try:
-            return cell_document(_run_cell(cell, self.zoo))
-        except Exception as error:
-            if isinstance(error, MetaMapError) or cell.job[2] is None:
-                raise
-            raise MetaMapError(describe_error(error)) from error  # user code may raise anything
+def _all_kinds_of_worlds(config: BenchConfig) -> list[World]:
+    """Those of all streams, if a learner is one file."""
+    if not any(is_file_entry(settings) for settings in config.learners.values()):
+        return []
+    label = next(name for name, settings in config.learners.items() if is_file_entry(settings))
+    cells = [BenchCell(stream, label, 0, 0) for stream in config.streams]
+    return [world for cell in cells for world in _kinds_of_worlds(config.cell_config(cell))]
 
 
-def _run_cell(cell: Cell, zoo: Path) -> CellResult:
-    which: BenchCell
-    config: StreamConfig
-    external: ExternalSettings | None
-    (which, config, external), folder = cell.job, cell.path.parent
-    names: dict[str, Any] = {"stream": which.stream, "learner": which.learner, "order": which.order}
-    if external is not None:
-        shutil.rmtree(folder, ignore_errors=True)  # remains of a killed run: external learners restart
-        made = _recorded(external)  # before the run, since its code may be edited meanwhile
-        result = run_external(config, external, zoo, **names)
-        return replace(result, config={**result.config, "learner": made})
-    if (folder / _MANIFEST).is_file():
-        run = open_run(folder)
-        if not run.finished:
-            run.record.close()
-            run = resume(folder, num_threads=1)
-    else:
-        run = start(config, folder, zoo=zoo, num_threads=1)
-    with run.record:
-        return of_run(run, **names)
+def _kinds_of_worlds(config: StreamConfig | EnvironmentStreamConfig) -> list[World]:
+    """A world of each pair of spaces.
+
+    Raises:
+        MetaMapError: an environment cannot be made.
+    """
+    if isinstance(config, StreamConfig):
+        names = {get_family(name).embodiment: name for name in config.stream.family_names}
+        return [FamilyWorld(get_family(name).task()) for name in names.values()]
+    config.stream.check_spaces()
+    found: list[World] = []
+    for world in config.stream.choices():
+        if all(world.spaces != other.spaces for other in found if isinstance(other, GymWorld)):
+            found.append(world)
+    return found
 
 
 def _claim(out: Path) -> None:
@@ -182,48 +164,5 @@ def _claim(out: Path) -> None:
     Raises:
         MetaMapError: it has other content.
     """
-    if out.is_dir() and not (out / _CONFIG).is_file() and any(out.iterdir()):
+    if out.is_dir() and not (out / CONFIG).is_file() and any(out.iterdir()):
         raise MetaMapError(f"{out}: not a benchmark; name an empty or a new folder")
-
-
-def _config_of(folder: Path) -> dict[str, object]:
-    run = open_run(folder)
-    run.record.close()
-    return run.config.resolved()
-
-
-def _recorded(external: ExternalSettings) -> dict[str, Any]:
-    """Settings of an external learner, and hash of its files, for comparison."""
-    settings = external.model_dump(mode="json")
-    if external.folder is None:
-        return settings
-    return {**settings, "folder": _name(external.folder), "files": _digest(Path(external.folder))}
-
-
-def _split(learner: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a cell from those recorded of its learner; its folder may have been moved."""
-    settings = {"learner": {**learner, "folder": _name(learner.get("folder"))}}
-    files = settings["learner"].pop("files", None)
-    return settings if files is None else {**settings, _FILES: files}
-
-
-def _name(folder: str | None) -> str | None:
-    return None if folder is None else Path(folder).name
-
-
-def _digest(folder: Path) -> str:
-    """SHA-256 of names and content of all files of a folder except hidden and compiled ones."""
-    total = hashlib.sha256()
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        if path.is_file() and not any(part == "__pycache__" or part.startswith(".") for part in parts):
-            content = hashlib.sha256(path.read_bytes()).hexdigest()
-            total.update(f"{'/'.join(parts)} {content}\n".encode())
-    return total.hexdigest()
-
-
-def _absolute(external: ExternalSettings | None, out: Path) -> ExternalSettings | None:
-    """Settings of a learner, with a folder relative to the benchmark resolved."""
-    if external is None or external.folder is None or Path(external.folder).is_absolute():
-        return external
-    return external.model_copy(update={"folder": str(out / external.folder)})

@@ -12,7 +12,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
-from gymnasium.spaces import Box
 from numpy.typing import NDArray
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -20,40 +19,36 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 from stable_baselines3.common.utils import set_random_seed
-from stable_baselines3.common.vec_env import VecEnv, VecNormalize
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from metamap_agents.runtime.storage import save_arrays
 from metamap_agents.runtime.torch_state import global_generators_kept
 from metamap_agents.sb3.rl_zoo import read_number
-from metamap_agents.sb3.vec_env import FamilyVecEnv
-from metamap_envs.env import FamilyEnv
 from metamap_envs.errors import MetaMapError, one_line, unknown_name
-from metamap_envs.registry import get_family
-from metamap_envs.rollout import Rollout
 from metamap_envs.seeds import read_seed
-from metamap_rl.bench.contract import Policy, check_rollout
-from metamap_rl.bench.counted import CountedEnv
+from metamap_rl.bench.contract import Policy, Transitions, check_rollout
 from metamap_rl.bench.sb3_settings import SB3Settings
+from metamap_rl.bench.worlds import CountedEnv, World
 from metamap_rl.stream.seeds import derive
 
 __all__ = ["ALGORITHMS", "SB3Learner"]
 
 ALGORITHMS = {
-    **dict.fromkeys(("a2c", "ddpg", "ppo", "sac", "td3"), "stable_baselines3"),
-    **dict.fromkeys(("ars", "crossq", "tqc", "trpo"), "sb3_contrib"),
+    **dict.fromkeys(("a2c", "ddpg", "dqn", "ppo", "sac", "td3"), "stable_baselines3"),
+    **dict.fromkeys(("ars", "crossq", "qrdqn", "tqc", "trpo"), "sb3_contrib"),
 }
-"""Package of each algorithm for continuous actions, by lower-case name."""
+"""Package of each algorithm, by lower-case name."""
 
-_CLASSES = {"crossq": "CrossQ"}
+_CLASSES = {"crossq": "CrossQ", "qrdqn": "QRDQN"}
 _REFUSALS = (TypeError, ValueError, AssertionError, AttributeError, LookupError, RuntimeError)
 """Exceptions of SB3 for invalid settings."""
 
 
 class SB3Learner:
-    """Fine-tuning with an algorithm of Stable-Baselines3, one model per size of observations and actions.
+    """Fine-tuning with an algorithm of Stable-Baselines3, one model for each pair of spaces.
 
-    Independent of tasks: the policy for any task of an embodiment is its current model. State: the model, the
+    Independent of tasks: the policy for any task with these spaces is the current model. State: the model, the
     statistics of ``normalize``, and the replay buffer of off-policy algorithms.
 
     Args:
@@ -62,6 +57,7 @@ class SB3Learner:
         n_envs: number of parallel environments.
         budget: environment steps on each task; checked to be enough for an update at the first task of an embodiment.
             None disables this check.
+        buffer_cleared: whether the replay buffer is emptied when a task arrives.
         settings: arguments of the algorithm, in the format of `SB3Settings`.
 
     Raises:
@@ -69,7 +65,14 @@ class SB3Learner:
     """
 
     def __init__(
-        self, algorithm: str, *, seed: int, n_envs: int = 1, budget: int | None = None, **settings: Any
+        self,
+        algorithm: str,
+        *,
+        seed: int,
+        n_envs: int = 1,
+        budget: int | None = None,
+        buffer_cleared: bool = False,
+        **settings: Any,
     ) -> None:
         seed = read_seed(seed)
         if algorithm not in ALGORITHMS:
@@ -82,8 +85,10 @@ class SB3Learner:
         self._settings = SB3Settings.read(self._algorithm, settings)
         self._n_envs = _whole(n_envs, f"{self._algorithm.__name__}: n_envs")
         self._name, self._seed, self._budget = algorithm, seed, budget
-        self._models: dict[tuple[int, int], BaseAlgorithm] = {}
-        self._normalizers: dict[tuple[int, int], VecNormalize] = {}
+        if buffer_cleared and not issubclass(self._algorithm, OffPolicyAlgorithm):
+            raise MetaMapError(f"{algorithm} has no replay buffer: carry: weights is the same as carry: all, use that")
+        self._buffer_cleared = buffer_cleared
+        self._slots: list[_Slot] = []
         self._env: tuple[gym.Env[Any, Any], _CountedVecEnv, VecEnv] | None = None
         self._asked = 0
         self._arrivals = self._calls = self._saved_up = 0
@@ -96,7 +101,10 @@ class SB3Learner:
         if self._env is None or self._env[0] is not env:
             self._arrivals, self._saved_up, self._asked = self._arrivals + 1, 0, 0
             self._env = (env, *self._vectorised(env))
-            self._model(env).set_env(self._env[2])
+            model = self._model(env)
+            model.set_env(self._env[2])
+            if self._buffer_cleared and isinstance(model, OffPolicyAlgorithm) and model.replay_buffer is not None:
+                model.replay_buffer.reset()
         model, stepped = self._model(env), self._env[1]
         self._asked += steps
         self._calls, self._saved_up = self._calls + 1, self._saved_up + steps
@@ -114,9 +122,9 @@ class SB3Learner:
                 if isinstance(env, CountedEnv):
                     env.steps += taken
 
-    def policy(self, env: gym.Env[Any, Any], rollout: Rollout) -> Policy:
+    def policy(self, env: gym.Env[Any, Any], rollout: Transitions) -> Policy:
         """See `StreamLearner`: the current model; D is ignored."""
-        return _Deterministic(self._model(env), self._normalizers.get(_sizes(env)))
+        return _Deterministic(self._model(env), self._slot(env).normalizer)
 
     def check(self, env: gym.Env[Any, Any]) -> None:
         """Construct the model for the sizes of an environment, as for the first task.
@@ -135,9 +143,12 @@ class SB3Learner:
 
     def save(self, folder: Path) -> None:
         """See `StreamLearner`: weights, optimisers, statistics, and the filled part of replay buffers."""
-        for (observations, actions), model in self._models.items():
+        for number, slot in enumerate(self._slots):
+            model, normalizer = slot.model, slot.normalizer
+            if model is None:
+                continue
             arrays = dict(_arrays("", model.get_parameters()))
-            if (normalizer := self._normalizers.get((observations, actions))) is not None:
+            if normalizer is not None:
                 for name, statistics in (("observations", normalizer.obs_rms), ("returns", normalizer.ret_rms)):
                     if isinstance(statistics, RunningMeanStd):
                         arrays[f"normalize.{name}.mean"] = np.asarray(statistics.mean)
@@ -147,26 +158,44 @@ class SB3Learner:
                 filled = buffer.buffer_size if buffer.full else buffer.pos
                 for name in ("observations", "next_observations", "actions", "rewards", "dones"):
                     arrays[f"buffer.{name}"] = np.asarray(getattr(buffer, name)[:filled])
-            save_arrays(folder / f"{observations}x{actions}.safetensors", arrays)
+            save_arrays(folder / f"{number}.safetensors", arrays)
+
+    def _slot(self, env: gym.Env[Any, Any]) -> _Slot:
+        """What is kept for the spaces of an environment."""
+        for slot in self._slots:
+            if (slot.observations, slot.actions) == (env.observation_space, env.action_space):
+                return slot
+        self._slots.append(_Slot(env.observation_space, env.action_space))
+        return self._slots[-1]
 
     def _model(self, env: gym.Env[Any, Any]) -> BaseAlgorithm:
-        """The model for the sizes of an environment; constructed if missing."""
-        sizes = _sizes(env)
-        if sizes not in self._models:
+        """The model for the spaces of an environment; constructed if missing."""
+        slot = self._slot(env)
+        if slot.model is None:
             settings: dict[str, Any] = copy.deepcopy(self._settings.arguments)
             settings |= {key: self._falling(start) for key, start in self._settings.falling.items()}
-            if (noise := self._settings.action_noise(sizes[1])) is not None:
+            if (noise := self._settings.action_noise(_size(env.action_space))) is not None:
                 settings["action_noise"] = noise
             try:
                 with global_generators_kept():
-                    self._models[sizes] = self._algorithm(
+                    slot.model = self._algorithm(
                         env=self._vectorised(env)[1], seed=self._seed, device="cpu", verbose=0, **settings
                     )
             except _REFUSALS as error:
                 name = self._algorithm.__name__
                 raise MetaMapError(f"{name}: cannot be made with these settings ({one_line(error)})") from error
-        self._check(self._models[sizes], env)
-        return self._models[sizes]
+            if hasattr(slot.model, "exploration_schedule"):  # of DQN: epsilon falls anew on each task, as rates do
+                setattr(slot.model, "_update_current_progress_remaining", self._note_progress(slot.model))  # noqa: B010
+        self._check(slot.model, env)
+        return slot.model
+
+    def _note_progress(self, model: BaseAlgorithm) -> Callable[[int, int], None]:
+        """In place of SB3's progress, which is that of a single call."""
+
+        def note(num_timesteps: int, total_timesteps: int) -> None:
+            model._current_progress_remaining = self._remaining
+
+        return note
 
     def _check(self, model: BaseAlgorithm, env: gym.Env[Any, Any]) -> None:
         """Raise an error for an algorithm that would not learn within the budget of a task."""
@@ -191,29 +220,41 @@ class SB3Learner:
         return lambda remaining: start * self._remaining
 
     def _vectorised(self, env: gym.Env[Any, Any]) -> tuple[_CountedVecEnv, VecEnv]:
-        """The fast simulator with copies of the environment's task, and its wrapper for the model."""
-        inner = env.unwrapped
-        assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
+        """Copies of the environment's world, and their wrapper for the model."""
         seed = derive(self._seed, self._arrivals, "sb3-environments")
-        counted = _CountedVecEnv([inner.task] * self._n_envs, seed, num_threads=1, dtype=np.float32)
+        counted = _CountedVecEnv(_world(env).copies(self._n_envs, seed))
         if self._settings.normalize is None:
             return counted, counted
-        normalizer = VecNormalize(counted, **self._settings.normalize)
-        if (before := self._normalizers.get(_sizes(env))) is not None:  # kept between tasks, like weights
+        normalizer, slot = VecNormalize(counted, **self._settings.normalize), self._slot(env)
+        if (before := slot.normalizer) is not None:  # kept between tasks, like weights
             normalizer.obs_rms, normalizer.ret_rms = before.obs_rms, before.ret_rms
-        self._normalizers[_sizes(env)] = normalizer
+        slot.normalizer = normalizer
         return counted, normalizer
 
 
-class _CountedVecEnv(FamilyVecEnv):
-    """The fast simulator with a counter of steps over all environments."""
+@dataclass
+class _Slot:
+    """What is kept for one pair of spaces."""
+
+    observations: gym.Space[Any]
+    actions: gym.Space[Any]
+    model: BaseAlgorithm | None = None
+    normalizer: VecNormalize | None = None
+
+
+class _CountedVecEnv(VecEnvWrapper):
+    """A counter of steps over all environments."""
 
     steps = 0
+
+    def reset(self) -> VecEnvObs:
+        """As of the environments."""
+        return self.venv.reset()
 
     def step_wait(self) -> VecEnvStepReturn:
         """Step and count."""
         self.steps += self.num_envs
-        return super().step_wait()
+        return self.venv.step_wait()
 
 
 @dataclass(frozen=True)
@@ -234,10 +275,8 @@ class _Rollout:
 
     @classmethod
     def of(cls, model: BaseAlgorithm, env: gym.Env[Any, Any]) -> _Rollout:
-        """Rollout of a model on an environment of a family."""
-        inner, envs = env.unwrapped, model.n_envs
-        assert isinstance(inner, FamilyEnv), "a benchmark gives environments of families"
-        horizon = get_family(inner.task.family).horizon
+        """Rollout of a model on an environment."""
+        horizon, envs = _world(env).horizon, model.n_envs
         if isinstance(model, OnPolicyAlgorithm):
             return cls("n_steps", model.n_steps, "n_envs", envs)
         if isinstance(model, OffPolicyAlgorithm):
@@ -264,9 +303,9 @@ class _Deterministic:
         return self._model.predict(observation, deterministic=True)
 
 
-def _sizes(env: gym.Env[Any, Any]) -> tuple[int, int]:
-    """Sizes of observations and actions."""
-    return _size(env.observation_space), _size(env.action_space)
+def _world(env: gym.Env[Any, Any]) -> World:
+    assert isinstance(env, CountedEnv), "a benchmark gives counted environments"
+    return env.world
 
 
 def _whole(value: object, what: str) -> int:
@@ -277,8 +316,8 @@ def _whole(value: object, what: str) -> int:
 
 
 def _size(space: gym.Space[Any]) -> int:
-    assert isinstance(space, Box), "families have boxes"
-    return int(np.prod(space.shape))
+    """Number of actions, for noise."""
+    return int(np.prod(space.shape or (1,)))
 
 
 def _arrays(name: str, tree: object) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -117,6 +117,8 @@ class StreamConfig(Settings):
     """One-line description, for lists."""
     stream: SerializeAsAny[StreamKind]
     """Sequence of tasks: a kind of stream and its settings."""
+    stop_after: Positive | None = None
+    """Number of arrivals after which the stream ends; None for all."""
     boundaries: Literal["given", "hidden"] = "given"
     """Whether task boundaries are given to the learner."""
     revisits: bool = True

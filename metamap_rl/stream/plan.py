@@ -53,6 +53,7 @@ class StreamPlan:
         drawn = config.stream.tasks(numpy_generator(config.seeds.stream, 0, "tasks")) if tasks is None else list(tasks)
         if not drawn:
             raise MetaMapError("the stream has no tasks: expected at least one")
+        drawn = drawn[: config.stop_after]
         config.check_revisits(drawn)
         return cls.again(config, zoo, tuple(arrivals(drawn)), _held_out(config, {task.family for task in drawn}))
 

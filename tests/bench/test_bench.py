@@ -19,12 +19,13 @@ from helpers.tiny_stream import SETTINGS
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_agents.runtime.storage import write_json
 from metamap_envs.errors import MetaMapError
-from metamap_rl.bench.config import list_benches, load_bench
+from metamap_rl.bench.config import list_benches, load_bench, open_bench
 from metamap_rl.bench.listing import compare_runs
 from metamap_rl.bench.result import CELL, CellResult, cell_document, find_results, read_cell
-from metamap_rl.bench.run import BenchWork, open_bench, run_bench
+from metamap_rl.bench.run import run_bench
 from metamap_rl.bench.sb3 import _Rollout
 from metamap_rl.bench.summary import estimate, summarise
+from metamap_rl.bench.work import BenchWork
 from metamap_rl.cli import main
 
 Output = pytest.CaptureFixture[str]
@@ -207,8 +208,8 @@ def test_whatever_goes_wrong_in_a_learner_from_elsewhere_is_reported_of_its_cell
     def broken(*_: Any, **__: Any) -> CellResult:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr("metamap_rl.bench.run.run_external", broken)
-    monkeypatch.setattr("metamap_rl.bench.run.start", broken)
+    monkeypatch.setattr("metamap_rl.bench.work.run_external", broken)
+    monkeypatch.setattr("metamap_rl.bench.work.start", broken)
     work = BenchWork(bench(), tmp_path / "zoo")
     ours, theirs = work.batches(tmp_path)[0]
     with pytest.raises(MetaMapError, match=r"^ZeroDivisionError: division by zero \(test_bench\.py, line \d+\)$"):

@@ -18,11 +18,11 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_envs.settings import parse
 from metamap_rl.bench.adding import add_learner, try_learner
+from metamap_rl.bench.config import open_bench
 from metamap_rl.bench.contract import N_STEPS
-from metamap_rl.bench.counted import CountedEnv
 from metamap_rl.bench.entry import ExternalSettings, make_external
-from metamap_rl.bench.run import open_bench
 from metamap_rl.bench.sb3 import ALGORITHMS
+from metamap_rl.bench.worlds import CountedEnv, FamilyWorld
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "my-learner"
 
@@ -47,7 +47,7 @@ def test_a_learner_of_ones_own_is_tried_and_taken_in(tmp_path: Path) -> None:
     ("old", "new", "sentence"),
     [
         ("def save", "def store", "it has no save"),
-        ("np.tanh(padded @ self.weights.T)", "padded", r"expected finite actions \[2, 2\] on reacher-goal"),
+        ("np.tanh(padded @ self.weights.T)", "padded", r"expected finite actions \[2, 2\], .* \(reacher-goal\)"),
         ("np.tanh(padded @ self.weights.T)", "np.log(-np.ones((2, self.weights.shape[0])))", "expected finite actions"),
         ("steps // horizon", "2 + steps", "learn took .* environment steps of 64"),
         ("noise=0.3", "loudness=0.3", "cannot be made with these settings"),
@@ -107,7 +107,7 @@ def steps_taken(algorithm: str, steps: int, **settings: Any) -> list[int]:
     learner = make_external(ExternalSettings(sb3=algorithm, steps=steps, settings=settings), 0)
     taken = []
     for task in get_family(tiny.FAMILY).sample("train", 2, 0):
-        env = CountedEnv(task)
+        env = CountedEnv(FamilyWorld(task))
         learner.learn(env, steps // 2)
         learner.learn(env, steps - steps // 2)
         taken.append(env.steps)

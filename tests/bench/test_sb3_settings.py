@@ -13,9 +13,9 @@ from torch import nn, optim
 from metamap_agents.sb3.rl_zoo import read_policy_kwargs, read_python
 from metamap_envs import MetaMapError, get_family
 from metamap_envs.yaml_text import parse_yaml
-from metamap_rl.bench.counted import CountedEnv
 from metamap_rl.bench.sb3 import SB3Learner
 from metamap_rl.bench.sb3_settings import SB3Settings
+from metamap_rl.bench.worlds import CountedEnv, FamilyWorld
 
 HALF_CHEETAH = """
 defaults: &defaults
@@ -165,7 +165,7 @@ COMMON: dict[str, Any] = {"n_envs": 4, "n_steps": 16, "batch_size": 32, "n_epoch
     ],
 )
 def test_what_is_read_is_learnt_with(settings: dict[str, Any]) -> None:
-    env = CountedEnv(get_family("reacher-goal").task())
+    env = CountedEnv(FamilyWorld(get_family("reacher-goal").task()))
     learner = SB3Learner("ppo", seed=np.int64(0), **{**COMMON, **settings})  # type: ignore[arg-type]
     learner.learn(env, 128)
     assert env.steps == 128
@@ -175,10 +175,12 @@ def test_a_falling_rate_falls_over_the_steps_on_a_task() -> None:
     learner = SB3Learner("ppo", seed=0, budget=256, **{**COMMON, "learning_rate": "lin_1e-2"})
     rates = []
     for _ in range(2):
-        env = CountedEnv(get_family("reacher-goal").task())
+        env = CountedEnv(FamilyWorld(get_family("reacher-goal").task()))
         for _ in range(2):
             learner.learn(env, 128)
-            (model,) = learner._models.values()
+            (slot,) = learner._slots
+            model = slot.model
+            assert model is not None
             rates.append(model.policy.optimizer.param_groups[0]["lr"])
     np.testing.assert_allclose(rates, [5e-3, 0, 5e-3, 0], atol=1e-12)
 
@@ -187,14 +189,15 @@ def test_statistics_of_normalize_are_kept_from_task_to_task(tmp_path: Any) -> No
     learner = SB3Learner("ppo", seed=0, **{**COMMON, "normalize": {"norm_reward": False}})
     counts = []
     for task in get_family("reacher-goal").sample("train", 2, 0):
-        env = CountedEnv(task)
+        env = CountedEnv(FamilyWorld(task))
         learner.learn(env, 128)
-        (statistics,) = (normalizer.obs_rms for normalizer in learner._normalizers.values())
-        counts.append(statistics.count)  # type: ignore[union-attr]
+        (slot,) = learner._slots
+        counts.append(slot.normalizer.obs_rms.count)  # type: ignore[union-attr]
     assert counts[1] > counts[0] > 128
     seen = np.full((1, 8), 3.0, np.float32)
-    (model,) = learner._models.values()
-    (normalizer,) = learner._normalizers.values()
+    model, normalizer = slot.model, slot.normalizer
+    assert model is not None
+    assert normalizer is not None
     rollout: Any = None
     actions, _ = learner.policy(env, rollout).predict(seen)
     np.testing.assert_array_equal(actions, model.predict(normalizer.normalize_obs(seen), deterministic=True)[0])
@@ -205,7 +208,7 @@ def test_statistics_of_normalize_are_kept_from_task_to_task(tmp_path: Any) -> No
 
 
 def test_off_policy_learners_with_noise_and_normalisation() -> None:
-    env = CountedEnv(get_family("reacher-goal").task())
+    env = CountedEnv(FamilyWorld(get_family("reacher-goal").task()))
     settings = {"learning_starts": 10, "batch_size": 8, "noise_type": "normal", "noise_std": "1e-1", "normalize": True}
     learner = SB3Learner("ddpg", seed=0, budget=60, buffer_size=1e3, **settings)
     learner.learn(env, 60)
@@ -216,4 +219,4 @@ def test_off_policy_learners_with_noise_and_normalisation() -> None:
 def test_episodes_go_with_one_environment() -> None:
     learner = SB3Learner("sac", seed=0, budget=1000, n_envs=2, train_freq=[1, "episode"])
     with pytest.raises(MetaMapError, match="train_freq counts episodes, which goes with n_envs = 1"):
-        learner.check(CountedEnv(get_family("reacher-goal").task()))
+        learner.check(CountedEnv(FamilyWorld(get_family("reacher-goal").task())))

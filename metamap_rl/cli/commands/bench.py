@@ -43,6 +43,16 @@ class RunBench(Command):
     set: Annotated[tuple[str, ...], Metavar("KEY=VALUE")] = ()
     """Override settings of the benchmark, such as seeds=2 'settings={update.updates: 100}'."""
 
+    learner: Annotated[tuple[str, ...], Metavar("LEARNER")] = ()
+    """Add learners: file.py:Class, an algorithm such as sac, a learner of `metamap stream list`, or NAME='{settings}';
+    NAME= in front names it.
+    """
+
+    envs: Annotated[tuple[str, ...], Metavar("ID")] = ()
+    """Gymnasium environments of the stream, with arguments or without: CartPole-v1 'Pendulum-v1 {g: 2}'; for the
+    benchmark `environments` and others with one stream of that kind.
+    """
+
     zoo: Annotated[Path | None, Metavar("DIR")] = None
     """Expert cache; default: in the folder."""
 
@@ -62,7 +72,7 @@ class RunBench(Command):
         """See `Command`."""
         from metamap_rl.bench.config import load_bench
 
-        return f"metamap report {quote(str(self._folder(load_bench(self.config, self.set).name)))} --out report.html"
+        return f"metamap report {quote(str(self._folder(load_bench(self.config).name)))} --out report.html"
 
     def _folder(self, name: str) -> Path:
         """Where the benchmark goes, from its name."""
@@ -75,7 +85,7 @@ class RunBench(Command):
         from metamap_rl.bench.run import run_bench
         from metamap_rl.cli.console import progress
 
-        config = load_bench(self.config, self.set)
+        config = load_bench(self.config, self.set, learners=self.learner, environments=self.envs)
         out = self._folder(config.name)
         with (
             make_executor(self.executor, self.workers, self.ray_address) as executor,
