@@ -1,6 +1,6 @@
 """Tuning on the first part of a stream only ("k % tuning"), after which settings are frozen.
 
-Mesbahi et al. 2024, "K-percent evaluation for lifelong RL": hyper-parameters that were chosen on the whole stream were
+Mesbahi et al. 2024, arXiv 2404.02113: hyper-parameters that were chosen on the whole stream were
 chosen on data that a learner in the world would not have had yet.
 """
 
