@@ -67,6 +67,10 @@ def _forward(base: Any, _: float, info: dict[str, Any], action: Action) -> float
     return float(info["x_velocity"] - 0.05 * np.sum(np.square(action)))
 
 
+def _sensors(base: Any, observation: Array) -> Array:
+    return np.concatenate([observation[:4], base.data.qvel[:2] / 10.0])
+
+
 def _without_target(base: Any, observation: Array) -> Array:
     fingertip: Array = base.get_body_com("fingertip")[:2]
     return np.concatenate([observation[:4], observation[6:8], fingertip])
@@ -231,6 +235,14 @@ EXPECTED = {
         ),
         placed=(-2, -1),
         observation=_without_target,
+    ),
+    "reacher-sensors": Expected(
+        (
+            "start: the target is put at its place in Gymnasium's state too; the arm's start is as drawn there",
+            "observation: fingertip and target left out, velocities in units of 10 rad/s",
+        ),
+        placed=(-2, -1),
+        observation=_sensors,
     ),
     "cartpole-swingup": Expected(
         (

@@ -152,7 +152,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         self._before = self._state()
         if self.render_mode == "human":
             self.render()
-        return self.family.observe(self._before)[0], {"task": self.task.id}
+        return self.family.observed(self._before, self._values)[0], {"task": self.task.id}
 
     def step(self, action: NDArray[Any]) -> tuple[Array, float, bool, bool, dict[str, Any]]:
         """Advance by one environment step.
@@ -178,7 +178,7 @@ class FamilyEnv(gym.Env[NDArray[Any], NDArray[Any]]):
         self._before = after
         if self.render_mode == "human":
             self.render()
-        return self.family.observe(after)[0], reward, terminated, False, info
+        return self.family.observed(after, self._values)[0], reward, terminated, False, info
 
     def _simulate(self, actions: NDArray[Any]) -> None:
         """Advance the physics by one environment step; actions are [1, A]."""

@@ -132,6 +132,10 @@ class Family(ABC):
         split = len(qpos) - self.unobserved_positions
         return np.concatenate([hidden, observations[:, :split]], axis=1), observations[:, split:].copy()
 
+    sensor_parameters: ClassVar[frozenset[str]] = frozenset()
+    """Names of the parameters that `wiring` depends on. A family that has some observes its sensors in units of their
+    ranges: its policies take observations as they are, as statistics of a channel would be those of no sensor."""
+
     # behaviour --------------------------------------------------------------------------------------------------
 
     @abstractmethod
@@ -173,7 +177,17 @@ class Family(ABC):
 
     @abstractmethod
     def observe(self, state: State) -> Array:
-        """Observations, float64 [N, O]. Hidden parameters never show in them."""
+        """Observations, float64 [N, O], before `wiring`. Hidden parameters never show in them."""
+
+    def wiring(self, values: Array) -> NDArray[np.intp] | None:
+        """Which entry of `observe` each channel of an observation shows, a permutation for each task, [N, O].
+
+        Default: None, each channel shows its own; families with `sensor_parameters` override it.
+
+        Args:
+            values: the tasks' parameter values, [N, P].
+        """
+        return None
 
     @abstractmethod
     def reward(
@@ -225,6 +239,12 @@ class Family(ABC):
     def action_size(self) -> int:
         """Length of an action, A. Default: the number of actuators."""
         return int(self.base_model.nu)
+
+    def observed(self, state: State, values: Array) -> Array:
+        """Observations [N, O] as a policy sees them: those of `observe`, in the order of `wiring`."""
+        seen = self.observe(state)
+        order = self.wiring(values)
+        return seen if order is None else np.take_along_axis(seen, order, axis=1)
 
     @cached_property
     def observation_size(self) -> int:

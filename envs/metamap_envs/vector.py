@@ -184,7 +184,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
                 self._generators[index], self._seeds[index] = seeding.np_random(seeds[index])
         self._begin(indices, seeds, given=tasks is not None)
         self._started = True
-        return self.family.observe(self._before), {"task": self._task_ids.copy(), "_task": mask}
+        return self._observations(), {"task": self._task_ids.copy(), "_task": mask}
 
     def step(self, actions: NDArray[Any]) -> tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_], Infos]:
         """Advance all environments by one step.
@@ -213,7 +213,7 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
             infos = self._final_infos(infos, done)
             self._begin(np.flatnonzero(done))
             infos["task"] = self._task_ids.copy()
-        return self.family.observe(self._before), rewards, terminated, truncated, infos
+        return self._observations(), rewards, terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
         """Release the simulator."""
@@ -224,6 +224,9 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         return copy.deepcopy(self)
 
     # inside -------------------------------------------------------------------------------------------------------
+
+    def _observations(self) -> Array:
+        return self.family.observed(self._before, self.simulator.values)
 
     def _check_actions(self, actions: NDArray[Any]) -> NDArray[Any]:
         if not self._started:
@@ -294,11 +297,11 @@ class FamilyVectorEnv(VectorEnv[Array, NDArray[Any], NDArray[Any]]):
         rewards = np.where(moving, rewards, 0.0)
         terminated, truncated = terminated & moving, truncated & moving
         self._done = terminated | truncated
-        return self.family.observe(self._before), rewards, terminated, truncated, self._with_tasks(infos, moving)
+        return self._observations(), rewards, terminated, truncated, self._with_tasks(infos, moving)
 
     def _final_infos(self, infos: Infos, done: NDArray[np.bool_]) -> Infos:
         """Same-step autoreset: move last observations and infos of ended episodes to where Gymnasium puts them."""
-        last = self.family.observe(self._before)
+        last = self._observations()
         final = np.full(self.num_envs, None, dtype=object)
         for index in np.flatnonzero(done):
             final[index] = last[index]

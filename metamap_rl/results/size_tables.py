@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["bodies_table", "inverted_table", "size_table", "specialists_table"]
+__all__ = ["bodies_table", "independent_table", "inverted_table", "size_table", "specialists_table"]
 
 _COLUMNS = {
     "base policy of this size": "base",
@@ -165,3 +165,53 @@ def inverted_table(*documents: Mapping[str, Any]) -> list[str]:
             count = document["experts"][split]
             lines.append(f"| {document['family']}, {split} | {count} | {means['base']:,.1f} | {means['expert']:,.1f} |")
     return lines
+
+
+_INDEPENDENT = {
+    "nearest-expert": "nearest expert",
+    "nearest by the truth": "nearest expert by the true task",
+    "ridge": "ridge from D to weights",
+    "universal-policy": "distilled policy, given the truth",
+    "estimate": "distilled policy, estimate",
+    "mean-expert": "mean expert",
+}
+_LEAD = ("nearest-expert", "nearest by the truth", "ridge", "universal-policy", "estimate")
+
+
+def independent_table(*documents: Mapping[str, Any]) -> list[str]:
+    """Shares of the gap by number of experts, what mappers have more than rivals, what of experts is predictable."""
+    lines: list[str] = []
+    for document in documents:
+        names = [*document["settings"]["mappers"], *_INDEPENDENT]
+        titles = [_INDEPENDENT.get(name, f"mapper: {name}") for name in names]
+        lines += [
+            f"| {document['family']}: experts | {' | '.join(titles)} | variance of experts that a quadratic of "
+            "the true task predicts, left out: weights, aligned | actions in the same states |",
+            "| --- |" + " --- |" * (len(names) + 2),
+        ]
+        for count, one in document["counts"].items():
+            cells = [_share(one["shares"].get(name)) for name in names]
+            explained = one["explained"] or {}
+            cells += [f"{explained[name]:.2f}" if name in explained else "–" for name in ("weights", "actions")]
+            lines.append(f"| {count} | {' | '.join(cells)} |")
+        lines += [
+            "",
+            f"| experts, mapper | {' | '.join(f'minus {_INDEPENDENT[name]}' for name in _LEAD)} |",
+            "| --- |" + " --- |" * len(_LEAD),
+        ]
+        for count, one in document["counts"].items():
+            for name in document["settings"]["mappers"]:
+                cells = [_share(one["differences"].get(f"{name} minus {rival}"), sign=True) for rival in _LEAD]
+                if name in one["shares"]:
+                    lines.append(f"| {count}, {name} | {' | '.join(cells)} |")
+        lines.append("")
+        if (twins := document.get("twins")) is not None:
+            ratio = twins["same task"] / twins["different tasks"]
+            ours, theirs = (sum(each) / len(each) for each in twins["returns"])
+            lines += [
+                f"{twins['tasks']} experts trained once more, with another seed: mean squared difference of actions in "
+                f"the same states {twins['same task']:.3f} between experts of one task, {twins['different tasks']:.3f} "
+                f"between experts of different tasks ({ratio:.0%}); returns {ours:,.1f} and {theirs:,.1f}.",
+                "",
+            ]
+    return lines[:-1] if lines and not lines[-1] else lines

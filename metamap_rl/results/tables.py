@@ -11,7 +11,13 @@ from metamap_rl.results.export_tables import export_table
 from metamap_rl.results.flight_tables import flights_table
 from metamap_rl.results.import_tables import import_table
 from metamap_rl.results.service_tables import in_service_table
-from metamap_rl.results.size_tables import bodies_table, inverted_table, size_table, specialists_table
+from metamap_rl.results.size_tables import (
+    bodies_table,
+    independent_table,
+    inverted_table,
+    size_table,
+    specialists_table,
+)
 from metamap_rl.results.sources_tables import reading_table, sources_table
 from metamap_rl.results.text_tables import text_table
 from metamap_rl.results.walk_tables import walks_table
@@ -396,6 +402,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "deployed-size": size_table,
     "bodies": bodies_table,
     "specialists": specialists_table,
+    "independent-experts": independent_table,
     "inverted-experts": inverted_table,
 }
 """By the name of the place in a page; the document is the one of that name, or those that the place names."""

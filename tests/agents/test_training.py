@@ -52,6 +52,15 @@ def test_a_base_policy_of_every_family(name: str) -> None:
     assert BasePolicy.from_arrays(base.to_arrays(), base.describe()).record == base.record
 
 
+def test_experts_may_start_from_random_weights_of_their_own() -> None:
+    base = train_base(tiny.FAMILY, recipe("base"), seed=0, num_threads=1)
+    still = {"start": "random", **FROZEN}
+    found = [train_expert(task(), base, recipe(**still), seed=seed).phi for seed in (3, 3, 4)]
+    assert np.array_equal(found[0], found[1])
+    assert not np.allclose(found[0], found[2]), "each seed has weights of its own"
+    assert np.linalg.norm(found[0] - base.phi) > 0.5 * np.linalg.norm(base.phi), "which are not phi_0"
+
+
 def test_the_seed_decides_everything() -> None:
     made = [train_base(tiny.FAMILY, recipe("base"), seed=seed, num_threads=1) for seed in (0, 0, 1)]
     assert same(made[0], made[1])

@@ -16,9 +16,11 @@ from metamap_agents.experts.recipes import load_recipe
 from metamap_agents.experts.training import train_base, train_expert, train_universal
 from metamap_agents.experts.universal import UniversalPolicy, coordinate_columns, coordinate_scales
 from metamap_agents.experts.zoo import Zoo
+from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import Episodes
 from metamap_agents.policy.functional import forward
+from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.policies import Policies
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.sb3.conditioned import ConditionedVecEnv
@@ -111,6 +113,35 @@ def test_an_action_times_its_factors_is_the_action_of_the_default_robot(name: st
     for action in actions:
         ours, theirs = changed.step(action)[0], default.step(action * product)[0]
         np.testing.assert_allclose(ours, theirs, atol=1e-9)
+
+
+@pytest.mark.parametrize("told", [(), ("sensor_0",)])
+def test_an_expert_reads_its_sensors_in_the_order_of_its_task(told: tuple[str, ...]) -> None:
+    family = get_family("reacher-sensors")
+    inputs = len(coordinate_columns(family, told))
+    spec = PolicySpec(family.observation_size + inputs, family.action_size, (4,))
+    phi = np.random.default_rng(0).normal(size=spec.size).astype(np.float32)
+    universal = UniversalPolicy(family.name, told, spec, phi, np.zeros(inputs, np.float32), np.ones(inputs, np.float32))
+    plain = ObservationNormalizer(np.zeros(6), np.ones(6))
+    ordered = family.task({"sensor_1": 3, "sensor_3": 2})
+    tasks = [
+        family.task(),
+        ordered,
+        family.task({"sensor_0": 4}),
+        family.task({**dict(ordered.parameters), "sensor_0": 4}),
+    ]
+    policies = BatchedPolicy(
+        Policies(universal.base_spec, plain, np.stack([universal.expert_for(one) for one in tasks]))
+    )
+    envs = FamilyVectorEnv(tasks, num_threads=1)
+    seen, _ = envs.reset(seed=[0] * 4)
+    acted = [policies(seen[:, None])[:, 0]]
+    seen, *_ = envs.step(np.tile([[0.4, -0.9]], (4, 1)).astype(np.float32))
+    acted.append(policies(seen[:, None])[:, 0])
+    for actions in acted:
+        np.testing.assert_allclose(actions[1], actions[0], atol=1e-6)
+        if not told:
+            np.testing.assert_allclose(actions[2:], actions[:1].repeat(2, axis=0), atol=1e-6)
 
 
 def test_the_universal_policy_gives_an_expert_for_any_task() -> None:

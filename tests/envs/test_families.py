@@ -122,9 +122,10 @@ def test_spaces_hold_what_the_environment_gives_and_info_names_the_task(name: st
 @pytest.mark.parametrize("name", FAMILIES)
 def test_parameters_outside_the_physics_never_show_in_observations(name: str) -> None:
     family = get_family(name)
-    hidden = [parameter for parameter in family.space.parameters if parameter.name not in family.physics_parameters]
+    shown = family.physics_parameters | family.sensor_parameters
+    hidden = [parameter for parameter in family.space.parameters if parameter.name not in shown]
     if not hidden:
-        assert family.physics_parameters == set(family.space.names)
+        assert shown == set(family.space.names)
         return
     changed = {parameter.name: other_value(parameter) for parameter in hidden}
     observations, rewards = trajectory(FamilyEnv(name))
@@ -139,6 +140,10 @@ def test_every_parameter_changes_the_trajectory_or_the_reward(name: str, paramet
     observations, rewards = trajectory(FamilyEnv(name, parameters=given))
     given[parameter.name] = other_value(parameter)
     others, other_rewards = trajectory(FamilyEnv(name, parameters=given))
+    if parameter.name in get_family(name).sensor_parameters:
+        assert (observations != others).any()
+        np.testing.assert_array_equal(rewards, other_rewards)
+        return
     assert (rewards != other_rewards).any()
     if parameter.name not in get_family(name).physics_parameters or not name.startswith(STARTS_BY_PHYSICS):
         np.testing.assert_array_equal(observations[0], others[0])

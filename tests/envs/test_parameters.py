@@ -89,7 +89,9 @@ def test_sampling_is_reproducible_and_a_shorter_sample_is_the_head_of_a_longer(
 def test_another_seed_gives_other_tasks(name: str) -> None:
     family = get_family(name)
     first, second = ({task.id for task in family.sample("train", 8, seed)} for seed in (0, 1))
-    assert not first & second
+    assert first != second
+    if not all(parameter.choices for parameter in family.space.parameters):
+        assert not first & second, "combinations are finitely many, numbers are not"
 
 
 def test_continuous_samples_fill_their_range_evenly() -> None:

@@ -19,7 +19,7 @@ from metamap_agents.policy.spec import PolicySpec
 from metamap_rl.cli import main
 from metamap_rl.results.experiments.bodies import Bodies
 from metamap_rl.results.experiments.deployed_size import multiply_adds
-from metamap_rl.results.size_tables import bodies_table, size_table, specialists_table
+from metamap_rl.results.size_tables import bodies_table, independent_table, size_table, specialists_table
 
 
 def test_multiply_adds_are_those_of_the_matrices() -> None:
@@ -99,3 +99,23 @@ def test_specialists_are_compared_with_the_universal_policy_in_pairs(tiny_zoo: Z
     assert [row.split(" | ")[2] for row in rows[2:4]] == ["50", "70"]
     assert [row.split(" | ")[1] for row in rows[-2:]] == ["50", "70"]
     assert f"{short['means']['mean-expert']:,.1f}" in rows[-2]
+
+
+def test_mappers_of_independent_experts_by_their_number(tiny_zoo: Zoo, tmp_path: Path) -> None:
+    small = "loss: behaviour, updates: 3, survey_tasks: 4"
+    settings = [f"zoo={tiny_zoo.root}", "counts=[3]", "episodes=2", "length=20", "twins=2"]
+    settings += [f"mappers={{one: {{{small}, aligned: true}}, two: {{{small}, dagger_rounds: 1}}}}"]
+    settings += ["distillation={rounds: 0, states: 50, steps: 10, batch_size: 32}"]
+    out = tmp_path / "out"
+    command = ["results", "run", "independent-experts", "--set", *settings, "--out", str(out), "--workers", "1"]
+    assert main(command) == 0
+    document = json.loads((out / "independent-experts.json").read_text())
+    found = document["counts"]["3"]
+    assert {"one", "two", "ridge", "nearest-expert", "nearest by the truth", "universal-policy"} <= set(found["shares"])
+    assert document["starts"] == ["base"]
+    twins = document["twins"]
+    assert min(twins["same task"], twins["different tasks"]) > 0
+    assert set(found["explained"]) == {"weights", "actions"}
+    lines = independent_table(document)
+    assert sum(line.startswith("| 3") for line in lines) == 3
+    assert main([*command, "--set", "counts=[4]"]) == 2, "the zoo has three"

@@ -130,9 +130,9 @@ class Recipe(BaseModel):
     target_kl: float | None = Field(default=None, gt=0)
     policy_kwargs: PolicyKwargs = PolicyKwargs()
     start: Literal["base", "parent", "random", "controller"] = "base"
-    """Initial weights: of an expert, phi_0 or those of the zoo's universal policy ("parent") for the task; of a
-    universal policy, phi_0 or random ones. A base policy starts from random ones. Base policy and universal policy of
-    a family with a privileged controller may start from a clone of it ("controller")."""
+    """Initial weights: of an expert, phi_0, those of the zoo's universal policy ("parent") for the task, or random
+    ones; of a universal policy, phi_0 or random ones. A base policy starts from random ones. Base policy and universal
+    policy of a family with a privileged controller may start from a clone of it ("controller")."""
     cloning: Cloning | None = None
     """Settings of the clone of a controller; None for the defaults."""
     critic_timesteps: PositiveInt | None = None
@@ -282,7 +282,9 @@ def load_recipe(family: str, stage: Stage, **overrides: Any) -> Recipe:
     settings |= overrides
     recipe = parse(Recipe, settings, f"{stage} recipe of {family!r}")
     if stage == "expert" and recipe.start == "controller":
-        raise MetaMapError(f"expert recipe of {family!r}: start: expected 'base' or 'parent', got 'controller'")
+        raise MetaMapError(
+            f"expert recipe of {family!r}: start: expected 'base', 'parent' or 'random', got 'controller'"
+        )
     if stage != "expert" and recipe.algorithm != "ppo":
         raise MetaMapError(f"{stage} recipe of {family!r}: algorithm: expected 'ppo', got {recipe.algorithm!r}")
     if stage == "expert" and recipe.changes is not None and recipe.changes.rate:

@@ -19,7 +19,7 @@ from metamap_agents.experts.off_policy import TrainedTeacher, train_teacher
 from metamap_agents.experts.ppo import OnPolicy, OnProgress, learn, make_ppo
 from metamap_agents.experts.recipes import Recipe
 from metamap_agents.experts.starting import cloned, record_of
-from metamap_agents.experts.universal import UniversalPolicy, coordinate_scales, with_zero_inputs
+from metamap_agents.experts.universal import UniversalPolicy, blank_universal, with_zero_inputs
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import (
     clearly_better,
@@ -27,6 +27,7 @@ from metamap_agents.policy.evaluation import (
     random_returns,
     run_episodes,
 )
+from metamap_agents.policy.initial import random_actor
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.policies import Policies
 from metamap_agents.renamed import renamed_keywords
@@ -53,7 +54,6 @@ __all__ = ["FineTuningResult", "train_base", "train_expert", "train_universal", 
 _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
 _SMALLEST_STD = 1e-3  # floor for observations that never move
 _EVALUATION_EPISODES = 10
-_SCALE_TASKS = 1024  # for the mean and standard deviation of the coordinates
 
 
 def _record(recipe: Recipe, seed: int, steps: int, seconds: float) -> dict[str, Any]:
@@ -95,9 +95,9 @@ def train_base(
     draw = TaskDraw(family_name, kept)
     started = time.perf_counter()
     clone = cloned(recipe, draw, seed=seed, num_threads=num_threads)
-    frozen = None if clone is None else clone.normalizer
+    frozen = _plain(family_name) if clone is None else clone.normalizer
     fast = training_envs(draw(recipe.n_envs, seed), recipe.changes, draw, seed, frozen, num_threads, recipe.horizon)
-    envs = VecNormalize(fast, norm_obs=clone is None, gamma=recipe.gamma, clip_obs=_NO_CLIP)
+    envs = VecNormalize(fast, norm_obs=frozen is None, gamma=recipe.gamma, clip_obs=_NO_CLIP)
     with isolated_training():
         model = make_ppo(recipe, envs, seed)
         spec = spec_from_sb3(model.policy)
@@ -115,6 +115,14 @@ def train_base(
         critic=critic_from_sb3(model.policy),
         record={"family": family_name, **_record(recipe, seed, model.num_timesteps, seconds), **ended},
     )
+
+
+def _plain(family_name: str) -> ObservationNormalizer | None:
+    """The normaliser of a family that changes nothing, where sensors change places; None for any other."""
+    family = get_family(family_name)
+    if not family.sensor_parameters:
+        return None
+    return ObservationNormalizer(np.zeros(family.observation_size), np.ones(family.observation_size))
 
 
 def _normalizer(envs: VecNormalize) -> ObservationNormalizer:
@@ -145,7 +153,8 @@ def train_expert(
         task: the task.
         base: provides the normaliser, the critic and, without ``start``, the initial weights. The standard deviation
             of the action noise starts at the recipe's ``log_std_init``.
-        recipe: settings of the training; its network must be the base policy's.
+        recipe: settings of the training; its network must be the base policy's. With ``start: random`` actor and critic
+            are drawn anew, and only the normaliser is the base policy's.
         seed: of weights, noise and episodes.
         start: other initial weights, float32 [P]; or a universal policy, whose weights for the task are the initial
             ones: with the gains that the recipe's ``gain_search`` finds, or without one those of `expert_for`.
@@ -175,6 +184,8 @@ def train_expert(
             found = _search(task, plain, base, recipe.gain_search, start, seed, num_threads)
             phi, steps = found.phi, found.environment_steps
             more = {"gains": found.gains.tolist(), "search_steps": steps}
+    elif start is None and recipe.start == "random":
+        phi, critic = random_actor(base.spec, seed), {}
     else:
         phi = base.phi if start is None else start
     if phi.shape != base.phi.shape:
@@ -358,11 +369,10 @@ def train_universal(
     seed = read_seed(seed)
     family = get_family(family_name)
     names = family.space.names if recipe.told == "all" else recipe.told
-    mean, std = coordinate_scales(family, names, family.sample("train", _SCALE_TASKS, seed))
     kept = {parameter.name for parameter in family.space.parameters if parameter.choices} - set(names)
     draw = TaskDraw(family_name, frozenset(kept))
-    spec = replace(base.spec, observation_size=base.spec.observation_size + len(mean))
-    blank = UniversalPolicy(family_name, names, spec, np.zeros(spec.size, np.float32), mean, std)
+    blank = blank_universal(family_name, names, base.spec, seed)
+    spec, inputs = blank.spec, len(blank.mean)
     fast = training_envs(
         draw(recipe.n_envs, seed), recipe.changes, draw, seed, base.normalizer, num_threads, recipe.horizon
     )
@@ -375,8 +385,8 @@ def train_universal(
         if spec_from_sb3(model.policy) != spec:
             raise MetaMapError(f"recipe: expected the network {spec}, got {spec_from_sb3(model.policy)}")
         if recipe.start == "base":
-            phi_into_sb3(model.policy, spec.join(with_zero_inputs(base.spec.split(base.phi), len(mean))))
-            critic_into_sb3(model.policy, with_zero_inputs(base.critic, len(mean)))
+            phi_into_sb3(model.policy, spec.join(with_zero_inputs(base.spec.split(base.phi), inputs)))
+            critic_into_sb3(model.policy, with_zero_inputs(base.critic, inputs))
         if clone is not None:
             phi_into_sb3(model.policy, clone.phi)
         ended = learn(model, recipe, on_progress, f"the universal policy of {family_name!r}", starts) | record_of(clone)

@@ -26,9 +26,10 @@ from metamap_envs.identity import is_family
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
 
-__all__ = ["UniversalPolicy", "coordinate_columns", "coordinate_scales", "with_zero_inputs"]
+__all__ = ["UniversalPolicy", "blank_universal", "coordinate_columns", "coordinate_scales", "with_zero_inputs"]
 
 _CRITIC = "critic."
+_SCALE_TASKS = 1024  # for the mean and standard deviation of the coordinates
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +100,23 @@ class UniversalPolicy:
     def expert_for(self, task: Task) -> NDArray[np.float32]:
         """Return the weights [P] of an expert for a task of known parameters, without training or search.
 
-        These are the weights of `phi_for` with the gains of `gains_for`. Where a zoo's recipe searches gains, its
-        experts differ from these by the error of the search.
+        These are the weights of `phi_for` with the gains of `gains_for`, and with the columns of the first layer in the
+        order of the task's sensors (`Family.wiring`), where the order is no input. Where a zoo's recipe searches gains,
+        its experts differ from these by the error of the search.
 
         Raises:
             MetaMapError: the task is of another family.
         """
         if task.family != self.family:
             raise MetaMapError(f"the universal policy is of family {self.family!r}, the task is of {task.family!r}")
-        phi = self.phi_for(task)
-        return with_gains(self.base_spec, phi, self.gains_for(task))
+        phi = with_gains(self.base_spec, self.phi_for(task), self.gains_for(task))
+        family = get_family(self.family)
+        if not family.sensor_parameters:
+            return phi
+        untold = family.task({name: value for name, value in task.parameters if name not in self.parameters})
+        order = family.wiring(untold.values[None])
+        assert order is not None, "it has parameters of the order"
+        return _rewired(self.base_spec, phi, order[0])
 
     @property
     def base_spec(self) -> PolicySpec:
@@ -188,12 +196,33 @@ class UniversalPolicy:
         return cls(description["family"], tuple(told), spec, critic=critic, record=description["record"], **rest)
 
 
+def blank_universal(family_name: str, names: Sequence[str], base: PolicySpec, seed: int) -> UniversalPolicy:
+    """Return a universal policy of a shape without weights: all 0.
+
+    Args:
+        family_name: its family.
+        names: parameters that are inputs.
+        base: shape of its policies for single tasks.
+        seed: of the tasks whose coordinates give mean and standard deviation.
+    """
+    family = get_family(family_name)
+    mean, std = coordinate_scales(family, names, family.sample("train", _SCALE_TASKS, seed))
+    spec = replace(base, observation_size=base.observation_size + len(mean))
+    return UniversalPolicy(family_name, tuple(names), spec, np.zeros(spec.size, np.float32), mean, std)
+
+
 def _folded(parts: Mapping[str, NDArray[np.float32]], coordinates: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
     """A network without its last K inputs: their constant values are in the first bias."""
     weight, bias = parts["layers.0.weight"], parts["layers.0.bias"]
     own = weight.shape[1] - len(coordinates)
     first = {"layers.0.weight": weight[:, :own], "layers.0.bias": bias + weight[:, own:] @ coordinates}
     return {**parts, **first}
+
+
+def _rewired(spec: PolicySpec, phi: NDArray[np.float32], order: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Weights [P] that do with channels, of which each shows the sensor that ``order`` [O] says, what ``phi`` does."""
+    parts = spec.split(phi)
+    return spec.join({**parts, "layers.0.weight": parts["layers.0.weight"][:, order]})
 
 
 def with_zero_inputs(parts: Mapping[str, NDArray[np.float32]], count: int) -> dict[str, NDArray[Any]]:

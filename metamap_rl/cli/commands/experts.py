@@ -61,8 +61,9 @@ class TrainExperts(Command):
     timesteps: int | None = None
     """Environment steps of PPO for each expert, in place of the recipe's."""
 
-    start: Literal["base", "parent"] | None = None
-    """Origin of experts, in place of the recipe's: `base` for phi_0, `parent` for the universal policy."""
+    start: Literal["base", "parent", "random"] | None = None
+    """Origin of experts, in place of the recipe's: `base` for phi_0, `parent` for the universal policy, `random` for
+    random weights, each expert its own."""
 
     algorithm: Literal["ppo", "sac", "tqc"] | None = None
     """Algorithm for experts, in place of the recipe's. SAC and TQC (extra `contrib`) train a teacher of another

@@ -120,7 +120,7 @@ class Predictor:
             before, after, diverged = self._known[key]
             values = np.tile(task.values, (len(rows), 1))
             rewards, _ = self.family.reward(before, after, self._actions[rows], values)
-            predicted = np.concatenate([self.family.observe(after), rewards[:, None]], axis=1)
+            predicted = np.concatenate([self.family.observed(after, values), rewards[:, None]], axis=1)
             error = np.clip((predicted - self._outcomes[rows]) / self._scales, -_DIVERGED, _DIVERGED)
             found[index] = np.where(diverged[:, None], _DIVERGED, error)
         return found

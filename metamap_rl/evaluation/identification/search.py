@@ -37,7 +37,6 @@ _WORTH = 2.0  # times the cost of the best start, up to which others are continu
 _CONTINUED = 3  # most starts that are
 _ALIKE = 1e-2  # distance of two results, in units of the range, that are of one minimum
 _SEED = 20_240_917  # of the screened points: the same for all tasks, so that their models are compiled once
-_MOST_COMBINATIONS = 64
 
 
 class IdentificationConfig(Settings):
@@ -47,6 +46,8 @@ class IdentificationConfig(Settings):
     """Largest number of transitions that are used, evenly spaced."""
     screened: Annotated[Whole, Field(ge=0)] = 32
     """Points of the parameter space that are tried first, besides the usual value with all combinations of choices."""
+    combinations: Annotated[Whole, Field(ge=1)] = 64
+    """Largest number of combinations of choices that are tried; a sample of them if there are more."""
     screening_transitions: Annotated[Whole, Field(ge=1)] = 12
     """Largest number of transitions that they are tried on; searches start with twice as many."""
     starts: Annotated[Whole, Field(ge=1)] = 6
@@ -90,7 +91,7 @@ def identify(
 ) -> Identification:
     """Estimate the task of a rollout by simulating its transitions under candidate tasks.
 
-    Discrete parameters are enumerated (a sample of at most 64 combinations, then one by one), continuous ones are found
+    Discrete parameters are enumerated (at most ``combinations`` of them, then one by one), continuous ones are found
     by bounded least squares (`scipy.optimize.least_squares`, trust region reflective) from the best screened points,
     within the bounds that the family admits. The reward formula is known. Where the rollout says nothing about a
     parameter, it stays at its usual value, the median in training, and is reported as unidentified.
@@ -172,7 +173,7 @@ class _Search:
 
     def best(self, *others: Task) -> tuple[Task, float]:
         """The best task and its mean squared residual; other candidates than the screened ones may be given."""
-        candidates = [*others, *_screened(self.family.name, self.config.screened)]
+        candidates = [*others, *_screened(self.family.name, self.config.screened, self.config.combinations)]
         some = self._spaced(self.config.screening_transitions)
         costs = np.mean(self.predictor.residuals(candidates, some) ** 2, axis=(1, 2))
         order = np.argsort(costs, kind="stable")[: self.config.starts]
@@ -330,7 +331,7 @@ def _scaled(parameter: Parameter, value: float) -> float:
 
 
 @lru_cache(maxsize=8)
-def _screened(name: str, count: int) -> Sequence[Task]:
+def _screened(name: str, count: int, most: int) -> Sequence[Task]:
     """Candidates of a family: the usual values with combinations of the choices, then points of the whole space."""
     family: Family = get_family(name)
     parameters = family.space.parameters
@@ -338,8 +339,8 @@ def _screened(name: str, count: int) -> Sequence[Task]:
     free = [parameter for parameter in parameters if not parameter.choices]
     generator = np.random.default_rng(_SEED)
     every = list(itertools.islice(itertools.product(*(parameter.choices for parameter in discrete)), 100_000))
-    if len(every) > _MOST_COMBINATIONS:
-        every = [every[index] for index in generator.permutation(len(every))[:_MOST_COMBINATIONS]]
+    if len(every) > most:
+        every = [every[index] for index in generator.permutation(len(every))[:most]]
     usual = {parameter.name: parameter.usual for parameter in parameters}
     names = [parameter.name for parameter in discrete]
     tasks = [family.task({**usual, **dict(zip(names, combination, strict=True))}) for combination in every]

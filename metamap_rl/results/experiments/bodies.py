@@ -66,6 +66,8 @@ class Bodies(Settings):
     """Changes of those recipes."""
     seeds: Annotated[Whole, Field(ge=1)] = 3
     """Trainings of each."""
+    first_seed: Annotated[Whole, Field(ge=0)] = 0
+    """Seed of the first of them; the others follow it."""
     episodes: Annotated[Whole, Field(ge=2)] = 50
     """Of each policy at each length."""
 
@@ -79,7 +81,7 @@ class Bodies(Settings):
                 {**measured, "recipe": load_recipe(family, "base", **self.recipe).model_dump(mode="json")},
                 (family, seed),
             )
-            for seed in range(self.seeds)
+            for seed in range(self.first_seed, self.first_seed + self.seeds)
             for family in self.families
         ]
 

@@ -77,6 +77,8 @@ class DeployedSize(Settings):
     ppo_timesteps: Annotated[Whole, Field(ge=0)] = 0
     """Environment steps of a universal policy of each size that PPO trains from random weights, beside the one that is
     distilled; 0 for none."""
+    ppo: dict[str, Any] = Field(default_factory=dict)
+    """Settings of its recipe in place of those of the recipe ``parent``, such as ``told``."""
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
         """The large policies, then one cell for each zoo and size, which is resumed within."""
@@ -94,7 +96,9 @@ class DeployedSize(Settings):
             Cell(f"large, {zoo}", folder / "large.json", shared, ("large", root, 0, folder))
             for zoo, root, folder, shared in places
         ]
-        kinds = {"size": measured} | ({"ppo": {"ppo_timesteps": self.ppo_timesteps}} if self.ppo_timesteps else {})
+        kinds = {"size": measured} | (
+            {"ppo": {"ppo_timesteps": self.ppo_timesteps, "ppo": self.ppo or None}} if self.ppo_timesteps else {}
+        )
         for kind, settings in kinds.items():
             yield [
                 Cell(
@@ -140,7 +144,7 @@ class DeployedSize(Settings):
 
     def _by_ppo(self, zoo: Zoo, size: int) -> dict[str, Any]:
         """Returns of the universal policy of a size that PPO trains from random weights, given the truth."""
-        recipe = load_recipe(zoo.family.name, "parent", start="random", n_timesteps=self.ppo_timesteps)
+        recipe = load_recipe(zoo.family.name, "parent", start="random", n_timesteps=self.ppo_timesteps, **self.ppo)
         arch = recipe.policy_kwargs.net_arch.model_copy(update={"pi": (size, size)})
         recipe = recipe.model_copy(update={"policy_kwargs": recipe.policy_kwargs.model_copy(update={"net_arch": arch})})
         spec = replace(zoo.base.spec, hidden=(size, size))
