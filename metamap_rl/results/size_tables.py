@@ -63,32 +63,64 @@ def _share(entry: Mapping[str, Any] | None, *, sign: bool = False) -> str:
 
 
 def bodies_table(*documents: Mapping[str, Any]) -> list[str]:
-    """One row for each body: our trainings, and the published returns of single runs."""
+    """One row for each body and recipe: our trainings of all documents, and the published returns of single runs."""
     lines = [
         "| body | PPO here, steps | transitions of an update, batch, learning rate, log std | "
-        "return of 1,000 steps: each training | mean | late reward a step, 1,000 / 200 | "
-        "episodes with a fall | published, 1 M steps | mean / published PPO |",
+        "return of 1,000 steps: each training | mean [95 %] | late reward a step, 1,000 / 200 | "
+        "episodes with a fall | published, 1 M steps | mean / published PPO [95 %] |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for body, one in ((body, one) for document in documents for body, one in document["bodies"].items()):
-        long, short = one["lengths"]["1000"], one["lengths"]["200"]
-        mean = sum(long["returns"]) / len(long["returns"])
+    for body, trainings in _by_recipe(documents):
+        one = trainings[0]
+        long, short = (_together(trainings, length) for length in ("1000", "200"))
         published = ", ".join(f"{entry['algorithm']} {entry['return']:,.0f}" for entry in one["published"])
         ppo = [entry["return"] for entry in one["published"] if entry["algorithm"] == "PPO"]
-        late = " / ".join(f"{sum(part['late_reward']) / len(part['late_reward']):.2f}" for part in (long, short))
         cells = [
             body,
             f"{one['steps']:,}",
             _ppo_settings(one["recipe"]),
             ", ".join(f"{value:,.0f}" for value in long["returns"]),
-            f"{mean:,.0f}",
-            late,
-            f"{sum(long['fell']) / len(long['fell']):.0%}",
+            _mean_of_trainings(long["returns"], ",.0f"),
+            " / ".join(f"{_mean(part['late_reward']):.2f}" for part in (long, short)),
+            f"{_mean(long['fell']):.0%}",
             published or "–",
-            f"{mean / ppo[0]:.2f}" if ppo else "–",
+            _mean_of_trainings([value / ppo[0] for value in long["returns"]], ".2f") if ppo else "–",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
+
+
+def _by_recipe(documents: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """Trainings of each body by one recipe, in the order of the documents; a setting of None is as good as absent."""
+    found: list[tuple[str, dict[str, Any], list[Mapping[str, Any]]]] = []
+    for body, one in ((body, one) for document in documents for body, one in document["bodies"].items()):
+        recipe = {name: value for name, value in one["recipe"].items() if value is not None}
+        same = next((trainings for name, other, trainings in found if (name, other) == (body, recipe)), None)
+        if same is None:
+            found.append((body, recipe, [one]))
+        else:
+            same.append(one)
+    return [(body, trainings) for body, _, trainings in found]
+
+
+def _together(trainings: Sequence[Mapping[str, Any]], length: str) -> dict[str, list[float]]:
+    parts = [one["lengths"][length] for one in trainings]
+    return {name: [value for part in parts for value in part[name]] for name in parts[0]}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _mean_of_trainings(values: Sequence[float], form: str) -> str:
+    """Mean with Student's 95 % interval; without one for fewer than three trainings."""
+    mean = _mean(values)
+    if len(values) < 3:
+        return f"{mean:{form}}"
+    from scipy.stats import sem, t
+
+    half = float(sem(values) * t.ppf(0.975, len(values) - 1))
+    return f"{mean:{form}} [{mean - half:{form}}, {mean + half:{form}}]"
 
 
 def _ppo_settings(recipe: Mapping[str, Any]) -> str:

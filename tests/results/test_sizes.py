@@ -66,6 +66,32 @@ def test_a_body_is_trained_unchanged_and_run_for_longer(tmp_path: Path) -> None:
     document = experiment.summary({cell.name: found}, tmp_path)
     (row,) = bodies_table(document)[2:]
     assert row.startswith("| Swimmer | 64 |")
+    follows = experiment.model_copy(update={"first_seed": 3, "seeds": 2})
+    assert [cell.job for batch in follows.batches(tmp_path) for cell in batch] == [
+        (*cell.job[:1], 3),
+        (*cell.job[:1], 4),
+    ]
+
+
+def test_trainings_of_one_recipe_are_one_row_with_students_interval() -> None:
+    lengths = {"late_reward": [1.0], "fell": [0.0]}
+
+    def document(value: float, **recipe: object) -> dict[str, Any]:
+        about = {"n_envs": 2, "n_steps": 8, "batch_size": 4, "learning_rate": 0.1, "policy_kwargs": {"log_std_init": 0}}
+        body = {
+            "recipe": about | recipe,
+            "steps": 10,
+            "lengths": {length: {"returns": [value], **lengths} for length in ("200", "1000")},
+            "published": [{"algorithm": "PPO", "return": 2.0}],
+        }
+        return {"bodies": {"Hopper": body}}
+
+    rows = bodies_table(document(1.0), document(2.0, gamma=None), document(3.0), document(9.0, gamma=0.5))[2:]
+    assert len(rows) == 2
+    cells = [cell.strip() for cell in rows[0].strip("|").split("|")]
+    assert cells[3:5] == ["1, 2, 3", "2 [-0, 4]"]
+    assert cells[-1] == "1.00 [-0.24, 2.24]"
+    assert rows[1].rstrip(" |").endswith("4.50"), "no interval of one training"
 
 
 def test_specialists_are_compared_with_the_universal_policy_in_pairs(tiny_zoo: Zoo, tmp_path: Path) -> None:

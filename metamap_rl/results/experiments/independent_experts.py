@@ -38,6 +38,12 @@ _METHODS = ("nearest-expert", "mean-expert", "universal-policy", "estimate")
 _TRUE, _RIDGE = "nearest by the truth", "ridge"
 _STATES = 200  # at which actions of experts are compared
 
+_MAPPERS: dict[str, dict[str, Any]] = {
+    "weights, aligned": {"loss": "weights", "aligned": True},
+    "behaviour": {"loss": "behaviour"},
+    "behaviour, DAgger": {"loss": "behaviour", "dagger_rounds": 4},
+}
+
 Floats = NDArray[np.float64]
 
 
@@ -49,13 +55,7 @@ class IndependentExperts(Settings):
     """Zoo whose experts have no common parent (`--start random` or `base`), of training, validation and test tasks."""
     counts: Annotated[tuple[Annotated[Whole, Field(ge=3)], ...], Field(min_length=1)] = (16, 64)
     """Numbers of training experts; fewer are the first of more."""
-    mappers: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = Field(
-        default_factory=lambda: {
-            "weights, aligned": {"loss": "weights", "aligned": True},
-            "behaviour": {"loss": "behaviour"},
-            "behaviour, DAgger": {"loss": "behaviour", "dagger_rounds": 4},
-        }
-    )
+    mappers: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = _MAPPERS
     """Settings of mappers in place of the protocol's, by name. Rivals take encoder and weights of the first."""
     distillation: Distillation = Distillation(rounds=6, states=200, steps=2_000, batch_size=512, learning_rate=3e-3)
     """Of the training experts into one policy that is given the task."""
@@ -198,7 +198,7 @@ def _nearest_by_truth(problem: Problem, split: str) -> NDArray[np.float32]:
         *(task_coordinates(problem.tasks(one)).astype(np.float64) for one in ("train", split))
     )
     nearest = np.linalg.norm(asked[:, None] - stored[None], axis=2).argmin(axis=1)
-    return np.stack([expert.phi for expert in problem.experts("train")])[nearest]
+    return np.stack([problem.experts("train")[index].phi for index in nearest])
 
 
 def _by_ridge(problem: Problem, split: str, length: int) -> NDArray[np.float32]:
@@ -211,7 +211,8 @@ def _by_ridge(problem: Problem, split: str, length: int) -> NDArray[np.float32]:
     repeats = len(inputs[0]) // len(pairs)
     targets = np.repeat(pairs.phi.astype(np.float64), repeats, axis=0)
     ridge = chosen_ridge(inputs[0], targets, inputs[1], held_out.phi.astype(np.float64))
-    return ridge(inputs[2]).astype(np.float32)
+    phis: NDArray[np.float32] = ridge(inputs[2]).astype(np.float32)
+    return phis
 
 
 def _rows(rollouts: Rollouts, length: int) -> Floats:
@@ -225,7 +226,7 @@ def _explained(problem: Problem) -> dict[str, Any]:
     experts, phi = problem.experts("train"), problem.training_pairs.phi
     coordinates = task_coordinates([one.task for one in experts])
     actions = _actions(problem.base, phi, _shared_states(problem.base, problem.validation_pairs.states))
-    found = {"weights": phi, "actions": actions.reshape(len(phi), -1)}
+    found: dict[str, NDArray[Any]] = {"weights": phi, "actions": actions.reshape(len(phi), -1)}
     return {name: max(explained_variance(coordinates, one, k).left_out for k in (1, 2)) for name, one in found.items()}
 
 
