@@ -16,12 +16,13 @@ import threading
 import time
 from typing import Any
 
+from _browser import NO_BROWSER, find_chromium
 from _running import run_script
 from metamap_agents.runtime.storage import library_versions
+from metamap_envs.errors import MetaMapError
 from metamap_rl.adaptation.bundled import find_mapper
 from metamap_rl.play.server import PlayServer
 from metamap_rl.play.session import PlaySession
-from play_picture import chromium
 
 
 def main() -> None:
@@ -70,8 +71,11 @@ def measured(url: str, seconds: float) -> dict[str, float]:
     """One page, opened and watched; a joint is flipped when the watch begins."""
     from playwright.sync_api import sync_playwright
 
+    path = find_chromium()
+    if path is None:
+        raise MetaMapError(NO_BROWSER)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1280, "height": 900})
         sizes: list[int] = []
         page.on("websocket", lambda socket: socket.on("framereceived", lambda text: sizes.append(len(text))))

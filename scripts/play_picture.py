@@ -10,14 +10,13 @@ from __future__ import annotations
 import argparse
 import base64
 import io
-import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from PIL import Image
 
+from _browser import NO_BROWSER, find_chromium
 from _running import run_script
 from metamap_agents.runtime.storage import write_bytes
 from metamap_envs.errors import MetaMapError
@@ -92,8 +91,11 @@ def played(seed: int) -> PlaySession:
 def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
     from playwright.sync_api import sync_playwright
 
+    path = find_chromium()
+    if path is None:
+        raise MetaMapError(NO_BROWSER)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": _WIDTH, "height": 900}, color_scheme="light")
         page.goto(replay.as_uri())
         page.evaluate("player.paused = true")
@@ -101,15 +103,6 @@ def pictures(replay: Path, session: PlaySession) -> Iterator[bytes]:
             place = index * _EVERY / session.family.step_seconds
             yield base64.b64decode(page.evaluate(_COMPOSE, place).partition(",")[2])
         browser.close()
-
-
-def chromium() -> str:
-    """A browser that is there already."""
-    named = [os.environ.get("CHROMIUM"), *map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))]
-    found = next(filter(None, named), None)
-    if found is None:
-        raise MetaMapError("no browser: apt-get install chromium, or set CHROMIUM")
-    return found
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -126,10 +125,11 @@ def forgets_declared_families(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 @pytest.fixture(scope="module")  # not for longer: its event loop would be in the way of tests that run their own
 def browser() -> Iterator[Any]:
     """Any Chromium that is there, driven by playwright; CHROMIUM names another one than those on the PATH."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, names)), None)
+    from _browser import NO_BROWSER, find_chromium
+
+    path = find_chromium()
     if path is None:
-        pytest.skip("no browser: apt-get install chromium, or set CHROMIUM")
+        pytest.skip(NO_BROWSER)
     api = pytest.importorskip("playwright.sync_api", reason="no playwright: pip install 'metamap-rl[dev]'")
     with api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])

@@ -36,7 +36,14 @@ def setup_of(family: Family, joints: Sequence[Joint], lanes: Sequence[str]) -> d
         "parameters": [_parameter(one, joint=one.name in own) for one in family.space.parameters],
         "view": view_of(family.base_model),
         "probe_steps": PROBE_STEPS,
+        "heading": _heading(family),
     }
+
+
+def _heading(family: Family) -> str | None:
+    """What a parameter ``direction`` is: an "angle" on the ground, or a "sign" along x; None without one."""
+    found = [one for one in family.space.parameters if one.name == "direction"]
+    return ("sign" if found[0].choices else "angle") if found else None
 
 
 def belief_json(belief: Belief) -> dict[str, Any]:

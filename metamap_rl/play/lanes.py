@@ -114,7 +114,7 @@ class ExpertLane(BaseLane):
         else:
             expert = nearest_expert(self._family, self._experts, task)
             values = ", ".join(f"{name} {value:.3g}" for name, value in expert.task.parameters[:3])
-            phi, self.title = expert.phi, f"nearest expert: of {values}"
+            phi, self.title = expert.phi, f"nearest expert: {values}"
         self._policy = ServedPolicy(self._mapper.base, phi, generated=False)
 
 

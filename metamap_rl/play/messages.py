@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import from_json
 
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_envs.settings import parse
 from metamap_rl.play.describing import PROBE_STEPS
 from metamap_rl.play.session import PlaySession
 
@@ -36,7 +38,7 @@ class Clock:
 
 def _one_of_speeds(speed: float) -> float:
     if speed not in SPEEDS:
-        raise ValueError(f"speed: expected one of {SPEEDS}")
+        raise ValueError(f"expected one of {', '.join(map(str, SPEEDS))}")
     return speed
 
 
@@ -110,9 +112,13 @@ class SetClock(Request):
         clock.paused, clock.speed = self.paused, self.speed
 
 
-_REQUESTS: TypeAdapter[Request] = TypeAdapter(
-    Annotated[SetParameters | SetJoint | SetLength | Simple | SetClock, Field(discriminator="do")]
-)
+_REQUESTS: dict[str, type[Request]] = {
+    "set": SetParameters,
+    "joint": SetJoint,
+    "length": SetLength,
+    **dict.fromkeys(("heal", "restart", "probe", "serve"), Simple),
+    "clock": SetClock,
+}
 
 
 def read_request(text: str | bytes) -> Request:
@@ -124,8 +130,12 @@ def read_request(text: str | bytes) -> Request:
     if len(text) > LARGEST:
         raise MetaMapError(f"message: expected at most {LARGEST} bytes, got {len(text)}")
     try:
-        return _REQUESTS.validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise MetaMapError(f"message: {place}: {first['msg']}".replace(": :", ":")) from None
+        document = from_json(text)
+    except ValueError as error:
+        raise MetaMapError(f"message: expected JSON ({error})") from None
+    if not isinstance(document, dict):
+        raise MetaMapError(f"message: expected a JSON object, got {type(document).__name__}")
+    do = document.get("do")
+    if not isinstance(do, str) or do not in _REQUESTS:
+        raise MetaMapError(f"message: do: {unknown_name('request', str(do)[:80], _REQUESTS)}")
+    return parse(_REQUESTS[do], document, f"message: {do}")

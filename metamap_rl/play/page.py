@@ -14,7 +14,7 @@ from metamap_envs.errors import MetaMapError
 
 __all__ = ["page", "read_replay", "write_replay"]
 
-_PROGRAM = ("kinematics.js", "drawing.js", "lanes.js", "panel.js", "live.js", "replay.js", "main.js")
+_PROGRAM = ("theme.js", "kinematics.js", "drawing.js", "lanes.js", "panel.js", "live.js", "replay.js", "main.js")
 _MARK = '<meta name="generator" content="metamap play">'
 
 

@@ -34,7 +34,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 _MOST_PAGES = 16
 _MOST_WAITING = 256  # messages that must not be dropped, for one page
-_EVERYWHERE = ("0.0.0.0", "::")  # only with a token
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # only with a token; what a browser on this machine opens
 
 
 class _Page:
@@ -83,6 +83,17 @@ def check_address(host: str, port: int) -> None:
 
 def _no_address(host: str, port: int, error: OSError) -> MetaMapError:
     return MetaMapError(f"{host}:{port}: cannot be listened on ({error.strerror})")
+
+
+def _own_address(host: str) -> str:
+    """Address by which other machines reach this one, as far as it can tell; its name without a network."""
+    family, far = (socket.AF_INET6, "2001:db8::1") if ":" in host else (socket.AF_INET, "192.0.2.1")
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.connect((far, 9))  # sends nothing: it chooses the interface
+        except OSError:
+            return socket.gethostname()
+        return str(asked.getsockname()[0])
 
 
 class PlayServer:
@@ -163,8 +174,16 @@ class PlayServer:
 
     @property
     def url(self) -> str:
-        """Address of the page, with the token if it needs one."""
-        name = f"[{self.host}]" if ":" in self.host else self.host
+        """Address of the page for this machine, with the token if it needs one."""
+        return self._url(_EVERYWHERE.get(self.host, self.host))
+
+    @property
+    def other_url(self) -> str:
+        """Address of the page for other machines, where it listens at all of this one's; "" else."""
+        return self._url(_own_address(self.host)) if self.host in _EVERYWHERE else ""
+
+    def _url(self, host: str) -> str:
+        name = f"[{host}]" if ":" in host else host
         return f"http://{name}:{self.port}/" + (f"?token={self.token}" if self.token else "")
 
     # requests ---------------------------------------------------------------------------------------------------------

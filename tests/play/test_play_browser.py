@@ -165,3 +165,23 @@ def test_bodies_are_where_mujoco_has_them(page: Any, tmp_path: Path, name: str, 
     poses = page.evaluate("([scene, q]) => Kinematics.poses(scene, q)", [scene_of(model), data.qpos.tolist()])
     assert np.allclose([pose["pos"] for pose in poses], data.xpos, atol=1e-3)
     assert np.allclose(np.abs(np.vecdot([pose["quat"] for pose in poses], data.xquat)), 1.0, atol=1e-3)
+
+
+def test_a_replay_in_another_page_is_small_tells_its_height_and_takes_the_theme(
+    page: Any, session: PlaySession, tmp_path: Path
+) -> None:
+    session.step()
+    write_replay(tmp_path / "replay.html", session.document())
+    script = "addEventListener('message', event => { window.told = event.data.height; })"
+    frame = '<iframe src="replay.html#embedded" style="width: 700px; height: 300px"></iframe>'
+    (tmp_path / "page.html").write_text(f"<!doctype html><script>{script}</script>{frame}")
+    page.goto((tmp_path / "page.html").as_uri())
+    until(page, "window.told > 200")
+    assert page.evaluate("told") < 600
+    inner = page.frame(url="**/replay.html#embedded")
+    assert not inner.is_visible("#panels")
+    assert inner.is_visible("#pause")
+    before = inner.evaluate("player.lanes.colours.sky")
+    page.evaluate("document.querySelector('iframe').contentWindow.postMessage({theme: 'dark'}, '*')")
+    wait_for(lambda: inner.evaluate("player.lanes.colours.sky") != before)
+    assert inner.evaluate("document.documentElement.className") == "dark"

@@ -206,3 +206,12 @@ def test_files_that_are_no_replays_are_refused(tmp_path: Path, session: PlaySess
             read_replay(path)
     with pytest.raises(MetaMapError, match=r"\.html"):
         write_replay(tmp_path / "replay.htm", session.document())
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+def test_a_server_for_everyone_tells_addresses_that_can_be_opened(host: str) -> None:
+    server = PlayServer(replay="x", host=host, port=8642, token="secret")
+    assert server.url in ("http://127.0.0.1:8642/?token=secret", "http://[::1]:8642/?token=secret")
+    assert "token=secret" in server.other_url
+    assert not any(nowhere in server.other_url for nowhere in ("0.0.0.0", "[::]"))
+    assert PlayServer(replay="x").other_url == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,15 @@ def test_every_family_tells_its_reward(name: str) -> None:
     text = reward_text(get_family(name))
     assert len(text) > 10
     assert not text.startswith("that of MetaMap")
+
+
+def test_a_card_of_the_gallery_has_its_replay(site: Any) -> None:
+    gallery = site("site_gallery")
+    card = gallery._card(get_family("cheetah-velocity"))
+    assert 'src="gallery/cheetah-velocity.html#embedded" loading="lazy"' in card
+    assert {"**Reward**", "**Served from**", "**Limits**"} <= set(re.findall(r"\*\*.+?\*\*", card))
+    html = gallery._replay("cheetah-velocity")
+    data = json.loads(re.search(r'<script id="data"[^>]*>(.*?)</script>', html, re.DOTALL)[1])  # type: ignore[index]
+    assert data["setup"]["lanes"] == ["base", "generated", "expert"]
+    assert len({one["task"]["target_velocity"] for one in data["recording"]["news"] if "task" in one}) == 2
+    assert len(html) < 200_000

@@ -79,7 +79,7 @@ class Play(Command):
 
     async def _serve(self) -> None:
         async with self._server() as server:
-            self._tell(server.url)
+            self._tell(server)
             if self.open:
                 await asyncio.to_thread(_open, server.url)
             await server.forever()
@@ -106,13 +106,16 @@ class Play(Command):
         task = get_family(mapper.family).task(read_numbers(self.parameters, "--parameters"))
         return PlaySession(mapper, source=folder, task=task, config=config, seed=self.seed)
 
-    def _tell(self, url: str) -> None:
+    def _tell(self, server: PlayServer) -> None:
         from metamap_rl.cli.console import print_json
 
+        others = server.other_url
         if self.json:
-            print_json({"url": url})
+            print_json({"url": server.url, **({"other_url": others} if others else {})})
         else:
-            say(f"playing at {url}")
+            say(f"playing at {server.url}")
+            if others:
+                say(f"for others  {others}")
             note("Ctrl-C ends it")
 
 

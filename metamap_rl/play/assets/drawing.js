@@ -168,6 +168,17 @@ const Drawing = (() => {
     pen.globalAlpha = 1;
   }
 
+  // the wanted direction of motion, from below the robot
+  function arrow(pen, cam, view, centre, angle) {
+    const size = 0.9 * view.half_height, along = [Math.cos(angle), Math.sin(angle), 0], across = [-along[1], along[0], 0];
+    const at = (forth, aside) => cam.project(add([centre[0], centre[1], 0.01], add(times(along, forth * size), times(across, aside * size))));
+    const points = [at(0, 0.03), at(0.8, 0.03), at(0.8, 0.1), at(1, 0), at(0.8, -0.1), at(0.8, -0.03), at(0, -0.03)];
+    if (points.some(p => p[2] <= NEAR)) return;
+    pen.globalAlpha = 0.75;
+    polygon(pen, points, shade(CONDITIONS.broken, 1));
+    pen.globalAlpha = 1;
+  }
+
   function marks(pen, joints, conditions, hovered) {
     pen.textAlign = "center";
     pen.textBaseline = "middle";
@@ -195,13 +206,14 @@ const Drawing = (() => {
 
   // draws one robot; returns where its joints are on the canvas
   function draw(pen, width, height, shown) {
-    const { scene, q, view, orbit, colours, joints, conditions, task, hovered } = shown;
+    const { scene, q, view, orbit, colours, joints, conditions, task, heading, hovered } = shown;
     const poses = Kinematics.poses(scene, q);
     const centre = target(view, poses);
     const cam = camera(view, centre, orbit, width, height);
     const plane = scene.geoms.find(geom => geom.kind === "plane");
     ground(pen, cam, view, centre, plane && !view.flies ? plane.pos[2] : null, colours);
     if (!view.above) goal(pen, cam, task);
+    if (heading) arrow(pen, cam, view, centre, heading === "sign" ? (task.direction < 0 ? Math.PI : 0) : task.direction);
     const bodies = {};
     for (const joint of joints) if (joint.body && conditions[joint.name] !== "healthy") bodies[joint.body] = conditions[joint.name];
     for (const item of items(scene, poses, cam, bodies)) {

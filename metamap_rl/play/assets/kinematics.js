@@ -1,4 +1,3 @@
-"use strict";
 // Where the bodies of a scene are, from its positions qpos: MuJoCo's mj_kinematics. Quaternions are w, x, y, z.
 
 const Kinematics = (() => {

@@ -27,7 +27,7 @@ class Lanes {
     byId("lanes").replaceChildren();
     this.cards = setup.lanes.map(key => this.card(key));
     this.readColours();
-    matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.readColours());
+    document.addEventListener("theme", () => this.readColours());
   }
 
   readColours() {
@@ -88,7 +88,7 @@ class Lanes {
       const [pen, width, height] = sized(card.canvas);
       card.joints = Drawing.draw(pen, width, height, {
         scene, q: positions[index], view: this.setup.view, orbit: this.orbit, colours: this.colours, hovered: this.hovered,
-        joints: this.setup.joints, conditions: state.conditions, task: state.task,
+        joints: this.setup.joints, conditions: state.conditions, task: state.task, heading: this.setup.heading,
       });
     });
   }

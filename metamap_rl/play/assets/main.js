@@ -4,11 +4,16 @@
   const data = JSON.parse(byId("data").textContent);
   document.body.classList.toggle("replaying", data !== null);
   const player = data ? new Replay(data) : new Live();
-  let before = performance.now();
+  let before = performance.now(), seen = true;
+  document.body.classList.toggle("embedded", Boolean(player.embedded));
+  if (player.embedded) {
+    new IntersectionObserver(found => { seen = found[found.length - 1].isIntersecting; }).observe(byId("lanes"));
+    new ResizeObserver(() => parent.postMessage({ height: document.body.offsetHeight }, "*")).observe(document.body);
+  }
   window.player = player;
   window.framesDrawn = 0;
   const tick = now => {
-    player.draw(Math.min(0.25, (now - before) / 1000));
+    if (seen) player.draw(Math.min(0.25, (now - before) / 1000));
     before = now;
     window.framesDrawn++;
     requestAnimationFrame(tick);

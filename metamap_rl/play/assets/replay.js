@@ -44,7 +44,8 @@ class Replay {
     this.lanes = new Lanes(data.setup, () => {});
     this.timeline = new Timeline(data.setup);
     this.playhead = 0;
-    this.paused = false;
+    this.embedded = location.hash === "#embedded"; // in a page of others: small, again and again, while it is seen
+    this.paused = this.embedded && matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.shown = -1;
     this.buttons();
   }
@@ -72,7 +73,7 @@ class Replay {
     const end = this.frames.length - 1;
     if (end < 0) return;
     if (!this.paused) this.playhead += seconds * Number(byId("speed").value) / this.setup.seconds;
-    if (this.playhead >= end) [this.playhead, this.paused] = [end, true];
+    if (this.playhead >= end) [this.playhead, this.paused] = this.embedded ? [0, this.paused] : [end, true];
     const [positions, frame] = between(this.frames, this.playhead);
     const now = this.states.filter(one => one.at <= frame.n).pop();
     this.lanes.draw(positions, frame, this.scenes[frame.s], now.state);
