@@ -12,7 +12,7 @@ from typing import Any
 from metamap_agents.runtime.storage import write_bytes
 from metamap_envs.errors import MetaMapError
 
-__all__ = ["page", "read_replay", "write_replay"]
+__all__ = ["page", "page_parts", "read_replay", "write_replay"]
 
 _PROGRAM = ("theme.js", "kinematics.js", "drawing.js", "lanes.js", "panel.js", "live.js", "replay.js", "main.js")
 _MARK = '<meta name="generator" content="metamap play">'
@@ -39,6 +39,16 @@ def page(title: str, *, replay: Mapping[str, Any] | None = None, nonce: str = ""
     }
     text = (assets / "play.html").read_text(encoding="utf-8")
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], text)
+
+
+def page_parts(title: str) -> tuple[str, str]:
+    """The page of a replay before and after its document, for pages that hold the player once and many recordings.
+
+    Between them goes the document as JSON, with each "<" escaped.
+    """
+    mark = "the document"
+    head, tail = page(title, replay={"": mark}).split(f'{{"":"{mark}"}}')
+    return head, tail
 
 
 def write_replay(path: str | Path, document: Mapping[str, Any]) -> None:

@@ -1,8 +1,9 @@
-"""Replays of trials of service: what controllers did while tasks changed."""
+"""Replays of trials: what controllers did while tasks changed, and what policies did in one task."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,14 @@ from numpy.typing import NDArray
 
 from metamap_envs.family import Family
 from metamap_envs.task import Task
+from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.trial import Trial
 from metamap_rl.play.describing import belief_json, setup_of
 from metamap_rl.play.recording import Frame, Recording
 from metamap_rl.play.scene import scene_of
 from metamap_rl.viz.joints import conditions_of, joints_of
 
-__all__ = ["replay_of"]
+__all__ = ["PolicyLane", "replay_of", "replay_of_policies"]
 
 _LANES = {
     "base": ("base", "base policy"),
@@ -24,6 +26,30 @@ _LANES = {
     "oracle": ("expert", "expert: universal policy, given the parameters"),
 }
 _EVERY = 5  # steps between two beliefs while the task stays
+
+
+@dataclass(frozen=True, eq=False)
+class PolicyLane:
+    """What one policy did.
+
+    Attributes:
+        key: "base", "generated" or "expert".
+        title: what it is, in a few words.
+        trial: with positions; its first environment is shown.
+    """
+
+    key: str
+    title: str
+    trial: Trial
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """What a step brings, besides motion: news, and the adapter's state."""
+
+    told: Mapping[str, Any]
+    belief: Belief = Belief()
+    surprise: float | None = None
 
 
 def replay_of(
@@ -37,33 +63,75 @@ def replay_of(
         trials: by name: "base", "adapter" and perhaps "oracle", with positions; others are left out.
         surprises: of the adapter after each step [n]; empty where none was measured.
     """
-    shown = {name: trials[name] for name in _LANES if name in trials}
-    changes = [step == 0 or task != tasks[step - 1] for step, task in enumerate(tasks)]
-    returns = [_returns(trial.rewards[:, 0], changes) for trial in shown.values()]
-    episodes = [np.concatenate([[0], np.cumsum(trial.ended[:-1, 0])]) for trial in shown.values()]
+    lanes = [PolicyLane(*_LANES[name], trials[name]) for name in _LANES if name in trials]
+    beliefs = [row[0] for row in trials["adapter"].beliefs]
+    moments = [
+        _Moment({"belief": belief_json(belief)} if new or not step % _EVERY else {}, belief, surprise)
+        for step, (belief, new, surprise) in enumerate(
+            zip(beliefs, _changes(tasks), surprises or [None] * len(tasks), strict=True)
+        )
+    ]
+    return _document(family, tasks, lanes, moments)
+
+
+def replay_of_policies(
+    family: Family, task: Task, lanes: Sequence[PolicyLane], *, transitions: int, sentence: str
+) -> dict[str, Any]:
+    """Document of a replay of policies that act in one task, each with the same start.
+
+    Args:
+        family: of the task.
+        task: the task.
+        lanes: from left to right.
+        transitions: of D, from which the generated policy was mapped.
+        sentence: where the generated policy comes from.
+    """
+    belief: dict[str, Any] = {
+        "mode": "one-shot",
+        "served": "generated",
+        "sentence": sentence,
+        "estimates": {},
+        "confidence": None,
+        "length": transitions,
+    }
+    steps = len(lanes[0].trial.rewards)
+    return _document(family, [task] * steps, lanes, [_Moment({"belief": belief}), *[_Moment({})] * (steps - 1)])
+
+
+def _changes(tasks: Sequence[Task]) -> list[bool]:
+    """Whether the task is new in each step."""
+    return [step == 0 or task != tasks[step - 1] for step, task in enumerate(tasks)]
+
+
+def _document(
+    family: Family, tasks: Sequence[Task], lanes: Sequence[PolicyLane], moments: Sequence[_Moment]
+) -> dict[str, Any]:
+    """A document of lanes from the moment of each step; changes of the task are told, too."""
+    changes = _changes(tasks)
+    returns = [_returns(lane.trial.rewards[:, 0], changes) for lane in lanes]
+    episodes = [np.concatenate([[0], np.cumsum(lane.trial.ended[:-1, 0])]) for lane in lanes]
     scenes, joints, recording = _Scenes(family), joints_of(family), Recording(len(tasks))
-    for step, task in enumerate(tasks):
-        belief = trials["adapter"].beliefs[step][0]
-        news: dict[str, Any] = {} if step % _EVERY and not changes[step] else {"belief": belief_json(belief)}
+    for step, (task, moment) in enumerate(zip(tasks, moments, strict=True)):
+        news = dict(moment.told)
         if changes[step]:
             news |= {"task": dict(task.parameters), "conditions": conditions_of(family, task, joints), "code": ""}
-            news["titles"] = [_LANES[name][1] for name in shown]
+            news["titles"] = [lane.title for lane in lanes]
         recording.add(
             Frame(
                 step=step,
-                positions=[trial.positions[step + 1][0] for trial in shown.values()],
-                rewards=[float(trial.rewards[step, 0]) for trial in shown.values()],
+                positions=[lane.trial.positions[step + 1][0] for lane in lanes],
+                rewards=[float(lane.trial.rewards[step, 0]) for lane in lanes],
                 returns=[float(one[step]) for one in returns],
                 episodes=[int(one[step]) for one in episodes],
                 scene=scenes.index(task),
-                surprise=surprises[step] if surprises else None,
-                window=belief.window,
-                swaps=belief.swaps,
-                changes=belief.changes,
+                surprise=moment.surprise,
+                window=moment.belief.window,
+                swaps=moment.belief.swaps,
+                changes=moment.belief.changes,
                 news=news,
             )
         )
-    setup = setup_of(family, joints, [_LANES[name][0] for name in shown])
+    setup = setup_of(family, joints, [lane.key for lane in lanes])
     return {"setup": setup, "scenes": scenes.known, "recording": recording.to_json()}
 
 

@@ -60,6 +60,7 @@ __all__ = [
     "open_run",
     "plan_of",
     "read_base",
+    "read_session",
     "resume",
     "start",
 ]
@@ -261,6 +262,23 @@ def read_base(run: StreamRun, embodiment: str) -> BasePolicy:
     return plan_of(run).cache.base(embodiment)
 
 
+def read_session(run: StreamRun, *, num_threads: int = 0) -> Session:
+    """The state of a run after its last finished stage, for reading: mapper, learner, memory and scoreboards.
+
+    Args:
+        run: the run.
+        num_threads: threads of the simulator; 0 uses all cores.
+
+    Raises:
+        MetaMapError: files are missing or damaged.
+    """
+    session = _blank_session(run, num_threads)
+    last = run.record.checkpoint()
+    if last is not None:
+        session.restore(last[1])
+    return session
+
+
 # parts ----------------------------------------------------------------------------------------------------------------
 
 
@@ -292,17 +310,29 @@ def _all(watchers: list[OnStream]) -> OnStream:
 
 def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_event: OnStream | None) -> Session:
     """A session restored from the record."""
+    session = _blank_session(run, num_threads)
+    if executor is not None:
+        plan_of(run).prepare(executor, on_event=on_event)
+    last = run.record.checkpoint()
+    if last is not None:
+        _, checkpoint = last
+        for sentence in session.restore(checkpoint, drop_damaged=run.config.on_error == "continue"):
+            run.record.log(sentence)
+        session.collect_garbage()
+    return session
+
+
+def _blank_session(run: StreamRun, num_threads: int) -> Session:
+    """A session before its first stage."""
     config, plan = run.config, plan_of(run)
     check_environments(run.manifest.get("environments", {}), str(run.root))
-    if executor is not None:
-        plan.prepare(executor, on_event=on_event)
     boards = plan.boards(num_threads)
     references = {name: Reference(**entry) for name, entry in run.manifest["references"].items()}
     for board in boards:
         if board is not None:
             board.with_references(references)
     learner = make_learner(config.learner)
-    session = Session(
+    return Session(
         config=config,
         arrivals=plan.arrivals,
         cache=plan.cache,
@@ -319,13 +349,6 @@ def _session(run: StreamRun, executor: Executor | None, num_threads: int, on_eve
         num_threads=num_threads,
         kept={row.phi_hat for row in run.record.stages() if row.phi_hat},
     )
-    last = run.record.checkpoint()
-    if last is not None:
-        _, checkpoint = last
-        for sentence in session.restore(checkpoint, drop_damaged=config.on_error == "continue"):
-            run.record.log(sentence)
-        session.collect_garbage()
-    return session
 
 
 def _save_mappers(run: StreamRun, session: Session) -> None:

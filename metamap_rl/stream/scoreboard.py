@@ -160,6 +160,13 @@ class Scoreboard:
             num_threads=self.num_threads,
         ).returns
 
+    def generate(self, generate: Generate, task: Task) -> NDArray[np.float32]:
+        """The weights [P] that are evaluated for one of ``tasks``: generated from its D."""
+        row = self._distinct[task.family].index(task)
+        features = self._features[task.family][row : row + 1]
+        weights: NDArray[np.float32] = generate(embodiment_of(task), features)[0]
+        return weights
+
     def measure(self, generate: Generate, stage: int, positions: Sequence[int] | None = None) -> list[EvaluationRow]:
         """Generate a policy for each task from its D, and evaluate it.
 

@@ -19,14 +19,18 @@ from helpers.tiny_stream import SETTINGS
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_agents.runtime.storage import write_json
 from metamap_envs.errors import MetaMapError
+from metamap_envs.registry import get_family
 from metamap_rl.bench.config import list_benches, load_bench, open_bench
 from metamap_rl.bench.listing import compare_runs
+from metamap_rl.bench.replays import Choice, find_replays, record
 from metamap_rl.bench.result import CELL, CellResult, cell_document, find_results, read_cell
 from metamap_rl.bench.run import run_bench
 from metamap_rl.bench.sb3 import _Rollout
 from metamap_rl.bench.summary import estimate, summarise
 from metamap_rl.bench.work import BenchWork
 from metamap_rl.cli import main
+from metamap_rl.stream.record import EvaluationRow
+from metamap_rl.stream.run import open_run, read_session
 
 Output = pytest.CaptureFixture[str]
 
@@ -383,3 +387,40 @@ def test_other_versions_of_an_environment_are_refused_without_the_flag(
         assert main([*arguments, "--across-versions"]) == 0
         capsys.readouterr()
     assert "Versions differ" in (tmp_path / "page.html").read_text()
+
+
+def test_replays_show_the_policies_that_were_evaluated(out: Path, capsys: Output, tmp_path: Path) -> None:
+    bench = shutil.copytree(out, tmp_path / "bench")
+    (path,) = record(bench, Choice())
+    (replay,) = find_replays([bench])
+    assert (replay.learner, replay.stream, replay.family) == ("replay", "reach", tiny.FAMILY)
+    assert replay.document["setup"]["lanes"] == ["base", "generated", "expert"]
+    assert replay.document["recording"]["count"] == get_family(tiny.FAMILY).horizon
+    before = path.read_bytes()
+    record(bench, Choice(stream="reach"))
+    assert path.read_bytes() == before
+
+    run = open_run(cell_of(out, "replay").place)
+    session, last = read_session(run), run.total
+    run.record.close()
+    board = session.held_out_board or session.stream_board
+    measured = [row.mean_return for row in board.measure(session.map, last)]
+    recorded = [row.mean_return for row in run_rows(out) if row.stage == last and row.split == board.split]
+    assert measured == recorded
+
+    for arguments, sentence in (
+        (["--learner", "a2c"], "expected a learner of `metamap stream list`"),
+        (["--learner", "replai"], "did you mean 'replay'?"),
+        (["--seed", "7"], "unknown seed '7'"),
+    ):
+        assert main(["bench", "replay", str(bench), *arguments]) == 2
+        assert sentence in capsys.readouterr().err
+    write_json(path, {"format": "another"})
+    assert main(["report", str(bench), "--out", str(tmp_path / "report.html")]) == 2
+    assert str(path) in capsys.readouterr().err
+
+
+def run_rows(out: Path) -> list[EvaluationRow]:
+    run = open_run(cell_of(out, "replay").place)
+    with run.record:
+        return run.record.evaluations()

@@ -19,12 +19,17 @@ from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.report import write_files, write_report
 from metamap_rl.bench.report.drawing import as_inline_svg, as_svg
 from metamap_rl.bench.report.figures import draw_stream
+from metamap_rl.bench.report.matrices import family_bands
 from metamap_rl.bench.report.page import ReportVideo
+from metamap_rl.bench.report.pens import pens
 from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv
 from metamap_rl.bench.report.verdict import ONE_SEED, verdict
-from metamap_rl.bench.summary import Summary, bands, summarise
+from metamap_rl.bench.summary import Group, Summary, bands, summarise
 from metamap_rl.cli import main
+from metamap_rl.common.numbers import decimals
+from metamap_rl.stream.learners.base import LEARNERS
 from metamap_rl.stream.metrics import FORMULAS
+from metamap_rl.viz.style import COLOURS, GREY
 
 Output = pytest.CaptureFixture[str]
 
@@ -99,7 +104,7 @@ def test_the_headline_is_what_was_computed(page: str, summary: Summary) -> None:
     found = group.metrics["AP_final"]
     assert found is not None
     assert f'data-sort="{found.value!r}"' in page
-    assert f"[{found.low:.3f}, {found.high:.3f}]" in page
+    assert f"[{decimals(found.low, 3)}, {decimals(found.high, 3)}]" in page
 
 
 def test_the_page_says_how_to_make_its_results_again(page: str) -> None:
@@ -212,7 +217,7 @@ def test_a_learner_that_is_retrained_now_and_then_has_dashes_for_what_lies_betwe
     page = (tmp_path / "r.html").read_text()
     assert page.count(sentence) == 1
     families = page.split('<section id="families">')[1]
-    assert '<th scope="row">joint</th><td>–</td><td>0' in families
+    assert re.search(r'<th scope="row"><span [^>]*></span>joint</th><td>–</td><td>\.', families)
 
     drawn = {figure.name: figure for figure in draw_stream(summary.of_stream("one"), summary.learners)}
     points = {
@@ -232,7 +237,7 @@ def test_a_score_that_is_not_there_is_not_a_failure() -> None:
     cells = [replace(first, R=[*first.R[:-1], [None, 0.5]]), replace(second, R=[*second.R[:-1], [None, None]])]
     summary = summarise(cells)
     drawn = {figure.name: figure for figure in draw_stream(summary.groups, summary.learners)}
-    (line,) = drawn["one-profile"].figure.axes[0].lines
+    (line,) = (line for line in drawn["one-profile"].figure.axes[0].lines if line.get_label() == "replay")
     shares = dict(zip(np.round(np.asarray(line.get_xdata()), 3), np.asarray(line.get_ydata()), strict=True))
     assert (shares[0.0], shares[0.4], shares[0.6]) == (1.0, 1.0, 0.0)
     nothing = summarise([replace(second, R=[*second.R[:-1], [None, None]])])
@@ -323,7 +328,7 @@ def test_the_command_needs_results(tmp_path: Path, capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("F_last", -0.0001, "0.000"),
+        ("F_last", -0.0001, ".000"),
         ("MEM", 2_500_000, "2.5 MB"),
         ("MEM", 272, "272 B"),
         ("MEM", 0, "0 B"),
@@ -358,12 +363,62 @@ def test_the_verdict_names_the_best_and_what_others_keep(summary: Summary) -> No
         best = max(scores, key=lambda name: scores[name].value)
         assert sentence.startswith(f"{stream}: {best} ends highest")
         assert all(name in sentence for name in scores)
+    crowd = summarise(made_up_cells.cells(("replay", "joint", "agem", "ewc", "l2", "packnet", "ppo"), streams=("one",)))
+    (sentence,) = verdict(crowd)
+    assert "the other 2 have" in sentence
+    assert "ppo" not in sentence
+
+
+def test_a_learner_looks_the_same_in_every_report(summary: Summary) -> None:
+    small = summarise(made_up_cells.cells(("finetune", "mine", "replay"), streams=("one",)))
+    here, there = pens(small.learners, small.groups), pens(summary.learners, summary.groups)
+    for name in ("finetune", "replay"):
+        one, other = here[name], there[name]
+        assert (one.colour, one.marker, one.dash) == (other.colour, other.marker, other.dash)
+    assert {here[name].colour for name in ("finetune", "mine", "replay")} <= {*COLOURS, GREY}
+    renamed = [replace(cell, learner="big", config={"learner": {"name": "replay"}}) for cell in small.groups[2].cells]
+    assert pens(["big"], summarise(renamed).groups)["big"].colour == here["replay"].colour
+
+
+def test_every_bundled_learner_has_a_look_of_its_own() -> None:
+    group = summarise(made_up_cells.cells(("replay",), streams=("one",), seeds=1)).groups[0]
+    groups = [
+        Group("one", name, (replace(group.cells[0], config={"learner": {"name": name}}),)) for name in LEARNERS.names()
+    ]
+    looks = {(pen.colour, pen.marker) for pen in pens(LEARNERS.names(), groups).values()}
+    assert len(looks) == len(groups)
+
+
+def test_what_the_page_tells_of_points_is_what_is_drawn(summary: Summary) -> None:
+    drawn = {figure.name: figure for figure in draw_stream(summary.of_stream("one"), summary.learners)}
+    svg = ET.fromstring(as_svg(drawn["one-scores"]))
+    width, height = (float(svg.attrib[side].removesuffix("pt")) for side in ("width", "height"))
+    told = drawn["one-scores"].hover()["traces"]
+    assert {trace["n"] for trace in told} == {0, 1, 2}
+    for trace in told:
+        assert len(trace["at"]) == len(trace["t"])
+        assert all(0 <= x <= width and 0 <= y <= height for x, y in trace["at"])
+    group = summary.of_stream("one")[0]
+    found = group.metrics["AP_final"]
+    assert found is not None
+    assert told[0]["t"][-1].startswith(f"stage 6: {decimals(found.value, 3)} [")
+    (grid, *_) = drawn["one-matrices"].hover()["grids"]
+    np.testing.assert_allclose(grid["v"], group.sorted_scores.mean(axis=0), atol=5e-4)
+    assert grid["f"] == sorted(group.cells[0].families)
+
+
+def test_families_of_tasks_are_bands() -> None:
+    assert family_bands(["a", "a", "b", "a"]) == [("a", 0, 1), ("b", 2, 2), ("a", 3, 3)]
+    assert family_bands([]) == []
 
 
 def test_one_seed_has_no_interval_and_says_so(summary: Summary) -> None:
     one = summarise(cell for cell in summary.cells if cell.seed == summary.cells[0].seed)
     assert all(ONE_SEED in sentence for sentence in verdict(one))
     assert not any(ONE_SEED in sentence for sentence in verdict(summary))
+    for drawn in draw_stream(one.of_stream("one"), one.learners):
+        assert (ONE_SEED in drawn.caption) == ("matrices" not in drawn.name)
+        assert not any("[" in text for trace in drawn.hover()["traces"] for text in trace["t"])
 
 
 def test_columns_of_sorted_scores_are_the_same_tasks_in_every_order(summary: Summary) -> None:

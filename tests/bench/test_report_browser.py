@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,14 @@ import pytest
 from PIL import Image
 
 from helpers import made_up_cells
+from metamap_envs.registry import get_family
+from metamap_rl.adaptation.bundled import find_mapper
+from metamap_rl.adaptation.service.trial import PolicyController, run_trial
+from metamap_rl.bench.replays import Replay
 from metamap_rl.bench.report import write_report
 from metamap_rl.bench.summary import summarise
+from metamap_rl.play.trials import PolicyLane, replay_of_policies
+from metamap_rl.viz.style import BLUE, GREY
 
 SECTIONS = ("headline", "stream-one", "stream-two", "cells", "families", "formulas", "reproduce")
 
@@ -21,6 +28,23 @@ SECTIONS = ("headline", "stream-one", "stream-two", "cells", "families", "formul
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report") / "report.html"
     write_report(summarise(made_up_cells.cells()), out, title="Six learners", command="metamap report")
+    return out
+
+
+@pytest.fixture(scope="module")
+def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with a replay of twenty steps."""
+    mapper, _ = find_mapper("cheetah-actuators")
+    family = get_family(mapper.family)
+    trial = run_trial(PolicyController(mapper.base, 1), [[family.task()]] * 20, seeds=[0], positions=True)
+    lanes = [PolicyLane(key, key, trial) for key in ("base", "generated", "expert")]
+    document = replay_of_policies(family, family.task(), lanes, transitions=50, sentence="mapped")
+    document["scenes"] = {str(number): scene for number, scene in document["scenes"].items()}
+    about = {"stream": "one", "learner": "replay", "order": 0, "seed": 0, "family": "reacher-goal", "caption": "lanes"}
+    replay = Replay(format="metamap-replay-1", document=document, **about)
+    out = tmp_path_factory.mktemp("replayed") / "report.html"
+    cells = summarise(made_up_cells.cells(("replay",), streams=("one",)))
+    write_report(cells, out, title="With a replay", command="metamap report", replays=[replay])
     return out
 
 
@@ -94,11 +118,12 @@ def test_all_metrics_are_there_when_asked_for(page: Any) -> None:
 
 
 def test_any_cells_matrix_can_be_looked_at(page: Any) -> None:
-    assert page.locator("#cell-map rect").count() == 7 * 6
+    assert page.locator("#cell-map rect.value").count() == 7 * 6
+    assert page.locator("#cell-map text", has_text="cheetah-velocity").count() == 1
     page.select_option("#cell-stream", "two")
     page.select_option("#cell-learner", "finetune")
     page.select_option("#cell-run", "order 0, seed 1")
-    assert "R of finetune on two, order 0, seed 1" in page.locator("#cell-map svg > title").text_content()
+    assert page.locator("#cell-map svg").get_attribute("aria-label") == "R of finetune on two, order 0, seed 1"
     page.check("#cell-numbers")
     assert page.locator("#cell-map table tbody tr").count() == 7
     assert "AP_final" in page.inner_text("#cell-metrics")
@@ -126,9 +151,9 @@ def test_it_fits_a_narrow_screen(page: Any) -> None:
 
 
 def test_the_picture_has_a_table_and_coloured_curves_where_they_belong(page: Any) -> None:
-    """Structure, not pixels: paper around, ink in the table, every learner's colour in the figure of scores."""
+    """Structure, not pixels: paper around, ink in the table, learners' colours in the figure of scores."""
     picture = _colours(page.locator("#figure-one-scores").screenshot())
-    for learner in ("#1f77b4", "#d1662b", "#2f9e58"):
+    for learner in (BLUE, GREY):
         wanted = tuple(int(learner[at : at + 2], 16) for at in (1, 3, 5))
         assert sum(count for colour, count in picture.items() if _near(colour, wanted)) > 50, learner
     table = _colours(page.locator("#table").screenshot())
@@ -168,3 +193,80 @@ def test_the_headline_fits_and_the_navigation_sticks(page: Any, width: int) -> N
     assert box["x"] + box["width"] <= width
     page.evaluate("document.getElementById('formulas').scrollIntoView()")
     assert page.locator("nav").bounding_box()["y"] == pytest.approx(0, abs=1)
+
+
+def test_a_point_of_a_curve_tells_its_learner_and_value(page: Any) -> None:
+    figure = page.locator("#figure-one-scores")
+    figure.scroll_into_view_if_needed()
+    traces = json.loads(figure.locator("script.hover").text_content())["traces"]
+    for number, name in ((0, "replay"), (2, "finetune")):
+        trace = next(trace for trace in traces if trace["n"] == number)
+        x, y = _on_screen(figure, trace["at"][-1])
+        page.mouse.move(x, y)
+        assert page.inner_text("#tip") == f"{name}, {trace['t'][-1]}"
+        assert figure.locator(".ring").is_visible()
+    page.uncheck('input.learner[data-name="finetune"]')
+    page.mouse.move(x, y + 1)
+    assert "finetune" not in page.locator("#tip").text_content() or page.locator("#tip").is_hidden()
+
+
+def test_a_matrix_tells_task_and_family(page: Any) -> None:
+    figure = page.locator("#figure-one-matrices")
+    figure.scroll_into_view_if_needed()
+    grid = json.loads(figure.locator("script.hover").text_content())["grids"][0]
+    page.mouse.move(*_on_screen(figure, [grid["box"][0] + 3, grid["box"][1] + 3]))
+    assert f"task 1 ({grid['f'][0]}) after stage 0: " in page.inner_text("#tip")
+    page.locator("#cell-map rect.value").first.hover()
+    assert "after stage 0: " in page.inner_text("#tip")
+
+
+def test_names_in_figures_are_hidden_with_their_curves(page: Any) -> None:
+    names = page.locator("#figure-one-scores text", has_text="finetune")
+    assert names.count() == 2
+    page.uncheck('input.learner[data-name="finetune"]')
+    assert not any(names.nth(index).is_visible() for index in range(2))
+    assert page.locator("#figure-one-scores text", has_text="replay").first.is_visible()
+    assert page.locator("#families tr", has_text="finetune").first.is_hidden()
+
+
+def test_the_address_holds_the_order_of_rows(page: Any) -> None:
+    head = page.locator("#table thead th[data-name=MEM] button")
+    head.click()
+    head.click()
+    rows, address = first_column(page, 2), page.evaluate("location.href")
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.locator("#table thead th[data-name=MEM]").get_attribute("aria-sort") == "descending"
+    assert first_column(page, 2) == rows
+
+
+def test_a_replay_plays_in_the_page(page: Any, replayed: Path) -> None:
+    page.goto(replayed.as_uri())
+    page.click("figure.replay .play")
+    frame = page.frame_locator("figure.replay iframe")
+    frame.locator(".lane.generated canvas").wait_for()
+    assert frame.locator(".lane").count() == 3
+    assert frame.locator("#panels").is_hidden()
+    place = frame.locator("#place")
+    place.evaluate("node => { node.value = node.max; node.dispatchEvent(new Event('input')); }")
+    page.wait_for_function("document.querySelector('figure.replay iframe').contentWindow.player.playhead === 19")
+    assert frame.locator("#time").inner_text() == f"{19 * get_family('cheetah-actuators').step_seconds:.1f} s"
+    height = page.locator("figure.replay iframe").bounding_box()["height"]
+    assert height == pytest.approx(frame.locator("body").evaluate("node => node.scrollHeight"), abs=2)
+
+
+def test_on_paper_the_page_is_light(page: Any) -> None:
+    page.emulate_media(color_scheme="dark", media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator("nav").is_hidden()
+    label = page.locator("figure svg text").first
+    assert label.evaluate("node => getComputedStyle(node).fill") == "rgb(0, 0, 0)"
+
+
+def _on_screen(figure: Any, at: list[float]) -> tuple[float, float]:
+    """Where a point of a figure's SVG is on the screen."""
+    script = (
+        "(svg, [x, y]) => { const at = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM()); return [at.x, at.y]; }"
+    )
+    x, y = figure.locator("svg").evaluate(script, at)
+    return x, y

@@ -17,8 +17,11 @@ from markupsafe import Markup
 
 from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.yaml_text import dump_yaml
-from metamap_rl.bench.report.drawing import PALETTE, ReportFigure, as_inline_svg
+from metamap_rl.bench.replays import Replay
+from metamap_rl.bench.report.drawing import ReportFigure, as_inline_svg
 from metamap_rl.bench.report.figures import draw_families, draw_stream
+from metamap_rl.bench.report.matrices import family_bands
+from metamap_rl.bench.report.pens import LEGEND, pens
 from metamap_rl.bench.report.tables import (
     HEADLINE,
     LOWER_IS_BETTER,
@@ -32,9 +35,10 @@ from metamap_rl.bench.report.tables import (
     retrained,
     text,
 )
-from metamap_rl.bench.report.verdict import described, verdict
+from metamap_rl.bench.report.verdict import ONE_SEED, described, verdict
 from metamap_rl.bench.result import CellResult, matrix
 from metamap_rl.bench.summary import Estimate, Group, Summary, estimate
+from metamap_rl.play.page import page_parts
 from metamap_rl.stream.metrics import COSTS, FORMULAS
 
 __all__ = ["ReportVideo", "find_videos", "page_asset", "write_report"]
@@ -78,6 +82,7 @@ def write_report(
     command: str,
     videos: Iterable[ReportVideo] = (),
     commands: Mapping[str, str] | None = None,
+    replays: Iterable[Replay] = (),
     differences: Iterable[str] = (),
 ) -> int:
     """Write the report.
@@ -88,6 +93,7 @@ def write_report(
         title: heading.
         command: command that made the page.
         videos: videos to embed, up to the maximum size.
+        replays: recordings to embed, with their player.
         commands: commands that made the results, by folder.
         differences: differences of versions between the results, as sentences.
 
@@ -105,6 +111,7 @@ def write_report(
         lstrip_blocks=True,
     )
     shown, left_out = _fitting(videos)
+    played = list(replays)
     page = environment.get_template("report.html.j2").render(
         title=title,
         style=Markup(page_asset("style.css")),
@@ -125,12 +132,13 @@ def write_report(
         partly=PARTLY,
         costs=tuple(COSTS),
         rows=[_row(group, summary) for group in summary.groups],
-        learners=[
-            {"number": index, "name": name, "colour": PALETTE[index % len(PALETTE)]}
-            for index, name in enumerate(summary.learners)
-        ],
+        learners=list(pens(summary.learners, summary.groups).values()),
+        legend=LEGEND,
+        one_seed=ONE_SEED if len({cell.seed for cell in summary.cells}) == 1 else "",
         sections=[_section(summary, stream) for stream in summary.streams],
-        families=[_family(summary, family, shown) for family in summary.families],
+        families=[_family(summary, family, shown, played) for family in summary.families],
+        player=Markup(_json(page_parts("replay"))) if played else "",
+        recordings=[Markup(_json(replay.document)) for replay in played],
         left_out=left_out,
         configs=_configs(summary),
         versions=_spread(cell.versions for cell in summary.cells),
@@ -192,23 +200,30 @@ def _figure(drawn: ReportFigure) -> dict[str, Any]:
         "caption": drawn.caption,
         "wide": drawn.figure.get_figwidth() > _WIDE,
         "svg": Markup(as_inline_svg(drawn)),
+        "hover": Markup(_json(drawn.hover())),
     }
 
 
-def _family(summary: Summary, family: str, videos: list[ReportVideo]) -> dict[str, Any]:
-    """Section of one family: a table, a figure for each stream, videos."""
+def _family(summary: Summary, family: str, videos: list[ReportVideo], replays: list[Replay]) -> dict[str, Any]:
+    """Section of one family: a table, a figure for each stream, replays, videos."""
     figures = [draw_families(summary.of_stream(stream), summary.learners, family) for stream in summary.streams]
     rows = []
     for group in summary.groups:
         found = {name: _family_score(group, family, name) for name in ("learnt", "final", "held-out")}
         if any(value is not None for value in found.values()):
             scores = [text("AP_final", value) for value in found.values()]
-            rows.append({"stream": group.stream, "learner": group.learner, "scores": scores})
+            number = summary.learners.index(group.learner)
+            rows.append({"stream": group.stream, "learner": group.learner, "number": number, "scores": scores})
     return {
         "name": family,
         "id": _slug(family),
         "rows": rows,
         "figures": [_figure(drawn) for drawn in figures if drawn is not None],
+        "replays": [
+            {"number": index, "caption": replay.caption, "learner": replay.learner, "stream": replay.stream}
+            for index, replay in enumerate(replays)
+            if replay.family == family
+        ],
         "videos": [
             {"caption": video.caption, "data": base64.b64encode(video.path.read_bytes()).decode()}
             for video in videos
@@ -282,6 +297,7 @@ def _cell_data(cell: CellResult) -> dict[str, Any]:
         "o": cell.order,
         "e": cell.seed,
         "f": cell.families,
+        "k": family_bands(cell.families),
         "R": [[None if value is None else round(value, 3) for value in row] for row in cell.R],
         "m": {name: number(name, value) for name in HEADLINE if (value := found.get(name)) is not None},
     }

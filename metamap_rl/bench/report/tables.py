@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 
 from metamap_rl.bench.summary import Estimate, Group, Summary
+from metamap_rl.common.numbers import decimals
 from metamap_rl.stream.metrics import COSTS, FORMULAS
 
 __all__ = [
@@ -35,18 +36,31 @@ LOWER_IS_BETTER = frozenset({"F_last", "F_cw", "F_max", "F_iso", "NBT", "REG_dyn
 """Metrics of which less is better; of all others more is."""
 
 TITLES = {
+    "GEN_k": "held-out tasks",
+    "GAP_k": "gap closed, held-out",
     "AP_final": "score at the end",
     "AP_anytime": "score on the way",
     "F_last": "forgotten",
     "FWT_zs": "before learning",
     "FT_auc": "faster than alone",
-    "GEN_k": "held-out tasks",
-    "REG_dyn": "regret",
     "MEM": "memory",
-    "UPD": "update",
+    "UPD": "time of an update",
     "ENV": "environment steps",
+    "LAT": "from D to a policy",
+    "F_cw": "forgotten, all tasks",
+    "BWT": "backward transfer",
+    "F_max": "forgotten since the best",
+    "F_iso": "forgotten in a stage",
+    "NBT": "forgotten, mean over time",
+    "PM": "performance kept",
+    "PR": "recovery",
+    "ABC": "ahead of alone",
+    "JS": "jump start",
+    "BWT_families": "families kept, held-out",
+    "REG_dyn": "regret",
+    "PLA": "plasticity",
 }
-"""Names in words of the metrics of the headline."""
+"""Names in words of the metrics."""
 
 PARTLY = "(n of N): only n of the N cells have the metric; value and interval are of these."
 """Explanation of values that are not of all cells."""
@@ -63,7 +77,7 @@ _UNITS: dict[str, tuple[tuple[float, str], ...]] = {
 def number(name: str, value: float) -> str:
     """Format a value of a metric, with its unit."""
     if name not in COSTS:
-        return f"{round(value, 3) + 0.0:.3f}"
+        return decimals(value, 3)
     scale, unit = next((pair for pair in _UNITS[name] if abs(value) >= pair[0]), _UNITS[name][-1])
     return f"{value / scale:.3g} {unit}".rstrip()
 
@@ -81,9 +95,9 @@ def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
 
 
 def best_of(groups: Sequence[Group], name: str) -> float | None:
-    """The best value of a metric among learners of one stream; None if fewer than two have it."""
+    """The best value of a metric among learners of one stream; None if fewer than two differ."""
     values = [found.value for group in groups if (found := group.metrics.get(name)) is not None]
-    if len(values) < 2:
+    if len(set(values)) < 2:
         return None
     return min(values) if name in LOWER_IS_BETTER else max(values)
 

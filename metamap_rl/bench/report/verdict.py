@@ -12,6 +12,7 @@ __all__ = ["ONE_SEED", "described", "verdict"]
 ONE_SEED = "One seed: no interval."
 
 _SCORE, _MEMORY = "AP_final", "MEM"
+_MOST = 4  # learners named beside the best one
 
 
 def verdict(summary: Summary) -> list[str]:
@@ -38,7 +39,9 @@ def _of_stream(stream: str, groups: Sequence[Group]) -> str:
     value = " ".join(text(_SCORE, highest)).strip()
     level = [group.learner for found, group in others if _overlap(highest, found)]
     unsure = f", not told apart from {_listed(level)} by the intervals" if level else ""
-    kept = [_kept(found, group, highest, best) for found, group in others]
+    kept = [_kept(found, group, highest, best) for found, group in others[:_MOST]]
+    if left := others[_MOST:]:
+        kept.append(f"the other {len(left)} have {number(_SCORE, left[0][0].value)} or less")
     rest = f" {_listed(kept)}." if kept else ""
     one = "" if highest.low is not None else f" {ONE_SEED}"
     return f"{stream}: {best.learner} ends highest, {_SCORE} {value}{unsure}.{rest}{one}"
@@ -46,7 +49,7 @@ def _of_stream(stream: str, groups: Sequence[Group]) -> str:
 
 def _kept(found: Estimate, group: Group, highest: Estimate, best: Group) -> str:
     """What a learner keeps of the best one's score."""
-    if highest.value <= 0:
+    if min(highest.value, found.value) <= 0:
         return f"{group.learner} has {number(_SCORE, found.value)}"
     memory, theirs = (one.metrics.get(_MEMORY) for one in (group, best))
     at = (
@@ -54,7 +57,7 @@ def _kept(found: Estimate, group: Group, highest: Estimate, best: Group) -> str:
         if not memory or not theirs or not theirs.value
         else f" at {memory.value / theirs.value:.2g} times its memory"
     )
-    return f"{group.learner} keeps {found.value / highest.value:.0%} of it{at}"
+    return f"{group.learner} keeps {100 * found.value / highest.value:.0f} % of it{at}"
 
 
 def _overlap(first: Estimate, second: Estimate) -> bool:

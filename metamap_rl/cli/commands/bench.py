@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from metamap_rl.cli.console import Progress
     from metamap_rl.stream.events import StreamEvent
 
-__all__ = ["COMMANDS", "ORDER", "AddLearner", "FilmBench", "ListBenches", "RunBench"]
+__all__ = ["COMMANDS", "ORDER", "AddLearner", "FilmBench", "ListBenches", "ReplayBench", "RunBench"]
 
 ORDER = 51
 
@@ -168,6 +168,51 @@ class FilmBench(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ReplayBench(Command):
+    """Record replays of a cell: on a held-out task of each family base policy, generated policy and expert.
+
+    The recordings are written to DIR/replays, where `metamap report` finds them: its page plays them, offline. They
+    need no renderer and take about 11 kB an episode and policy.
+    """
+
+    name: ClassVar[str] = "replay"
+
+    directory: Annotated[Positional[Path], Metavar("DIR")]
+    """Folder of the benchmark."""
+
+    learner: Annotated[str, Metavar("NAME")] = "replay"
+    """Name of a learner in the benchmark that generates policies."""
+
+    stream: Annotated[str | None, Metavar("NAME")] = None
+    """Stream of the cell; default one cell of each stream."""
+
+    order: int = 0
+    """Order of the cell."""
+
+    seed: int = 0
+    """Seed of the cell."""
+
+    def run(self) -> int:
+        """Record them."""
+        from metamap_rl.bench.replays import Choice, record
+        from metamap_rl.cli.console import print_json, progress
+
+        choice = Choice(self.learner, self.stream, self.order, self.seed)
+        with progress("replays", None) as bar:
+            made = record(self.directory, choice, on_replay=bar.describe)
+        if self.json:
+            print_json(made)
+        else:
+            for path in made:
+                say(path)
+        return 0
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap report {quote(str(self.directory))} --out report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListBenches(Command):
     """List the bundled benchmarks."""
 
@@ -252,4 +297,4 @@ def _print_results(out: Path, results: list[CellResult], *, as_json: bool) -> No
     say(f"\n`metamap report {out} --out report.html` makes a page of it")
 
 
-COMMANDS = (RunBench, AddLearner, FilmBench, ListBenches)
+COMMANDS = (RunBench, AddLearner, ReplayBench, FilmBench, ListBenches)

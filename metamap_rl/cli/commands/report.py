@@ -40,6 +40,7 @@ class MakeReport(Command):
         """Write it."""
         from metamap_agents.runtime.storage import claim_output, read_json
         from metamap_envs.errors import MetaMapError
+        from metamap_rl.bench.replays import find_replays
         from metamap_rl.bench.report import write_files, write_report
         from metamap_rl.bench.report.page import find_videos
         from metamap_rl.bench.result import find_results
@@ -75,6 +76,7 @@ class MakeReport(Command):
             title=self.title or ", ".join(folder.resolve().name for folder in self.directories),
             command=typed(),
             videos=find_videos(self.directories),
+            replays=find_replays(self.directories),
             commands=commands,
             differences=differences,
         )
