@@ -14,14 +14,16 @@ from numpy.typing import NDArray
 from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_rl.common.statistics import bootstrap_interval, iqm
 from metamap_rl.evaluation.scores import Evaluation
+from metamap_rl.viz.labels import Name, name_ends
+from metamap_rl.viz.style import BLUE, GREEN, GREY, ORANGE, dress, short_ticks
 
 __all__ = ["Score", "plot_lengths"]
 
 Score = Literal["return", "gap closed"]
 """Quantity on the y axis: return, or gap closed between base policy and expert."""
 
-_GENERATED, _EXPERT, _BASE, _SHUFFLED = "#0b6fb8", "#2b8a3e", "#6b6b6b", "#c2571a"
-_PANEL, _NARROWEST = (4.3, 3.5), 6.0  # inches; minimum width of the legend
+_PANEL, _NAMES = (2.7, 2.8), 1.45  # inches of a panel, and of the names beside the last one
+_LEFT, _BETWEEN, _TOP, _BOTTOM = 0.9, {"return": 0.6, "gap closed": 0.25}, 0.35, 0.75  # inches
 _MARGIN = 0.08  # of the y axis, above and below the data
 _BOOTSTRAP_SEED = 0
 
@@ -44,40 +46,42 @@ def plot_lengths(evaluations: Mapping[str, Evaluation], *, score: Score = "retur
         raise MetaMapError("there is no evaluation to plot")
     if score not in ("return", "gap closed"):
         raise unknown_name("score", score, ("return", "gap closed"))
-    width, height = max(_PANEL[0] * len(evaluations), _NARROWEST), _PANEL[1] + 0.8
-    figure = Figure(figsize=(width, height), layout="constrained")
+    step = _PANEL[0] + _BETWEEN[score]
+    width, height = _LEFT + len(evaluations) * step + _NAMES, _TOP + _PANEL[1] + _BOTTOM
+    figure = Figure(figsize=(width, height))
     FigureCanvasAgg(figure)
-    panels = figure.subplots(1, len(evaluations), squeeze=False)[0]
-    for axes, (title, evaluation) in zip(panels, evaluations.items(), strict=True):
-        _panel(axes, evaluation, score)
+    names: list[Name] = []
+    for index, (title, evaluation) in enumerate(evaluations.items()):
+        box = (_LEFT + index * step) / width, _BOTTOM / height, _PANEL[0] / width, _PANEL[1] / height
+        axes = figure.add_axes(box)
+        names = _panel(axes, evaluation, score)
         axes.set_title(title, fontsize=11, fontweight="bold")
-    unit = "return" if score == "return" else "gap closed from base policy (0) to expert (1)"
-    panels[0].set_ylabel(f"{unit}, IQM over tasks" if score == "return" else unit)
-    handles = {text: line for axes in panels for line, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside lower center",
-        ncols=4 if len(panels) > 2 else 2,
-        frameon=False,
-        fontsize=9,
-    )
+    if score == "gap closed":  # the same quantity on the same axis
+        low, high = zip(*(axes.get_ylim() for axes in figure.axes), strict=True)
+        for axes in figure.axes:
+            axes.set_ylim(min(low), max(high))
+            axes.tick_params(labelleft=axes is figure.axes[0])
+    name_ends(figure.axes[-1], names, size=9)
+    unit = "return" if score == "return" else "gap closed, base policy 0, expert 1"
+    figure.axes[0].set_ylabel(f"{unit}\nIQM and 95 % interval over tasks")
     return figure
 
 
-def _panel(axes: Axes, evaluation: Evaluation, score: Score) -> None:
-    """Plot one evaluation."""
+def _panel(axes: Axes, evaluation: Evaluation, score: Score) -> list[Name]:
+    """Plot one evaluation; returns the names of its curves."""
     expert, base = (_score(evaluation, row[None], score) for row in (evaluation.expert, evaluation.base))
     if not expert.size:
         raise MetaMapError("no task has a gap to close: no expert is better than the base policy in a paired test")
     curves = {name: _curve(evaluation, name, score) for name in ("mapper", "shuffled")}
     lengths = sorted({steps for curve in curves.values() for steps in curve})
-    axes.axhline(iqm(expert), color=_EXPERT, lw=1.6, label="expert")
-    axes.axhline(iqm(base), color=_BASE, lw=1.6, label="base policy")
+    levels = {"expert": (float(iqm(expert)), GREEN), "base policy": (float(iqm(base)), GREY)}
+    for label, (level, colour) in levels.items():
+        axes.axhline(level, color=colour, lw=1.6, label=label)
     styles: dict[str, tuple[str, str, dict[str, Any]]] = {
-        "shuffled": ("generated from another task's D", _SHUFFLED, {"ls": "--", "lw": 1.4, "marker": "."}),
-        "mapper": ("generated policy, 95 % interval", _GENERATED, {"lw": 2.2, "marker": "o", "ms": 5}),
+        "shuffled": ("from another task's D", ORANGE, {"ls": "--", "lw": 1.4, "marker": "."}),
+        "mapper": ("generated policy", BLUE, {"lw": 2.2, "marker": "o", "ms": 5}),
     }
+    names = [Name(label, level, colour) for label, (level, colour) in levels.items()]
     for name, (label, colour, style) in styles.items():
         curve = curves[name]
         if not curve:
@@ -85,22 +89,22 @@ def _panel(axes: Axes, evaluation: Evaluation, score: Score) -> None:
         places = [lengths.index(steps) for steps in curve]
         middle, low, high = np.array(list(curve.values())).T
         axes.plot(places, middle, color=colour, label=label, **style)
+        names.append(Name(label, float(middle[-1]), colour))
         if name == "mapper":
             axes.fill_between(places, low, high, color=colour, alpha=0.18, lw=0)
-    _dress(axes, lengths, _visible(curves, [iqm(expert), iqm(base)]))
+    _limit(axes, lengths, _visible(curves, [level for level, _ in levels.values()]))
     count = len(evaluation.tasks) if score == "return" else int(evaluation.counted.sum())
     text = f"{count} unseen {'task' if count == 1 else 'tasks'}, {evaluation.episodes} episodes each"
-    axes.set_xlabel(f"transitions in D\n{text}")
+    axes.set_xlabel(f"transitions in D\n{text}", fontsize=9)
+    return names
 
 
-def _dress(axes: Axes, lengths: Sequence[int], limits: tuple[float, float]) -> None:
+def _limit(axes: Axes, lengths: Sequence[int], limits: tuple[float, float]) -> None:
     axes.set_xticks(range(len(lengths)), [str(steps) for steps in lengths])
     axes.set_xlim(-0.25, max(len(lengths) - 0.75, 0.25))
     axes.set_ylim(*limits)
-    axes.grid(axis="y", color="0.9", lw=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    short_ticks(axes.yaxis)
+    dress(axes)
 
 
 def _visible(curves: Mapping[str, Mapping[int, NDArray[np.float64]]], lines: Sequence[float]) -> tuple[float, float]:

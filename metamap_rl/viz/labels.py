@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
-__all__ = ["Name", "name_ends", "name_points"]
+__all__ = ["Key", "Name", "name_ends", "name_lines", "name_points"]
 
 _GAP = 1.15  # lines of text between two names
 _AWAY = 8  # points from the axes to the names
@@ -24,7 +24,7 @@ class Name:
     """The name of a curve or a point.
 
     Attributes:
-        text: the name.
+        text: the name, of one line or several.
         y: where the curve ends or the point is, in data coordinates.
         colour: of the curve.
         gid: of the name in an SVG; "" for none.
@@ -36,6 +36,25 @@ class Name:
     colour: str
     gid: str = ""
     x: float = np.nan
+
+
+@dataclass(frozen=True)
+class Key:
+    """The name of a line with its style.
+
+    Attributes:
+        text: the name.
+        colour: of the line.
+        dash: of the line; "" for a marker alone.
+        marker: of the line; "" for none.
+        gid: of the name and its line in an SVG; "" for none.
+    """
+
+    text: str
+    colour: str
+    dash: Any = "-"
+    marker: str = ""
+    gid: str = ""
 
 
 def name_ends(axes: Axes, names: Sequence[Name], *, size: float = 8.0) -> None:
@@ -101,6 +120,39 @@ def _apart(wanted: NDArray[np.float64], gap: float, height: float) -> list[float
     found = [mean + gap * ((count - 1) / 2 - index) for mean, count in blocks for index in range(count)]
     over = max(0.0, found[0] - height)
     return [place - over for place in found]
+
+
+def name_lines(axes: Axes, keys: Sequence[Key], *, size: float = 8.0) -> None:
+    """Write names with a piece of their lines to the right of a panel, from the top: where curves end tells nothing.
+
+    Args:
+        axes: the panel.
+        keys: from the top.
+        size: of the font in points.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    wide, high = np.asarray(axes.get_window_extent().size) * _POINTS / figure.dpi
+    for index, key in enumerate(keys):
+        y = 1 - (index + 0.5) * 1.25 * size / high
+        (line,) = axes.plot(
+            [1 + away / wide for away in (6, 15, 24)],
+            [y] * 3,
+            color=key.colour,
+            ls=key.dash,
+            lw=1.7,
+            marker=key.marker,
+            markevery=[1],
+            ms=4,
+            transform=axes.transAxes,
+            clip_on=False,
+            label="_",
+        )
+        style: dict[str, Any] = {"color": key.colour, "fontsize": size, "va": "center"}
+        written = axes.annotate(key.text, (1 + 28 / wide, y), xycoords="axes fraction", **style)
+        if key.gid:
+            line.set_gid(f"{key.gid}-line")
+            written.set_gid(key.gid)
 
 
 def name_points(axes: Axes, names: Sequence[Name], *, size: float = 8.0) -> None:

@@ -180,7 +180,7 @@ def test_rows_are_settings_over_seeds() -> None:
     assert rows[1]["gap_closed"]["50"] == {"iqm": 1.0, "low": 1.0, "high": 1.0}
     figure = plot_ablation(rows, "50", "a family")
     (axes,) = figure.axes
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["default", "loss=weights"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["loss=weights", "default (the baseline)"]
     with pytest.raises(MetaMapError, match="no gap closed with 5 steps"):
         plot_ablation(rows, "5", "a family")
 

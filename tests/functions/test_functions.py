@@ -233,7 +233,7 @@ def test_fits_are_drawn() -> None:
     episodes = source.draw(generator(), tasks=2, points=5, queries=30)
     phi = initial_weights(source.spec, generator(), count=2)
     figure = plot_fits(source.spec, episodes, {"start": phi})
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["the function", "start", "D, 5 points"]
+    assert [text.get_text() for text in figure.axes[-1].texts] == ["the function", "start", "D, 5 points"]
     with pytest.raises(MetaMapError, match="one number to one number"):
         plot_fits(PolicySpec(2, 1), episodes, {"start": phi})
     with pytest.raises(MetaMapError, match="1 to 4 fits"):

@@ -21,7 +21,7 @@ from metamap_rl.bench.report.hover import Grid, Trace
 from metamap_rl.bench.report.pens import Pen
 from metamap_rl.bench.summary import Group, bands
 from metamap_rl.common.numbers import decimals
-from metamap_rl.viz.labels import Name, name_ends, name_points
+from metamap_rl.viz.labels import Key, Name, name_ends, name_lines, name_points
 from metamap_rl.viz.style import dress, short_ticks
 
 __all__ = ["DPI", "FAINT", "INK", "Sheet", "page_style"]
@@ -191,27 +191,8 @@ class Sheet:
 
     def key(self, panel: int, chosen: Sequence[Pen]) -> None:
         """Name learners to the right of a panel, from the top, where ends of curves tell nothing."""
-        axes = self.panels[panel]
-        wide, high = np.asarray(axes.get_window_extent().size) * 72 / DPI
-        for index, pen in enumerate(chosen):
-            y, gid = 1 - (index + 0.5) * 1.25 * _SIZE / high, f"L{pen.number}-{panel}-name"
-            (line,) = axes.plot(
-                (1 + 6 / wide, 1 + 15 / wide, 1 + 24 / wide),
-                (y, y, y),
-                color=pen.colour,
-                ls=pen.dash,
-                lw=1.7,
-                marker=pen.marker,
-                markevery=[1],
-                ms=4,
-                transform=axes.transAxes,
-                clip_on=False,
-                label="_",
-            )
-            line.set_gid(f"{gid}-line")
-            style: dict[str, Any] = {"color": pen.colour, "fontsize": _SIZE, "va": "center"}
-            written = axes.annotate(pen.name, (1 + 28 / wide, y), xycoords="axes fraction", **style)
-            written.set_gid(gid)
+        keys = [Key(pen.name, pen.colour, pen.dash, pen.marker, f"L{pen.number}-{panel}-name") for pen in chosen]
+        name_lines(self.panels[panel], keys, size=_SIZE)
 
     def name_points(self, panel: int) -> None:
         """Name the learners beside their points."""
