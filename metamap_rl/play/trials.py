@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,7 @@ class _Moment:
     """What a step brings, besides motion: news, and the adapter's state."""
 
     told: Mapping[str, Any]
-    belief: Belief = Belief()
+    belief: Belief = field(default_factory=Belief)
     surprise: float | None = None
 
 
