@@ -17,10 +17,13 @@ from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.trial import Controller, run_trial
+from metamap_rl.evaluation.identification.rotors import RotorIdentification
 
-__all__ = ["Flights", "GivenController", "fly", "quadrotor_family", "vehicles"]
+__all__ = ["Flights", "GivenController", "IdentifiedController", "fly", "quadrotor_family", "vehicles"]
 
 Floats = NDArray[np.float64]
+
+_AT_FIRST, _EVERY = (2, 4, 6, 8), 5  # steps after which a vehicle is identified
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +114,57 @@ class GivenController:
 
     def observe(self, step: dict[str, NDArray[Any]]) -> None:
         """See `Controller`; it has no use for the outcome."""
+
+
+class IdentifiedController:
+    """A controller of the pilots' interface that finds out by least squares what it flies, and not from the task.
+
+    Args:
+        family: quadrotors.
+        policy: makes what acts from the vehicles that were found, given all of them again and again: `GivenController`
+            or a `PolicyController` with an expert for each task.
+    """
+
+    beliefs: tuple[Belief, ...] = ()
+
+    def __init__(self, family: Quadrotor, policy: Controller) -> None:
+        self._family, self._policy = family, policy
+        self._found: RotorIdentification | None = None
+        self._tasks: list[Task] = []
+        self._latest: tuple[NDArray[Any], NDArray[np.float32]] | None = None
+        self._step = 0
+
+    def tasks_change(self, tasks: Sequence[Task], changed: NDArray[np.bool_]) -> None:
+        """See `Controller`; ignored but for their number."""
+        if not self._tasks:
+            self._tasks = [self._family.closest_task({})] * len(tasks)
+            self._policy.tasks_change(self._tasks, np.ones(len(tasks), dtype=np.bool_))
+
+    def reset(self, observations: NDArray[Any], where: NDArray[np.bool_]) -> None:
+        """See `Controller`; the rotors' speeds are known at a start."""
+        if self._found is None:
+            self._found = RotorIdentification(self._family, observations)
+        self._found.start(observations, where)
+        self._policy.reset(observations, where)
+
+    def act(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Controller`."""
+        actions = self._policy.act(observations)
+        self._latest = observations, actions
+        return actions
+
+    def observe(self, step: dict[str, NDArray[Any]]) -> None:
+        """See `Controller`; what flies is found out anew every `_EVERY` steps, at first more often."""
+        assert self._found is not None, "reset() comes first"
+        assert self._latest is not None, "acted"
+        valid = step["valid"] & np.isfinite(step["next_observations"]).all(axis=1)
+        self._found.observe(*self._latest, step["next_observations"], valid)
+        self._step += 1
+        if self._step in _AT_FIRST or self._step % _EVERY == 0:
+            found = self._found.tasks()
+            changed = np.array([new != old for new, old in zip(found, self._tasks, strict=True)])
+            self._tasks = found
+            self._policy.tasks_change(found, changed)
 
 
 def fly(

@@ -19,6 +19,8 @@ from metamap_rl.evaluation.raptor import RaptorController
 from metamap_rl.results.experiments import make_experiment, run_experiment, summarise_run
 from metamap_rl.results.tables import TABLES
 
+FOUND = "given what least squares find"
+LAWS = ("controller, given the truth", f"controller, {FOUND}")
 HOVER = quadrotor_family("quadrotor-hover")
 
 
@@ -44,10 +46,10 @@ def test_survival_and_errors_of_a_zoos_policies(zoo: Path, tmp_path: Path) -> No
     run_experiment("flights", experiment, tmp_path / "out", make_executor("local", 1))
     _, document, table = summarise_run(tmp_path / "out")
     assert table == TABLES["flights"](document)
-    assert len(table) == 2 + 2 * 3
+    assert len(table) == 2 + 2 * 5
     assert set(document["conditions"]) == {"payload", "as drawn"}
     for pilots in document["conditions"].values():
-        assert set(pilots) == {"controller, given the truth", "a: base policy", "a: universal policy"}
+        assert set(pilots) == {*LAWS, "a: base policy", "a: universal policy", f"a: universal policy, {FOUND}"}
         for found in pilots.values():
             rate, metres = found["survival"], found["metres"]
             assert 0.0 <= rate["low"] <= rate["estimate"] <= rate["high"] <= 1.0
@@ -105,7 +107,7 @@ def test_raptor_hovers_and_its_memory_is_that_of_the_episode() -> None:
         (["conditions={a: {mass: 1.0}}"], "payload.*'mass'"),
         (["conditions={a: {rotor_1: 2.0}}"], "rotor_1"),
         (["change_at=501"], "change_at.*500.*501"),
-        (["raptor=false", "law=false"], "RAPTOR"),
+        (["raptor=false", "law=false", "identified=false"], "RAPTOR"),
         (["methods=[adaptor]"], "adapter"),
         (["split=tset-in"], "test-in"),
     ],

@@ -18,11 +18,11 @@ from metamap_envs.registry import register_family
 from metamap_envs.state import Array, Readout, State
 from metamap_envs.task import Task
 
-__all__ = ["Go1Velocity"]
+__all__ = ["OFFSETS", "Go1Velocity"]
 
 _LAST, _PHASE, _COMMAND = slice(0, len(JOINTS)), len(JOINTS), len(JOINTS) + 1  # places among the activations
 _STRIDES = 2.5  # trot cycles per second
-_OFFSETS = np.array([0.0, 0.5, 0.5, 0.0])  # of the legs in a cycle: diagonal legs swing together
+OFFSETS = np.array([0.0, 0.5, 0.5, 0.0])  # of the legs in a cycle: diagonal legs swing together
 _CLEARANCE = 0.06  # m; of a foot in mid-swing
 _FOOT = 0.023  # m; radius
 _COMMANDS = (0.3, 1.0)  # m/s
@@ -185,7 +185,8 @@ class Go1Velocity(Family):
 
     def _lifts(self, state: State) -> Array:
         """Mean squared error of the feet's heights from those of the trot, m^2, [N]."""
-        heights = np.stack([state.readouts[leg][:, 2] for leg in LEGS], axis=1) - _FOOT
+        feet = np.stack([state.readouts[leg] for leg in LEGS], axis=1)
+        heights = feet[:, :, 2] - self.ground(feet[:, :, :2]) - _FOOT
         return _mean_square(heights - _CLEARANCE * np.maximum(_swings(state), 0.0))
 
     def _slips(self, before: State, after: State) -> Array:
@@ -196,13 +197,18 @@ class Go1Velocity(Family):
 
     def terminated(self, after: State, values: Array) -> NDArray[np.bool_]:
         """Fallen."""
-        fallen: NDArray[np.bool_] = (after.qpos[:, 2] < _LOWEST) | (_gravity(after.qpos)[:, 2] > -_STEEPEST)
+        heights = after.qpos[:, 2] - self.ground(after.qpos[:, :2])
+        fallen: NDArray[np.bool_] = (heights < _LOWEST) | (_gravity(after.qpos)[:, 2] > -_STEEPEST)
         return fallen
+
+    def ground(self, places: Array) -> Array:
+        """Heights [...] of the ground in m at places [..., 2]. Default: 0, a plane."""
+        return np.zeros(places.shape[:-1])
 
 
 def _swings(state: State) -> Array:
     """Sine of each leg's place in its cycle [N, 4]: above 0 it should swing, else stand."""
-    sines: Array = np.sin(2.0 * math.pi * (state.readouts["memory"][:, _PHASE, None] + _OFFSETS))
+    sines: Array = np.sin(2.0 * math.pi * (state.readouts["memory"][:, _PHASE, None] + OFFSETS))
     return sines
 
 

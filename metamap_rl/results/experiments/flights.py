@@ -20,15 +20,16 @@ from metamap_envs.settings import Number, Whole
 from metamap_rl.adaptation.service.trial import Controller
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import bootstrap_interval, rate_of_zoos
-from metamap_rl.evaluation.flights import GivenController, fly, quadrotor_family, vehicles
+from metamap_rl.evaluation.flights import GivenController, IdentifiedController, fly, quadrotor_family, vehicles
 from metamap_rl.evaluation.raptor import RaptorController
 from metamap_rl.results.experiments.base import EXPERIMENTS
-from metamap_rl.results.experiments.pilots import Pilots
+from metamap_rl.results.experiments.pilots import UNIVERSAL, Pilots
 from metamap_rl.results.flight_tables import flights_table
 
 TASK_SEED = 9_500_000
 _DIGITS = 6  # of stored numbers
 _RAPTOR, _LAW = "RAPTOR", "controller, given the truth"
+_FOUND, _FOUND_POLICY = "controller, given what least squares find", "universal policy, given what least squares find"
 _CONDITIONS: dict[str, dict[str, float] | None] = {
     "nothing appears": {},
     "payload": {"payload": 0.2},
@@ -48,6 +49,8 @@ class FlightsOfQuadrotors(Pilots):
     """Whether RAPTOR flies, which needs the extra `raptor`."""
     law: bool = True
     """Whether the family's controller flies, given the true parameters at once."""
+    identified: bool = True
+    """Whether the controller, and the universal policy of each zoo, fly given what least squares find out in flight."""
     conditions: Annotated[dict[str, dict[str, Number] | None], Field(min_length=1)] = _CONDITIONS
     """Parameters that change in flight, by a name for each; null for vehicles as drawn, which do not change."""
     vehicles: Annotated[Whole, Field(ge=2)] = 100
@@ -85,13 +88,23 @@ class FlightsOfQuadrotors(Pilots):
 
     def pilots(self) -> dict[str, dict[str, Any]]:
         """What decides the flights of each pilot, by its name."""
-        ours = {_RAPTOR: self.raptor, _LAW: self.law}
-        return {name: {} for name, wanted in ours.items() if wanted} | super().pilots()
+        ours = {_RAPTOR: self.raptor, _LAW: self.law, _FOUND: self.identified}
+        found: dict[str, dict[str, Any]] = {name: {} for name, wanted in ours.items() if wanted}
+        found |= super().pilots()
+        if self.identified:
+            found |= {f"{zoo}: {_FOUND_POLICY}": found[f"{zoo}: {UNIVERSAL}"] for zoo in self.zoos}
+        return found
 
     def controller(self, pilot: str, count: int) -> Controller:
         """A pilot of so many vehicles."""
+        family = quadrotor_family(self.family)
         if pilot == _LAW:
-            return GivenController(quadrotor_family(self.family))
+            return GivenController(family)
+        if pilot == _FOUND:
+            return IdentifiedController(family, GivenController(family))
+        if pilot.endswith(_FOUND_POLICY):
+            given = super().controller(pilot.replace(_FOUND_POLICY, UNIVERSAL), count)
+            return IdentifiedController(family, given)
         return RaptorController() if pilot == _RAPTOR else super().controller(pilot, count)
 
     def is_done(self, cell: Cell) -> bool:
