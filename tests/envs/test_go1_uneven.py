@@ -34,12 +34,13 @@ def test_it_starts_above_the_ground_anywhere_in_any_direction() -> None:
     vector.reset(seed=0)
     qpos = vector.simulator.state().qpos
     clearance = qpos[:, 2] - ground_heights(qpos[:, :2])
-    assert 0.28 < clearance.min() < clearance.max() < 0.55
+    assert 0.22 < clearance.min() < clearance.max() < 0.45
     assert np.abs(qpos[:, :2]).max() <= 3.0
     assert qpos[:, :2].std() > 1.0
     headings = 2.0 * np.arctan2(qpos[:, 6], qpos[:, 3])
     assert headings.std() > 1.0
-    assert all(vector.simulator.data(index).ncon == 0 for index in range(64))
+    contacts = [contact.dist for index in range(64) for contact in vector.simulator.data(index).contact]
+    assert min(contacts, default=0.0) > -0.02
 
 
 def test_feet_stand_on_the_ground_that_observers_are_told() -> None:
@@ -56,7 +57,7 @@ def test_feet_stand_on_the_ground_that_observers_are_told() -> None:
     assert np.quantile(np.abs(gaps), 0.7) < 0.015
 
 
-@pytest.mark.parametrize(("above", "ends"), [(0.17, False), (0.15, True)])
+@pytest.mark.parametrize(("above", "ends"), [(0.13, False), (0.11, True)])
 def test_a_fall_is_onto_the_ground_below(above: float, ends: bool) -> None:
     env = FamilyEnv(NAME)
     env.reset(seed=0)

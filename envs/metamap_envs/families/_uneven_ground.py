@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from metamap_envs.state import Array
 
-__all__ = ["HALF_WIDTH", "ground_heights", "highest_around", "replace_ground"]
+__all__ = ["HALF_WIDTH", "ground_heights", "replace_ground"]
 
 HALF_WIDTH = 25.0  # m
 _CELL = 0.1  # m
@@ -61,10 +61,3 @@ def ground_heights(places: NDArray[np.float64]) -> Array:
     far = field[row + 1, column] * (1.0 - x) + field[row + 1, column + 1] * x
     heights: Array = near * (1.0 - y) + far * y
     return heights
-
-
-def highest_around(place: NDArray[np.float64], radius: float) -> float:
-    """The largest height in m within a square of half the width ``radius`` around a place [2]."""
-    ways = np.arange(-radius, radius + 0.5 * _CELL, 0.5 * _CELL)
-    around = np.stack(np.meshgrid(ways, ways), axis=-1) + place
-    return float(ground_heights(around).max())

@@ -28,7 +28,7 @@ _FOOT = 0.023  # m; radius
 _COMMANDS = (0.3, 1.0)  # m/s
 _START_HEIGHT = 0.3  # m; all feet just above the ground
 _START_ANGLE, _START_SPEED = 0.1, 0.1  # rad of each joint; m/s and rad/s of all
-_LOWEST, _STEEPEST = 0.16, 0.5  # m; cosine of the tilt
+_STEEPEST = 0.5  # cosine of the tilt
 
 _WEIGHTS = {
     "velocity": 0.3,
@@ -82,6 +82,8 @@ class Go1Velocity(Family):
         "torques": Readout("actuator_force"),
         **{leg: Readout("geom_xpos", "geom", leg) for leg in LEGS},
     }
+    lowest: ClassVar[float] = 0.16
+    """Height of the trunk above the ground in m, below which it has fallen."""
     camera: ClassVar[Mapping[str, Any]] = {"distance": 1.8, "elevation": -15.0, "azimuth": 120.0}
 
     # physics ----------------------------------------------------------------------------------------------------
@@ -198,7 +200,7 @@ class Go1Velocity(Family):
     def terminated(self, after: State, values: Array) -> NDArray[np.bool_]:
         """Fallen."""
         heights = after.qpos[:, 2] - self.ground(after.qpos[:, :2])
-        fallen: NDArray[np.bool_] = (heights < _LOWEST) | (_gravity(after.qpos)[:, 2] > -_STEEPEST)
+        fallen: NDArray[np.bool_] = (heights < self.lowest) | (_gravity(after.qpos)[:, 2] > -_STEEPEST)
         return fallen
 
     def ground(self, places: Array) -> Array:
