@@ -54,4 +54,5 @@ class TrotController:
         thigh = -0.5 * calf - np.arctan2(ahead, height)
         hip = np.tile(_SIDE * tilt[:, 1:], (1, len(LEGS)))
         targets = np.stack([hip, thigh, calf], axis=2).reshape(len(seen), -1)
-        return np.clip((targets - HOME) / SCALES, -1.0, 1.0).astype(np.float32)
+        actions: NDArray[np.float32] = np.clip((targets - HOME) / SCALES, -1.0, 1.0).astype(np.float32)
+        return actions
