@@ -26,7 +26,7 @@ from metamap_rl.evaluation.evaluate import EvaluationConfig
 from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.pipeline import PROBE_STEPS, train_mapper
 
-__all__ = ["RESULTS", "StageClock", "duration", "in_words", "rehearse"]
+__all__ = ["RESULTS", "StageClock", "duration", "in_words", "rehearsal_share", "rehearse"]
 
 RESULTS = EvaluationConfig(lengths=(0, 5, 20, 50, 200), episodes=10, reference_episodes=20)
 """Settings of the evaluation at the end of a build."""
@@ -62,7 +62,7 @@ class _Times:
         return (end - start) / max(1, last - one)
 
 
-def rehearse(plan: BuildPlan, on_part: OnPart | None = None) -> dict[str, float]:
+def rehearse(plan: BuildPlan, on_part: OnPart | None = None, *, mapper: bool = True) -> dict[str, float]:
     """Estimate the seconds of each stage of a build, from a small part of each.
 
     What the build may save is left in: policies whose training ends on a plateau take less. Nothing is kept.
@@ -70,6 +70,7 @@ def rehearse(plan: BuildPlan, on_part: OnPart | None = None) -> dict[str, float]
     Args:
         plan: of the build.
         on_part: called with each stage before it is tried.
+        mapper: False to leave out what comes after the experts.
 
     Raises:
         MetaMapError: something that the build would fail at, too.
@@ -85,10 +86,17 @@ def rehearse(plan: BuildPlan, on_part: OnPart | None = None) -> dict[str, float]
         tell("experts")
         step = _try_steps(zoo, family)
         seconds["experts"] = _try_experts(zoo, plan, family, step, seconds["base policy"])
-        tell("mapper")
-        seconds |= _try_mapper(zoo, plan, family)
-    seconds["results"] = step * family.horizon * plan.counts.test_in * RESULTS.episodes * _METHOD_EPISODES
+        if mapper:
+            tell("mapper")
+            seconds |= _try_mapper(zoo, plan, family)
+            seconds["results"] = step * family.horizon * plan.counts.test_in * RESULTS.episodes * _METHOD_EPISODES
     return {stage: seconds[stage] for stage in STAGES if stage in seconds}
+
+
+def rehearsal_share(recipes: Iterable[Recipe]) -> float:
+    """Share of the training of policies that their rehearsal takes."""
+    given = list(recipes)
+    return sum(_few(recipe).n_timesteps for recipe in given) / sum(recipe.whole_timesteps for recipe in given)
 
 
 def _few(recipe: Recipe) -> Recipe:

@@ -20,10 +20,14 @@ import pytest
 from helpers import tiny
 from helpers.command_line import refused
 from helpers.waiting import HANGS
+from metamap_agents.experts.counts import TaskCounts
+from metamap_agents.experts.filling import RecipeOverrides
 from metamap_agents.experts.zoo import Zoo
 from metamap_envs import Rollout, get_family
 from metamap_rl.adaptation.one_shot import AdaptedPolicy
+from metamap_rl.building.plan import BuildPlan
 from metamap_rl.cli import app
+from metamap_rl.cli.commands._expert_work import clock_of
 from metamap_rl.cli.commands.mapper import EvaluateMapper
 from metamap_rl.data.rollout_files import load_rollout, save_rollout
 from metamap_rl.evaluation.evaluate import LENGTHS
@@ -397,3 +401,19 @@ def test_damaged_and_foreign_artifacts_are_refused(
     evaluate = ("mapper", "evaluate", tmp_path / "stranger", "--zoo", tiny_zoo.root)
     assert "was trained on another zoo" in refused(capsys, *evaluate)
     assert "lengths of D" in refused(capsys, "mapper", "evaluate", "reacher-goal", "--zoo", tiny_zoo.root, "--steps=-1")
+
+
+def test_a_long_training_of_experts_is_estimated_with_its_preparation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seconds = {"base policy": 60.0, "universal policy": 30.0, "experts": 40.0}
+    monkeypatch.setattr("metamap_rl.building.estimate.rehearse", lambda plan, on_part, *, mapper: dict(seconds))
+    zoo = Zoo.create(tmp_path / "zoo", "reacher-goal", 0)
+    plan = BuildPlan("reacher-goal", counts=TaskCounts(train=3, validation=0, test_in=0, test_out=0))
+    clock = clock_of(zoo, plan, plan.counts.tasks(zoo))
+    assert "estimate: 2 min 10 s at most (base policy 1 min 0 s," in capsys.readouterr().err
+    clock.at("universal policy", 0, 30)
+    assert 69.0 < clock.left <= 70.0
+    short = replace(plan, overrides=RecipeOverrides(base={"n_timesteps": 4096}))
+    assert clock_of(zoo, short, short.counts.tasks(zoo)).estimate == {}
+    assert capsys.readouterr().err == "", "not worth a rehearsal"

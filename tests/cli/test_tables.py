@@ -10,13 +10,15 @@ import pytest
 from metamap_rl.cli import app
 from metamap_rl.cli.command import Command
 from metamap_rl.cli.commands.adapt import Adapt
-from metamap_rl.cli.commands.bench import RunBench
+from metamap_rl.cli.commands.bench import AddLearner, FilmBench, ListBenches, RunBench
 from metamap_rl.cli.commands.build import BuildMapper
 from metamap_rl.cli.commands.demo import Demo
-from metamap_rl.cli.commands.experts import TrainExperts
-from metamap_rl.cli.commands.families import CheckFamily, InitFamily, ShowFamily
-from metamap_rl.cli.commands.mapper import TrainMapper
-from metamap_rl.cli.commands.stream import RunStream
+from metamap_rl.cli.commands.doctor import Doctor
+from metamap_rl.cli.commands.experts import ImportExpert, ListExperts, ResizeExperts, TrainExperts
+from metamap_rl.cli.commands.families import CheckFamily, InitFamily, ListFamilies, ShowFamily
+from metamap_rl.cli.commands.mapper import ShowMapper, TrainMapper
+from metamap_rl.cli.commands.run import Run
+from metamap_rl.cli.commands.stream import ListStreams, RunStream
 from metamap_rl.cli.groups import group_names, load_group
 from metamap_rl.cli.usage import parse
 
@@ -67,6 +69,18 @@ def test_what_a_terminal_gets_in_bold_is_plain_elsewhere(
         ShowFamily(family="cheetah-crippled"),
         TrainExperts(family="reacher-goal", out=Path("zoo")),
         TrainMapper(zoo=Path("zoo"), out=Path("mapper")),
+        AddLearner(directory=Path("cell"), to=Path("my bench")),
+        Doctor(),
+        FilmBench(directory=Path("my bench")),
+        ImportExpert(source=Path("a.zip"), zoo=Path("zoo")),
+        ListBenches(),
+        ListExperts(zoo=Path("zoo")),
+        ListFamilies(),
+        ListStreams(),
+        ResizeExperts(zoo=Path("zoo"), hidden=(8, 8), out=Path("small")),
+        Run(mapper="cheetah-velocity"),
+        Run(mapper="cheetah-velocity", out=Path("a run")),
+        ShowMapper(mapper="cheetah-velocity"),
     ],
     ids=lambda command: type(command).__name__,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,31 +13,83 @@ if TYPE_CHECKING:
     from metamap_agents.importers import ForeignPolicy
     from metamap_agents.runtime.executors import Executor
     from metamap_envs.task import Task
+    from metamap_rl.building.estimate import StageClock
+    from metamap_rl.building.plan import BuildPlan
 
-__all__ = ["import_with_progress", "train_experts", "under_a_bar"]
+__all__ = ["clock_of", "import_with_progress", "train_experts", "under_a_bar"]
+
+_REHEARSED = 0.03  # largest share of a training that is spent to tell how long it takes
 
 
-def under_a_bar(zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None]) -> None:
+def clock_of(zoo: Zoo, plan: BuildPlan, tasks: Sequence[Task]) -> StageClock:
+    """Estimate what a training of experts takes, preparation included, and say it; nothing where it is short.
+
+    Args:
+        zoo: the zoo, which may hold some of what is planned.
+        plan: families, recipes and counts.
+        tasks: of all experts.
+    """
+    from metamap_agents.experts.building import lacks_universal
+    from metamap_envs.errors import MetaMapError
+    from metamap_rl.building.estimate import StageClock, duration, in_words, rehearsal_share, rehearse
+    from metamap_rl.cli.console import log, progress
+
+    recipes = {stage: plan.overrides.recipe(plan.family, stage) for stage in ("base", "parent", "expert")}
+    usual = all(one.algorithm == "ppo" and one.start != "controller" for one in recipes.values())
+    done = {
+        "base policy": zoo.has_base,
+        "universal policy": zoo.has_base and not lacks_universal(zoo, recipes["expert"]),
+    }
+    if not usual or all(done.values()) or rehearsal_share((recipes["base"], recipes["parent"])) > _REHEARSED:
+        return StageClock({})
+    with progress("estimating", None) as bar:
+        try:
+            seconds = rehearse(plan, lambda stage: bar.describe(f"trying out: {stage}"), mapper=False)
+        except MetaMapError:  # what is wrong is told by the training itself
+            return StageClock({})
+    seconds = {stage: 0.0 if done.get(stage) else each for stage, each in seconds.items()}
+    seconds["experts"] *= len(zoo.missing(tasks)) / max(1, len(tasks))
+    log(f"estimate: {duration(sum(seconds.values()))} at most ({in_words(seconds)})")
+    return StageClock(seconds)
+
+
+def _left(clock: StageClock) -> str:
+    """What is left of all stages, for a bar."""
+    from metamap_rl.common.durations import duration
+
+    return f", about {duration(clock.left)} left in all" if clock.estimate else ""
+
+
+def under_a_bar(
+    zoo: Zoo, overrides: dict[str, Any], stage: Stage, build: Callable[..., None], clock: StageClock | None = None
+) -> None:
     """Train base policy and universal policy with a progress bar."""
     from metamap_agents.experts.recipes import load_recipe
+    from metamap_rl.building.estimate import StageClock
     from metamap_rl.cli.console import progress
 
+    clock = clock or StageClock({})
     total = load_recipe(zoo.family.name, stage, **overrides).n_timesteps
-    what = f"{stage} policy"
+    what = "base policy" if stage == "base" else "universal policy"
     with progress(what, total, unit="steps") as bar:
         seen = 0
+        clock.at(what, 0, total)
 
         def on_progress(done: int, total: int, metrics: dict[str, float]) -> None:
             nonlocal seen
             bar.advance(done - seen)
             seen = done
-            if "return" in metrics:
-                bar.describe(f"{what}, return {metrics['return']:.1f}")
+            clock.at(what, done, total)
+            reached = f", return {metrics['return']:.1f}" if "return" in metrics else ""
+            if reached or clock.estimate:
+                bar.describe(f"{what}{reached}{_left(clock)}")
 
         build(zoo, overrides=overrides, on_progress=on_progress)
 
 
-def train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], executor: Executor) -> None:
+def train_experts(
+    zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], executor: Executor, clock: StageClock
+) -> None:
     """Train missing experts with a progress bar."""
     from metamap_agents.experts.building import build_experts
     from metamap_rl.cli.console import progress
@@ -46,10 +98,13 @@ def train_experts(zoo: Zoo, tasks: list[Task], overrides: dict[str, Any], execut
     if not missing:
         return
     with progress("experts", missing, unit="experts") as bar:
+        clock.at("experts", 0, missing)
 
         def on_expert(done: int, total: int, expert: Expert) -> None:
+            clock.at("experts", done, total)
             bar.advance()
-            bar.describe(f"experts, last {expert.base_returns.mean():.1f} -> {expert.returns.mean():.1f}")
+            change = f"{expert.base_returns.mean():.1f} -> {expert.returns.mean():.1f}"
+            bar.describe(f"experts, last {change}{_left(clock)}")
 
         build_experts(zoo, tasks, overrides=overrides, executor=executor, on_expert=on_expert)
 

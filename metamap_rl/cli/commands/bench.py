@@ -120,6 +120,10 @@ class AddLearner(Command):
     to: Annotated[Path, Metavar("DIR")]
     """Folder of the benchmark."""
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap bench run {quote(str(self.to))}"
+
     def run(self) -> int:
         """Check and copy the learner."""
         from metamap_rl.bench.adding import add_learner
@@ -129,7 +133,7 @@ class AddLearner(Command):
         if self.json:
             print_json({"learner": label, "bench": self.to})
         else:
-            say(f"{label} passed and is in {self.to}; `metamap bench run {self.to}` runs its cells")
+            say(f"{label} passed and is in {self.to}")
         return 0
 
 
@@ -147,6 +151,10 @@ class FilmBench(Command):
 
     learner: Annotated[str, Metavar("NAME")] = "replay"
     """Name of the learner in the benchmark; its first finished cell is used."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap report {quote(str(self.directory))}"
 
     def run(self) -> int:
         """Record the videos."""
@@ -217,6 +225,10 @@ class ListBenches(Command):
     """List the bundled benchmarks."""
 
     name: ClassVar[str] = "list"
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return "metamap bench run smoke"
 
     def run(self) -> int:
         """Print them."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from metamap_agents.experts.counts import TaskCounts
 from metamap_rl.cli.command import Command, FamilyName
-from metamap_rl.cli.console import note, say
+from metamap_rl.cli.console import log, say
 from metamap_rl.cli.usage import Inline, Metavar
 
 if TYPE_CHECKING:
@@ -153,12 +153,12 @@ class _Bars:
 
         self._stack.close()
         if seconds:
-            note(f"estimate: {duration(sum(seconds.values()))} at most ({in_words(seconds)})")
+            log(f"estimate: {duration(sum(seconds.values()))} at most ({in_words(seconds)})")
 
     def plateau(self, stage: str, steps: int, total: int) -> None:
         """Say that the training of a policy ended early."""
         self._stack.close()
-        note(f"{stage}: ended after {steps:,} of {total:,} steps, its return no longer improved")
+        log(f"{stage}: ended after {steps:,} of {total:,} steps, its return no longer improved")
 
     def show(self, stage: str, done: int, total: int) -> None:
         """Show that ``done`` of ``total`` units of a stage are done."""
@@ -169,7 +169,7 @@ class _Bars:
         left = f"about {duration(self.build.clock.left)} left"
         if stage != self._stage:
             self._stack.close()
-            note(f"{stage}: {left}")
+            log(f"{stage}: {left}")
             self._stage, self._done = stage, done
             self._open(stage, total, STAGES[stage])
         if self._bar is not None:

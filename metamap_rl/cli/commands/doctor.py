@@ -25,6 +25,10 @@ class Doctor(Command):
 
     name: ClassVar[str] = "doctor"
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return "metamap demo"
+
     def run(self) -> int:
         """Make all checks, print what was found."""
         from metamap_rl.cli.console import print_json, progress

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from metamap_agents.experts.counts import TaskCounts
 from metamap_rl.cli.command import Command, FamilyName
 from metamap_rl.cli.commands._expert_results import expert_row, print_imported, print_summary
-from metamap_rl.cli.commands._expert_work import import_with_progress, train_experts, under_a_bar
+from metamap_rl.cli.commands._expert_work import clock_of, import_with_progress, train_experts, under_a_bar
 from metamap_rl.cli.console import say
 from metamap_rl.cli.usage import Inline, Metavar, Positional
 
@@ -86,6 +86,7 @@ class TrainExperts(Command):
         from metamap_agents.experts.recipes import load_recipe
         from metamap_agents.experts.zoo import Zoo
         from metamap_agents.runtime.executors import make_executor
+        from metamap_rl.building.plan import BuildPlan
         from metamap_rl.cli.console import note
         from metamap_rl.cli.inputs import read_family
 
@@ -104,11 +105,14 @@ class TrainExperts(Command):
         _check(family, self.counts, self.seed, self.workers, base, expert)
         with make_executor(self.executor, self.workers, self.ray_address) as executor:
             zoo = Zoo.create(self.out, family, self.seed)
-            check_settings(zoo, RecipeOverrides(base, expert))
-            recipe = load_recipe(zoo.family.name, "expert", **expert)
-            train_first(zoo, recipe, lambda stage, build: under_a_bar(zoo, base, stage, build))
+            overrides = RecipeOverrides(base, expert)
+            check_settings(zoo, overrides)
             tasks = self.counts.tasks(zoo)
-            train_experts(zoo, tasks, expert, executor)
+            plan = BuildPlan(zoo.family.name, self.seed, self.counts, overrides, workers=self.workers)
+            clock = clock_of(zoo, plan, tasks)
+            recipe = load_recipe(zoo.family.name, "expert", **expert)
+            train_first(zoo, recipe, lambda stage, build: under_a_bar(zoo, base, stage, build, clock))
+            train_experts(zoo, tasks, expert, executor, clock)
         if missing := len(zoo.missing(tasks)):
             note(f"{missing} experts are being trained by another process")
         print_summary(zoo, as_json=self.json)
@@ -129,6 +133,10 @@ class ListExperts(Command):
 
     split: Literal["train", "validation", "test-in", "test-out"] | None = None
     """Show only the experts of this split."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap mapper train {quote(str(self.zoo))} --out mapper"
 
     def run(self) -> int:
         """Print one row per expert."""
@@ -187,6 +195,10 @@ class ResizeExperts(Command):
 
     out: Annotated[Path, Metavar("ZOO")]
     """Folder of the new zoo."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap mapper train {quote(str(self.out))} --out mapper"
 
     def run(self) -> int:
         """Distil what is missing, print a summary."""
@@ -274,6 +286,10 @@ class ImportExpert(Command):
 
     base_timesteps: int | None = None
     """Environment steps of a new zoo's base policy, in place of the recipe's."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap mapper train {quote(str(self.zoo))} --out mapper"
 
     def run(self) -> int:
         """Read the policy, make what the zoo lacks, import, print."""

@@ -36,6 +36,10 @@ class ListFamilies(Command):
 
     name: ClassVar[str] = "list"
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return "metamap families show cheetah-velocity"
+
     def run(self) -> int:
         """Print one row per family."""
         from metamap_envs.registry import declared_families, get_family, list_families

@@ -197,6 +197,10 @@ class ShowMapper(Command):
     mapper: Annotated[Positional[str], Metavar("DIR")]
     """Folder of the mapper, or the name of a bundled one."""
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap run {quote(self.mapper)}"
+
     def run(self) -> int:
         """Print the manifest in short."""
         from metamap_rl.adaptation.bundled import find_mapper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from metamap_rl.cli.command import Command, OutPath
@@ -52,6 +53,14 @@ class Run(Command):
 
     out: OutPath = None
     """Folder for the results; nothing is written without it."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return (
+            f"metamap play {quote(self.mapper)}"
+            if self.out is None
+            else f"metamap play --replay {quote(str(self.out))}"
+        )
 
     def run(self) -> int:
         """Run, show, write, print."""

@@ -149,6 +149,10 @@ class ListStreams(Command):
 
     name: ClassVar[str] = "list"
 
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return "metamap stream run smoke --out runs/smoke"
+
     def run(self) -> int:
         """Print them."""
         from metamap_rl.cli.console import print_json, print_table
