@@ -247,10 +247,12 @@ def test_a_replay_plays_in_the_page(page: Any, replayed: Path) -> None:
     frame.locator(".lane.generated canvas").wait_for()
     assert frame.locator(".lane").count() == 3
     assert frame.locator("#panels").is_hidden()
-    place = frame.locator("#place")
-    place.evaluate("node => { node.value = node.max; node.dispatchEvent(new Event('input')); }")
-    page.wait_for_function("document.querySelector('figure.replay iframe').contentWindow.player.playhead === 19")
-    assert frame.locator("#time").inner_text() == f"{19 * get_family('cheetah-actuators').step_seconds:.1f} s"
+    frame.locator("#pause").click()
+    frame.locator("#place").evaluate("node => { node.value = 10; node.dispatchEvent(new Event('input')); }")
+    page.wait_for_function("document.querySelector('figure.replay iframe').contentWindow.player.shown === 10")
+    assert frame.locator("#time").inner_text() == f"{10 * get_family('cheetah-actuators').step_seconds:.1f} s"
+    page.click("#theme")
+    frame.locator("html.dark").wait_for()
     height = page.locator("figure.replay iframe").bounding_box()["height"]
     assert height == pytest.approx(frame.locator("body").evaluate("node => node.scrollHeight"), abs=2)
 

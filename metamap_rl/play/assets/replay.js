@@ -44,7 +44,7 @@ class Replay {
     this.lanes = new Lanes(data.setup, () => {});
     this.timeline = new Timeline(data.setup);
     this.playhead = 0;
-    this.embedded = location.hash === "#embedded"; // in a page of others: small, again and again, while it is seen
+    this.embedded = location.hash === "#embedded" || "embedded" in document.documentElement.dataset; // in a page of others: small, again and again, while it is seen
     this.paused = this.embedded && matchMedia("(prefers-reduced-motion: reduce)").matches;
     this.shown = -1;
     this.buttons();

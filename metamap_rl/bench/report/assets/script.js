@@ -135,23 +135,25 @@
   });
 
   // replays: the player is in the page once, and each runs in a frame of its own
-  const recordings = [...document.querySelectorAll("script.recording")], frames = [];
+  const recordings = [...document.querySelectorAll("script.recording")];
+  const shade = (frame) => frame.contentWindow.postMessage({ theme: isDark() ? "dark" : "light" }, "*");
   const start = (figure) => {
     const [head, tail] = JSON.parse(byId("player").textContent), frame = document.createElement("iframe");
-    const media = "@media (prefers-color-scheme: dark)", own = isDark() ? "@media all" : "@media not all";
-    const style = "<style>html { overflow: hidden; } header { padding: 8px 0; } h1, #description, #panels { display: none; } main { padding: 0; }</style></head>";
+    const recording = recordings[figure.dataset.number].textContent;
     frame.title = figure.querySelector("h4").textContent;
-    frame.srcdoc = head.replaceAll(media, own).replace("</head>", style) + recordings[figure.dataset.number].textContent + tail;
+    frame.srcdoc = head.replace("<html", "<html data-embedded") + recording + tail;
     frame.addEventListener("load", () => {
-      const inside = frame.contentDocument, { setup, recording } = JSON.parse(recordings[figure.dataset.number].textContent);
-      if (recording.count * setup.seconds < 4) inside.getElementById("speed").value = "0.25"; // else it is over at once
+      const inside = frame.contentDocument, { setup, recording: { count } } = JSON.parse(recording);
+      if (count * setup.seconds < 4) inside.getElementById("speed").value = "0.25"; // else it is over at once
+      inside.documentElement.style.overflow = "hidden";
+      inside.body.style.padding = "0 1px"; // the frame's width is no whole number
       new ResizeObserver(() => { frame.style.height = `${inside.body.scrollHeight}px`; }).observe(inside.body);
+      shade(frame);
     });
     figure.querySelector(".stage").replaceChildren(frame);
-    if (!frames.includes(figure)) frames.push(figure);
   };
   document.querySelectorAll("figure.replay").forEach((figure) => figure.querySelector(".play").addEventListener("click", () => start(figure)));
-  theme.addEventListener("click", () => frames.forEach(start));
+  theme.addEventListener("click", () => document.querySelectorAll(".replay iframe").forEach(shade));
 
   // on paper everything is light and open
   let before = "";
