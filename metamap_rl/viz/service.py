@@ -11,10 +11,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from metamap_rl.viz.figures import save_figure
+from metamap_rl.viz.labels import Name, name_ends
+from metamap_rl.viz.style import BLUE, GREEN, GREY, ORANGE, PURPLE, dress, short_ticks
 
 __all__ = ["Curve", "plot_service"]
 
 _SMOOTHED = 20  # steps of the running mean of rewards
+_COLOURS = {"base": GREY, "adapter": BLUE, "oracle": GREEN, "held": ORANGE}
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,22 +49,28 @@ def plot_service(
     Raises:
         MetaMapError: another suffix, or the file cannot be written.
     """
-    figure = Figure(figsize=(9, 5), layout="constrained")
-    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    figure = Figure(figsize=(9, 5))
+    above, below = (figure.add_axes((0.09, bottom, 0.8, height)) for bottom, height in ((0.4, 0.52), (0.11, 0.22)))
+    names = []
     for curve in curves:
-        above.plot(_running_mean(curve.rewards), label=curve.name, linewidth=1.2)
+        mean, colour = _running_mean(curve.rewards), _COLOURS.get(curve.name, PURPLE)
+        above.plot(mean, color=colour, linewidth=1.8 if colour == BLUE else 1.2)
+        names.append(Name(curve.name, float(mean[-1]), colour))
     above.set_ylabel(f"reward per step\n(mean of the last {_SMOOTHED})")
-    above.set_title(title)
-    above.legend(loc="best", fontsize="small")
+    above.set_title(title, loc="left")
+    above.tick_params(labelbottom=False)
     steps = np.arange(len(windows))
     below.plot(steps, windows, color="black", linewidth=1.0)
-    below.fill_between(steps, 0, windows, where=generated.tolist(), alpha=0.3, label="generated policy acts")
+    below.fill_between(steps, 0, windows, where=generated.tolist(), color=BLUE, alpha=0.3, lw=0)
     below.set_ylabel("window\n(transitions)")
-    below.set_xlabel("environment step; dashed: the task changes")
-    below.legend(loc="upper left", fontsize="small")
+    below.set_xlabel("environment step; dashed: the task changes; blue below: a generated policy acts")
     for axes in (above, below):
+        axes.set_xlim(0, len(windows))
         for step in changes[:100]:
-            axes.axvline(step, color="grey", linestyle="--", linewidth=0.8)
+            axes.axvline(step, color=GREY, linestyle="--", linewidth=0.8)
+        short_ticks(axes.yaxis)
+        dress(axes)
+    name_ends(above, names, size=9)
     save_figure(figure, path)
 
 

@@ -438,6 +438,9 @@ def test_results_are_written_and_hold_what_the_cells_say(finished: Path, tmp_pat
     for name in config().methods:
         assert f"| {method_text(name)} | " in text
     assert summarise_again(summary["families"], summary)["families"] == summary["families"], "nothing is run again"
+    earlier = {name: {**entry, "training_steps": {"oracle": 5}} for name, entry in summary["families"].items()}
+    found = summarise_again(earlier, summary)["families"]
+    assert all(entry["training_steps"] == {"privileged-mapper": 5} for entry in found.values())
     assert summary["pooled"] == [], "there is one family"
 
 

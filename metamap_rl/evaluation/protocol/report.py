@@ -15,7 +15,7 @@ from metamap_rl.evaluation.protocol.config import LearningConfig
 from metamap_rl.evaluation.protocol.learning import steps_to
 from metamap_rl.evaluation.protocol.record import FamilyRecord, RunRecord
 from metamap_rl.evaluation.protocol.settings import SHARED
-from metamap_rl.evaluation.scores import Evaluation, MethodScores, harm_rate, shares
+from metamap_rl.evaluation.scores import Evaluation, MethodScores, harm_rate, method_name, shares
 
 __all__ = [
     "HEADLINE",
@@ -89,11 +89,16 @@ def summarise_again(families: Mapping[str, Mapping[str, Any]], shared: Mapping[s
         found = {split: Evaluation.from_summary(summary) for split, summary in entry["splits"].items()}
         # Other keys of a split's document are kept.
         splits = {split: entry["splits"][split] | _split(evaluation, steps) for split, evaluation in found.items()}
-        fresh[name] = {**entry, "splits": splits}
+        named = {key: {method_name(name): value for name, value in entry[key].items()} for key in _BY_METHOD}
+        fresh[name] = {**entry, **named, "splits": splits}
         evaluations[name] = found
         if "learning" in entry:
             fresh[name]["learning"] = {**entry["learning"], **_compared(entry["learning"])}
     return {**shared, "families": fresh, **_over_zoos(evaluations, shared["zoos"], steps)}
+
+
+_BY_METHOD = ("training_steps", "seconds", "records")
+"""Parts of a family's summary by method."""
 
 
 def _over_zoos(
