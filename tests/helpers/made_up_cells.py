@@ -7,15 +7,15 @@ import numpy as np
 from metamap_agents.runtime.storage import library_versions
 from metamap_rl.bench.result import CellResult, plain
 
-_LEARNERS = ("replay", "joint", "finetune", "reservoir", "agem", "ewc", "l2", "packnet", "ppo", "sac")
+LEARNERS = ("replay", "joint", "finetune", "reservoir", "agem", "ewc", "l2", "packnet", "ppo", "sac")
 _FAMILIES = ("reacher-goal", "cartpole-swingup", "cheetah-velocity")
 _LENGTHS = (5, 10, 25, 50, 100, 200)
 
 
-def _made_up(stream: str, learner: str, order: int, seed: int, tasks: int, held_out: int) -> CellResult:
+def made_up(stream: str, learner: str, order: int, seed: int, tasks: int, held_out: int) -> CellResult:
     """A cell whose scores rise when a task is learnt and then fade, at a rate that depends on the learner."""
     generator = np.random.default_rng([seed, order, len(stream), sum(map(ord, learner))])
-    fade = (_LEARNERS.index(learner) if learner in _LEARNERS else 3) / 40
+    fade = (LEARNERS.index(learner) if learner in LEARNERS else 3) / 40
     stages, places = np.indices((tasks + 1, tasks))
     since = stages - places - 1
     R = np.where(since >= 0, 0.95 - fade * since, 0.3) + 0.05 * generator.standard_normal((tasks + 1, tasks))
@@ -64,7 +64,7 @@ def cells(
 ) -> list[CellResult]:
     """One cell for each stream, learner and seed; the fade of a learner grows in the order given above."""
     return [
-        _made_up(stream, learner, 0, seed, tasks=tasks, held_out=3)
+        made_up(stream, learner, 0, seed, tasks=tasks, held_out=3)
         for stream in streams
         for learner in learners
         for seed in range(seeds)
