@@ -12,6 +12,7 @@ import pstats
 import sys
 import tempfile
 import time
+from importlib import import_module
 from itertools import islice, product
 from pathlib import Path
 
@@ -30,11 +31,10 @@ STREAMS, ORDERS = ("one", "two"), 2
 
 def made_up_cells(folder: Path, count: int) -> None:
     """Write cells of ten learners on two streams in two orders, and as many seeds as it takes."""
-    from helpers.made_up_cells import LEARNERS, made_up
-
-    every = product(range(count), range(ORDERS), STREAMS, LEARNERS)
+    making = import_module("helpers.made_up_cells")
+    every = product(range(count), range(ORDERS), STREAMS, making.LEARNERS)
     for seed, order, stream, learner in islice(every, count):
-        cell = made_up(stream, learner, order, seed, tasks=TASKS, held_out=HELD_OUT)
+        cell = making.made_up(stream, learner, order, seed, tasks=TASKS, held_out=HELD_OUT)
         path = folder / "cells" / stream / f"{learner}-order{order}-seed{seed}" / CELL
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(cell_document(cell)))

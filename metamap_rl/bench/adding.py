@@ -25,7 +25,7 @@ from metamap_rl.bench.environment_course import GymTransitions
 from metamap_rl.bench.shorthands import is_file_entry
 from metamap_rl.bench.worlds import CountedEnv, FamilyWorld, World
 
-__all__ = ["add_learner", "adopt_files", "try_learner"]
+__all__ = ["add_learner", "adopt_files", "as_copied", "try_learner"]
 
 _FAMILIES = ("reacher-goal", "cartpole-swingup")
 """Families of two embodiments of different sizes, fast to simulate."""
@@ -82,9 +82,8 @@ def adopt_files(config: BenchConfig, out: Path, worlds: Sequence[World], *, seed
         MetaMapError: no such file, it fails the trial, or it has changed since cells of its learner were run.
     """
     files = {name: _File.of(settings["entry"]) for name, settings in config.learners.items() if is_file_entry(settings)}
-    learners = dict(config.learners)
+    copied = as_copied(config)
     for name, file in files.items():
-        learners[name] = {**learners[name], "entry": file.entry, "folder": f"learners/{name}"}
         copy = out / "learners" / name / file.path.name
         known = copy.is_file() and copy.read_bytes() == file.content
         if not known and copy.is_file() and any(out.glob(f"cells/*/{name}-order*/cell.json")):
@@ -93,9 +92,19 @@ def adopt_files(config: BenchConfig, out: Path, worlds: Sequence[World], *, seed
                 f"(--learner other={file.path.name}:{file.kind}), or remove {out}/cells/*/{name}-order*"
             )
         if not known:
-            _try_file(name, file, learners[name], worlds, seed)
+            _try_file(name, file, copied.learners[name], worlds, seed)
     for name, file in files.items():
         write_bytes(out / "learners" / name / file.path.name, file.content)
+    return copied
+
+
+def as_copied(config: BenchConfig) -> BenchConfig:
+    """A benchmark with learners of one file as they are recorded once the files are copied."""
+    learners = dict(config.learners)
+    for name, settings in config.learners.items():
+        if is_file_entry(settings):
+            file, _, kind = settings["entry"].rpartition(":")
+            learners[name] = {**settings, "entry": f"{Path(file).name}:{kind}", "folder": f"learners/{name}"}
     return config.model_copy(update={"learners": learners})
 
 
@@ -124,11 +133,6 @@ class _File:
             return cls(path, kind, path.read_bytes())
         except OSError as error:
             raise MetaMapError(f"{path}: cannot be read ({error.strerror})") from error
-
-    @property
-    def entry(self) -> str:
-        """As recorded: the file's name and the class."""
-        return f"{self.path.name}:{self.kind}"
 
 
 def _try_file(name: str, file: _File, settings: Mapping[str, Any], worlds: Sequence[World], seed: int) -> None:

@@ -102,6 +102,21 @@ class ExpertCache:
             own = [task for task in dict.fromkeys(tasks) if task.family == family]
             build_experts(self.zoo(family), own, overrides=self.overrides, executor=executor, on_expert=on_expert)
 
+    def missing(self, tasks: Sequence[Task]) -> tuple[list[str], list[Task]]:
+        """Embodiments without a base policy, and tasks without an expert; nothing is trained or written."""
+        distinct = list(dict.fromkeys(tasks))
+        bases = dict.fromkeys(get_family(task.family).embodiment for task in distinct)
+        without = [embodiment for embodiment in bases if not self._has_base(embodiment)]
+        return without, [task for task in distinct if not self._has_expert(task)]
+
+    def _has_base(self, embodiment: str) -> bool:
+        place = self.root / self.bases[embodiment]
+        return place.is_dir() and Zoo.open(place).has_base
+
+    def _has_expert(self, task: Task) -> bool:
+        place = self._place(task.family, self.bases[get_family(task.family).embodiment])
+        return place.is_dir() and Zoo.open(place).has(task)
+
     def base(self, embodiment: str, on_progress: OnProgress | None = None) -> BasePolicy:
         """The base policy of an embodiment; trained if missing."""
         owner = self.bases[embodiment]
@@ -173,7 +188,10 @@ class ExpertCache:
 
     def _open(self, family: str, owner: str) -> Zoo:
         """The zoo of a family with the base policy of ``owner``."""
-        place = self.root / (family if family == owner else f"{family}-on-{owner}")
+        place = self._place(family, owner)
         if place not in self._opened:
             self._opened[place] = Zoo.create(place, family, self.seed)
         return self._opened[place]
+
+    def _place(self, family: str, owner: str) -> Path:
+        return self.root / (family if family == owner else f"{family}-on-{owner}")

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from metamap_rl.cli.command import Command
+from metamap_rl.cli.command import Command, OutPath
 from metamap_rl.cli.console import log, say
 from metamap_rl.cli.usage import Metavar, Positional
 
 if TYPE_CHECKING:
+    from metamap_rl.bench.config import BenchConfig
     from metamap_rl.bench.result import CellResult
     from metamap_rl.cli.console import Progress
     from metamap_rl.stream.events import StreamEvent
 
-__all__ = ["COMMANDS", "ORDER", "AddLearner", "FilmBench", "ListBenches", "ReplayBench", "RunBench"]
+__all__ = ["COMMANDS", "ORDER", "AddLearner", "CompareOrder", "FilmBench", "ListBenches", "ReplayBench", "RunBench"]
 
 ORDER = 51
 
@@ -56,6 +57,12 @@ class RunBench(Command):
     zoo: Annotated[Path | None, Metavar("DIR")] = None
     """Expert cache; default: in the folder."""
 
+    dry_run: bool = False
+    """Run nothing: print what is left and how long it takes, preparation included."""
+
+    measured: Annotated[tuple[Path, ...], Metavar("DIR")] = ()
+    """With --dry-run: folders of other benchmarks; the times of their finished cells count, too."""
+
     executor: Literal["local", "ray"] = "local"
     """Executor of cells and experts: local processes or Ray."""
 
@@ -87,6 +94,8 @@ class RunBench(Command):
 
         config = load_bench(self.config, self.set, learners=self.learner, environments=self.envs)
         out = self._folder(config.name)
+        if self.dry_run:
+            return self._estimate(config, out)
         with (
             make_executor(self.executor, self.workers, self.ray_address) as executor,
             progress("experts", len(config.cells()), unit="cells") as bar,
@@ -101,6 +110,33 @@ class RunBench(Command):
                 on_event=_Teller(bar).event,
             )
         _print_results(out, results, as_json=self.json)
+        return 0
+
+    def _estimate(self, config: BenchConfig, out: Path) -> int:
+        from metamap_agents.runtime.executors.work import count_workers
+        from metamap_rl.bench.estimate import estimate_parts, total_seconds
+        from metamap_rl.cli.console import print_json, print_table, progress
+        from metamap_rl.common.durations import duration
+
+        with progress("trying", None) as bar:
+            parts = estimate_parts(config, out, zoo=self.zoo, measured=self.measured, on_part=bar.describe)
+        workers = count_workers(self.workers)
+        seconds = total_seconds(parts, workers)
+        unknown = [part.name for part in parts if part.each is None]
+        if self.json:
+            print_json({"parts": parts, "workers": workers, "seconds": seconds, "not_measured": unknown})
+            return 0
+        if not parts:
+            say(f"nothing is left: {out} is finished")
+            return 0
+        rows = [
+            (part.name, part.left, "-" if part.each is None else duration(part.each), part.source) for part in parts
+        ]
+        print_table(("part", "left", "each", "from"), rows, right=("left", "each"))
+        besides = f" besides {len(unknown)} parts without a measurement" if unknown else ""
+        say(f"\nabout {duration(seconds)} with {workers} workers{besides}")
+        if unknown:
+            say("`--measured DIR` counts the finished cells of another benchmark, such as `smoke`")
         return 0
 
 
@@ -221,6 +257,55 @@ class ReplayBench(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CompareOrder(Command):
+    """Tell whether two benchmarks put learners in the same order: Kendall's tau with its bootstrap interval.
+
+    It is of the learners that both have; a short benchmark whose order agrees can stand for a long one.
+    """
+
+    name: ClassVar[str] = "order"
+
+    directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")]
+    """Two folders of benchmarks."""
+
+    metric: Annotated[str, Metavar("METRIC")] = "AP_final"
+    """Metric that learners are ordered by."""
+
+    across_versions: bool = False
+    """Compare results of different versions of environments."""
+
+    out: OutPath = None
+    """JSON file of the comparison; not written by default."""
+
+    def run(self) -> int:
+        """Print values and tau."""
+        from metamap_agents.runtime.storage import claim_output, write_json
+        from metamap_envs.errors import MetaMapError
+        from metamap_rl.bench.order import agreement
+        from metamap_rl.bench.report.tables import number
+        from metamap_rl.cli.console import note, print_json, print_table
+
+        if len(self.directories) != 2:
+            raise MetaMapError(f"expected two folders, got {len(self.directories)}")
+        if self.out is not None:
+            claim_output(self.out, overwrite=True)
+        found = agreement(*self.directories, self.metric, across_versions=self.across_versions)
+        if self.out is not None:
+            write_json(self.out, {**asdict(found), "folders": [str(folder) for folder in self.directories]})
+        if self.json:
+            print_json(found)
+            return 0
+        names = sorted(found.learners, key=lambda name: -found.learners[name][0])
+        rows = [(name, *(number(self.metric, value) for value in found.learners[name])) for name in names]
+        print_table(("learner", *map(str, self.directories)), rows, right=tuple(map(str, self.directories)))
+        interval = "no interval: one seed" if found.low is None else f"[{found.low:.2f}, {found.high:.2f}]"
+        say(f"\nKendall's tau of {self.metric} over {len(names)} learners: {found.tau:.2f} {interval}")
+        if found.left_out:
+            note(f"left out, since not in both or without {self.metric}: {', '.join(found.left_out)}")
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListBenches(Command):
     """List the bundled benchmarks."""
 
@@ -309,4 +394,4 @@ def _print_results(out: Path, results: list[CellResult], *, as_json: bool) -> No
     say(f"\n`metamap report {out} --out report.html` makes a page of it")
 
 
-COMMANDS = (RunBench, AddLearner, ReplayBench, FilmBench, ListBenches)
+COMMANDS = (RunBench, AddLearner, FilmBench, ReplayBench, CompareOrder, ListBenches)
