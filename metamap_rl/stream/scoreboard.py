@@ -28,7 +28,7 @@ from metamap_rl.probing.probes import Probe
 from metamap_rl.stream.experts import ExpertCache
 from metamap_rl.stream.record import EvaluationRow
 
-__all__ = ["Generate", "Reference", "Returns", "Scoreboard", "embodiment_of"]
+__all__ = ["Generate", "Reference", "Scoreboard", "embodiment_of"]
 
 Generate = Callable[[str, Tensor], NDArray[np.float32]]
 """Maps (embodiment, feature rows [B, k, F]) to weights [B, P]."""
@@ -192,20 +192,6 @@ class Scoreboard:
             heads = {family: longest[:, :steps] for family, longest in self._longest.items()}
             rows += self._measure(self._generated(generate, heads), stage, wanted, steps, split)
         return rows
-
-    def measure_returns(
-        self, returns: Returns, stage: int, positions: Sequence[int] | None = None, *, steps: int, split: str
-    ) -> list[EvaluationRow]:
-        """`measure` for policies of other learners.
-
-        Args:
-            returns: computes the mean returns on the episodes of `episode_seed`.
-            stage: as in `measure`.
-            positions: as in `measure`.
-            steps: transitions of D.
-            split: split of the rows.
-        """
-        return self._measure(returns, stage, range(len(self.tasks)) if positions is None else positions, steps, split)
 
     def _generated(self, generate: Generate, features: Mapping[str, Tensor]) -> Returns:
         """Returns of the policies generated from D, by family."""
