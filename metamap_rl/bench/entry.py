@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from metamap_envs.errors import MetaMapError
 from metamap_envs.seeds import read_seed
@@ -33,6 +33,10 @@ _PREFIX = "metamap_bench_"
 
 _FOLDER = "__metamap_folder__"
 """Attribute of a learner's main module with its folder."""
+
+
+def _none_for_all(value: object) -> object:
+    return None if value == "all" else value  # as results have it that are older than this setting
 
 
 class ExternalSettings(Settings):
@@ -51,8 +55,8 @@ class ExternalSettings(Settings):
     """Points of each learning curve after the first."""
     alone: bool = True
     """Whether to also train a new learner on each task, as the baseline of FT_auc and ABC. Doubles the time."""
-    carry: Literal["all", "weights", "nothing", "per-task"] = "all"
-    """What a learner takes from one task to the next. all: everything that it keeps, a replay buffer included.
+    carry: Annotated[Literal["weights", "nothing", "per-task"] | None, BeforeValidator(_none_for_all)] = None
+    """What a learner takes from one task to the next. None, or all: everything that it keeps, a replay buffer included.
     weights: the same with the replay buffer emptied (``sb3:`` only). nothing: a new learner at each arrival. per-task:
     a learner for each task, which is told at each measurement: nothing is forgotten, and nothing shared.
     """

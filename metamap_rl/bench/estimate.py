@@ -164,7 +164,7 @@ def _scaled(cell: CellResult, job: Job, zoo: Path) -> float:
     """Seconds of a cell of other sizes."""
     _, config, external, _ = job
     learning = sum(cell.update_seconds)
-    if external is not None and external.alone and external.carry in ("all", "weights"):
+    if external is not None and external.alone and external.carry in (None, "weights"):
         learning *= 2
     measuring = max(0.0, cell.seconds - learning)
     tasks, held_out, episodes = _sizes(config, zoo)

@@ -103,7 +103,7 @@ def run_external(course: Course, settings: ExternalSettings, *, stream: str, lea
 class _Kept:
     """The learners of a run, by what is carried from task to task."""
 
-    def __init__(self, make: Make, carry: str) -> None:
+    def __init__(self, make: Make, carry: str | None) -> None:
         self._make, self._carry = make, carry
         self._current = make()
         self._by_world: dict[World, StreamLearner] = {}

@@ -234,11 +234,11 @@ def _check_alike(first: CellResult, other: CellResult) -> None:
 
 
 def _settings(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings by dotted key, except for those that may differ."""
+    """Settings by dotted key, except for those that may differ; None is absent, as new settings are in older cells."""
     found: dict[str, Any] = {}
     for name, value in config.items():
         key = f"{prefix}{name}"
-        if key not in _MAY_DIFFER:
+        if value is not None and key not in _MAY_DIFFER:
             found |= _settings(value, f"{key}.") if isinstance(value, Mapping) else {key: value}
     return found
 

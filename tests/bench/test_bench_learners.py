@@ -148,3 +148,11 @@ def test_an_algorithm_that_does_not_fit_a_robot_is_refused_when_it_meets_it(
 def test_sb3_learners_pass_the_trial(algorithm: str) -> None:
     settings = {"n_steps": 16, "batch_size": 16} if algorithm == "ppo" else {"learning_starts": 8, "batch_size": 8}
     try_learner(ExternalSettings(sb3=algorithm, settings={"n_envs": 2, **settings}))
+
+
+def test_carrying_all_is_as_good_as_saying_nothing() -> None:
+    assert ExternalSettings(sb3="sac", carry="all") == ExternalSettings(sb3="sac")  # type: ignore[arg-type]
+    with pytest.raises(MetaMapError, match="carry: weights is the same as carry: all"):
+        make_external(ExternalSettings(sb3="ppo", carry="weights"), 0)
+    with pytest.raises(MetaMapError, match="carry: weights is for learners of sb3"):
+        parse(ExternalSettings, {"entry": "a:B", "carry": "weights"}, "learner")
