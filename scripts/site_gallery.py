@@ -62,7 +62,8 @@ def _gallery() -> str:
         "[adapter in service](service.md)) and expert on two tasks of test-in, the first ones that seed 0 draws: "
         "after the first seconds the first becomes the second, in mid-run. What its elements mean: [Play](play.md). "
         "Scores are gap closed on test-in tasks (0: base policy, 1: expert), interquartile mean with 95 % interval, of "
-        "generated policies whether served or not. Those with D of the probe and of a policy in service are [of the "
+        "generated policies whether served or not, over whole episodes after one mapping; in mid-run mappers do worse "
+        "where that was [measured](service.md). Those with D of the probe and of a policy in service are [of the "
         "mapper itself](adaptation.md#the-bundled-mappers), the others of five mappers of the same zoo and recipe. "
         "What they do not show: [limits](adaptation.md#what-the-numbers-do-not-show)."
     )
