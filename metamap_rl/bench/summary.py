@@ -222,7 +222,7 @@ def _check_alike(first: CellResult, other: CellResult) -> None:
     one, two = _settings(first.config), _settings(other.config)
     if not {"learner.files"} <= one.keys() & two.keys():  # missing in older cells
         one.pop("learner.files", None), two.pop("learner.files", None)
-    key = next((key for key in {**one, **two} if one.get(key, ...) != two.get(key, ...)), None)
+    key = next((key for key in {**one, **two} if one.get(key) != two.get(key)), None)  # new settings are None
     if key is None:
         return
     said = [repr(found[key]) if key in found else "not there" for found in (one, two)]

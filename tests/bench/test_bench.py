@@ -278,7 +278,7 @@ def test_cells_of_different_settings_do_not_add_up(out: Path) -> None:
         config = {**cell.config, part: {**cell.config[part], name: value}}
         return replace(cell, seed=1, order=1, config=config, place="elsewhere")
 
-    for key, value in (("seeds.stream", 1), ("seeds.learner", 1), ("stream.order", 1)):
+    for key, value in (("seeds.stream", 1), ("seeds.learner", 1), ("stream.order", 1), ("stream.of_later", None)):
         assert len(summarise([ours, changed(ours, key, value)]).groups[0].cells) == 2
     sentence = (
         rf"^{re.escape(ours.place)} and elsewhere: both are of learner 'replay' on stream 'reach', but "
