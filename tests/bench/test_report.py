@@ -22,9 +22,9 @@ from metamap_rl.bench.report.figures import draw_stream
 from metamap_rl.bench.report.matrices import family_bands
 from metamap_rl.bench.report.page import ReportVideo
 from metamap_rl.bench.report.pens import pens
-from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv
+from metamap_rl.bench.report.tables import HEADLINE, PARTLY, cells_csv, latex, markdown, number, summary_csv, text
 from metamap_rl.bench.report.verdict import ONE_SEED, verdict
-from metamap_rl.bench.summary import Group, Summary, bands, summarise
+from metamap_rl.bench.summary import Estimate, Group, Summary, bands, summarise
 from metamap_rl.cli import main
 from metamap_rl.common.numbers import decimals
 from metamap_rl.stream.learners.base import LEARNERS
@@ -339,6 +339,12 @@ def test_the_command_needs_results(tmp_path: Path, capsys: Output) -> None:
 )
 def test_numbers_are_short_and_have_units(name: str, value: float, words: str) -> None:
     assert number(name, value) == words
+
+
+def test_intervals_of_costs_are_in_the_unit_of_the_value() -> None:
+    assert text("MEM", Estimate(1.5e6, 9e5, 2e6, 2, 1, 2, 2)) == ("1.5 MB", "[0.9, 2]")
+    assert text("UPD", Estimate(0.01, 0.004, 1.2, 2, 1, 2, 2)) == ("10 ms", "[4, 1.2e+03]")
+    assert text("AP_final", Estimate(0.5, -0.1, 1.0, 2, 1, 1, 2)) == (".500 (1 of 2)", "[-.100, 1.000]")
 
 
 def test_bands_draw_the_orders_of_a_seed_together() -> None:

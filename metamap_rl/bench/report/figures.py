@@ -195,7 +195,10 @@ def _frontier(groups: Sequence[Group], chosen: dict[str, Pen]) -> Sheet:
             points.append((cost.value, score.value))
         front = _pareto(points)
         axes.plot(*zip(*front, strict=True), color=FAINT, lw=1.2, drawstyle="steps-post", zorder=0) if front else None
-        if max((x for x, _ in points), default=0.0) > 10 * min((x for x, _ in points), default=0.0):
+        least, most = (least_or_most((x for x, _ in points), default=0.0) for least_or_most in (min, max))
+        if least > 0 and most > 10 * least:
+            axes.set_xscale("log")
+        elif most > 10 * least:
             axes.set_xscale("symlog", linthresh=_smallest([x for x, _ in points]))
         else:
             axes.xaxis.set_major_locator(MaxNLocator(4))

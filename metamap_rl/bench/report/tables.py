@@ -78,12 +78,15 @@ def number(name: str, value: float) -> str:
     """Format a value of a metric, with its unit."""
     if name not in COSTS:
         return decimals(value, 3)
-    scale, unit = next((pair for pair in _UNITS[name] if abs(value) >= pair[0]), _UNITS[name][-1])
+    scale, unit = _scale(name, value)
     return f"{value / scale:.3g} {unit}".rstrip()
 
 
 def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
-    """(value, interval) as text; a dash if undefined, "(n of N)" if only some cells have the metric."""
+    """(value, interval) as text; a dash if undefined, "(n of N)" if only some cells have the metric.
+
+    The interval of a cost is in the unit of its value.
+    """
     if estimate is None:
         return "–", ""
     value = number(name, estimate.value)
@@ -91,7 +94,15 @@ def text(name: str, estimate: Estimate | None) -> tuple[str, str]:
         value += f" ({estimate.cells} of {estimate.of})"
     if estimate.low is None or estimate.high is None:
         return value, ""
-    return value, f"[{number(name, estimate.low)}, {number(name, estimate.high)}]"
+    if name not in COSTS:
+        return value, f"[{number(name, estimate.low)}, {number(name, estimate.high)}]"
+    scale, _ = _scale(name, estimate.value)
+    return value, f"[{estimate.low / scale:.3g}, {estimate.high / scale:.3g}]"
+
+
+def _scale(name: str, value: float) -> tuple[float, str]:
+    """Scale and unit of a cost."""
+    return next((pair for pair in _UNITS[name] if abs(value) >= pair[0]), _UNITS[name][-1])
 
 
 def best_of(groups: Sequence[Group], name: str) -> float | None:

@@ -52,12 +52,15 @@ def _kept(found: Estimate, group: Group, highest: Estimate, best: Group) -> str:
     if min(highest.value, found.value) <= 0:
         return f"{group.learner} has {number(_SCORE, found.value)}"
     memory, theirs = (one.metrics.get(_MEMORY) for one in (group, best))
-    at = (
-        ""
-        if not memory or not theirs or not theirs.value
-        else f" at {memory.value / theirs.value:.2g} times its memory"
-    )
+    at = _memory(memory.value / theirs.value) if memory and theirs and theirs.value else ""
     return f"{group.learner} keeps {100 * found.value / highest.value:.0f} % of it{at}"
+
+
+def _memory(times: float) -> str:
+    """A memory, as a multiple of the best learner's."""
+    if not times:
+        return " without a memory"
+    return " at the same memory" if f"{times:.2g}" == "1" else f" at {times:.2g} times its memory"
 
 
 def _overlap(first: Estimate, second: Estimate) -> bool:
