@@ -31,16 +31,16 @@ def test_a_mapper_is_measured_beside_the_one_that_it_replaces(folders: tuple[str
     settings = [f"mappers=[{new}]", f"replaced={{{new}: {old}}}", "split=validation", *_LITTLE]
     run_experiment("bundles", make_experiment("bundles", None, settings), tmp_path / "out", make_executor("local", 1))
     _, document, table = summarise_run(tmp_path / "out")
-    before, after = document["mappers"][f"{new}, before"], document["mappers"][new]
+    before, after = document["mappers"][f"{tiny.FAMILY}, before"], document["mappers"][tiny.FAMILY]
     assert before["mapper"] != after["mapper"]
     for origin in ("probe", "service"):
         assert before["origins"][origin]["expert_returns"] == after["origins"][origin]["expert_returns"]
         assert {one["method"] for one in before["origins"][origin]["methods"]} == {"mapper"}
         assert {one["method"] for one in after["origins"][origin]["methods"]} == {"mapper", "estimate"}
-        found = document["differences"][new][origin]["2"]
+        found = document["differences"][tiny.FAMILY][origin]["2"]
         assert found["low"] <= found["mean"] <= found["high"]
-    assert sum(line.startswith(f"| {new} |") for line in table) == 2 * 2 + 2
-    assert document["replaces"][new] in (True, False)
+    assert sum(line.startswith(f"| {tiny.FAMILY} |") for line in table) == 2 * 2 + 2
+    assert document["replaces"][tiny.FAMILY] in (True, False)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +57,7 @@ def test_what_cannot_be_measured_is_refused(folders: tuple[str, str], tmp_path: 
     old, new = folders
     for settings, message in (
         ([f"mappers=[{old}]"], "holds the universal policy"),
+        ([f"mappers=[{new}, {new}]"], "one of each family"),
         ([f"mappers=[{new}]", "replaced={other: reacher-goal}"], "among the mappers"),
         ([f"mappers=[{new}]", f"replaced={{{new}: ant-goal}}"], "of family 'ant-goal'"),
     ):

@@ -69,27 +69,32 @@ class Bundles(Settings):
         return tuple(name for name in bundled_families() if find_mapper(name)[0].universal is not None)
 
     def batches(self, out: Path) -> Iterator[list[Cell]]:
-        """One for each mapper, and for each that is to be replaced.
+        """One for each mapper, by its family, and for each that is to be replaced.
 
         Raises:
-            MetaMapError: no mapper, one without a universal policy, or one that replaces a mapper of another family.
+            MetaMapError: no mapper, one without a universal policy, two of one family, or one that replaces a mapper of
+                another family.
         """
         shared = self.model_dump(mode="json", exclude={"mappers", "replaced"})
         for new in self.replaced:
             if new not in self._names:
                 raise MetaMapError(f"replaced: expected names among the mappers, {list(self._names)}, got {new!r}")
-        cells = []
+        cells: dict[str, Cell] = {}
         for name in self._names:
             mapper = _with_universal(name)
-            jobs = {name: name, **({f"{name}, before": self.replaced[name]} if name in self.replaced else {})}
+            if mapper.family in cells:
+                raise MetaMapError(f"mappers: expected one of each family, {name} is another one of {mapper.family!r}")
+            jobs = {mapper.family: name}
+            if name in self.replaced:
+                jobs[_before(mapper.family)] = self.replaced[name]
             for label, reference in jobs.items():
                 measured = find_mapper(reference)[0]
                 if measured.family != mapper.family:
                     raise MetaMapError(f"{reference} is of family {measured.family!r}, {name} of {mapper.family!r}")
                 settings = {**shared, "mapper": mapper_id(measured), "experts of": mapper_id(mapper)}
-                path = out / f"{mapper.family}{'' if reference == name else '-before'}.json"
-                cells.append(Cell(label, path, settings, (reference, name)))
-        yield cells
+                path = out / f"{label.replace(', ', '-')}.json"
+                cells[label] = Cell(label, path, settings, (reference, name))
+        yield list(cells.values())
 
     def is_done(self, cell: Cell) -> bool:
         """Whether it is there, with these settings."""
@@ -134,8 +139,8 @@ class Bundles(Settings):
         }
         differences = {
             new: self._differences(mappers[new]["origins"], mappers[before]["origins"])
-            for new in self.replaced
-            if new in mappers and (before := f"{new}, before") in mappers
+            for new in mappers
+            if (before := _before(new)) in mappers
         }
         return {
             "settings": self.model_dump(mode="json", exclude={"mappers", "replaced"}),
@@ -159,6 +164,11 @@ class Bundles(Settings):
     def table(self, document: Mapping[str, Any]) -> list[str]:
         """Mappers and origins of D in rows, lengths in columns."""
         return bundles_table(document)
+
+
+def _before(family: str) -> str:
+    """Name of the mapper that is to be replaced."""
+    return f"{family}, before"
 
 
 def _with_universal(reference: str) -> Mapper:
