@@ -20,7 +20,7 @@ from metamap_agents.runtime.executors import LocalExecutor
 from metamap_agents.runtime.storage import write_json
 from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
-from metamap_rl.bench.config import list_benches, load_bench, open_bench
+from metamap_rl.bench.config import BenchCell, list_benches, load_bench, open_bench
 from metamap_rl.bench.listing import compare_runs
 from metamap_rl.bench.replays import Choice, find_replays, record
 from metamap_rl.bench.result import CELL, CellResult, cell_document, find_results, read_cell
@@ -29,6 +29,7 @@ from metamap_rl.bench.sb3 import _Rollout
 from metamap_rl.bench.summary import estimate, summarise
 from metamap_rl.bench.work import BenchWork
 from metamap_rl.cli import main
+from metamap_rl.stream.learners.base import list_learners
 from metamap_rl.stream.record import EvaluationRow
 from metamap_rl.stream.run import open_run, read_session
 
@@ -74,6 +75,16 @@ def test_every_preset_is_whole(name: str) -> None:
     assert config.description
     cells = config.cells()
     assert len({cell.name for cell in cells}) == len(cells)
+
+
+@pytest.mark.parametrize("name", ["small", "standard"])
+def test_published_benchmarks_have_all_learners(name: str) -> None:
+    assert set(list_learners()) <= set(load_bench(name).learners)
+
+
+def test_joint_retraining_in_small_has_all_tasks_updates_at_the_end() -> None:
+    config = load_bench("small").cell_config(BenchCell("robots", "joint", 0, 0))
+    assert config.learner["every"] == config.resolved()["stream"]["tasks"]
 
 
 def test_a_cell_is_a_learner_a_stream_an_order_and_a_seed() -> None:
