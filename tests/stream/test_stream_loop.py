@@ -340,3 +340,12 @@ def test_nothing_about_the_task_but_its_rollout_reaches_the_mapper(
     two = [Task(task.family, task.parameters, "custom") for task in one]
     first, second = (run(tmp_path / str(index), zoo, made) for index, made in enumerate((one, two)))
     assert [row.phi_hat for row in first.record.stages()] == [row.phi_hat for row in second.record.stages()]
+
+
+def test_scores_at_several_lengths_of_D_are_those_of_each_by_itself(tmp_path: Path, zoo: Path) -> None:
+    several = run(tmp_path / "several", zoo, stream__tasks=2, evaluation__lengths=[5, 20])
+    one = run(tmp_path / "one", zoo, stream__tasks=2, evaluation__lengths=[20])
+    for split in ("next", "lengths"):
+        rows = [row for row in several.record.evaluations() if row.split == split]
+        assert {row.steps for row in rows} == {5, 20}
+        assert [row for row in rows if row.steps == 20] == [r for r in one.record.evaluations() if r.split == split]
