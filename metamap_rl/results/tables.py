@@ -19,6 +19,7 @@ from metamap_rl.results.size_tables import (
     specialists_table,
 )
 from metamap_rl.results.sources_tables import reading_table, sources_table
+from metamap_rl.results.stream_tables import learners_table, memory_table, update_time_table
 from metamap_rl.results.text_tables import text_table
 from metamap_rl.results.walk_tables import walks_table
 
@@ -381,6 +382,9 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "stream": stream_table,
     "stream-long": long_table,
     "expert-steps": expert_steps_table,
+    "learners": learners_table,
+    "memory": memory_table,
+    "update-time": update_time_table,
     "shift": shift_table,
     "executors": executors_table,
     "functions": functions_table,
