@@ -3,8 +3,9 @@
     python scripts/bench_update.py --repeats 3 --out docs/results/update-time.json
 
 The update of the default learner with the settings of the preset `long`, validation included, on made-up pairs
-(D, phi*) of its two robots in turns, and with memory for a quarter of all tasks: the time does not depend on their values. CPU
-time of the process, so that other load on the machine matters little; the stages of both ends are measured in turns.
+(D, phi*) of its two robots in turns, and with memory for a quarter of all tasks: the time does not depend on their
+values. CPU time of the process, so that other load on the machine matters little; the stages of both ends are measured
+in turns.
 """
 
 from __future__ import annotations
