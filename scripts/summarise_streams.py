@@ -26,10 +26,12 @@ from metamap_rl.bench.result import find_results
 from metamap_rl.bench.summary import Estimate, Group, Summary, check_versions, estimate, refuse_versions, summarise
 from metamap_rl.stream.learners.base import LEARNERS
 from metamap_rl.viz.figures import save_figure
+from metamap_rl.viz.labels import Name, name_ends
+from metamap_rl.viz.style import COLOURS, GREY, dress, short_ticks
 
 METRICS = ("GEN_k", "GAP_k", "AP_final", "F_last", "NBT", "FWT_zs", "MEM", "UPD", "ENV")
 BOUNDED = ("balanced", "reservoir")
-COLOURS = {"replay": "#0072b2", "likeliest": "#d55e00", "reservoir": "#009e73", "joint": "#555555"}
+UNTRAINED = "untrained"
 
 
 def retention(group: Group) -> str:
@@ -134,61 +136,56 @@ def curves(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Mapping[str, Any
 
 def draw(found: Mapping[str, Any]) -> Figure:
     """Three panels: score on held-out tasks and on seen tasks against memory, and against steps of experts."""
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    figure = Figure(figsize=(11, 3.4))
     held_out, seen, steps = figure.subplots(1, 3)
-    for axes, metric, title in (
-        (held_out, "GEN_k", "New tasks: how much memory is needed?"),
-        (seen, "AP_final", "Seen tasks: how much memory is needed?"),
-    ):
-        draw_memory(axes, found, metric, title)
+    figure.subplots_adjust(left=0.06, right=0.93, bottom=0.16, top=0.9, wspace=0.65)
+    draw_memory(held_out, found, "GEN_k", "New tasks: how much memory is needed?")
+    draw_memory(seen, found, "AP_final", "Seen tasks: how much memory is needed?")
     draw_steps(steps, found)
     return figure
 
 
 def draw_memory(axes: Axes, found: Mapping[str, Any], metric: str, title: str) -> None:
-    """A metric against the share of what would be stored, with the unbounded reference and phi_0 as lines."""
-    for name, rows in curves(found["rows"]).items():
+    """A metric against the share of what would be stored; the unbounded reference and phi_0 as lines."""
+    names = []
+    for (name, rows), colour in zip(curves(found["rows"]).items(), COLOURS, strict=False):
         x = [100 * row["memory_share"] for row in rows]
         entries = [row["metrics"][metric] for row in rows]
         y = [one["iqm"] for one in entries]
-        (line,) = axes.plot(x, y, color=COLOURS.get(name), marker="o", ms=4)
+        axes.plot(x, y, color=colour, marker="o", ms=4)
         if all("low" in one for one in entries):
             low, high = [one["low"] for one in entries], [one["high"] for one in entries]
-            axes.fill_between(x, low, high, color=line.get_color(), alpha=0.15, lw=0)
-        axes.annotate(
-            name, (x[-1], y[-1]), xytext=(5, 0), textcoords="offset points", color=line.get_color(), va="center"
-        )
+            axes.fill_between(x, low, high, color=colour, alpha=0.15, lw=0)
+        names.append(Name(name, y[-1], colour))
     for row in found["rows"]:
-        if row["learner"] in (found["reference"], "untrained") and row["metrics"][metric]:
+        if row["learner"] in (found["reference"], UNTRAINED) and row["metrics"][metric]:
             level = row["metrics"][metric]["iqm"]
-            label = {"untrained": "base policy"}.get(row["learner"], row["learner"])
-            axes.axhline(level, color="#888888", lw=1, ls="--")
-            axes.annotate(label, (10, level), xytext=(0, 3), textcoords="offset points", color="#666666", fontsize=9)
-    axes.set(xlabel="memory, % of all rollouts", ylabel=f"{metric}, score", xticks=(10, 25, 50, 100), xlim=(5, 135))
-    _finish(axes, title)
+            axes.axhline(level, color=GREY, lw=1, ls="--")
+            names.append(Name({UNTRAINED: "base policy"}.get(row["learner"], row["learner"]), level, GREY))
+    axes.set(xlabel="memory, % of all rollouts", ylabel=f"{metric}, score", xticks=(10, 25, 50, 100))
+    _finish(axes, title, names)
 
 
 def draw_steps(axes: Axes, found: Mapping[str, Any]) -> None:
-    """Score on held-out tasks against environment steps, of the learners of the memory curve."""
-    rows = [row for of in curves(found["rows"]).values() for row in of if row["by_experts"]]
-    budgets = {row["memory_share"] for row in rows}
-    shown = sorted(budgets, key=lambda share: abs(share - 0.25))[:1]
-    for row in rows:
-        if row["memory_share"] in shown:
+    """Score on held-out tasks against environment steps, of the learners of the memory curve at about a quarter."""
+    names, share = [], 1.0
+    for (name, rows), colour in zip(curves(found["rows"]).items(), COLOURS, strict=False):
+        row = min(rows, key=lambda row: abs(row["memory_share"] - 0.25))
+        if row["by_experts"]:
             x, y = np.array(row["by_experts"]["steps"]) / 1e6, row["by_experts"]["GEN_k"]
-            (line,) = axes.plot(x, y, color=COLOURS.get(row["learner"]))
-            axes.annotate(
-                row["learner"], (x[-1], y[-1]), xytext=(4, 0), textcoords="offset points", color=line.get_color()
-            )
-    share = f"{100 * shown[0]:.0f} %" if shown else ""
-    axes.set(xlabel="environment steps, millions", ylabel="GEN_k, score")
-    axes.margins(x=0.25)
-    _finish(axes, f"What do the experts cost? (memory {share})")
+            axes.plot(x, y, color=colour)
+            names.append(Name(name, y[-1], colour))
+            share = row["memory_share"]
+    axes.set(xlabel=f"environment steps, millions (memory {100 * share:.0f} %)", ylabel="GEN_k, score")
+    short_ticks(axes.xaxis)
+    _finish(axes, "New tasks: what do experts cost?", names)
 
 
-def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10)
-    axes.spines[["top", "right"]].set_visible(False)
+def _finish(axes: Axes, title: str, names: Sequence[Name]) -> None:
+    axes.set_title(title, loc="left", fontsize=9)
+    short_ticks(axes.yaxis)
+    dress(axes)
+    name_ends(axes, names)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ _KEPT = {"balanced": "{share}, by task", "reservoir": "{share}, at random", "all
 
 
 def learners_table(document: Mapping[str, Any]) -> list[str]:
-    """Every learner of the stream that has the reference: held-out tasks first."""
+    """Every learner of the stream that has the reference, best on held-out tasks first."""
     reference = document["reference"]
     stream = next(row["stream"] for row in document["rows"] if row["learner"] == reference)
     lines = [
@@ -19,9 +19,8 @@ def learners_table(document: Mapping[str, Any]) -> list[str]:
         f"| minus {reference} | F_last |",
         "| --- |" + " --- |" * 8,
     ]
-    for row in document["rows"]:
-        if row["stream"] != stream:
-            continue
+    rows = [row for row in document["rows"] if row["stream"] == stream]
+    for row in sorted(rows, key=lambda row: -row["metrics"]["GEN_k"]["iqm"]):
         metrics, behind = row["metrics"], row["minus_reference"]
         own = row["learner"] == reference
         cells = [
