@@ -342,7 +342,7 @@ def test_nothing_about_the_task_but_its_rollout_reaches_the_mapper(
     assert [row.phi_hat for row in first.record.stages()] == [row.phi_hat for row in second.record.stages()]
 
 
-def test_scores_at_several_lengths_of_D_are_those_of_each_by_itself(tmp_path: Path, zoo: Path) -> None:
+def test_scores_at_several_lengths_are_those_of_each_by_itself(tmp_path: Path, zoo: Path) -> None:
     several = run(tmp_path / "several", zoo, stream__tasks=2, evaluation__lengths=[5, 20])
     one = run(tmp_path / "one", zoo, stream__tasks=2, evaluation__lengths=[20])
     for split in ("next", "lengths"):
