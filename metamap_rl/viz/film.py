@@ -17,7 +17,7 @@ from metamap_envs.task import Task
 from metamap_rl.viz.drawing import Drawer, Picture, Renderer, View, make_drawer
 from metamap_rl.viz.frames import SIDE, Cell, Gauge, Lane, Layout, Tone
 from metamap_rl.viz.joints import joints_of
-from metamap_rl.viz.marks import Marks, marks_of, task_words
+from metamap_rl.viz.marks import Colour, Marks, marks_of, task_words
 from metamap_rl.viz.reels import Reel
 from metamap_rl.viz.video import OnFrame, Video, encode
 
@@ -127,9 +127,12 @@ class _Film:
         self._drawer: Drawer = make_drawer(self._model, *SIDE, renderer)
         self.renderer = self._drawer.name
         self._view = View.of(self._model)
-        self._marks: dict[Task, Marks] = {}
+        self._marks: dict[Task, tuple[Marks, list[tuple[str, Colour | None]]]] = {}
         self._latest: dict[int, tuple[object, Picture]] = {}
         self._speeds = [[self._speed(reel) for reel in take.reels] for take in takes]
+        known = [speeds for take in self._speeds for speeds in take if speeds is not None]
+        self._slowest = min((float(speeds.min()) for speeds in known), default=0.0)
+        self._fastest = max((float(speeds.max()) for speeds in known), default=1.0)
         self.count = sum(len(self._places(take)) for take in takes)
 
     def close(self) -> None:
@@ -174,19 +177,19 @@ class _Film:
         step = int(place)
         task = take.tasks[min(step, len(take.tasks) - 1)]
         self._look(task)
+        marks, words = self._shown(task)
         cells = []
         for lane, reel in enumerate(take.reels):
             now, own = min(step, len(reel)), speeds[lane]
             caption = reel.captions[min(now, len(reel.captions) - 1)] if reel.captions else ""
             value = float(returns[lane][now]) if len(reel) else None
             speed = None if own is None or not len(reel) else float(own[now])
-            picture = self._picture(lane, positions_at(self._model, reel, place), self._marks_of(task))
+            picture = self._picture(lane, positions_at(self._model, reel, place), marks)
             cells.append(Cell(picture, value, caption, speed, lane in take.waiting))
         banner = max(
             (one for one in take.banners if one.start <= step), key=lambda one: one.start, default=Banner(0, "")
         )
         text = banner.text.replace("{seconds}", f"{place * self._family.step_seconds:.1f} s")
-        words = task_words(self._family, task, self._joints)
         return self.layout.compose(cells, (text, banner.tone), words, self._gauge(task))
 
     def _picture(self, lane: int, qpos: NDArray[np.float64], marks: Marks) -> Picture:
@@ -196,17 +199,16 @@ class _Film:
             self._latest[lane] = key, self._drawer.draw(qpos, marks)
         return self._latest[lane][1]
 
-    def _marks_of(self, task: Task) -> Marks:
+    def _shown(self, task: Task) -> tuple[Marks, list[tuple[str, Colour | None]]]:
+        """What a task hides, as marks and in words."""
         if task not in self._marks:
-            self._marks[task] = marks_of(self._family, task, self._joints)
+            given = self._family, task, self._joints
+            self._marks[task] = marks_of(*given), task_words(*given)
         return self._marks[task]
 
     def _gauge(self, task: Task) -> Gauge:
-        known = [speeds for take in self._speeds for speeds in take if speeds is not None]
         target = dict(task.parameters).get("target_velocity")
-        lowest = min((float(speeds.min()) for speeds in known), default=0.0)
-        highest = max((float(speeds.max()) for speeds in known), default=1.0)
-        return Gauge(min(0.0, lowest, target or 0.0), max(0.5, highest, target or 0.0), target)
+        return Gauge(min(0.0, self._slowest, target or 0.0), max(0.5, self._fastest, target or 0.0), target)
 
     def _look(self, task: Task) -> None:
         """Draw the model of a task from here on."""
