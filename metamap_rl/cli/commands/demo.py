@@ -183,7 +183,7 @@ def _film(results: Sequence[Measured], folder: Path) -> dict[str, Video]:
     videos = {}
     for measured in results:
         family = measured.subject.family
-        with progress(f"{family}: video", 1.0) as bar:
+        with progress(f"{family}: video", 100.0, unit="%") as bar:
             try:
                 videos[family] = film(measured, folder, on_frame=partial(_advance, bar))
             except MetaMapError as error:
@@ -194,7 +194,7 @@ def _film(results: Sequence[Measured], folder: Path) -> dict[str, Video]:
 
 
 def _advance(bar: Progress, _: int, total: int) -> None:
-    bar.advance(1.0 / total)
+    bar.advance(100.0 / total)
 
 
 def _print_results(results: Sequence[Measured]) -> None:
