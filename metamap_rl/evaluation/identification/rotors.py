@@ -112,9 +112,11 @@ class RotorIdentification:
 
     def tasks(self) -> list[Task]:
         """Vehicles of the family that fly like these."""
+        count = len(self._squares)
         force, torque = self._usual
-        forces, force_error = _solved(self._force, force[:, None], self._squares[..., :1])
-        torques, torque_error = _solved(self._torque, torque, self._squares[..., 1:])
+        before = self._found[1:] if self._found else (np.tile(force, (count, 1)), np.tile(torque, (count, 1, 1)))
+        forces, force_error = _solved(self._force, before[0][:, None, :, None], self._squares[..., :1])
+        torques, torque_error = _solved(self._torque, before[1][:, None], self._squares[..., 1:])
         scale = np.square(torque).mean() / np.square(force[:4]).mean()
         best = np.argmin(force_error + torque_error / scale, axis=1)
         chosen = np.arange(len(best)), best
