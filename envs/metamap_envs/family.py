@@ -211,7 +211,7 @@ class Family(ABC):
         return None
 
     def controller(self, tasks: Sequence[Task]) -> Controller | None:
-        """Return a control law for N tasks, made from their true parameters. Default: None, there is none.
+        """Return a control law for N tasks, made from their true parameters or without them. Default: None.
 
         Policies can be cloned from it, where PPO does not find a start (`metamap_agents.experts.cloning`).
         """

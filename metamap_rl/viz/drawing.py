@@ -66,6 +66,7 @@ class View:
         half_height: half of the visible height, m.
         root: body that the camera follows along x; 0, the world, for a robot that stays in place.
         flies: whether the ground is far below the robot; the camera then follows it everywhere.
+        roams: whether it walks in any direction; the camera then follows it along y, too.
     """
 
     above: bool
@@ -73,6 +74,7 @@ class View:
     half_height: float
     root: int
     flies: bool = False
+    roams: bool = False
 
     @classmethod
     def of(cls, model: mujoco.MjModel) -> View:
@@ -95,13 +97,16 @@ class View:
         flies = first >= 0 and model.jnt_type[first] == _FREE and middle[2] - floor > _HIGH * radius
         if not above and not flies:
             middle[2] = 0.72 * radius  # the ground in the lower part of the picture
-        return cls(above, middle, _ROOM * radius, root if walks or flies else 0, flies)
+        roams = bool(walks and not above and model.jnt_type[first] == _FREE)
+        return cls(above, middle, _ROOM * radius, root if walks or flies else 0, flies, roams)
 
     def centre_of(self, data: mujoco.MjData) -> NDArray[np.float64]:
         """Current centre of the picture, [3]."""
         centre = self.centre.copy()
         if self.root:
             centre[0] = data.xpos[self.root, 0]
+        if self.roams:
+            centre[1] = data.xpos[self.root, 1]
         if self.flies:
             centre[1:] = data.xpos[self.root, 1:]
         return centre

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import imageio_ffmpeg
+import mujoco
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -73,6 +74,15 @@ def test_a_reacher_is_seen_from_above_and_a_cheetah_is_followed_from_the_side() 
     assert 0.21 < reacher.half_height < 0.35  # the whole reach of the arm, and little more
     cheetah = View.of(get_family("cheetah-velocity").base_model)
     assert (cheetah.above, cheetah.root) == (False, 1)
+
+
+def test_a_robot_that_walks_in_any_direction_is_followed_in_any() -> None:
+    ant = get_family("ant-goal").base_model
+    view, data = View.of(ant), mujoco.MjData(ant)
+    data.qpos[:2] = 3.0, -2.0
+    mujoco.mj_kinematics(ant, data)
+    np.testing.assert_allclose(view.centre_of(data)[:2], data.xpos[view.root, :2])
+    assert view.centre_of(data)[2] == view.centre[2]  # and does not hop with it
 
 
 @pytest.mark.parametrize("family", ROBOTS.values())
