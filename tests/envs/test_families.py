@@ -32,9 +32,13 @@ FAMILIES = list_families()
 PARAMETERS = [(name, parameter) for name in FAMILIES for parameter in get_family(name).space.parameters]
 STEPS = 25  # in which the finger touches its body, with the seed below
 PARTNERS = {  # what a parameter needs for an effect
-    ("go1-velocity", "payload_x"): {"payload": 3.0},
-    ("go1-velocity", "payload_y"): {"payload": 3.0},
-    ("go1-velocity", "joint_strength"): {"weak_joint": 2.0},
+    (family, parameter): partner
+    for family in ("go1-velocity", "go1-uneven")
+    for parameter, partner in {
+        "payload_x": {"payload": 3.0},
+        "payload_y": {"payload": 3.0},
+        "joint_strength": {"weak_joint": 2.0},
+    }.items()
 }
 STARTS_BY_PHYSICS = ("dmc-cheetah", "dmc-finger", "quadrotor")  # settled; free of contacts; within so many arms
 

@@ -304,7 +304,7 @@ COMPILED = {
 
 
 if "go1-velocity" in list_families():
-    COMPILED["go1-velocity"] = compiled_go1
+    COMPILED |= dict.fromkeys(("go1-velocity", "go1-uneven"), compiled_go1)
 
 
 def test_every_family_that_changes_physics_is_here() -> None:
