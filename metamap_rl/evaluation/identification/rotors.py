@@ -21,7 +21,7 @@ _FALLS = np.geomspace(0.028, 0.33, 10)  # s
 _MEMORY = 0.97  # factor on the weight of older transitions, each step
 _SURPRISE = 0.1  # error of what was found, in weights and torques of one rotor, that is none of rounding
 _MEMORY_AFTER_SURPRISE = 0.5
-_RIDGE = 1e-4  # weight of the pull to the usual vehicle, where the flight does not tell
+_RIDGE = 1e-4  # weight of the pull to what was found before, at first the usual vehicle, where the flight does not tell
 _LEAST_SHARE = 0.05  # of a rotor's largest thrust that may hold a vehicle
 _TORQUE_CONSTANT, _ARMS = 0.0158, (0.035, 0.215)  # m, the middle of those in training; m, of the masses there
 
