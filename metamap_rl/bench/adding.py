@@ -165,7 +165,7 @@ def try_learner(settings: ExternalSettings, seed: int = 0, worlds: Sequence[Worl
         _try(make_external(settings, seed), what, worlds)
     except MetaMapError:
         raise
-    except Exception as error:  # user code may raise anything
+    except (Exception, SystemExit) as error:  # user code may raise anything, and may end the interpreter
         raise MetaMapError(f"{what}: fails in a trial with {describe_error(error)}") from error
 
 
@@ -186,7 +186,10 @@ def _try(learner: StreamLearner, what: str, worlds: Sequence[World]) -> None:
 def _act(learner: StreamLearner, env: CountedEnv, what: str) -> None:
     """Request a policy for an empty D, and two actions."""
     shape = env.observation_space.shape or ()
-    given: Any = learner.policy(env, _empty(env)).predict(np.zeros((2, *shape), np.float32))
+    policy = learner.policy(env, _empty(env))
+    if not callable(getattr(policy, "predict", None)):
+        raise MetaMapError(f"{what}: expected an object with predict, got {type(policy).__name__}")
+    given: Any = policy.predict(np.zeros((2, *shape), np.float32))
     if not isinstance(given, tuple) or len(given) != 2:
         raise MetaMapError(f"{what}: expected predict to return (actions, state), got {type(given).__name__}")
     try:

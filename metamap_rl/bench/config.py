@@ -55,6 +55,8 @@ def _read_stream(value: object) -> object:
     """Validate a stream as what its ``kind`` says."""
     if isinstance(value, Mapping):
         kind = EnvironmentStream if value.get("kind") == KIND else StreamChoice
+        if "kind" in value and "config" not in value and kind is StreamChoice:
+            raise MetaMapError(f"kind: expected {KIND}, or config: and set: in place of it, got {value['kind']!r}")
         return parse(kind, value, f"kind {KIND!r}" if kind is EnvironmentStream else "stream")
     return value
 
@@ -194,6 +196,11 @@ class BenchConfig(Settings):
         for stream in self.streams:
             for learner in self.learners:
                 self.cell_config(BenchCell(stream, learner, 0, 0))
+        if self.settings and all(isinstance(stream, EnvironmentStream) for stream in self.streams.values()):
+            raise MetaMapError(
+                f"settings: {next(iter(self.settings))} is of streams of families, and all streams here are of kind: "
+                f"{KIND}, which have their own keys, as in --set streams.{next(iter(self.streams))}.episodes=20"
+            )
         if self.tuning is None:
             return
         for learner in self.tuning.grids:

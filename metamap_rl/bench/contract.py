@@ -10,7 +10,7 @@ import gymnasium as gym
 import numpy as np
 from numpy.typing import NDArray
 
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, one_line
 
 __all__ = ["METHODS", "N_STEPS", "Policy", "StreamLearner", "Transitions", "check_rollout", "describe_error"]
 
@@ -117,8 +117,8 @@ def check_rollout(algorithm: str, setting: str, value: int, others: str, each: i
     )
 
 
-def describe_error(error: Exception) -> str:
+def describe_error(error: BaseException) -> str:
     """Describe an exception of user code, with its line, in one sentence."""
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "site-packages" not in frame.filename]
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}"
+    return f"{type(error).__name__}: {one_line(error)}".removesuffix(": ") + where

@@ -14,7 +14,7 @@ from gymnasium.spaces import Box, Discrete
 from numpy.typing import NDArray
 
 from metamap_agents.policy.evaluation import run_episodes
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, one_line
 from metamap_envs.registry import get_family
 from metamap_envs.rollout import Rollout
 from metamap_envs.task import Task
@@ -177,9 +177,13 @@ def checked_actions(actions: Any, count: int, space: gym.Space[Any]) -> NDArray[
         MetaMapError: another shape, not finite, or no action of the space.
     """
     shape = (count, *(space.shape or ()))
-    array = np.asarray(actions, dtype=np.float64)
+    try:
+        array = np.asarray(actions, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise MetaMapError(f"predict: expected numbers {list(shape)} as actions ({one_line(error)})") from error
     if array.shape != shape or not np.isfinite(array).all():
-        raise MetaMapError(f"predict: expected finite actions {list(shape)}, got shape {list(array.shape)}")
+        got = f"shape {list(array.shape)}" if array.shape != shape else "infinite ones or NaN"
+        raise MetaMapError(f"predict: expected finite actions {list(shape)}, got {got}")
     if isinstance(space, Box):
         return array
     assert isinstance(space, Discrete), "worlds have no other actions"

@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.seeds import read_seed
 from metamap_envs.settings import Settings, Whole, parse, read_document
 from metamap_rl.bench.contract import METHODS, N_STEPS, StreamLearner, check_rollout
@@ -35,7 +35,12 @@ _FOLDER = "__metamap_folder__"
 """Attribute of a learner's main module with its folder."""
 
 
+_CARRY = ("all", "weights", "nothing", "per-task")
+
+
 def _none_for_all(value: object) -> object:
+    if value is not None and value not in _CARRY:
+        raise unknown_name("choice", value, _CARRY)
     return None if value == "all" else value  # as results have it that are older than this setting
 
 

@@ -249,9 +249,9 @@ def _episodes(world: GymWorld, envs: Sequence[gym.Env[Any, Any]], act: Act, seed
     """Returns [E] of an episode in each of E copies, in lockstep; copy e is reset with ``seed + e``."""
     returns, running = np.zeros(len(envs)), np.arange(len(envs))
     with world.blamed():
-        seen = np.stack([env.reset(seed=seed + index)[0] for index, env in enumerate(envs)])
+        seen = np.stack([env.reset(seed=seed + index)[0] for index, env in enumerate(envs)]).astype(np.float32)
     while running.size:
-        actions = act(seen[running].astype(np.float32))
+        actions = act(seen[running])
         ended = np.zeros(len(running), dtype=np.bool_)
         with world.blamed():
             for place, (index, action) in enumerate(zip(running, _legal(actions, envs[0].action_space), strict=True)):

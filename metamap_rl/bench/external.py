@@ -41,7 +41,7 @@ def check_external(settings: ExternalSettings, worlds: Iterable[World]) -> None:
         learner = make_external(settings, 0)
     except MetaMapError:
         raise
-    except Exception as error:  # user code may raise anything
+    except (Exception, SystemExit) as error:  # user code may raise anything, and may end the interpreter
         raise MetaMapError(f"{settings.entry}: cannot be made, {describe_error(error)}") from error
     if settings.sb3 is None:
         return

@@ -24,6 +24,7 @@ from metamap_envs.errors import MetaMapError
 from metamap_envs.registry import get_family
 from metamap_rl.bench.adding import adopt_files
 from metamap_rl.bench.config import CONFIG, BenchCell, BenchConfig, bench_to_yaml
+from metamap_rl.bench.entry import ExternalSettings
 from metamap_rl.bench.environment_course import prepare_references
 from metamap_rl.bench.environments import EnvironmentStreamConfig
 from metamap_rl.bench.external import check_external
@@ -78,6 +79,8 @@ def run_bench(
         (cells,) = work.batches(out)
         left = [cell for cell in cells if not work.is_done(cell)]
         _check_learners(left)
+    else:
+        _check_learners(TuningWork(config, cache).batches(out)[0])
     write_bytes(out / CONFIG, bench_to_yaml(config).encode())
     about = {"versions": library_versions(), "machine": describe_machine(torch_threads=1)}
     write_json(out / MANIFEST, {**about, "command": command, "name": config.name})
@@ -97,7 +100,6 @@ def _tune(work: TuningWork, out: Path, executor: Executor, on_event: OnStream | 
     """Run the cells of tuning that are missing; choose the settings of each learner on each stream."""
     (cells,) = work.batches(out)
     left = [cell for cell in cells if not work.is_done(cell)]
-    _check_learners(left)
     for config in {(cell.job[0].stream, cell.job[0].seed): cell.job[1] for cell in left}.values():
         _prepare(config, work.zoo, executor, on_event)
     say: OnStream = on_event if on_event is not None else lambda event: None
@@ -122,9 +124,11 @@ def _check_learners(cells: Sequence[Cell]) -> None:
     Raises:
         MetaMapError: one cannot be constructed, or would not learn.
     """
-    for cell, config, external, _ in {(cell.job[0].stream, cell.job[0].learner): cell.job for cell in cells}.values():
-        if external is None:
+    checked: list[tuple[str, ExternalSettings]] = []  # candidates of tuning differ in their settings
+    for cell, config, external, _ in (cell.job for cell in cells):
+        if external is None or (cell.stream, external) in checked:
             continue
+        checked.append((cell.stream, external))
         worlds = _kinds_of_worlds(config)
         try:
             check_external(external, worlds)

@@ -25,6 +25,7 @@ TUNING = "tuning"
 _MOST_CANDIDATES = 64
 
 Values = dict[str, Any]
+Grid = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
 
 
 class TuningSettings(Settings):
@@ -34,7 +35,7 @@ class TuningSettings(Settings):
     """Share of a stream's arrivals, rounded up to whole ones."""
     seeds: Annotated[Whole, Field(ge=1)] = 3
     """Seeds 0, 1, ... whose mean AP_final decides; independent of the benchmark's number of seeds."""
-    grids: Annotated[dict[str, dict[str, Annotated[list[Any], Field(min_length=1)]]], Field(min_length=1)]
+    grids: Annotated[dict[str, Grid], Field(min_length=1)]
     """Values by learner and dotted key, all combinations of which are tried. Keys are of the config of the stream for a
     mapper's learner (``update.learning_rate``, ``learner.every``), of its own settings for others
     (``settings.learning_rate``).

@@ -81,10 +81,10 @@ class BenchWork:
             if (record := cell.job[3]) is not None:
                 document["config"] = {**document["config"], TUNING: record}
             return document
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, MetaMapError) or cell.job[2] is None:
                 raise
-            raise MetaMapError(describe_error(error)) from error  # user code may raise anything
+            raise MetaMapError(describe_error(error)) from error  # of user code
 
 
 @dataclass(frozen=True)

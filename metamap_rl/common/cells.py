@@ -91,13 +91,23 @@ def compare_settings(place: Path, found: Mapping[str, Any], asked: Mapping[str, 
     Raises:
         MetaMapError: they differ.
     """
-    found, asked = _plain(found), _plain(asked)
+    difference = _first_difference(_plain(found), _plain(asked))
+    if difference is not None:
+        key, before, now = difference
+        raise MetaMapError(
+            f"{place} was run with {key} {before!r}, asked for is {now!r}: remove it, or choose another directory"
+        )
+
+
+def _first_difference(found: Mapping[str, Any], asked: Mapping[str, Any]) -> tuple[str, Any, Any] | None:
+    """The first setting that differs, by dotted key, with both values; None for equal ones."""
     for key in sorted({*found, *asked}):
-        if found.get(key) != asked.get(key):
-            raise MetaMapError(
-                f"{place} was run with {key} {found.get(key)!r}, asked for is {asked.get(key)!r}: "
-                "remove it, or choose another directory"
-            )
+        before, now = found.get(key), asked.get(key)
+        if before == now:
+            continue
+        inner = _first_difference(before, now) if isinstance(before, dict) and isinstance(now, dict) else None
+        return (key, before, now) if inner is None else (f"{key}.{inner[0]}", *inner[1:])
+    return None
 
 
 def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:

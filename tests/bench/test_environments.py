@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,19 @@ if "Odd-v0" not in gym.registry:
     gym.register("Endless-v0", Odd, kwargs={"odd": False})
 """
 
+WHOLE = """
+import gymnasium as gym, numpy as np
+from gymnasium.spaces import Box
+
+class Whole(gym.Env):
+    observation_space, action_space = Box(-1, 1, (1,)), Box(-1, 1, (1,))
+    def reset(self, seed=None, options=None): return np.zeros(1, int), {}
+    def step(self, action): return np.full(1, 0.5, np.float32), 0.0, False, False, {}
+
+if "Whole-v0" not in gym.registry:
+    gym.register("Whole-v0", Whole, max_episode_steps=3, disable_env_checker=True)
+"""
+
 
 @pytest.mark.parametrize(
     ("changes", "sentence"),
@@ -148,12 +162,48 @@ if "Odd-v0" not in gym.registry:
         ({"environments": [{**LONG, "random": 100.0}]}, "single_task: expected more than random = 100"),
         ({"reference": {"entry": "a:B"}}, "reference: expected an algorithm"),
         ({"enviroments": []}, "did you mean 'environments'"),
-        ({"kind": "environment"}, "did you mean|config"),
+        ({"kind": "environment"}, "kind: expected environments, or config: and set: .* got 'environment'"),
     ],
 )
 def test_what_a_stream_of_environments_does_not_admit_is_named(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(MetaMapError, match=sentence):
         bench(streams={"poles": {"kind": "environments", "environments": [LONG], **changes}}, learners={"a2c": A2C})
+
+
+def test_overrides_of_families_are_no_setting_of_environments() -> None:
+    with pytest.raises(MetaMapError, match=r"settings: evaluation.split is of streams of families"):
+        environments(LONG).model_copy(update={"settings": {"evaluation.split": "validation"}}).check()
+
+
+def test_an_unknown_way_to_carry_is_answered_with_all_of_them() -> None:
+    with pytest.raises(MetaMapError, match="carry: unknown choice 'al': did you mean 'all'"):
+        environments(LONG, learners={"a2c": {**A2C, "carry": "al"}})
+
+
+def test_settings_of_another_stream_are_named_one_by_one(results: dict[str, CellResult], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    learners = {"a2c": {**A2C, "alone": False, "steps": 20, "points": 1}}
+    run_bench(environments(LONG, learners=learners), out, LocalExecutor(1))
+    with pytest.raises(MetaMapError, match=r"was run with stream\.episodes 2, asked for is 3: remove"):
+        run_bench(environments(LONG, learners=learners, episodes=3), out, LocalExecutor(1))
+
+
+def test_observations_keep_their_fractions_when_a_reset_returns_whole_numbers() -> None:
+    class Counted:
+        def predict(self, observation: Any, /) -> tuple[Any, Any]:
+            seen.append(float(observation[0, 0]))
+            return np.zeros((len(observation), 1)), None
+
+    seen: list[float] = []
+    module = types.ModuleType("metamap_whole")
+    exec(WHOLE, module.__dict__)
+    sys.modules["metamap_whole"] = module
+    config = environments({"id": "metamap_whole:Whole-v0", **SCALE})
+    found = config.cell_config(config.cells()[0])
+    assert isinstance(found, EnvironmentStreamConfig)
+    (world,) = found.stream.choices()
+    EnvironmentCourse(found, {world: (0.0, 1.0)}).mean_return(world, Counted(), world.spaces[1])
+    assert seen == [0.0, 0.5, 0.5]
 
 
 def test_learners_of_mappers_need_families() -> None:

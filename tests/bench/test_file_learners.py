@@ -72,6 +72,11 @@ def test_a_file_that_was_edited_needs_another_name(file: Path, tmp_path: Path) -
         ("steps // horizon", "2 + steps", "learn took .* environment steps of 64"),
         ("import numpy as np", "import beside_it", "cannot be imported"),
         ("self.noise = np", "self.noise = nope", r"NameError: .* \(random_search.py, line \d+\)"),
+        ("self.weights, self.env = {}, None", "raise SystemExit(0)", r"SystemExit: 0 \(random_search.py, line \d+\)"),
+        ("import numpy as np", "import sys; sys.exit()", r"with SystemExit \(random_search.py, line \d+\)"),
+        ("self.weights, self.env = {}, None", "raise ValueError('two\\nlines')", r"ValueError: two lines \("),
+        ("np.tanh(padded @ self.weights.T)", "['a', 'b']", r"predict: expected numbers \[2, 1\]"),
+        ("np.tanh(padded @ self.weights.T)", "np.full((2, 1), np.nan)", r"finite actions \[2, 1\], got infinite"),
     ],
 )
 def test_a_file_that_breaks_the_contract_is_refused_in_a_trial(

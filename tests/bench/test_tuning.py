@@ -52,6 +52,7 @@ def test_settings_are_chosen_on_the_first_part_only_and_recorded(tmp_path: Path)
         ({"grids": {"replay": {"update.update": [1]}}}, "did you mean 'update.updates'"),
         ({"grids": {"a2c": {"setings.gamma": [0.9]}}}, "did you mean 'settings'"),
         ({"grids": {"replay": {"update.updates": []}}}, "at least 1"),
+        ({"grids": {"replay": {}}}, "at least 1"),
         ({"grids": {"replay": {"a": list(range(9)), "b": list(range(9))}}}, "at most 64 combinations, got 81"),
         ({"share": 0, "grids": GRIDS}, "share"),
     ],
@@ -59,6 +60,13 @@ def test_settings_are_chosen_on_the_first_part_only_and_recorded(tmp_path: Path)
 def test_what_cannot_be_tuned_is_named_at_once(tuning: dict[str, Any], sentence: str, tmp_path: Path) -> None:
     with pytest.raises(MetaMapError, match=sentence):
         bench(tuning=tuning).check()
+
+
+def test_each_candidate_is_made_before_anything_is_trained_or_written(tmp_path: Path) -> None:
+    grids = {"a2c": {"settings.learning_rate": [1e-3, "fast"]}}
+    with pytest.raises(MetaMapError, match=r"learner 'a2c': .*learning_rate"):
+        run_bench(bench(learners={"a2c": A2C}, tuning={"seeds": 1, "grids": grids}), tmp_path / "out", LocalExecutor(1))
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_highest_mean_is_chosen_and_the_first_of_equals() -> None:

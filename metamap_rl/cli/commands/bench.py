@@ -391,7 +391,6 @@ def _print_results(out: Path, results: list[CellResult], *, as_json: bool) -> No
         for group in summary.groups
     ]
     print_table(("stream", "learner", "seeds x orders", *HEADLINE), rows, right=HEADLINE, least=HEADLINE[:0:-1])
-    say(f"\n`metamap report {out} --out report.html` makes a page of it")
 
 
 COMMANDS = (RunBench, AddLearner, FilmBench, ReplayBench, CompareOrder, ListBenches)
