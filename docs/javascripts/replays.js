@@ -7,8 +7,11 @@
   addEventListener("message", event => {
     const frame = frames.find(one => one.contentWindow === event.source);
     if (!frame || !Number.isFinite(event.data?.height)) return;
-    frame.style.height = `${Math.min(2000, Math.ceil(event.data.height) + 2)}px`;
+    const height = `${Math.min(2000, Math.ceil(event.data.height) + 2)}px`;
+    if (frame.style.height === height) return;
+    frame.style.height = height;
     tell(frame);
   });
+  frames.forEach(tell);
   new MutationObserver(() => frames.forEach(tell)).observe(document.body, { attributeFilter: ["data-md-color-scheme"] });
 })();

@@ -8,7 +8,9 @@
   document.body.classList.toggle("embedded", Boolean(player.embedded));
   if (player.embedded) {
     new IntersectionObserver(found => { seen = found[found.length - 1].isIntersecting; }).observe(byId("lanes"));
-    new ResizeObserver(() => parent.postMessage({ height: document.body.offsetHeight }, "*")).observe(document.body);
+    const tell = () => parent.postMessage({ height: document.body.offsetHeight }, "*");
+    new ResizeObserver(tell).observe(document.body);
+    addEventListener("message", event => { if (event.source === parent) tell(); }); // whoever began to listen later
   }
   window.player = player;
   window.framesDrawn = 0;
