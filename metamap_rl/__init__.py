@@ -76,7 +76,7 @@ __all__ = [
     "train",
 ]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "Adaptation": "metamap_rl.adaptation.record",

@@ -1,4 +1,4 @@
-"""Modules by their names of 0.1, and where their names are now; for one release."""
+"""Modules by their names of 0.1, and where their names are now; they stay through 0.2."""
 
 from __future__ import annotations
 
