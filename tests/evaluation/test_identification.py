@@ -69,6 +69,14 @@ def test_the_true_parameters_are_recovered(name: str, steps: int, tolerance: flo
     assert found.cost < 1e-6
 
 
+def test_the_order_of_sensors_is_found_among_all_of_them() -> None:
+    """Orders that swap velocities alone have states of one position; they are simulated apart."""
+    task = get_family("reacher-sensors").sample("test-in", 1, seed=1)[0]
+    found = identify(rollout_of(task, 12), IdentificationConfig(combinations=720), diagnose=False)
+    np.testing.assert_array_equal(found.task.values, task.values)
+    assert found.cost < 1e-6
+
+
 def test_the_same_rollout_gives_the_same_task() -> None:
     task = get_family("cheetah-velocity").sample("test-in", 1, seed=1)[0]
     first, second = (identify(rollout_of(task, 5)) for _ in range(2))

@@ -110,7 +110,7 @@ class Predictor:
         """
         rows = np.arange(self.count) if chosen is None else chosen
         states = [self._states(task, rows) for task in tasks]
-        keys = [self._key(task, qpos, rows) for task, (qpos, _) in zip(tasks, states, strict=True)]
+        keys = [self._key(task, state, rows) for task, state in zip(tasks, states, strict=True)]
         missing = {key: index for index, key in enumerate(keys) if key not in self._known}
         if len(self._known) > _KNOWN:
             self._known = {key: self._known[key] for key in keys if key in self._known}
@@ -130,10 +130,10 @@ class Predictor:
         assert states is not None, "checked"
         return states
 
-    def _key(self, task: Task, qpos: Array, rows: NDArray[np.intp]) -> tuple[Any, ...]:
+    def _key(self, task: Task, state: tuple[Array, Array], rows: NDArray[np.intp]) -> tuple[Any, ...]:
         """What a simulation depends on: a task that differs in its reward alone is not simulated again."""
         physics = tuple(task[name] for name in self.family.space.names if name in self.family.physics_parameters)
-        return physics, rows.tobytes(), hash(qpos.tobytes())
+        return physics, rows.tobytes(), *(hash(part.tobytes()) for part in state)
 
     def _simulate(
         self,
