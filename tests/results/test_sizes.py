@@ -130,7 +130,8 @@ def test_specialists_are_compared_with_the_universal_policy_in_pairs(tiny_zoo: Z
 def test_mappers_of_independent_experts_by_their_number(tiny_zoo: Zoo, tmp_path: Path) -> None:
     small = "loss: behaviour, updates: 3, survey_tasks: 4"
     settings = [f"zoo={tiny_zoo.root}", "counts=[3]", "episodes=2", "length=20", "twins=2"]
-    settings += [f"mappers={{one: {{{small}, aligned: true}}, two: {{{small}, dagger_rounds: 1}}}}"]
+    settings += ["rivals_with=two"]
+    settings += [f"mappers={{two: {{{small}, aligned: true}}, one: {{{small}, dagger_rounds: 1}}}}"]
     settings += ["distillation={rounds: 0, states: 50, steps: 10, batch_size: 32}"]
     out = tmp_path / "out"
     command = ["results", "run", "independent-experts", "--set", *settings, "--out", str(out), "--workers", "1"]
@@ -144,4 +145,6 @@ def test_mappers_of_independent_experts_by_their_number(tiny_zoo: Zoo, tmp_path:
     assert set(found["explained"]) == {"weights", "actions"}
     lines = independent_table(document)
     assert sum(line.startswith("| 3") for line in lines) == 3
-    assert main([*command, "--set", "counts=[4]"]) == 2, "the zoo has three"
+    assert main(command) == 0, "whatever the order of the names in the file"
+    for setting in ("counts=[4]", "rivals_with=three"):
+        assert main([*command, "--set", *settings, setting]) == 2

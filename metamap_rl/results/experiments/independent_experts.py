@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from metamap_agents.experts.universal import blank_universal
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.acting import BatchedPolicy
 from metamap_agents.policy.base import BasePolicy
-from metamap_envs.errors import MetaMapError
+from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.settings import Settings, Whole, parse
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import ratio_of_zoos
@@ -56,7 +57,9 @@ class IndependentExperts(Settings):
     counts: Annotated[tuple[Annotated[Whole, Field(ge=3)], ...], Field(min_length=1)] = (16, 64)
     """Numbers of training experts; fewer are the first of more."""
     mappers: Annotated[dict[str, dict[str, Any]], Field(min_length=1)] = _MAPPERS
-    """Settings of mappers in place of the protocol's, by name. Rivals take encoder and weights of the first."""
+    """Settings of mappers in place of the protocol's, by name."""
+    rivals_with: str = "weights, aligned"
+    """Name of the mapper whose encoder and weights of experts rivals take."""
     distillation: Distillation = Distillation(rounds=6, states=200, steps=2_000, batch_size=512, learning_rate=3e-3)
     """Of the training experts into one policy that is given the task."""
     twins: Annotated[Whole, Field(ge=0)] = 8
@@ -74,16 +77,17 @@ class IndependentExperts(Settings):
         ends = {**shared, **self.model_dump(mode="json", include={"episodes", "split", "twins"})}
         measured = {**shared, **self.model_dump(mode="json", include={"length", "episodes", "split", "distillation"})}
         yield [Cell("experts", out / "experts.json", ends, (0, "", out))]
-        first = next(iter(self.mappers))
+        if self.rivals_with not in self.mappers:
+            raise unknown_name("mapper", self.rivals_with, list(self.mappers), of="rivals_with")
         yield [
             Cell(
                 f"{count}, {name}",
-                out / f"{count}-{index}.json",
-                {**measured, "count": count, "mapper": mapper, "with rivals": name == first},
-                (count, name, out / f"{count}-{index}"),
+                out / f"{count}-{_slug(name)}.json",
+                {**measured, "count": count, "mapper": mapper, "with rivals": name == self.rivals_with},
+                (count, name, out / f"{count}-{_slug(name)}"),
             )
             for count in self.counts
-            for index, (name, mapper) in enumerate(self.mappers.items())
+            for name, mapper in self.mappers.items()
         ]
 
     def is_done(self, cell: Cell) -> bool:
@@ -176,6 +180,11 @@ class IndependentExperts(Settings):
     def table(self, document: Mapping[str, Any]) -> list[str]:
         """Numbers of experts in rows, mappers and rivals in columns."""
         return independent_table(document)
+
+
+def _slug(name: str) -> str:
+    """A name as part of a file's."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _share(gains: Floats, gaps: Floats) -> dict[str, float | None]:
