@@ -15,6 +15,7 @@ from metamap_envs.settings import Settings, Whole, parse, read_document
 from metamap_envs.yaml_text import dump_yaml, parse_yaml
 from metamap_rl.bench.entry import ExternalSettings, is_external
 from metamap_rl.bench.environments import KIND, EnvironmentStream, EnvironmentStreamConfig
+from metamap_rl.bench.result import RUN_PARTS
 from metamap_rl.bench.shorthands import with_environments, with_files_at, with_learners
 from metamap_rl.bench.tuning import TuningSettings
 from metamap_rl.stream.config import StreamConfig, load_config, replaced
@@ -194,6 +195,8 @@ class BenchConfig(Settings):
             MetaMapError: the first invalid one.
         """
         for stream in self.streams:
+            if stream in RUN_PARTS:
+                raise MetaMapError(f"streams: {stream!r} is a folder without results: choose another name")
             for learner in self.learners:
                 self.cell_config(BenchCell(stream, learner, 0, 0))
         if self.settings and all(isinstance(stream, EnvironmentStream) for stream in self.streams.values()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from metamap_agents.experts.recipes import Recipe, load_recipe
@@ -15,7 +14,7 @@ from metamap_rl.bench.config import BenchConfig
 from metamap_rl.bench.environment_course import ReferenceWork
 from metamap_rl.bench.environments import EnvironmentStreamConfig
 from metamap_rl.bench.result import CellResult, find_results
-from metamap_rl.bench.work import BenchWork, Job
+from metamap_rl.bench.work import BenchWork, Job, TuningWork
 from metamap_rl.stream.config import StreamConfig
 from metamap_rl.stream.plan import StreamPlan
 
@@ -50,7 +49,7 @@ def estimate_parts(
     """What is left of a benchmark, and how long each part takes; nothing is written.
 
     The training of experts is tried for a few seconds for each robot. A learner's cell is scaled from finished cells:
-    its learning by the number of tasks and steps, the rest by the number of measurements. Tuning is not counted.
+    its learning by the number of tasks and steps, the rest by the number of measurements.
 
     Args:
         config: the benchmark.
@@ -63,18 +62,30 @@ def estimate_parts(
         MetaMapError: the folder is of other settings.
     """
     out = out.resolve()
-    work = BenchWork(as_copied(config), out / "zoo" if zoo is None else zoo.resolve())
-    (cells,) = work.batches(out)
-    left = [cell.job for cell in cells if not work.is_done(cell)]
-    done = find_results([folder for folder in (out, *measured) if folder.is_dir()]) if cells else []
-    parts = _preparation(left, work.zoo, on_part)
-    groups: dict[tuple[str, str], list[Job]] = {}
-    for job in left:
-        groups.setdefault((job[0].stream, job[0].learner), []).append(job)
-    for (stream, learner), jobs in groups.items():
-        each, source = _cell_seconds(jobs[0], done, work.zoo)
-        parts.append(Part(f"{learner} on {stream}", len(jobs), each, source))
+    cache = out / "zoo" if zoo is None else zoo.resolve()
+    tuning, left = _left(as_copied(config), out, cache)
+    done = find_results([folder for folder in (out, *measured) if folder.is_dir()])
+    parts = _preparation([*tuning, *left], cache, on_part)
+    for prefix, jobs in (("tuning ", tuning), ("", left)):
+        groups: dict[tuple[str, str], list[Job]] = {}
+        for job in jobs:
+            groups.setdefault((job[0].stream, job[0].learner), []).append(job)
+        for (stream, learner), alike in groups.items():
+            each, source = _cell_seconds(alike[0], done, cache)
+            parts.append(Part(f"{prefix}{learner} on {stream}", len(alike), each, source))
     return parts
+
+
+def _left(config: BenchConfig, out: Path, zoo: Path) -> tuple[list[Job], list[Job]]:
+    """Cells of tuning and others that are not done; while there are some of tuning, no other is."""
+    work = BenchWork(config, zoo)
+    if config.tuning is not None:
+        tuning = TuningWork(config, zoo)
+        (cells,) = tuning.batches(out)
+        if left := [cell.job for cell in cells if not tuning.is_done(cell)]:
+            return left, [cell.job for cell in work.batches(out)[0]]
+        work = BenchWork(config, zoo, tuning.choices(out))
+    return [], [cell.job for cell in work.batches(out)[0] if not work.is_done(cell)]
 
 
 def total_seconds(parts: Sequence[Part], workers: int) -> float:
@@ -104,12 +115,15 @@ def _preparation(left: Sequence[Job], zoo: Path, on_part: Callable[[str], None])
         for task in tasks:
             names, _ = experts.setdefault(task.family, (set(), plan.cache.recipe(task.family)))
             names.add(task.id)
-    parts = []
+    parts, step = [], {}
+    for family in dict.fromkeys([*bases, *experts]):
+        on_part(f"training on {family}")
+        step[family] = _seconds_of_a_step(family)
     for family, recipe in bases.items():
-        seconds = _step_seconds(family, on_part) * recipe.whole_timesteps
+        seconds = step[family] * recipe.whole_timesteps
         parts.append(Part(f"base policy of {family}", 1, seconds, "tried just now", parallel=False))
     for family, (names, recipe) in experts.items():
-        seconds = _step_seconds(family, on_part) * recipe.whole_timesteps
+        seconds = step[family] * recipe.whole_timesteps
         parts.append(Part(f"experts of {family}", len(names), seconds, "tried just now"))
     for stream, paths in references.items():
         if paths:
@@ -117,7 +131,6 @@ def _preparation(left: Sequence[Job], zoo: Path, on_part: Callable[[str], None])
     return parts
 
 
-@cache
 def _seconds_of_a_step(family: str) -> float:
     """Seconds of an environment step of PPO on a family, from a few rollouts in this process."""
     recipe = load_recipe(family, "base")
@@ -126,11 +139,6 @@ def _seconds_of_a_step(family: str) -> float:
     train_base(family, short, seed=0, on_progress=lambda done, _, __: times.append((done, time.perf_counter())))
     (first, began), (last, ended) = times[0], times[-1]
     return (ended - began) / max(1, last - first)
-
-
-def _step_seconds(family: str, on_part: Callable[[str], None]) -> float:
-    on_part(f"training on {family}")
-    return _seconds_of_a_step(family)
 
 
 # cells ----------------------------------------------------------------------------------------------------------------

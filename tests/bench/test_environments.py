@@ -58,6 +58,9 @@ def test_a_list_of_ids_is_a_stream(results: dict[str, CellResult], tmp_path: Pat
         assert cell.metrics[name] is not None, name
     assert cell.metrics["GAP_k"] is None  # no base policy
     assert write_report(summarise(results.values()), tmp_path / "page.html", title="poles", command="") > 0
+    page = (tmp_path / "page.html").read_text()
+    assert "CartPole-v1 0 to 100" in page
+    assert "scratch: a2c of Stable-Baselines3, 80 steps a task; made anew at each arrival." in page
 
 
 def test_what_is_carried_from_task_to_task_is_a_choice(results: dict[str, CellResult]) -> None:
@@ -204,6 +207,12 @@ def test_observations_keep_their_fractions_when_a_reset_returns_whole_numbers() 
     (world,) = found.stream.choices()
     EnvironmentCourse(found, {world: (0.0, 1.0)}).mean_return(world, Counted(), world.spaces[1])
     assert seen == [0.0, 0.5, 0.5]
+
+
+def test_streams_are_not_named_as_folders_without_results() -> None:
+    streams = {"tuning": {"kind": "environments", "environments": [LONG]}}
+    with pytest.raises(MetaMapError, match="'tuning' is a folder without results: choose another name"):
+        bench(streams=streams, learners={"a2c": A2C}).check()
 
 
 def test_learners_of_mappers_need_families() -> None:

@@ -11,8 +11,11 @@ from helpers.tiny_bench import BENCH, bench
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.config import load_bench
+from metamap_rl.bench.estimate import estimate_parts
+from metamap_rl.bench.report.tables import markdown
 from metamap_rl.bench.result import find_results, read_cell
 from metamap_rl.bench.run import run_bench
+from metamap_rl.bench.summary import summarise
 from metamap_rl.bench.tuning import Candidate, TuningSettings, choose, head
 
 A2C = {**BENCH["learners"]["a2c"], "points": 1, "alone": False}
@@ -39,6 +42,15 @@ def test_settings_are_chosen_on_the_first_part_only_and_recorded(tmp_path: Path)
     chosen = results["a2c"].config["tuning"]["chosen"]["settings.gamma"]
     assert results["a2c"].config["learner"]["settings"]["gamma"] == chosen
     assert len(find_results([out])) == 2  # those of tuning are no results
+    said = markdown(summarise(find_results([out])))
+    assert f"a2c on reach: settings.gamma {chosen}, chosen among 2 settings on the first 2 arrivals of 1 seeds" in said
+
+    assert estimate_parts(tuned, out) == []
+    left = {part.name: part.left for part in estimate_parts(tuned, tmp_path / "new", zoo=out / "zoo", measured=[out])}
+    assert left == dict.fromkeys(("tuning replay on reach", "tuning a2c on reach"), 2) | {
+        "replay on reach": 1,
+        "a2c on reach": 1,
+    }
 
     before = {path: path.stat().st_mtime_ns for path in out.rglob("cell.json")}
     run_bench(load_bench(out), out, LocalExecutor(1))

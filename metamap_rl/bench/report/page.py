@@ -17,10 +17,12 @@ from markupsafe import Markup
 
 from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.yaml_text import dump_yaml
+from metamap_rl.bench.environments import KIND
 from metamap_rl.bench.replays import Replay
 from metamap_rl.bench.report.drawing import ReportFigure, as_inline_svg
 from metamap_rl.bench.report.figures import draw_families, draw_stream
 from metamap_rl.bench.report.matrices import family_bands
+from metamap_rl.bench.report.origins import origins
 from metamap_rl.bench.report.pens import LEGEND, pens
 from metamap_rl.bench.report.tables import (
     HEADLINE,
@@ -128,7 +130,8 @@ def write_report(
         lower=LOWER_IS_BETTER,
         verdict=verdict(summary),
         formulas=FORMULAS,
-        retrained=retrained(summary),
+        remarks=[*retrained(summary), *origins(summary)],
+        with_environments=any(cell.config.get("stream", {}).get("kind") == KIND for cell in summary.cells),
         partly=PARTLY,
         costs=tuple(COSTS),
         rows=[_row(group, summary) for group in summary.groups],

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 
+from metamap_rl.bench.report.origins import origins
 from metamap_rl.bench.summary import Estimate, Group, Summary
 from metamap_rl.common.numbers import decimals
 from metamap_rl.stream.metrics import COSTS, FORMULAS
@@ -132,7 +133,11 @@ def retrained(summary: Summary) -> list[str]:
 def _notes(summary: Summary) -> list[str]:
     """Notes on values and dashes of the headline table, as sentences."""
     made = [found for group in summary.groups for name in HEADLINE if (found := group.metrics.get(name)) is not None]
-    return [*retrained(summary), *([PARTLY] if any(found.cells < found.of for found in made) else [])]
+    return [
+        *retrained(summary),
+        *origins(summary),
+        *([PARTLY] if any(found.cells < found.of for found in made) else []),
+    ]
 
 
 def _rows(summary: Summary) -> tuple[list[str], list[list[str]]]:
