@@ -180,6 +180,8 @@ def _scaled(cell: CellResult, job: Job, zoo: Path) -> float:
     more = tasks / before[0]
     if external is not None:
         more *= external.steps / int(cell.config["learner"]["steps"])
+    elif isinstance(config, StreamConfig):
+        more *= config.update.updates / int(cell.config["update"]["updates"])
     return learning * more + measuring * _measurements(tasks, held_out, episodes) / _measurements(*before)
 
 

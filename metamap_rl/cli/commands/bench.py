@@ -79,6 +79,8 @@ class RunBench(Command):
         """See `Command`."""
         from metamap_rl.bench.config import load_bench
 
+        if self.dry_run:
+            return None
         return f"metamap report {quote(str(self._folder(load_bench(self.config).name)))} --out report.html"
 
     def _folder(self, name: str) -> Path:
