@@ -21,19 +21,20 @@ _MOST_REFERENCES = 12
 
 def origins(summary: Summary) -> list[str]:
     """Sentences on learners from elsewhere, tuned settings, and the scale of environments; each once."""
-    groups = summary.groups
-    found = [*map(_scale, groups), *map(_learner, groups), *map(_tuned, groups)]
+    groups, several = summary.groups, len(summary.streams) > 1
+    found = [*map(_scale, groups), *(_learner(group, several) for group in groups), *map(_tuned, groups)]
     return list(dict.fromkeys(sentence for sentence in found if sentence))
 
 
-def _learner(group: Group) -> str:
+def _learner(group: Group, several_streams: bool) -> str:
     settings: Mapping[str, Any] = group.cells[0].config.get("learner", {})
     algorithm, entry = settings.get("sb3"), settings.get("entry")
     if not algorithm and not entry:
         return ""
     what = f"{algorithm} of Stable-Baselines3" if algorithm else str(entry)
     carried = _CARRIED.get(str(settings.get("carry")))
-    return f"{group.learner}: {what}, {settings['steps']:,} steps a task{f'; {carried}' if carried else ''}."
+    where = f" on {group.stream}" if several_streams else ""
+    return f"{group.learner}{where}: {what}, {settings['steps']:,} steps a task{f'; {carried}' if carried else ''}."
 
 
 def _tuned(group: Group) -> str:
@@ -58,7 +59,5 @@ def _scale(group: Group) -> str:
     returns = [f"{name} {scale['random']:,.4g} to {scale['single_task']:,.4g}" for name, scale in scales.items()]
     more = f" and {len(returns) - _MOST_REFERENCES} more" if len(returns) > _MOST_REFERENCES else ""
     alone = f"{reference['sb3']} after {reference['steps']:,} steps on that environment alone"
-    return (
-        f"Scores on {group.stream}: 0 is uniform random actions, 1 is {alone}, unless the config states other returns: "
-        f"{'; '.join(returns[:_MOST_REFERENCES])}{more}."
-    )
+    shown = f" (returns: {'; '.join(returns[:_MOST_REFERENCES])}{more})" if returns else ""
+    return f"Scores on {group.stream}: 0 is uniform random actions, 1 is {alone} unless the config states it{shown}."
