@@ -77,7 +77,8 @@ def read_replay(path: Path) -> str:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise MetaMapError(f"{file}: expected a replay, an HTML file of `metamap play` ({error})") from None
+        why = (error.strerror or "it cannot be read") if isinstance(error, OSError) else "it is no text"
+        raise MetaMapError(f"{file}: expected a replay, an HTML file of `metamap play` ({why})") from None
     if _MARK not in text[:2000]:
         raise MetaMapError(f"{file}: expected a replay, an HTML file of `metamap play`; this is another one")
     return text

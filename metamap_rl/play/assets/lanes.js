@@ -130,7 +130,7 @@ class Timeline {
     this.setup = setup;
     this.smooth = Math.max(1, Math.round(1 / setup.seconds));
     this.span = Math.round(12 / setup.seconds);
-    const words = setup.lanes.map(key => `<b class="${key}">${NAMES[key]}</b>`);
+    const words = setup.lanes.filter(key => Object.hasOwn(NAMES, key)).map(key => `<b class="${key}">${NAMES[key]}</b>`);
     byId("legend").innerHTML = `reward per step, mean of 1 s: ${words.join(", ")} · <b class="alarm">dashed</b>: the task changes · ` +
       '<b class="generated">▲</b>: new weights · shaded: the window that is mapped';
   }
