@@ -295,6 +295,14 @@ def test_figures_take_the_pages_colours_and_name_the_learners_curves(summary: Su
     assert ends["replay"] > ends["joint"] > ends["finetune"]  # as they were made up
 
 
+def test_a_dollar_in_a_name_is_a_dollar(tmp_path: Path) -> None:
+    cell = made_up_cells.cells(("replay",), streams=("one",), seeds=1, tasks=2)[0]
+    name = r"$\nonsense$"  # as of an environment: TeX elsewhere
+    odd = replace(cell, tasks=[name, "b"], families=[name, "b"], held_out=[name] * len(cell.held_out))
+    write_report(summarise([odd]), tmp_path / "odd.html", title="odd", command="c")
+    assert name in (tmp_path / "odd.html").read_text()
+
+
 def test_cells_with_little_in_them_are_reported_too(summary: Summary, tmp_path: Path) -> None:
     bare = replace(
         made_up_cells.cells(("replay",), streams=("one",), seeds=1, tasks=1)[0],

@@ -78,4 +78,4 @@ def _bands(axes: Axes, families: Sequence[str], *, named: bool) -> None:
         axes.plot((first - 0.42, last + 0.42), (1.03, 1.03), color=INK, lw=1.2, transform=place, clip_on=False)
         words = family.replace("-", "-\n", 1) if len(found) > 1 else family
         style: dict[str, Any] = {"fontsize": _SMALL, "ha": "center", "va": "bottom", "linespacing": 0.95}
-        axes.annotate(words, ((first + last) / 2, 1.05), xycoords=place, **style)
+        axes.annotate(words, ((first + last) / 2, 1.05), xycoords=place, parse_math=False, **style)
