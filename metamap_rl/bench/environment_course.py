@@ -200,7 +200,8 @@ class ReferenceWork:
         learner = make_external(settings, self.config.seeds.evaluation)
         env = CountedEnv(world)
         course = EnvironmentCourse(self.config, {world: (0.0, 1.0)})
-        learner.learn(env, settings.steps)
+        with world.blamed():
+            learner.learn(env, settings.steps)
         policy = learner.policy(env, course.transitions(world, 1))
         env.close()
         return course.mean_return(world, policy, env.action_space)

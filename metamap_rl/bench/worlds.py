@@ -156,7 +156,7 @@ class GymWorld:
             yield
         except (MetaMapError, Warning):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise MetaMapError(f"{self.label}: {failure(error)}") from error
 
 

@@ -143,6 +143,20 @@ if "Odd-v0" not in gym.registry:
     gym.register("Endless-v0", Odd, kwargs={"odd": False})
 """
 
+ENDS = """
+import sys
+import gymnasium as gym, numpy as np
+from gymnasium.spaces import Box
+
+class Ends(gym.Env):
+    observation_space, action_space = Box(-1, 1, (1,)), Box(-1, 1, (1,))
+    def reset(self, seed=None, options=None): return np.zeros(1, np.float32), {}
+    def step(self, action): sys.exit(0)
+
+if "Ends-v0" not in gym.registry:
+    gym.register("Ends-v0", Ends, max_episode_steps=3)
+"""
+
 WHOLE = """
 import gymnasium as gym, numpy as np
 from gymnasium.spaces import Box
@@ -189,6 +203,17 @@ def test_settings_of_another_stream_are_named_one_by_one(results: dict[str, Cell
     run_bench(environments(LONG, learners=learners), out, LocalExecutor(1))
     with pytest.raises(MetaMapError, match=r"was run with stream\.episodes 2, asked for is 3: remove"):
         run_bench(environments(LONG, learners=learners, episodes=3), out, LocalExecutor(1))
+
+
+@pytest.mark.parametrize("scale", [SCALE, {"random": 0.0}, {}])
+def test_an_environment_that_ends_the_interpreter_is_named(
+    scale: dict[str, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "metamap_ends.py").write_text(ENDS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    config = environments({"id": "metamap_ends:Ends-v0", **scale}, reference=A2C)
+    with pytest.raises(MetaMapError, match=r"SystemExit: 0 \(metamap_ends.py, line"):
+        run_bench(config, tmp_path / "out", LocalExecutor(1))
 
 
 def test_observations_keep_their_fractions_when_a_reset_returns_whole_numbers() -> None:
