@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-__all__ = ["decimals"]
+import re
+
+__all__ = ["decimals", "without_zeros"]
+
+# Fences, what is indented, code, formulas, links and tags stay as they are.
+_CODE = re.compile(r"```.*?```|^ {4}[^\n]*$|`[^`\n]*`|\$[^$\n]*\$|\]\([^)\n]*\)|<[^>\n]*>", re.S | re.M)
+_ZERO = re.compile(r"(?<![\w.])0(\.\d+)(?!\.?\w)")  # not the one of 10.5, nor of version 0.2.0
 
 
 def decimals(value: float, digits: int = 2) -> str:
@@ -10,3 +16,12 @@ def decimals(value: float, digits: int = 2) -> str:
     text = f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no -0
     whole, point, rest = text.partition(".")
     return f"{whole.removesuffix('0')}.{rest}" if point and whole in ("0", "-0") else text
+
+
+def without_zeros(text: str) -> str:
+    """Markdown whose numbers have no zero before the point: ``0.98`` is ``.98``. Code, formulas and links stay."""
+    pieces, end = [], 0
+    for code in _CODE.finditer(text):
+        pieces += [_ZERO.sub(r"\1", text[end : code.start()]), code[0]]
+        end = code.end()
+    return "".join([*pieces, _ZERO.sub(r"\1", text[end:])])

@@ -18,6 +18,7 @@ from typing import Any
 
 from metamap_agents.runtime.storage import read_json, write_bytes
 from metamap_envs.errors import MetaMapError, unknown_name
+from metamap_rl.common.numbers import without_zeros
 from metamap_rl.evaluation.across_tables import across_tables
 from metamap_rl.evaluation.protocol_tables import about_runs, headline_table, pooled_table, results_text, rivals_table
 from metamap_rl.results.family_tables import OF_FAMILIES, legend, variants_table
@@ -120,7 +121,7 @@ def filled(text: str, made: Mapping[str, str], page: Path = Path(), results: Pat
             raise unknown_name("table", name, made)
         else:
             found = made[name]
-        return f"{match[0].partition('-->')[0]}-->\n\n{found}\n\n<!-- /{name} -->"
+        return f"{match[0].partition('-->')[0]}-->\n\n{without_zeros(found)}\n\n<!-- /{name} -->"
 
     return _PLACE.sub(table, text)
 

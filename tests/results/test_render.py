@@ -32,8 +32,8 @@ def test_rivals_are_beside_the_mapper_at_the_length_of_the_headline(tmp_path: Pa
     assert [cell.strip() for cell in first.split("|")[1:-1]] == [
         "a",
         "3 of 4",
-        "0.90 (0.40)",
-        "1.00 (0.97)",
-        "0.30 (-1.00)",
+        ".90 (.40)",
+        "1.00 (.97)",
+        ".30 (-1.00)",
     ]
     assert [cell.strip() for cell in second.split("|")[3:-1]] == ["–", "–", "–"]
