@@ -7,7 +7,7 @@ import re
 __all__ = ["decimals", "without_zeros"]
 
 # Fences, what is indented, code, formulas, links and tags stay as they are.
-_CODE = re.compile(r"```.*?```|^ {4}[^\n]*$|`[^`\n]*`|\$[^$\n]*\$|\]\([^)\n]*\)|<[^>\n]*>", re.S | re.M)
+_CODE = re.compile(r"```.*?```|^ {4}[^\n]*$|`(?:[^`\n]|\n(?!\n))*`|\$[^$\n]*\$|\]\([^)\n]*\)|<[^>\n]*>", re.S | re.M)
 _ZERO = re.compile(r"(?<![\w.])0(\.\d+)(?!\.?\w)")  # not the one of 10.5, nor of version 0.2.0
 
 
