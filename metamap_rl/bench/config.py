@@ -59,6 +59,8 @@ def _read_stream(value: object) -> object:
         if "kind" in value and "config" not in value and kind is StreamChoice:
             raise MetaMapError(f"kind: expected {KIND}, or config: and set: in place of it, got {value['kind']!r}")
         return parse(kind, value, f"kind {KIND!r}" if kind is EnvironmentStream else "stream")
+    if not isinstance(value, Settings):
+        raise MetaMapError(f"expected a mapping with config: or kind: {KIND}, got {value!r}")
     return value
 
 
@@ -199,6 +201,11 @@ class BenchConfig(Settings):
                 raise MetaMapError(f"streams: {stream!r} is a folder without results: choose another name")
             for learner in self.learners:
                 self.cell_config(BenchCell(stream, learner, 0, 0))
+        for stream, choice in self.streams.items():
+            if isinstance(choice, EnvironmentStream) and choice.order:
+                raise MetaMapError(
+                    f"streams: {stream}: order is set by the benchmark: expected orders: N beside streams"
+                )
         if self.settings and all(isinstance(stream, EnvironmentStream) for stream in self.streams.values()):
             raise MetaMapError(
                 f"settings: {next(iter(self.settings))} is of streams of families, and all streams here are of kind: "

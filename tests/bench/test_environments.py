@@ -192,6 +192,16 @@ def test_overrides_of_families_are_no_setting_of_environments() -> None:
         environments(LONG).model_copy(update={"settings": {"evaluation.split": "validation"}}).check()
 
 
+def test_orders_are_the_benchmarks() -> None:
+    with pytest.raises(MetaMapError, match="order is set by the benchmark"):
+        environments(LONG, SHORT, order=1).check()
+
+
+def test_a_stream_that_is_no_mapping_is_named() -> None:
+    with pytest.raises(MetaMapError, match=r"streams\.poles.*: expected a mapping with config: or kind: .*, got None"):
+        bench(streams={"poles": None}, learners={"a2c": A2C})
+
+
 def test_an_unknown_way_to_carry_is_answered_with_all_of_them() -> None:
     with pytest.raises(MetaMapError, match="carry: unknown choice 'al': did you mean 'all'"):
         environments(LONG, learners={"a2c": {**A2C, "carry": "al"}})
