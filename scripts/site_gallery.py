@@ -11,6 +11,7 @@ from metamap_envs.parameters import Parameter
 from metamap_envs.registry import get_family
 from metamap_envs.reward_text import reward_text
 from metamap_rl.adaptation.bundled import bundled_families, find_mapper, pretrained_folder
+from metamap_rl.common.numbers import without_zeros
 from metamap_rl.evaluation.score_text import harm_text, interval_text
 from metamap_rl.play.page import page
 from metamap_rl.play.session import PlaySession
@@ -100,7 +101,7 @@ def _scores(name: str) -> str:
         "| D from | transitions | gap closed, IQM [95 %] | worst decile | harm |",
         "| --- | --- | --- | --- | --- |",
     ]
-    return "\n".join([*header, *rows])
+    return without_zeros("\n".join([*header, *rows]))
 
 
 def _served(name: str) -> str:

@@ -17,6 +17,7 @@ from site_pages import generated_pages
 log = logging.getLogger("mkdocs.hooks.site")
 
 _FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+_INTERVAL = re.compile(r"(\[[-+.,%\d]+), ([-+.,%\d]+\])")
 _LINE = re.compile(r'href="([^"#]+)"([^>]*?) data-line="(\d+)"')
 _LOADED = re.compile(
     r"""<(?:script|img|iframe|source|video)\b[^>]*\ssrc=["']?(?:https?:)?//[^"'\s>]+"""
@@ -44,7 +45,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Any) -> str:
-    """Turn formulas into MathML, which needs no script, and links to lines into anchors."""
+    """Turn formulas into MathML, which needs no script, links to lines into anchors, and keep intervals on one line."""
+    html = _INTERVAL.sub("\\1,&nbsp;\\2", html)
     html = _LINE.sub(r'href="\1#__codelineno-0-\3"\2', html)
     return _FORMULA.sub(lambda found: _mathml(found[1], found[2]), html)
 
