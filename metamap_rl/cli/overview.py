@@ -23,7 +23,7 @@ SECTIONS = (
 """Headings of the help, each with the `ORDER` at which the next one begins."""
 
 EXAMPLES = (
-    ("metamap demo", "three families in half a minute"),
+    ("metamap demo", "three families in a minute"),
     ("metamap adapt cheetah-velocity --parameters target_velocity=2.2", "a policy from 50 transitions"),
     ("metamap build boat.yml --out boat", "a mapper for an environment of your own"),
 )
