@@ -19,7 +19,16 @@ from metamap_rl.results.size_tables import (
     specialists_table,
 )
 from metamap_rl.results.sources_tables import reading_table, sources_table
-from metamap_rl.results.stream_tables import learners_table, memory_table, update_time_table
+from metamap_rl.results.stream_tables import (
+    expert_steps_table,
+    interval,
+    learners_table,
+    long_table,
+    memory_table,
+    shift_table,
+    stream_table,
+    update_time_table,
+)
 from metamap_rl.results.text_tables import text_table
 from metamap_rl.results.walk_tables import walks_table
 
@@ -96,87 +105,6 @@ def policies_table(result: dict[str, Any]) -> list[str]:
     for name in shapes[0]["microseconds"]:
         cells = [f"{shape['microseconds'][name]['min']:,.0f}" for shape in shapes]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return [*lines, ""]
-
-
-def interval(entry: dict[str, float] | None, digits: int = 3) -> str:
-    """An interquartile mean with its interval; a dash where there is none."""
-    if entry is None:
-        return "–"
-    if "low" not in entry:
-        return f"{entry['iqm']:.{digits}f}"
-    return f"{entry['iqm']:.{digits}f} [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
-
-
-STREAM_COLUMNS = ("AP_final", "F_last", "BWT_families", "FWT_zs", "GEN_first", "GEN_final", "gap_closed_held_out")
-
-
-def stream_table(result: dict[str, Any]) -> list[str]:
-    """Learners in rows, metrics by formula name in columns."""
-    lines = [
-        "| learner | runs | " + " | ".join(STREAM_COLUMNS) + " | s per update |",
-        "| --- | --- |" + " --- |" * (len(STREAM_COLUMNS) + 1),
-    ]
-    for name, entry in result["learners"].items():
-        cells = [cell for cell in result["cells"] if cell["learner"] == name]
-        seconds = sum(cell["update_seconds"]["last"] for cell in cells) / len(cells)
-        stale = name == "joint"  # between its retrainings its scores are those of an older mapper
-        columns = [
-            "–" if stale and column in ("F_last", "FWT_zs", "BWT_families") else interval(entry[column])
-            for column in STREAM_COLUMNS
-        ]
-        lines.append(f"| {name} | {entry['runs']} | " + " | ".join(columns) + f" | {seconds:.1f} |")
-    return [*lines, ""]
-
-
-def long_table(result: dict[str, Any]) -> list[str]:
-    """First against last stages of a long stream."""
-    lines = ["| 100 tasks | first ten | last ten | last / first |", "| --- | --- | --- | --- |"]
-    cell = result["cells"][0]
-    for label, key, scale, digits in (
-        ("seconds per update", "update_seconds", 1, 2),
-        ("MB of memory", "memory_bytes", 1e6, 2),
-    ):
-        first, last = cell[key]["first"] / scale, cell[key]["last"] / scale
-        lines.append(f"| {label} | {first:.{digits}f} | {last:.{digits}f} | {last / first:.2f} |")
-    final = cell["AP_final"]
-    lines.append(f"| AP_final | | {'–' if final is None else f'{final:.3f}'} | |")
-    return [*lines, ""]
-
-
-def expert_steps_table(result: dict[str, Any]) -> list[str]:
-    """Steps of PPO to 95 % of the expert's score, by where it starts."""
-    lines = [
-        "| PPO steps to a score of 0.95, mean | tasks | from scratch | from phi_0 | from phi_hat | at once "
-        "| scratch / phi_hat |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for name, entry in {**result["families"], "all": result["all"]}.items():
-        steps = " | ".join(
-            f"{'at least ' if entry['reached'][start] < entry['tasks'] else ''}{entry['mean_steps'][start]:,.0f}"
-            for start in ("scratch", "phi-0", "phi-hat")
-        )
-        lines.append(f"| {name} | {entry['tasks']} | {steps} | {entry['at_once']} | {scratch_ratio(entry)} |")
-    return [*lines, ""]
-
-
-def scratch_ratio(entry: dict[str, Any]) -> str:
-    """Steps from scratch over those from phi_hat; a dash where those from phi_hat are a lower bound themselves."""
-    if entry["reached"]["phi-hat"] < entry["tasks"]:
-        return "–"
-    least = "at least " if entry["reached"]["scratch"] < entry["tasks"] else ""
-    return f"{least}{entry['scratch_over_phi_hat']:.1f}"
-
-
-def shift_table(result: dict[str, Any]) -> list[str]:
-    """False alarms and hits of the shift detector."""
-    lines = [
-        "| shift detector | false alarms | hits | by distance of the tasks, quarters |",
-        "| --- | --- | --- | --- |",
-    ]
-    for entry in result["families"]:
-        quarters = ", ".join(f"{value:.2f}" for value in entry["hits_by_distance"])
-        lines.append(f"| {entry['family']} | {entry['false_alarms']:.2f} | {entry['hits']:.2f} | {quarters} |")
     return [*lines, ""]
 
 
