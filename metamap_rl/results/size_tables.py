@@ -221,7 +221,7 @@ def independent_table(*documents: Mapping[str, Any]) -> list[str]:
             "the true task predicts, left out: weights, aligned | actions in the same states |",
             "| --- |" + " --- |" * (len(names) + 2),
         ]
-        for count, one in document["counts"].items():
+        for count, one in sorted(document["counts"].items(), key=lambda found: int(found[0])):
             cells = [_share(one["shares"].get(name)) for name in names]
             explained = one["explained"] or {}
             cells += [f"{explained[name]:.2f}" if name in explained else "–" for name in ("weights", "actions")]
@@ -231,7 +231,7 @@ def independent_table(*documents: Mapping[str, Any]) -> list[str]:
             f"| experts, mapper | {' | '.join(f'minus {_INDEPENDENT[name]}' for name in _LEAD)} |",
             "| --- |" + " --- |" * len(_LEAD),
         ]
-        for count, one in document["counts"].items():
+        for count, one in sorted(document["counts"].items(), key=lambda found: int(found[0])):
             for name in document["settings"]["mappers"]:
                 cells = [_share(one["differences"].get(f"{name} minus {rival}"), sign=True) for rival in _LEAD]
                 if name in one["shares"]:
