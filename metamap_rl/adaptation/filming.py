@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from metamap_agents.runtime.seeds import EVALUATION_SEED
 from metamap_envs.registry import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 from metamap_rl.adaptation.one_shot import AdaptedPolicy, adapt
 from metamap_rl.adaptation.service.serving import ServedPolicy
@@ -55,8 +56,9 @@ def film_adaptation(
         on_frame: progress.
 
     Raises:
-        MetaMapError: the film cannot be written.
+        MetaMapError: the film cannot be written, or no seed.
     """
+    seed = read_seed(seed)
     family = get_family(task.family)
     if expert is None and mapper.universal is not None:
         expert = mapper.universal.expert_for(task)

@@ -79,8 +79,9 @@ def adopt_files(config: BenchConfig, out: Path, worlds: Sequence[World], *, seed
         The benchmark with the copies.
 
     Raises:
-        MetaMapError: no such file, it fails the trial, or it has changed since cells of its learner were run.
+        MetaMapError: no such file, it fails the trial, it has changed since cells of its learner were run, or no seed.
     """
+    seed = read_seed(seed)
     files = {name: _File.of(settings["entry"]) for name, settings in config.learners.items() if is_file_entry(settings)}
     copied = as_copied(config)
     for name, file in files.items():

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from metamap_envs.env import FamilyEnv
+from metamap_envs.seeds import read_seed
 from metamap_envs.state import Array
 from metamap_envs.task import Task
 
@@ -79,7 +80,11 @@ def record_reel(task: Task, act: Act, *, seed: int, steps: int) -> Reel:
         act: the policy.
         seed: of the first reset; episode e has ``seed + e``, as in the evaluation.
         steps: at least 1.
+
+    Raises:
+        MetaMapError: no seed.
     """
+    seed = read_seed(seed)
     env = FilmedEnv(task.family, task)
     observation, _ = env.reset(seed=seed)
     begun, episode = 0, 0

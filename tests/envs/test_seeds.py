@@ -26,7 +26,8 @@ from metamap_rl.training.config import TrainConfig
 
 WHOLE = [3, np.int64(3), np.uint8(3), np.array(3), torch.tensor(3)]
 BAD = [-1, 2**32, 3.0, "3", None, True, np.bool_(True), torch.tensor(True), np.array([3]), np.float32(3)]
-RECORDS = ("BenchCell", "Cell", "CellResult", "InService", "Pilots", "Scoreboard", "RunSummary", "Settings")
+RECORDS = ("BenchCell", "Bundles", "Cell", "CellResult", "Choice", "InService", "Pilots", "Replay")
+RECORDS += ("Scoreboard", "RunSummary", "Settings")
 LATER = ("global_generators_kept", "isolated_training")
 """What holds a seed that something else has read, and draws nothing; and context managers, which read it later."""
 

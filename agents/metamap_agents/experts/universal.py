@@ -24,6 +24,7 @@ from metamap_envs.errors import MetaMapError, unknown_name
 from metamap_envs.family import Family
 from metamap_envs.identity import is_family
 from metamap_envs.registry import get_family
+from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
 __all__ = ["UniversalPolicy", "blank_universal", "coordinate_columns", "coordinate_scales", "with_zero_inputs"]
@@ -204,7 +205,11 @@ def blank_universal(family_name: str, names: Sequence[str], base: PolicySpec, se
         names: parameters that are inputs.
         base: shape of its policies for single tasks.
         seed: of the tasks whose coordinates give mean and standard deviation.
+
+    Raises:
+        MetaMapError: no family, or no seed.
     """
+    seed = read_seed(seed)
     family = get_family(family_name)
     mean, std = coordinate_scales(family, names, family.sample("train", _SCALE_TASKS, seed))
     spec = replace(base, observation_size=base.observation_size + len(mean))
