@@ -13,9 +13,7 @@ _ZERO = re.compile(r"(?<![\w.])0(\.\d+)(?!\.?\w)")  # not the one of 10.5, nor o
 
 def decimals(value: float, digits: int = 2) -> str:
     """A number with so many decimals and without a zero before the point: ``.98``, ``-.04``, ``1.02``."""
-    text = f"{round(value, digits) + 0.0:.{digits}f}"  # + 0.0: no -0
-    whole, point, rest = text.partition(".")
-    return f"{whole.removesuffix('0')}.{rest}" if point and whole in ("0", "-0") else text
+    return _ZERO.sub(r"\1", f"{round(value, digits) + 0.0:.{digits}f}")  # + 0.0: no -0
 
 
 def without_zeros(text: str) -> str:

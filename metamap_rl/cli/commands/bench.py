@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
@@ -175,6 +176,17 @@ class AddLearner(Command):
         return 0
 
 
+def _tell_written(made: Sequence[Path], *, as_json: bool) -> None:
+    """Print the paths of files that were written."""
+    from metamap_rl.cli.console import print_json
+
+    if as_json:
+        print_json(made)
+    else:
+        for path in made:
+            say(path)
+
+
 @dataclass(frozen=True, kw_only=True)
 class FilmBench(Command):
     """Film a learner's mappers on a held-out task of each family: probe, mapping, then the policies side by side.
@@ -198,18 +210,14 @@ class FilmBench(Command):
         """Record the videos."""
         from metamap_envs.opengl import choose_opengl, opengl_failure
         from metamap_rl.bench.films import film
-        from metamap_rl.cli.console import note, print_json, progress
+        from metamap_rl.cli.console import note, progress
 
         with progress("films", None) as bar:
             choose_opengl()
             made = film(self.directory, self.learner, on_film=bar.describe)
         if made and (failure := opengl_failure()):
             note(f"the videos are flat drawings: {failure}")
-        if self.json:
-            print_json(made)
-        else:
-            for path in made:
-                say(path)
+        _tell_written(made, as_json=self.json)
         return 0
 
 
@@ -241,16 +249,12 @@ class ReplayBench(Command):
     def run(self) -> int:
         """Record them."""
         from metamap_rl.bench.replays import Choice, record
-        from metamap_rl.cli.console import print_json, progress
+        from metamap_rl.cli.console import progress
 
         choice = Choice(self.learner, self.stream, self.order, self.seed)
         with progress("replays", None) as bar:
             made = record(self.directory, choice, on_replay=bar.describe)
-        if self.json:
-            print_json(made)
-        else:
-            for path in made:
-                say(path)
+        _tell_written(made, as_json=self.json)
         return 0
 
     def next_command(self) -> str | None:
