@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from metamap_rl.stream.metrics import FORMULAS
 
 __all__ = ["OrderAgreement", "agreement"]
 
+TABLE = "cells.csv"
+"""Table of cells that `metamap report --files` writes."""
 RESAMPLES = 2000
 _SEED = 0
 _LEAST_LEARNERS = 3
@@ -45,7 +48,7 @@ def agreement(first: Path, second: Path, metric: str = "AP_final", *, across_ver
     of a seed stay together.
 
     Args:
-        first: folder of a benchmark.
+        first: folder of a benchmark, or one with the table of its cells (`TABLE`), which tells no versions.
         second: another one.
         metric: name of a metric.
         across_versions: allow different versions of environments.
@@ -56,13 +59,20 @@ def agreement(first: Path, second: Path, metric: str = "AP_final", *, across_ver
     """
     if metric not in FORMULAS:
         raise unknown_name("metric", metric, FORMULAS)
-    cells = [find_results([folder]) for folder in (first, second)]
-    for folder, found in zip((first, second), cells, strict=True):
+    results: list[CellResult] = []
+    cells: list[list[_Value]] = []
+    for folder in (first, second):
+        if (folder / TABLE).is_file():
+            cells.append(_read_table(folder / TABLE, metric))
+            continue
+        found = find_results([folder])
         if not found:
-            raise MetaMapError(f"{folder}: no finished cell or run of a stream in it")
+            raise MetaMapError(f"{folder}: no finished cell or run of a stream in it, and no {TABLE}")
         summarise(found)  # refuses cells that do not add up
-    refuse_versions(check_versions([cell for found in cells for cell in found]), across_versions)
-    values = [_values(found, metric) for found in cells]
+        results += found
+        cells.append([_Value(cell.stream, cell.learner, cell.seed, cell.metrics[metric]) for cell in found])
+    refuse_versions(check_versions(results), across_versions)
+    values = [_values(found) for found in cells]
     shared = [name for name in values[0] if name in values[1]]
     if len(shared) < _LEAST_LEARNERS:
         raise MetaMapError(
@@ -85,16 +95,42 @@ def agreement(first: Path, second: Path, metric: str = "AP_final", *, across_ver
     )
 
 
-def _values(cells: Sequence[CellResult], metric: str) -> dict[str, dict[str, dict[int, list[float]]]]:
+@dataclass(frozen=True)
+class _Value:
+    """A metric of one cell; None if it is undefined there."""
+
+    stream: str
+    learner: str
+    seed: int
+    value: float | None
+
+
+def _read_table(path: Path, metric: str) -> list[_Value]:
+    """The metric of each cell of a table.
+
+    Raises:
+        MetaMapError: no such columns, or a value that is not a number.
+    """
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    try:
+        return [
+            _Value(row["stream"], row["learner"], int(row["seed"]), float(row[metric]) if row[metric] else None)
+            for row in rows
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise MetaMapError(f"{path}: not a table of cells with {metric}: {error}") from None
+
+
+def _values(cells: Sequence[_Value]) -> dict[str, dict[str, dict[int, list[float]]]]:
     """Values over orders by learner, stream and seed, of the learners that have all of them."""
     found: dict[str, dict[str, dict[int, list[float]]]] = {}
     incomplete: set[str] = set()
     for cell in cells:
-        value = cell.metrics[metric]
-        if value is None:
+        if cell.value is None:
             incomplete.add(cell.learner)
             continue
-        found.setdefault(cell.learner, {}).setdefault(cell.stream, {}).setdefault(cell.seed, []).append(value)
+        found.setdefault(cell.learner, {}).setdefault(cell.stream, {}).setdefault(cell.seed, []).append(cell.value)
     every = {(cell.stream, cell.seed) for cell in cells}
     for name, by_stream in found.items():
         if {(stream, seed) for stream, by_seed in by_stream.items() for seed in by_seed} != every:

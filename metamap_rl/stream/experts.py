@@ -7,7 +7,7 @@ fine-tuned from it, so that their weights are comparable.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 
 from metamap_agents.experts.building import (
     OnExpert,
-    build_base,
     build_experts,
     build_universal,
     lacks_universal,
+    train_first,
     universal_for,
 )
 from metamap_agents.experts.expert import Expert
 from metamap_agents.experts.filling import check_recipes
 from metamap_agents.experts.ppo import OnProgress
-from metamap_agents.experts.recipes import Recipe, load_recipe
+from metamap_agents.experts.recipes import Recipe, Stage, load_recipe
 from metamap_agents.experts.training import train_expert
 from metamap_agents.experts.zoo import Zoo
 from metamap_agents.policy.base import BasePolicy
@@ -118,11 +118,14 @@ class ExpertCache:
         return place.is_dir() and Zoo.open(place).has(task)
 
     def base(self, embodiment: str, on_progress: OnProgress | None = None) -> BasePolicy:
-        """The base policy of an embodiment; trained if missing."""
+        """The base policy of an embodiment; trained if missing, as in a zoo of its family (see `train_first`)."""
         owner = self.bases[embodiment]
         zoo = self._open(owner, owner)
-        if not zoo.has_base:
-            build_base(zoo, overrides=self.base_overrides, num_threads=self.num_threads, on_progress=on_progress)
+
+        def train(stage: Stage, build: Callable[..., None]) -> None:
+            build(zoo, overrides=self.base_overrides, num_threads=self.num_threads, on_progress=on_progress)
+
+        train_first(zoo, self.recipe(owner), train)
         return zoo.base
 
     def expert(self, task: Task, on_progress: OnProgress | None = None) -> Expert:

@@ -29,7 +29,7 @@ from metamap_rl.mapper.selfcheck import SelfCheck
 from metamap_rl.probing.actors import ActorMixture
 from metamap_rl.probing.collecting import collect
 from metamap_rl.probing.documents import probe_from_json
-from metamap_rl.probing.mixture import ActorPool, collect_mixture
+from metamap_rl.probing.mixture import ActorPool, collect_mixture, supported
 from metamap_rl.training.config import CalibrationConfig
 from metamap_rl.training.usual import joint_limits, learn_surprise, usual, usual_beginnings
 
@@ -56,7 +56,8 @@ def calibrate(
     Args:
         mapper: a mapper of a family with a simulator.
         config: settings of the calibration.
-        pool: policies of the mapper's mixture of actors; default those that the mapper's universal policy gives.
+        pool: policies of the mapper's mixture of actors; default those that the mapper's universal policy gives. With a
+            pool, D for a mapper that was trained on its probe alone are collected by the default mixture.
         num_threads: threads of the simulator; 0 uses all cores.
         on_stage: called with the name of each stage before it begins.
 
@@ -70,7 +71,8 @@ def calibrate(
     on_stage("probing")
     learned = _tasks(family, "train", config.usual_tasks + half, config)
     validation = _tasks(family, "validation", half, config)
-    collecting = _collecting(mapper, pool, config)
+    mixture = _mixture(mapper, pool)
+    collecting = _collecting(mapper, mixture, pool, config)
     probes = [
         _collected(mapper, collecting, tasks, config, num_threads)
         for tasks in (learned[: config.usual_tasks], learned[config.usual_tasks :], validation)
@@ -106,7 +108,7 @@ def calibrate(
             "harm_bound_confidence": CONFIDENCE,
             "validation_base_return": float(base.mean()),
             "torch_threads": torch.get_num_threads(),
-            "actors": mapper.actors,
+            "actors": {} if mixture is None else mixture.document(),
         },
         beginnings=beginnings,
     )
@@ -117,14 +119,25 @@ def _tasks(family: Family, split: str, count: int, config: CalibrationConfig) ->
     return family.sample(split, count, np.random.default_rng([config.seed, CALIBRATION_TASKS, len(split)]))
 
 
-def _collecting(mapper: Mapper, pool: ActorPool | None, config: CalibrationConfig) -> Callable[..., Rollouts]:
+def _mixture(mapper: Mapper, pool: ActorPool | None) -> ActorMixture | None:
+    """The mixture of actors that collects D; None for the probe alone."""
+    if mapper.actors:
+        return parse(ActorMixture, mapper.actors, "actors of the mapper")
+    return None if pool is None else supported(ActorMixture(), pool)
+
+
+def _collecting(
+    mapper: Mapper, mixture: ActorMixture | None, pool: ActorPool | None, config: CalibrationConfig
+) -> Callable[..., Rollouts]:
     """How D is collected, given tasks and settings of `collect`."""
     probe = probe_from_json(mapper.probe)
-    if not mapper.actors:
+    if mixture is None:
         return lambda tasks, **settings: collect(probe, tasks, mapper.base, **settings)
-    mixture = parse(ActorMixture, mapper.actors, "actors of the mapper").without_changes()
-    actors = pool or ActorPool.of_universal(mapper.base, mapper.universal, config.seed)
-    return lambda tasks, **settings: collect_mixture(mixture, actors, probe, tasks, **settings)
+    actors, unchanged = (
+        pool or ActorPool.of_universal(mapper.base, mapper.universal, config.seed),
+        mixture.without_changes(),
+    )
+    return lambda tasks, **settings: collect_mixture(unchanged, actors, probe, tasks, **settings)
 
 
 def _collected(

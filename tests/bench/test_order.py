@@ -57,6 +57,18 @@ def test_learners_that_only_one_has_are_left_out(tmp_path: Path) -> None:
         agreement(one, tmp_path / "empty")
 
 
+def test_the_table_of_a_report_stands_for_the_cells(tmp_path: Path) -> None:
+    made = cells(LEARNERS, seeds=3)
+    one, other = written(tmp_path / "one", made), written(tmp_path / "other", cells(LEARNERS, seeds=2))
+    table = tmp_path / "table"
+    table.mkdir()
+    rows = [f"{cell.stream},{cell.learner},{cell.order},{cell.seed},{cell.metrics['AP_final']!r}" for cell in made]
+    (table / "cells.csv").write_text("\n".join(["stream,learner,order,seed,AP_final", *rows]) + "\n")
+    assert agreement(table, other) == agreement(one, other)
+    with pytest.raises(MetaMapError, match=r"cells.csv: not a table of cells with GEN_k"):
+        agreement(table, other, "GEN_k")
+
+
 def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = str(written(tmp_path / "one", cells(LEARNERS)))
     assert main(["bench", "order", folder, folder, "--out", str(tmp_path / "order.json")]) == 0

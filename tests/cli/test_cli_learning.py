@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from metamap_agents.experts.zoo import Zoo
@@ -45,3 +46,24 @@ def test_a_slip_is_reported(
 ) -> None:
     assert trained(tiny_zoo, tmp_path / "m", *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_mapper_gets_a_self_check_afterwards(
+    tiny_zoo: Zoo, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert trained(tiny_zoo, tmp_path / "m", "--actors", "probe") == 0
+    weights = Mapper.load(tmp_path / "m").arrays()
+    quick = ("--calibration-tasks", "8", "--json")
+    for words in (("--out", str(tmp_path / "probed")), ("--zoo", str(tiny_zoo.root))):
+        capsys.readouterr()
+        assert app.main(["mapper", "calibrate", str(tmp_path / "m"), *words, *quick]) == 0
+        assert json.loads(capsys.readouterr().out)["check"] is not None
+    mixed, probed = (Mapper.load(tmp_path / name) for name in ("m", "probed"))
+    assert mixed.check is not None
+    assert probed.check is not None
+    assert not np.array_equal(mixed.check.surprise.mean, probed.check.surprise.mean), "D of other actors"
+    for name, array in weights.items():
+        np.testing.assert_array_equal(mixed.arrays()[name], array)
+    assert app.main(["mapper", "calibrate", str(tmp_path / "m"), "--calibration-tasks", "0"]) == 2
+    assert "--calibration-tasks: expected at least 4" in capsys.readouterr().err
+    assert app.main(["mapper", "calibrate", str(tmp_path / "m"), "--zoo", str(tmp_path)]) == 2

@@ -58,6 +58,12 @@ def test_families_come_one_after_another_or_by_turns() -> None:
     assert all(sorted(row) == sorted(FAMILIES) for row in rounds)
 
 
+def test_rounds_repeat_the_whole_sequence() -> None:
+    assert draw("families", rounds=2) == draw("families") * 2
+    with pytest.raises(MetaMapError, match="at least 1"):
+        draw("families", rounds=0)
+
+
 @pytest.mark.parametrize("kind", ["families", "embodiments", "long"])
 def test_another_order_has_the_same_tasks(kind: str) -> None:
     first, second = draw(kind, order=0), draw(kind, order=1)

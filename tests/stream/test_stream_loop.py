@@ -12,6 +12,7 @@ import pytest
 from helpers import tiny
 from helpers.marks import some_slow
 from helpers.tiny_stream import tiny_config
+from metamap_agents.experts.zoo import Zoo
 from metamap_agents.runtime.executors import LocalExecutor
 from metamap_agents.runtime.storage import read_json, write_json
 from metamap_envs import MetaMapError, Task, get_family
@@ -19,7 +20,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.stream import loop
 from metamap_rl.stream.events import Activity, OnStream, StageDone, StreamEvent
 from metamap_rl.stream.learners.base import list_learners
-from metamap_rl.stream.run import StreamRun, open_run, plan_of, resume, start
+from metamap_rl.stream.run import StreamRun, open_run, plan_of, read_session, resume, start
 from metamap_rl.stream.store import ArtifactStore
 
 
@@ -123,6 +124,32 @@ def test_every_learner_streams_and_resumes_to_the_bit(name: str, zoo: Path, tmp_
     assert resume(tmp_path / "part", num_threads=1).record.comparable() == whole.record.comparable()
 
 
+def test_policies_in_service_give_rollouts_too_and_resume_to_the_bit(
+    done: StreamRun, zoo: Path, tmp_path: Path
+) -> None:
+    settings = {"service_repeats": 2, "stream__tasks": 3, "memory_bytes": 8_000_000}
+    whole = run(tmp_path / "whole", zoo, **settings)
+    plain, rows = done.record.stages(), whole.record.stages()
+    assert all(row.environment_steps == plain[0].environment_steps + 2 * 40 for row in rows)
+    assert [row.memory_items for row in rows] == [4, 8, 12]
+    run(tmp_path / "part", zoo, stages=2, **settings)
+    assert resume(tmp_path / "part", num_threads=1).record.comparable() == whole.record.comparable()
+    memory = read_session(whole, num_threads=1).memory.items
+    # The first two policies are the base policy and phi_hat, both phi_0 before anything is learned; later they differ.
+    assert len({item.features.numpy().tobytes() for item in memory}) == 12
+
+
+def test_a_cache_of_a_universal_policys_experts_trains_no_expert(tmp_path: Path) -> None:
+    told = {**tiny.SETTINGS, "start": "parent"}
+    settings = {"experts__start": "phi-0", "experts__overrides": told, "stream__tasks": 2, "evaluation__held_out": 0}
+    ended = run(tmp_path / "run", tmp_path / "zoo", **settings)
+    zoo = Zoo.open(tmp_path / "zoo" / tiny.FAMILY)
+    assert "mean_parent" in zoo.base.record, "phi_0 was compared with the universal policy at the mean task"
+    for row in ended.record.stages():
+        task = Task.from_json(row.task)
+        np.testing.assert_array_equal(zoo.get(task).phi, zoo.universal.expert_for(task))
+
+
 def test_the_same_seeds_give_the_same_stream_and_another_learner_seed_another_mapper(
     done: StreamRun, zoo: Path, tmp_path: Path
 ) -> None:
@@ -146,9 +173,7 @@ def test_experts_start_from_the_generated_policy_or_come_from_the_cache(zoo: Pat
 
 
 def _expert_return(zoo: Path, task: Task) -> float:
-    from metamap_agents.experts.zoo import Zoo as ExpertZoo
-
-    return float(ExpertZoo.open(zoo / tiny.FAMILY).get(task).returns.mean())
+    return float(Zoo.open(zoo / tiny.FAMILY).get(task).returns.mean())
 
 
 def test_a_policy_that_is_good_enough_is_served_without_training(zoo: Path, tmp_path: Path) -> None:

@@ -272,7 +272,7 @@ class CompareOrder(Command):
     name: ClassVar[str] = "order"
 
     directories: Annotated[Positional[tuple[Path, ...]], Metavar("DIR")]
-    """Two folders of benchmarks."""
+    """Two folders of benchmarks, or of the tables that `metamap report --files` writes of them."""
 
     metric: Annotated[str, Metavar("METRIC")] = "AP_final"
     """Metric that learners are ordered by."""

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from metamap_agents.experts.zoo import Zoo
     from metamap_rl.evaluation.evaluate import Evaluation
     from metamap_rl.mapper.mapper import Mapper
+    from metamap_rl.probing.mixture import ActorPool
 
-__all__ = ["COMMANDS", "ORDER", "EvaluateMapper", "ShowMapper", "TrainMapper"]
+__all__ = ["COMMANDS", "ORDER", "CalibrateMapper", "EvaluateMapper", "ShowMapper", "TrainMapper"]
 
 ORDER = 30
 
@@ -189,6 +190,63 @@ class EvaluateMapper(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CalibrateMapper(Command):
+    """Give a mapper a self-check, such as one that a stream has exported; a self-check that it has is replaced.
+
+    The mapper's family is simulated: no experts are needed, and no weight of the mapper changes. With a self-check it
+    notices in service that the task has changed, and serves the base policy where generated ones are not safe.
+    """
+
+    name: ClassVar[str] = "calibrate"
+
+    mapper: Annotated[Positional[Path], Metavar("DIR")]
+    """Folder of the mapper."""
+
+    zoo: Annotated[Path | None, Metavar("ZOO")] = None
+    """Zoo of the family with the mapper's base policy: D is then collected by a mixture of actors, its experts among
+    them, as in service, also for a mapper that was trained on its probe alone; default: as in its training."""
+
+    out: OutPath = None
+    """Folder for the calibrated mapper; default: its own."""
+
+    calibration_tasks: int = CalibrationConfig.usual_tasks
+    """Number of tasks (without experts) for the calibration. With fewer than 44 harm cannot be bounded, so the base
+    policy is always served."""
+
+    def next_command(self) -> str | None:
+        """See `Command`."""
+        return f"metamap mapper show {quote(str(self.out or self.mapper))}"
+
+    def run(self) -> int:
+        """Calibrate, save, print the mapper."""
+        from metamap_agents.runtime.storage import claim_output
+        from metamap_agents.runtime.torch_state import torch_threads
+        from metamap_envs.errors import MetaMapError
+        from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
+        from metamap_rl.cli.console import print_json, progress
+        from metamap_rl.mapper.mapper import Mapper
+        from metamap_rl.training.calibration import calibrate
+
+        config = calibration_of(self.calibration_tasks, self.seed)
+        if config is None:
+            raise MetaMapError("--calibration-tasks: expected at least 4, got 0")
+        mapper, out = Mapper.load(self.mapper), self.out or self.mapper
+        if self.out is not None:
+            claim_output(self.out)
+        pool = None if self.zoo is None else _pool_of(self.zoo, mapper)
+        with torch_threads(1), progress("self-check", None, unit="stages") as bar:
+            mapper.check = calibrate(
+                mapper, config, pool=pool, on_stage=lambda stage: bar.describe(f"self-check: {stage}")
+            )
+        mapper.save(out, overwrite=True)
+        if self.json:
+            print_json(mapper_document(mapper, out))
+        else:
+            print_mapper(mapper, out)
+        return 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShowMapper(Command):
     """Show a mapper: family, sizes, probe, training record, versions."""
 
@@ -224,6 +282,26 @@ def _checkpoint_beside(out: Path) -> Path:
         raise MetaMapError(f"--out: expected the name of a new folder, got {str(out)!r}")
     claim_output(out)
     return out.with_name(f"{out.name}.checkpoint.safetensors")
+
+
+def _pool_of(place: Path, mapper: Mapper) -> ActorPool:
+    """The policies of a zoo, for the mixture of actors.
+
+    Raises:
+        MetaMapError: not a zoo, one of another family, or one with another base policy than the mapper's.
+    """
+    import numpy as np
+
+    from metamap_agents.experts.zoo import Zoo
+    from metamap_envs.errors import MetaMapError
+    from metamap_rl.probing.mixture import ActorPool
+
+    zoo = Zoo.open(place)
+    if zoo.family.name != mapper.family:
+        raise MetaMapError(f"--zoo: expected a zoo of {mapper.family!r}, {place} is of {zoo.family.name!r}")
+    if zoo.base.spec != mapper.base.spec or not np.array_equal(zoo.base.phi, mapper.base.phi):
+        raise MetaMapError(f"--zoo: {place}: its base policy is not the mapper's")
+    return ActorPool.of_zoo(zoo)
 
 
 def calibration_of(tasks: int, seed: int) -> CalibrationConfig | None:
@@ -269,4 +347,4 @@ def _train(zoo: Zoo, checkpoint: Path, recipe: MapperRecipe, **options: Any) -> 
         )
 
 
-COMMANDS = (TrainMapper, EvaluateMapper, ShowMapper)
+COMMANDS = (TrainMapper, CalibrateMapper, EvaluateMapper, ShowMapper)

@@ -75,11 +75,13 @@ class Families(_Several):
     """Families one after another: all tasks of the first, then all of the second, and so on."""
 
     kind: Literal["families"] = "families"
+    rounds: Count = 1
+    """Times that the whole sequence comes, at least 1; with 2 it is as in Continual World's CW20."""
 
     def tasks(self, generator: np.random.Generator) -> list[Task]:
-        """Blocks in the order that `order` says."""
+        """Blocks in the order that `order` says, and all of them again in each further round."""
         drawn = draw_evenly(self.families, self.count, generator)
-        return [task for name in ordered(self.families, self.order) for task in drawn[name]]
+        return [task for name in ordered(self.families, self.order) for task in drawn[name]] * self.rounds
 
 
 @STREAMS.register("embodiments")
