@@ -29,9 +29,11 @@ from metamap_rl.viz.figures import save_figure
 from metamap_rl.viz.labels import Name, name_ends
 from metamap_rl.viz.style import COLOURS, GREY, dress, short_ticks
 
-METRICS = ("GEN_k", "GAP_k", "AP_final", "F_last", "NBT", "FWT_zs", "MEM", "UPD", "ENV")
+METRICS = ("GEN_k", "GAP_k", "AP_final", "F_last", "F_cw", "NBT", "FWT_zs", "FT_auc", "ABC", "MEM", "UPD", "ENV")
 BOUNDED = ("balanced", "reservoir")
 UNTRAINED = "untrained"
+ENDS = 10
+"""Updates at either end of a stream."""
 
 
 def retention(group: Group) -> str:
@@ -71,6 +73,7 @@ def entry(group: Group, whole: float) -> dict[str, Any]:
         "metrics": {name: interval(group.metrics.get(name)) for name in METRICS},
         "each": {name: list(group.values.get(name, {}).values()) for name in METRICS},
         "by_experts": by_experts(group),
+        "update_seconds": update_seconds(group),
     }
 
 
@@ -94,13 +97,27 @@ def differences(group: Group, reference: Group) -> dict[str, Any]:
     return found
 
 
-def document(summary: Summary, reference: str) -> dict[str, Any]:
+def update_seconds(group: Group) -> dict[str, float]:
+    """Mean wall time of an update over cells, the first and the last `ENDS` of a stream; empty for a short stream."""
+    times = np.array([cell.update_seconds for cell in group.cells])
+    if times.shape[1] < 2 * ENDS or group.every > 1:
+        return {}
+    first, last = float(times[:, :ENDS].mean()), float(times[:, -ENDS:].mean())
+    return {"first": first, "last": last}
+
+
+def document(summary: Summary, reference: str, whole: float | None = None) -> dict[str, Any]:
     """The whole summary.
 
+    Args:
+        summary: results of all learners.
+        reference: learner that the others are compared with.
+        whole: bytes of all rollouts; default what a learner with unbounded memory stores.
+
     Raises:
-        MetaMapError: no results of the reference, or of a learner with unbounded memory.
+        MetaMapError: no results of the reference, or, without ``whole``, of a learner with unbounded memory.
     """
-    whole = stored(summary)
+    whole = stored(summary) if whole is None else whole
     against = [group for group in summary.groups if group.learner == reference]
     if not against:
         raise MetaMapError(f"no results of learner {reference!r}; there are {', '.join(summary.learners)}")
@@ -112,7 +129,7 @@ def document(summary: Summary, reference: str) -> dict[str, Any]:
         "tasks": len(first.tasks),
         "held_out": len(first.held_out),
         "families": list(summary.families),
-        "updates": first.config["update"]["updates"],
+        "updates": first.config.get("update", {}).get("updates"),
         "map_steps": first.map_steps,
         "seeds": sorted({cell.seed for cell in summary.cells}),
         "rows": rows,
@@ -192,13 +209,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folders", nargs="+", type=Path, help="benchmarks with the same tasks")
     parser.add_argument("--reference", default="joint", help="learner that the others are compared with")
+    parser.add_argument("--stored-bytes", type=int, help="of all rollouts, where no learner has unbounded memory")
     parser.add_argument("--out", type=Path, required=True, help="JSON document")
     parser.add_argument("--figure", type=Path, help="picture, .png or .svg")
     arguments = parser.parse_args()
     claim_output(arguments.out, overwrite=True)
     summary = summarise(find_results(arguments.folders))
     refuse_versions(check_versions(summary.cells), across_versions=False)
-    found = document(summary, arguments.reference)
+    found = document(summary, arguments.reference, arguments.stored_bytes)
     write_json(arguments.out, found)
     if arguments.figure is not None:
         save_figure(draw(found), arguments.figure)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 __all__ = [
+    "environments_table",
     "expert_steps_table",
     "interval",
     "learners_table",
@@ -46,6 +47,20 @@ def learners_table(document: Mapping[str, Any]) -> list[str]:
             _cell(metrics["F_last"]),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def environments_table(document: Mapping[str, Any]) -> list[str]:
+    """Learners on a stream of Gymnasium environments, by the metrics of Continual World, best average first."""
+    lines = [
+        "| learner | runs | average performance, AP_final | forgetting, F_cw | forward transfer, FT_auc | ABC "
+        "| environment steps |",
+        "| --- |" + " --- |" * 6,
+    ]
+    for row in sorted(document["rows"], key=lambda row: -row["metrics"]["AP_final"]["iqm"]):
+        metrics = row["metrics"]
+        cells = [_cell(metrics[name]) for name in ("AP_final", "F_cw", "FT_auc", "ABC")]
+        lines.append(f"| {row['learner']} | {row['cells']} | {' | '.join(cells)} | {metrics['ENV']['iqm']:,.0f} |")
     return [*lines, ""]
 
 

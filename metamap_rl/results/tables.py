@@ -20,6 +20,7 @@ from metamap_rl.results.size_tables import (
 )
 from metamap_rl.results.sources_tables import reading_table, sources_table
 from metamap_rl.results.stream_tables import (
+    environments_table,
     expert_steps_table,
     interval,
     learners_table,
@@ -310,6 +311,7 @@ TABLES: dict[str, Callable[..., list[str]]] = {
     "stream": stream_table,
     "stream-long": long_table,
     "expert-steps": expert_steps_table,
+    "environments": environments_table,
     "learners": learners_table,
     "memory": memory_table,
     "update-time": update_time_table,

@@ -15,7 +15,7 @@ from helpers.made_up_cells import cells
 from metamap_envs.errors import MetaMapError
 from metamap_rl.bench.result import CellResult
 from metamap_rl.bench.summary import summarise
-from metamap_rl.results.stream_tables import learners_table, memory_table
+from metamap_rl.results.stream_tables import environments_table, learners_table, memory_table
 
 _STORED = 1_000_000
 
@@ -86,3 +86,11 @@ def test_without_a_reference_or_unbounded_memory_there_is_no_summary(script: Mod
         script.document(summarise(made(("replay",), {"one": _STORED})), "joint")
     with pytest.raises(MetaMapError, match="packnet"):
         script.document(summarise(made(("replay", "joint"), {"one": _STORED})), "packnet")
+
+
+def test_learners_without_a_mapper_have_continual_worlds_metrics(script: ModuleType) -> None:
+    summary = summarise(made(("ppo", "replay"), {"quarter": _STORED // 4}))
+    with pytest.raises(MetaMapError, match="unbounded memory"):
+        script.document(summary, "replay")
+    found = script.document(summary, "replay", _STORED)
+    assert {line.split(" | ")[0] for line in environments_table(found)[2:-1]} == {"| ppo", "| replay"}
