@@ -9,6 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamap_agents.experts.changes import TaskDraw
+from metamap_agents.experts.cloning import Cloning, clone_controller
+from metamap_agents.experts.recipes import load_recipe
+from metamap_agents.policy.policies import Policies
+from metamap_agents.policy.rowwise import RowwiseNetworks
+from metamap_agents.policy.spec import PolicySpec
+from metamap_agents.runtime.torch_state import isolated_training
 from metamap_envs.errors import MetaMapError
 from metamap_envs.families._quadrotor import Quadrotor
 from metamap_envs.families._quadrotor_control import GeometricController
@@ -19,7 +26,15 @@ from metamap_rl.adaptation.service.belief import Belief
 from metamap_rl.adaptation.service.trial import Controller, run_trial
 from metamap_rl.evaluation.identification.rotors import RotorIdentification
 
-__all__ = ["Flights", "GivenController", "IdentifiedController", "fly", "quadrotor_family", "vehicles"]
+__all__ = [
+    "Flights",
+    "GivenController",
+    "IdentifiedController",
+    "SpecialistController",
+    "fly",
+    "quadrotor_family",
+    "vehicles",
+]
 
 Floats = NDArray[np.float64]
 
@@ -111,6 +126,62 @@ class GivenController:
         """See `Controller`."""
         assert self._law is not None, "act() follows tasks_change()"
         return self._law(observations)
+
+    def observe(self, step: dict[str, NDArray[Any]]) -> None:
+        """See `Controller`; it has no use for the outcome."""
+
+
+@dataclass(frozen=True)
+class _OneTask(TaskDraw):
+    """Draws the same task again and again."""
+
+    task: Task | None = None
+
+    def __call__(self, count: int, seed: int | np.random.Generator) -> list[Task]:
+        """Draw tasks."""
+        assert self.task is not None, "it has one"
+        return [self.task] * count
+
+
+class SpecialistController:
+    """A controller of the pilots' interface: for each vehicle a network of its own, cloned from its controller.
+
+    Args:
+        family: quadrotors.
+        settings: of each cloning.
+        seed: of all clonings.
+    """
+
+    beliefs: tuple[Belief, ...] = ()
+
+    def __init__(self, family: Quadrotor, settings: Cloning, seed: int) -> None:
+        self._family, self._settings, self._seed = family, settings, read_seed(seed)
+        self._networks: RowwiseNetworks | None = None
+
+    def tasks_change(self, tasks: Sequence[Task], changed: NDArray[np.bool_]) -> None:
+        """See `Controller`; networks are of the vehicles at the start."""
+        if self._networks is None:
+            network = load_recipe(self._family.name, "base").policy_kwargs
+            spec = PolicySpec(
+                self._family.observation_size, self._family.action_size, network.net_arch.pi, network.activation_fn
+            )
+            phis = [self._trained(spec, task) for task in tasks]
+            self._networks = RowwiseNetworks(spec, np.concatenate(phis))
+
+    def _trained(self, spec: PolicySpec, task: Task) -> NDArray[np.float32]:
+        with isolated_training():
+            clone = clone_controller(
+                _OneTask(self._family.name, task=task), spec, self._settings, seed=self._seed, num_threads=1
+            )
+        return Policies(spec, clone.normalizer, clone.phi[None]).folded()
+
+    def reset(self, observations: NDArray[Any], where: NDArray[np.bool_]) -> None:
+        """See `Controller`; it has no memory."""
+
+    def act(self, observations: NDArray[Any]) -> NDArray[np.float32]:
+        """See `Controller`."""
+        assert self._networks is not None, "act() follows tasks_change()"
+        return np.clip(self._networks(observations[:, None])[:, 0], -1.0, 1.0)
 
     def observe(self, step: dict[str, NDArray[Any]]) -> None:
         """See `Controller`; it has no use for the outcome."""

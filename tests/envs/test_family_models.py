@@ -274,6 +274,8 @@ def compiled_go1(task: Task) -> mujoco.MjModel:
         servo.gainprm[0] = strength * task["kp"] * scale
         servo.biasprm[:3] = strength * np.array([task["kp"] * home, -task["kp"], -task["kd"]])
         servo.forcerange = strength * torque * np.array([-1.0, 1.0])
+        half = 0.5 * dict(task.parameters).get(f"offset_{servo.name}", 0.0)
+        spec.joint(f"{servo.name}_joint").parent.quat = [np.cos(half), 0.0, np.sin(half) * (index % 3 > 0), 0.0]
     return spec.compile()
 
 

@@ -61,6 +61,15 @@ def test_survival_and_errors_of_a_zoos_policies(zoo: Path, tmp_path: Path) -> No
         run_experiment("flights", again, tmp_path / "out", make_executor("local", 1))
 
 
+def test_each_vehicle_may_have_a_network_of_its_own(tmp_path: Path) -> None:
+    changes = ["raptor=false", "law=false", "identified=false", "vehicles=2", "steps=20", "change_at=10"]
+    changes += ["conditions={as drawn: null}", "specialists={rounds: 1, tasks: 2, last_steps: 5}"]
+    experiment = make_experiment("flights", None, changes)
+    run_experiment("flights", experiment, tmp_path / "out", make_executor("local", 1))
+    _, document, _ = summarise_run(tmp_path / "out")
+    assert set(document["conditions"]["as drawn"]) == {"a network of its own"}
+
+
 def test_vehicles_change_in_what_may_appear_in_flight_and_in_nothing_else() -> None:
     before, after = vehicles(HOVER, "test-in", 5, 0, {"rotor_2": 0.6, "wind_y": -0.1})
     drawn, same = vehicles(HOVER, "test-in", 5, 0, None)

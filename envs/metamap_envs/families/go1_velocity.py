@@ -30,17 +30,6 @@ _START_HEIGHT = 0.3  # m; all feet just above the ground
 _START_ANGLE, _START_SPEED = 0.1, 0.1  # rad of each joint; m/s and rad/s of all
 _STEEPEST = 0.5  # cosine of the tilt
 
-_WEIGHTS = {
-    "velocity": 0.3,
-    "lift": 0.3,
-    "slip": 0.1,
-    "change": 0.1,
-    "turning": 0.05,
-    "tilt": 0.05,
-    "rates": 0.05,
-    "power": 0.05,
-}
-
 
 @register_family
 class Go1Velocity(Family):
@@ -84,6 +73,19 @@ class Go1Velocity(Family):
     }
     lowest: ClassVar[float] = 0.16
     """Height of the trunk above the ground in m, below which it has fallen."""
+    weights: ClassVar[Mapping[str, float]] = {
+        "velocity": 0.3,
+        "lift": 0.3,
+        "slip": 0.1,
+        "change": 0.1,
+        "turning": 0.05,
+        "tilt": 0.05,
+        "rates": 0.05,
+        "power": 0.05,
+    }
+    """Of the costs; their sum is 1."""
+    tolerance: ClassVar[float] = 0.3
+    """Error of the velocity in m/s that costs half of its weight."""
     camera: ClassVar[Mapping[str, Any]] = {"distance": 1.8, "elevation": -15.0, "azimuth": 120.0}
 
     # physics ----------------------------------------------------------------------------------------------------
@@ -165,7 +167,7 @@ class Go1Velocity(Family):
         torques, rates = after.readouts["torques"][:, : len(JOINTS)], after.qvel[:, 3:6]
         power = np.add.reduce(np.abs(torques * after.qvel[:, 6:]), axis=1)
         costs = {
-            "velocity": _cost(np.square(forward - memory[:, _COMMAND]) + np.square(sideways), 0.3),
+            "velocity": _cost(np.square(forward - memory[:, _COMMAND]) + np.square(sideways), self.tolerance),
             "lift": _cost(self._lifts(after), 0.03),
             "slip": _cost(self._slips(before, after), 0.3),
             "change": _cost(_mean_square(change), 0.5),
@@ -174,7 +176,7 @@ class Go1Velocity(Family):
             "rates": _cost(np.square(rates[:, 0]) + np.square(rates[:, 1]), 2.0),
             "power": power / (power + 200.0),
         }
-        terms = {f"reward_{name}": -_WEIGHTS[name] * cost for name, cost in costs.items()}
+        terms = {f"reward_{name}": -self.weights[name] * cost for name, cost in costs.items()}
         return 1.0 + sum(terms.values()), terms | {"x_velocity": forward}
 
     def _speeds(self, before: State, after: State) -> tuple[Array, Array]:

@@ -28,6 +28,7 @@ Floats = NDArray[np.float32]
 BASE, ORACLE, ADAPTER, ESTIMATE, SYSID = "base policy", "oracle", "adapter", "estimate", "sysid"
 _PROBE_STEPS, _PERIOD = 50, 200  # of periodic re-probing: the mean time between changes at a hazard of .005
 _EVERY, _ITERATIONS = 10, 5  # of system identification
+_UNCHECKED = AdapterConfig(fixed_window=50, check=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,6 +165,17 @@ SERVICE_METHODS: dict[str, ServiceMethod] = {
         f"window of {length}": _adapter(f"the last {length} transitions, unchecked", fixed_window=length, check=False)
         for length in (10, 20, 50)
     },
+    "window of 50, estimate": _adapter(
+        "the last 50 transitions, unchecked, the mapper's estimates, then the universal policy",
+        _estimating,
+        fixed_window=50,
+        check=False,
+    ),
+    "window of 50 of another trial": ServiceMethod(
+        lambda subject, count: other_windows(VectorAdapter(subject.mapper, count, _UNCHECKED)),
+        "control: as `window of 50`, mapping the window of the next trial",
+        _UNCHECKED.flat(),
+    ),
     "mapped once": _probing(f"{_PROBE_STEPS} steps of the probe at the start, mapped once", None),
     "periodic re-probe": _probing(f"{_PROBE_STEPS} steps of the probe every {_PERIOD} steps, mapped", _PERIOD),
     SYSID: _identifying(20),

@@ -15,12 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from metamap_agents.experts.cloning import Cloning
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import Number, Whole
 from metamap_rl.adaptation.service.trial import Controller
 from metamap_rl.common.cells import Cell, check_settings, document_of
 from metamap_rl.common.statistics import bootstrap_interval, rate_of_zoos
-from metamap_rl.evaluation.flights import GivenController, IdentifiedController, fly, quadrotor_family, vehicles
+from metamap_rl.evaluation.flights import (
+    GivenController,
+    IdentifiedController,
+    SpecialistController,
+    fly,
+    quadrotor_family,
+    vehicles,
+)
 from metamap_rl.evaluation.raptor import RaptorController
 from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.experiments.pilots import UNIVERSAL, Pilots
@@ -30,6 +38,7 @@ TASK_SEED = 9_500_000
 _DIGITS = 6  # of stored numbers
 _RAPTOR, _LAW = "RAPTOR", "controller, given the truth"
 _FOUND, _FOUND_POLICY = "controller, given what least squares find", "universal policy, given what least squares find"
+_SPECIAL = "a network of its own"
 _CONDITIONS: dict[str, dict[str, float] | None] = {
     "nothing appears": {},
     "payload": {"payload": 0.2},
@@ -51,6 +60,9 @@ class FlightsOfQuadrotors(Pilots):
     """Whether the family's controller flies, given the true parameters at once."""
     identified: bool = True
     """Whether the controller, and the universal policy of each zoo, fly given what least squares find out in flight."""
+    specialists: Cloning | None = None
+    """Settings with which a network of its own is cloned from the controller of each vehicle, as it is at the start of
+    a flight; null for no such pilot."""
     conditions: Annotated[dict[str, dict[str, Number] | None], Field(min_length=1)] = _CONDITIONS
     """Parameters that change in flight, by a name for each; null for vehicles as drawn, which do not change."""
     vehicles: Annotated[Whole, Field(ge=2)] = 100
@@ -88,8 +100,11 @@ class FlightsOfQuadrotors(Pilots):
 
     def pilots(self) -> dict[str, dict[str, Any]]:
         """What decides the flights of each pilot, by its name."""
-        ours = {_RAPTOR: self.raptor, _LAW: self.law, _FOUND: self.identified}
+        special = self.specialists is not None
+        ours = {_RAPTOR: self.raptor, _LAW: self.law, _FOUND: self.identified, _SPECIAL: special}
         found: dict[str, dict[str, Any]] = {name: {} for name, wanted in ours.items() if wanted}
+        if self.specialists is not None:
+            found[_SPECIAL] = {"cloning": self.specialists.model_dump(mode="json")}
         found |= super().pilots()
         if self.identified:
             found |= {f"{zoo}: {_FOUND_POLICY}": found[f"{zoo}: {UNIVERSAL}"] for zoo in self.zoos}
@@ -102,6 +117,8 @@ class FlightsOfQuadrotors(Pilots):
             return GivenController(family)
         if pilot == _FOUND:
             return IdentifiedController(family, GivenController(family))
+        if pilot == _SPECIAL and self.specialists is not None:
+            return SpecialistController(family, self.specialists, self.seed)
         if pilot.endswith(_FOUND_POLICY):
             given = super().controller(pilot.replace(_FOUND_POLICY, UNIVERSAL), count)
             return IdentifiedController(family, given)
