@@ -27,6 +27,7 @@ _SHARE_OF_THRUST = 0.8, 0.7  # that may be used along the horizon, and to rise
 _LEAST_THRUST = 0.1  # in weights
 _MARGIN = 0.06  # share of a rotor's range at its ends that hovering leaves to torques
 _YIELD = 0.4  # share of what a torque lacks by which thrust goes up or down for it
+_SHARES = 0.04, 1.3  # of a rotor's largest thrust that may be said to hold a vehicle
 _SMALL = 1e-9
 
 
@@ -62,9 +63,15 @@ class GeometricController:
         arms = places_of_rotors - centre[:, None]
         geometry = _geometry(arms, gears[:, :, 5] / self._largest)
         self._thrusts = np.linalg.inv(geometry)
-        self._set_rates({name: np.array([task[name] for task in tasks]) for name in family.space.names})
+        of = {name: np.array([task[name] for task in tasks]) for name in family.space.names}
+        self._set_rates(of)
         self._set_limits()
         self.sensitivity = self._offsets(geometry, np.linalg.norm(places_of_rotors[:, 0], axis=1))
+        constants = np.log(np.stack([of["motor_rise"], of["motor_fall"]], axis=1))
+        self.hovering = np.concatenate([self._hovering(geometry), constants, self._pull[:, :2] / self._gravity], axis=1)
+        """What hovering takes [N, 13]: set-points of the rotors (4); logarithms of what a change of them all lifts and
+        one of a rotor turns about the three axes (4), of the largest thrust in weights (1), and of the rotors' time
+        constants (2); the wind in weights (2)."""
 
     def _set_rates(self, of: dict[str, Array]) -> None:
         constant = 2.0 / (1.0 / of["motor_rise"] + 1.0 / of["motor_fall"])
@@ -78,6 +85,16 @@ class GeometricController:
         aside = _SHARE_OF_THRUST[0] * np.sqrt(np.maximum(most**2 - self._gravity**2, 0.01))
         self._aside = np.minimum(_LARGEST_PULL * self._gravity, aside)
         self._rise = np.maximum(_SHARE_OF_THRUST[1] * (most - self._gravity), -0.5 * self._gravity)
+
+    def _hovering(self, geometry: Array) -> Array:
+        shares = np.clip(self._thrusts[:, :, 0] * self._mass[:, None] * self._gravity / self._largest, *_SHARES)
+        root = np.sqrt(self._curve[1] ** 2 + 4.0 * self._curve[2] * (shares - self._curve[0]))
+        wrenches = geometry * (self._largest * 0.5 * root)[:, None]
+        lift = wrenches[:, :1].sum(axis=2) / self._mass[:, None]
+        turns = np.abs(np.linalg.solve(self._inertia, wrenches[:, 1:])).mean(axis=2)
+        most = self._largest.shape[1] * self._largest.min(axis=1, keepdims=True) / self._mass[:, None] / self._gravity
+        points = (root - self._curve[1]) / self._curve[2] - 1.0
+        return np.concatenate([points, np.log(np.concatenate([lift, turns, most], axis=1))], axis=1)
 
     def _offsets(self, geometry: Array, lengths: Array) -> Array:
         """Offsets in hovering for constant errors of the actions: height, sideways in arm lengths, yaw in rad."""

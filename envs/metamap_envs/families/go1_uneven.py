@@ -56,9 +56,9 @@ class Go1Uneven(Go1Velocity):
     Physics: those of `go1-velocity`, with a height field of 50 m by 50 m in place of the plane: noise of wavelengths
     between .4 and 2 m whose amplitudes go with them, points 10 cm apart, standard deviation 1.5 cm, of the slope .08
     (4.5 degrees). It is the same in all tasks and not observed; beyond its edge there is nothing. Feet are
-    stiff, and friction is at most 1 in training, as feet would otherwise sink into the height field. Each thigh and calf
-    is turned about its joint by an offset, as after a repair where a leg is put on another tooth of its shaft: encoder
-    and servo work as before, and are wrong by it.
+    stiff, and friction is at most 1 in training, as feet would otherwise sink into the height field. Each thigh and
+    calf is turned about its joint by an offset, as after a repair where a leg is put on another tooth of its shaft:
+    encoder and servo work as before, and are wrong by it.
 
     Observation (45) and action (12): those of `go1-velocity`; the angles are those of the encoders.
 

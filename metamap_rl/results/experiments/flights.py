@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from metamap_agents.experts.cloning import Cloning
+from metamap_agents.runtime.storage import load_arrays
 from metamap_envs.errors import MetaMapError
 from metamap_envs.settings import Number, Whole
 from metamap_rl.adaptation.service.trial import Controller
@@ -29,16 +30,25 @@ from metamap_rl.evaluation.flights import (
     quadrotor_family,
     vehicles,
 )
+from metamap_rl.evaluation.hovering.network import FILE, HoverMapper
+from metamap_rl.evaluation.hovering.pilot import HoverPilot
 from metamap_rl.evaluation.raptor import RaptorController
 from metamap_rl.results.experiments.base import EXPERIMENTS
 from metamap_rl.results.experiments.pilots import UNIVERSAL, Pilots
 from metamap_rl.results.flight_tables import flights_table
+from metamap_rl.training.checkpoint import digest
 
 TASK_SEED = 9_500_000
 _DIGITS = 6  # of stored numbers
 _RAPTOR, _LAW = "RAPTOR", "controller, given the truth"
 _FOUND, _FOUND_POLICY = "controller, given what least squares find", "universal policy, given what least squares find"
 _SPECIAL = "a network of its own"
+_READINGS = {
+    "window": "mapper of hovering",
+    "truth": "its policy, given the truth",
+    "nothing": "its policy, given nothing",
+    "other": "mapper of hovering, another vehicle's D",
+}
 _CONDITIONS: dict[str, dict[str, float] | None] = {
     "nothing appears": {},
     "payload": {"payload": 0.2},
@@ -63,6 +73,10 @@ class FlightsOfQuadrotors(Pilots):
     specialists: Cloning | None = None
     """Settings with which a network of its own is cloned from the controller of each vehicle, as it is at the start of
     a flight; null for no such pilot."""
+    hovering: dict[str, Path] = Field(default_factory=dict)
+    """Folders of mappers in the coordinates of hovering (`scripts/quadrotor_mapper.py`) by a name for each."""
+    readings: tuple[Literal["window", "nothing", "truth", "other"], ...] = ("window", "truth", "nothing", "other")
+    """What each of these mappers reads; see `HoverPilot`."""
     conditions: Annotated[dict[str, dict[str, Number] | None], Field(min_length=1)] = _CONDITIONS
     """Parameters that change in flight, by a name for each; null for vehicles as drawn, which do not change."""
     vehicles: Annotated[Whole, Field(ge=2)] = 100
@@ -105,6 +119,9 @@ class FlightsOfQuadrotors(Pilots):
         found: dict[str, dict[str, Any]] = {name: {} for name, wanted in ours.items() if wanted}
         if self.specialists is not None:
             found[_SPECIAL] = {"cloning": self.specialists.model_dump(mode="json")}
+        for name, folder in self.hovering.items():
+            made_of = {"mapper": _digest(folder)}
+            found |= {f"{name}: {_READINGS[reads]}": made_of for reads in self.readings}
         found |= super().pilots()
         if self.identified:
             found |= {f"{zoo}: {_FOUND_POLICY}": found[f"{zoo}: {UNIVERSAL}"] for zoo in self.zoos}
@@ -117,6 +134,9 @@ class FlightsOfQuadrotors(Pilots):
             return GivenController(family)
         if pilot == _FOUND:
             return IdentifiedController(family, GivenController(family))
+        name, _, what = pilot.partition(": ")
+        if name in self.hovering and (reads := {title: key for key, title in _READINGS.items()}.get(what)):
+            return HoverPilot(HoverMapper.load(self.hovering[name]), count, reads)
         if pilot == _SPECIAL and self.specialists is not None:
             return SpecialistController(family, self.specialists, self.seed)
         if pilot.endswith(_FOUND_POLICY):
@@ -153,7 +173,10 @@ class FlightsOfQuadrotors(Pilots):
             for pilot in self.pilots():
                 if found := documents.get(f"{condition}, {pilot}"):
                     conditions.setdefault(condition, {})[pilot] = self._summarised(found)
-        return {"settings": self.model_dump(mode="json", exclude={"zoos", "mappers"}), "conditions": conditions}
+        return {
+            "settings": self.model_dump(mode="json", exclude={"zoos", "mappers", "hovering"}),
+            "conditions": conditions,
+        }
 
     def _summarised(self, found: Mapping[str, Any]) -> dict[str, Any]:
         survived = np.array(found["survived"], dtype=np.float64)
@@ -175,6 +198,10 @@ class FlightsOfQuadrotors(Pilots):
     def table(self, document: Mapping[str, Any]) -> list[str]:
         """Conditions and pilots in rows."""
         return flights_table(document)
+
+
+def _digest(folder: Path) -> str:
+    return digest(load_arrays(folder / FILE)[0])
 
 
 def _listed(values: NDArray[np.float64]) -> list[float | None]:
