@@ -133,10 +133,6 @@ class StreamConfig(Settings):
     """Transitions per rollout."""
     probe_repeats: Positive = 4
     """Rollouts per arrival; one of them is held out for validation; hidden boundaries need at least 2."""
-    service_repeats: Annotated[Whole, Field(ge=0)] = 0
-    """Rollouts per arrival of the policies in service, without noise, to learn from besides the probe's: alternately of
-    the policy that acts when the task arrives (that of the last arrival of its embodiment) and of the generated one.
-    """
     map_steps: Positive = 50
     """Transitions of D that phi_hat is generated from, at most `probe_steps`."""
     update: UpdateConfig = UPDATE

@@ -32,7 +32,6 @@ from metamap_rl.stream.memory import Item
 from metamap_rl.stream.record import EvaluationRow, Record, StageRow
 from metamap_rl.stream.scoreboard import embodiment_of
 from metamap_rl.stream.seeds import derive, numpy_generator, torch_generator
-from metamap_rl.stream.serving import collect_in_service
 from metamap_rl.stream.session import SegmentExpert, Session
 from metamap_rl.training.from_experts import expert_behaviour
 
@@ -118,19 +117,13 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         with watch.of("expert"):
             session.known, expert_steps = _expert(session, stage, task, phi_hat, say)
 
-    # Learn from D of the policies in service too, if the config says so.
-    with watch.of("probe"):
-        before = session.in_service.get(embodiment, session.cache.base(embodiment).phi)
-        served, served_steps = collect_in_service(session, stage, task, phi_hat, before)
-    session.in_service[embodiment] = phi_hat if session.known is None else session.known.phi
-
     # Store (D, phi*, states) in memory. Update the mapper; roll back if the loss on a validation set from memory
     # increases.
     update = Update()
     if session.known is not None:
         say(Activity("store"))
         with watch.of("store"):
-            experience = _store(session, stage, task, features, served, session.known)
+            experience = _store(session, stage, task, features, session.known)
         say(Activity("update"))
         with watch.of("update"):
             update = update_mapper(session, stage, experience)
@@ -145,7 +138,7 @@ def _stage(session: Session, stage: int, arrival: Arrival, say: OnStream) -> tup
         decision=decision,
         expert_return=session.known.expert_return if session.known is not None else None,
         expert_steps=expert_steps,
-        environment_steps=rollouts.rewards.size + check.steps + served_steps,
+        environment_steps=rollouts.rewards.size + check.steps,
         accepted=update.accepted,
         validation_before=update.before,
         validation_after=update.after,
@@ -247,10 +240,8 @@ def _expert(
     return known, int(expert.record["steps"])
 
 
-def _store(
-    session: Session, stage: int, task: Task, features: Tensor, served: Tensor, known: SegmentExpert
-) -> Experience:
-    """Store the rollouts of probe and service and the expert's behaviour in memory; returns the training data.
+def _store(session: Session, stage: int, task: Task, features: Tensor, known: SegmentExpert) -> Experience:
+    """Store the rollouts and the expert's behaviour in memory; returns the training data.
 
     One rollout is held out for validation if there are several.
     """
@@ -280,7 +271,7 @@ def _store(
             expert_return=known.expert_return,
             base_return=known.base_return,
         )
-        for rows in (*features, *served)
+        for rows in features
     ]
     generator = numpy_generator(session.config.seeds.learner, stage, "memory")
     offered = sorted(session.memory.offer(items, generator), key=lambda item: item.key)

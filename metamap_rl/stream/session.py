@@ -64,8 +64,6 @@ class Session:
     slot: int = -1
     """Number of the current segment, by the learner's boundaries."""
     known: SegmentExpert | None = None
-    in_service: dict[str, NDArray[np.float32]] = field(default_factory=dict)
-    """Weights that served the last arrival of each embodiment [P]: phi_hat, or the expert's once there is one."""
     num_threads: int = 0
     kept: set[str] = field(default_factory=set)
     """Artifacts that are results and always kept."""
@@ -106,7 +104,6 @@ class Session:
             embodiments=self.mapper.embodiments,
             slot=self.slot,
             known=self.known,
-            in_service=dict(self.in_service),
         )
 
     def roll_back(self, before: SessionSnapshot) -> None:
@@ -116,7 +113,7 @@ class Session:
         self.learner.restore(before.learner, self.mapper)
         self.detector = ShiftDetector.from_arrays(before.detector)
         self.memory.items = list(before.items)
-        self.slot, self.known, self.in_service = before.slot, before.known, dict(before.in_service)
+        self.slot, self.known = before.slot, before.known
 
     def save(self) -> str:
         """Save the state as artifacts; returns the name of the checkpoint artifact, which refers to the others."""
@@ -126,7 +123,6 @@ class Session:
             **_prefixed("learner", self.learner.arrays()),
             **_prefixed("detector", self.detector.arrays()),
             **({"known.phi": known.phi} if known is not None else {}),
-            **_prefixed("in_service", self.in_service),
         }
         document = {
             "embodiments": [
@@ -174,7 +170,6 @@ class Session:
         self.detector = ShiftDetector.from_arrays(_part("detector", arrays))
         self.slot = document["slot"]
         self.known = SegmentExpert(arrays["known.phi"], *document["known"]) if document["known"] is not None else None
-        self.in_service = _part("in_service", arrays)
         return self._restore_memory(document["memory"], drop_damaged)
 
     def _restore_embodiment(self, entry: Mapping[str, str], arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -219,7 +214,6 @@ class SessionSnapshot:
     embodiments: tuple[str, ...]
     slot: int
     known: SegmentExpert | None
-    in_service: dict[str, NDArray[np.float32]]
 
 
 def _artifacts(checkpoint: str, document: Mapping[str, Any]) -> set[str]:

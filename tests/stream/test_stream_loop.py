@@ -20,7 +20,7 @@ from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.stream import loop
 from metamap_rl.stream.events import Activity, OnStream, StageDone, StreamEvent
 from metamap_rl.stream.learners.base import list_learners
-from metamap_rl.stream.run import StreamRun, open_run, plan_of, read_session, resume, start
+from metamap_rl.stream.run import StreamRun, open_run, plan_of, resume, start
 from metamap_rl.stream.store import ArtifactStore
 
 
@@ -122,21 +122,6 @@ def test_every_learner_streams_and_resumes_to_the_bit(name: str, zoo: Path, tmp_
     whole = run(tmp_path / "whole", zoo, **settings)
     run(tmp_path / "part", zoo, stages=2, **settings)
     assert resume(tmp_path / "part", num_threads=1).record.comparable() == whole.record.comparable()
-
-
-def test_policies_in_service_give_rollouts_too_and_resume_to_the_bit(
-    done: StreamRun, zoo: Path, tmp_path: Path
-) -> None:
-    settings = {"service_repeats": 2, "stream__tasks": 3, "memory_bytes": 8_000_000}
-    whole = run(tmp_path / "whole", zoo, **settings)
-    plain, rows = done.record.stages(), whole.record.stages()
-    assert all(row.environment_steps == plain[0].environment_steps + 2 * 40 for row in rows)
-    assert [row.memory_items for row in rows] == [4, 8, 12]
-    run(tmp_path / "part", zoo, stages=2, **settings)
-    assert resume(tmp_path / "part", num_threads=1).record.comparable() == whole.record.comparable()
-    memory = read_session(whole, num_threads=1).memory.items
-    # The first two policies are the base policy and phi_hat, both phi_0 before anything is learned; later they differ.
-    assert len({item.features.numpy().tobytes() for item in memory}) == 12
 
 
 def test_a_cache_of_a_universal_policys_experts_trains_no_expert(tmp_path: Path) -> None:
