@@ -33,14 +33,14 @@ NOT_RUN = {
 }
 """By page and first line: what a block needs that the page does not make in seconds."""
 
-SLOW = {"README.md", "adaptation.md", "export.md", "functions.md", "quickstart.md"}
+SLOW = {"README.md", "adaptation.md", "older-zoos.md", "export.md", "functions.md", "quickstart.md"}
 SLOW |= {"service.md", "tutorial-deploy.md", "tutorial-log.md"}
 """Pages whose blocks take over five seconds."""
 
 BEFORE = {
     "export.md": "metamap adapt cheetah-velocity --parameters target_velocity=1 --out adapted > /dev/null\n"
     "metamap export cheetah-velocity --to onnx --out mapper.onnx > /dev/null",
-    "adaptation.md": f"mkdir docs; ln -s {shlex.quote(str(ROOT / 'docs' / 'results'))} docs/results",
+    "older-zoos.md": f"mkdir docs; ln -s {shlex.quote(str(ROOT / 'docs' / 'results'))} docs/results",
 }
 """What a page's reader has done before its blocks, in bash."""
 
