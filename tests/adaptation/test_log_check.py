@@ -40,7 +40,7 @@ def times(columns: list[int], factor: float) -> Callable[[Array], Array]:
     return change
 
 
-@pytest.mark.parametrize("family", ["cheetah-velocity", "cheetah-actuators", "walker-dynamics", "reacher-goal"])
+@pytest.mark.parametrize("family", ["cheetah-velocity", "cheetah-actuators", "cheetah-length", "reacher-goal"])
 @pytest.mark.parametrize("steps", [10, 50])
 def test_a_usual_recording_is_usual(family: str, steps: int) -> None:
     found = checked(recorded(family, 50).head(steps))
@@ -56,7 +56,7 @@ def test_the_policy_in_service_gives_no_warning_of_units_or_order() -> None:
 
 
 @pytest.mark.parametrize("factor", [DEGREES, 1 / DEGREES, 1000.0, 1e-3])
-@pytest.mark.parametrize(("family", "column"), [("cheetah-velocity", 3), ("walker-dynamics", 2)])
+@pytest.mark.parametrize(("family", "column"), [("cheetah-velocity", 3), ("ant-direction", 2)])
 def test_units_of_a_column_are_told(family: str, column: int, factor: float) -> None:
     found = checked(with_observations(recorded(family, 50), times([column], factor)))
     (words,) = found.warnings
