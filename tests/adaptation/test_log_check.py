@@ -56,7 +56,7 @@ def test_the_policy_in_service_gives_no_warning_of_units_or_order() -> None:
 
 
 @pytest.mark.parametrize("factor", [DEGREES, 1 / DEGREES, 1000.0, 1e-3])
-@pytest.mark.parametrize(("family", "column"), [("cheetah-velocity", 3), ("ant-direction", 2)])
+@pytest.mark.parametrize(("family", "column"), [("cheetah-velocity", 3), ("cheetah-length", 2)])
 def test_units_of_a_column_are_told(family: str, column: int, factor: float) -> None:
     found = checked(with_observations(recorded(family, 50), times([column], factor)))
     (words,) = found.warnings
