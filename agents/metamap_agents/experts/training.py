@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
 
-from metamap_agents.experts.changes import TaskDraw, both, training_envs, wrong_experts, wrong_gains, wrong_starts
+from metamap_agents.experts.changes import TaskDraw, training_envs, wrong_experts, wrong_gains, wrong_starts
 from metamap_agents.experts.distillation import Distillation, DistillationResult, distil
 from metamap_agents.experts.expert import Expert
+from metamap_agents.experts.fine_tuning import tune
 from metamap_agents.experts.gains import GainSearch, GainSearchResult, search_gains
 from metamap_agents.experts.off_policy import TrainedTeacher, train_teacher
 from metamap_agents.experts.ppo import OnPolicy, OnProgress, learn, make_ppo
@@ -38,7 +39,6 @@ from metamap_agents.sb3.bridge import (
     critic_from_sb3,
     critic_into_sb3,
     log_std_from_sb3,
-    log_std_into_sb3,
     phi_from_sb3,
     phi_into_sb3,
     spec_from_sb3,
@@ -49,7 +49,7 @@ from metamap_envs.registry import get_family
 from metamap_envs.seeds import read_seed
 from metamap_envs.task import Task
 
-__all__ = ["FineTuningResult", "train_base", "train_expert", "train_universal", "tune"]
+__all__ = ["train_base", "train_expert", "train_universal"]
 
 _NO_CLIP = 1e9  # VecNormalize clips; our normaliser is affine, so that it folds into the first layer
 _SMALLEST_STD = 1e-3  # floor for observations that never move
@@ -205,72 +205,6 @@ def train_expert(
         more |= tuned.record
     record = _record(recipe, seed, steps, time.perf_counter() - started)
     return _evaluated(task, phi, base, num_threads, record | more)
-
-
-@dataclass(frozen=True)
-class FineTuningResult:
-    """Result of PPO on one task.
-
-    Attributes:
-        phi: weights of the actor, float32 [P], on normalised observations.
-        environment_steps: number of environment steps taken.
-        record: whether training ended on a plateau, where the recipe has a rule for it.
-    """
-
-    phi: NDArray[np.float32]
-    environment_steps: int
-    record: dict[str, Any] = field(default_factory=dict)
-
-
-def tune(
-    task: Task,
-    start: BasePolicy,
-    recipe: Recipe,
-    *,
-    seed: int,
-    num_threads: int = 1,
-    on_progress: OnProgress | None = None,
-    on_policy: OnPolicy | None = None,
-) -> FineTuningResult:
-    """Train a policy on one task with PPO, without an evaluation.
-
-    Args:
-        task: the task.
-        start: initial weights of actor and critic, and the normaliser. Without a critic SB3 draws a new one. The
-            standard deviation of the action noise starts at the recipe's ``log_std_init``.
-        recipe: settings of PPO; its network must be that of ``start``.
-        seed: of noise, episodes and, where ``start`` has none, the critic.
-        num_threads: threads of the simulator; 0 takes all cores. Torch always uses one.
-        on_progress: see `OnProgress`.
-        on_policy: see `OnPolicy`.
-
-    Raises:
-        MetaMapError: the recipe's network is not that of ``start``, or training ended in weights that are not finite.
-    """
-    seed = read_seed(seed)
-
-    def draw(count: int, generator: np.random.Generator) -> list[Task]:
-        return [task] * count
-
-    fast = training_envs(
-        [task] * recipe.n_envs, recipe.changes, draw, seed, start.normalizer, num_threads, recipe.horizon
-    )
-    envs = VecNormalize(fast, norm_obs=False, gamma=recipe.gamma)
-    starts = wrong_starts(fast, recipe.changes, draw, wrong_gains(start.policies), seed, num_threads)
-    with isolated_training():
-        model = make_ppo(recipe, envs, seed)
-        if spec_from_sb3(model.policy) != start.spec:
-            raise MetaMapError(
-                f"recipe: expected the network of the base policy, {start.spec}, got {spec_from_sb3(model.policy)}"
-            )
-        phi_into_sb3(model.policy, start.phi)
-        if start.critic:
-            critic_into_sb3(model.policy, start.critic)
-        log_std_into_sb3(model.policy, np.full_like(start.log_std, recipe.policy_kwargs.log_std_init))
-        ended = learn(model, recipe, on_progress, f"on {task.id} ({task.describe()})", both(starts, on_policy))
-        phi = phi_from_sb3(model.policy)
-    envs.close()
-    return FineTuningResult(phi, model.num_timesteps, ended)
 
 
 def _train_student(

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from metamap_agents.experts.fine_tuning import tune
 from metamap_agents.experts.recipes import Recipe, load_recipe
-from metamap_agents.experts.training import tune
 from metamap_agents.policy.base import BasePolicy
 from metamap_agents.policy.evaluation import evaluate_policies
 from metamap_agents.policy.initial import random_actor

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from metamap_agents.experts.fine_tuning import tune
 from metamap_agents.experts.recipes import Recipe, load_recipe
-from metamap_agents.experts.training import tune
 from metamap_envs.settings import Number, Whole
 from metamap_rl.evaluation.baselines import FewShotBatch, ReptileConfig, train_reptile
 from metamap_rl.evaluation.protocol.methods.base import METHODS, Method, MethodResult, MethodReturns, takes

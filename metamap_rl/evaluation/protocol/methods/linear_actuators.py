@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
+from metamap_agents.experts.fine_tuning import tune
 from metamap_agents.experts.recipes import load_recipe
-from metamap_agents.experts.training import tune
 from metamap_envs.family import Family
 from metamap_envs.settings import Whole
 from metamap_rl.evaluation.identification import identify_actuators, undone
