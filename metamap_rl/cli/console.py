@@ -84,11 +84,13 @@ class _Logged:
     def __init__(self, description: str, total: float | None, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._done = 0.0
-        self._started = self._said = time.monotonic()
+        self._said = time.monotonic()
+        self._first: tuple[float, float] | None = None  # time and units of the first advance
 
     def advance(self, amount: float = 1.0) -> None:
         """Add ``amount`` finished units."""
         self._done += amount
+        self._first = self._first or (time.monotonic(), self._done)
         self._say()
 
     def describe(self, description: str) -> None:
@@ -104,10 +106,11 @@ class _Logged:
         log(f"{self._description}: {self._done:,.0f}{total} {self._unit}".rstrip() + self._left())
 
     def _left(self) -> str:
-        """How long the rest takes at the mean speed so far, if that is known."""
-        if self._total is None or not 0 < self._done < self._total:
+        """How long the rest takes at the mean speed since the first unit, before which there may be other work."""
+        if self._total is None or self._first is None or not self._first[1] < self._done < self._total:
             return ""
-        seconds = (self._said - self._started) * (self._total - self._done) / self._done
+        began, before = self._first
+        seconds = (self._said - began) * (self._total - self._done) / (self._done - before)
         return f", about {duration(seconds)} left"
 
 

@@ -101,6 +101,21 @@ def test_progress_without_a_terminal_is_a_line_a_minute(
     assert capsys.readouterr() == ("", "metamap: 14:03 still working: 601 of 3,000 steps, about 4 min 0 s left\n")
 
 
+def test_the_time_left_leaves_out_what_comes_before_the_first_unit(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr(console, "time", SimpleNamespace(monotonic=lambda: seconds[0], strftime=lambda _: "14:03"))
+    with console.progress("collecting", 4000, unit="updates") as bar:
+        seconds[0] += 600
+        bar.advance()
+        seconds[0] += 60
+        bar.advance(999)
+    first, second = capsys.readouterr().err.splitlines()
+    assert first == "metamap: 14:03 collecting: 1 of 4,000 updates"
+    assert second.endswith("1,000 of 4,000 updates, about 3 min 0 s left")
+
+
 def test_progress_on_a_terminal_shows_speed_and_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
