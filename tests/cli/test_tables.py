@@ -66,7 +66,7 @@ def test_what_a_terminal_gets_in_bold_is_plain_elsewhere(
         InitFamily(environment="boat:Boat-v0", parameters=("gain",), out=Path("boat.yml")),
         RunBench(config="smoke"),
         RunStream(config="smoke", out=Path("runs/smoke")),
-        ShowFamily(family="cheetah-crippled"),
+        ShowFamily(family="cheetah-length"),
         TrainExperts(family="reacher-goal", out=Path("zoo")),
         TrainMapper(zoo=Path("zoo"), out=Path("mapper")),
         AddLearner(directory=Path("cell"), to=Path("my bench")),
