@@ -70,6 +70,7 @@ def entry(group: Group, whole: float) -> dict[str, Any]:
         "memory_share": round(min(1.0, config["memory_bytes"] / whole), 3) if bounded else None,
         "memory": retention(group),
         "cells": len(group.cells),
+        "updates": config.get("update", {}).get("updates"),
         "metrics": {name: interval(group.metrics.get(name)) for name in METRICS},
         "each": {name: list(group.values.get(name, {}).values()) for name in METRICS},
         "by_experts": by_experts(group),
