@@ -40,8 +40,8 @@ class Reader(nn.Module):
         self.memory = nn.GRU(hidden, hidden, batch_first=True)
         self.head = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.Tanh(), nn.Linear(hidden, COORDINATES))
         with torch.no_grad():
-            self.head[-1].weight.mul_(0.1)
-            self.head[-1].bias.zero_()
+            for parameter, factor in zip(self.head[-1].parameters(), (0.1, 0.0), strict=True):  # weight and bias
+                parameter.mul_(factor)
 
     def forward(self, rows: Tensor) -> Tensor:
         """See the class."""
@@ -81,7 +81,9 @@ class HoverPolicy:
         """Actions [N, 4]."""
         inputs = torch.from_numpy(np.concatenate([self.inputs(observations), coordinates], axis=1))
         with torch.no_grad():
-            return np.clip(forward(self.spec, torch.from_numpy(self.phi), inputs).numpy(), -1.0, 1.0)
+            actions: Floats = forward(self.spec, torch.from_numpy(self.phi), inputs).numpy()
+        clipped: Floats = np.clip(actions, -1.0, 1.0)
+        return clipped
 
 
 def standardised(

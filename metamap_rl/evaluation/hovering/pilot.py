@@ -47,7 +47,7 @@ class HoverPilot:
         where = np.flatnonzero(changed) if self.step else np.arange(len(tasks))
         if len(where):
             self.truth = self.truth.copy()
-            self.truth[where] = self._mapper.policy.coordinates([tasks[index] for index in where])
+            self.truth[where] = self._mapper.policy.coordinates([tasks[int(index)] for index in where])
             if self._reads == "truth":
                 self.coordinates = self.truth
 

@@ -106,8 +106,8 @@ class _Trainee(HoverPilot):
         given = np.where(self._who == _TRUTH, self.truth, self.truth + self._wrong)
         given = np.where(self._who == _STUDENT, self.coordinates, given).astype(np.float32)
         actions = self._mapper.policy(observations, given)
-        actions = actions + self._noise * self._generator.standard_normal(actions.shape)
-        self.latest = observations, np.clip(actions, -1.0, 1.0).astype(np.float32)
+        noisy = actions + self._noise * self._generator.standard_normal(actions.shape)
+        self.latest = observations, np.clip(noisy, -1.0, 1.0).astype(np.float32)
         return self.latest[1]
 
     def append(self, step: dict[str, NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -185,7 +185,8 @@ def _fly(mapper: HoverMapper, settings: HoverTraining, generator: np.random.Gene
     trainee = _Trainee(mapper, count, generator, first)
     run_trial(trainee, tasks, seeds=generator.integers(2**31, size=count).tolist())
     sensitivity = family.controller(tasks[0]).sensitivity.astype(np.float32)
-    return _Flights(*(np.stack(each, axis=1) for each in zip(*trainee.kept, strict=True)), sensitivity)
+    rows, observations, coordinates, valid = (np.stack(each, axis=1) for each in zip(*trainee.kept, strict=True))
+    return _Flights(rows, observations, coordinates, valid, sensitivity)
 
 
 def _fit(
