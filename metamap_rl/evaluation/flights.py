@@ -168,7 +168,7 @@ class SpecialistController:
             phis = [self._trained(spec, task) for task in tasks]
             self._networks = RowwiseNetworks(spec, np.concatenate(phis))
 
-    def _trained(self, spec: PolicySpec, task: Task) -> NDArray[np.float32]:
+    def _trained(self, spec: PolicySpec, task: Task) -> NDArray[np.float64]:
         with isolated_training():
             clone = clone_controller(
                 _OneTask(self._family.name, task=task), spec, self._settings, seed=self._seed, num_threads=1

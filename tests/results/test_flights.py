@@ -46,7 +46,7 @@ def test_survival_and_errors_of_a_zoos_policies(zoo: Path, tmp_path: Path) -> No
     run_experiment("flights", experiment, tmp_path / "out", make_executor("local", 1))
     _, document, table = summarise_run(tmp_path / "out")
     assert table == TABLES["flights"](document)
-    assert len(table) == 2 + 2 * 5
+    assert len(table) == 2 * 2 + 1 + 2 * 2 * 5  # pilots, and their differences to a rival
     assert set(document["conditions"]) == {"payload", "as drawn"}
     for pilots in document["conditions"].values():
         assert set(pilots) == {*LAWS, "a: base policy", "a: universal policy", f"a: universal policy, {FOUND}"}
@@ -59,6 +59,23 @@ def test_survival_and_errors_of_a_zoos_policies(zoo: Path, tmp_path: Path) -> No
     again = make_experiment("flights", None, [*changes, "steps=31"])
     with pytest.raises(MetaMapError, match="steps"):
         run_experiment("flights", again, tmp_path / "out", make_executor("local", 1))
+
+
+def test_differences_are_of_vehicles_that_both_keep_in_the_air() -> None:
+    experiment = make_experiment("flights", None, ["conditions={wind: {wind_x: 0.1}}", "law=false", "vehicles=4"])
+    rival, found = f"controller, {FOUND}", "RAPTOR"
+    flown = {
+        rival: {"survived": [True, True, True, False], "metres": [0.1, 0.2, 0.3, None]},
+        found: {"survived": [True, True, False, False], "metres": [0.3, 0.4, None, None]},
+    }
+    for one in flown.values():
+        one["arms"], one["returns"] = one["metres"], [1.0] * 4
+    documents = {f"wind, {pilot}": one for pilot, one in flown.items()}
+    pilots = experiment.summary(documents, Path())["conditions"]["wind"]
+    assert pilots[found]["minus"][rival]["metres"]["mean"] == pytest.approx(0.2)
+    assert pilots[found]["minus"][rival]["survival"]["mean"] == pytest.approx(-0.25)
+    assert pilots[rival]["minus"][found]["metres"]["mean"] == pytest.approx(-0.2)
+    assert set(pilots[found]["minus"]) == {rival}
 
 
 def test_each_vehicle_may_have_a_network_of_its_own(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from metamap_rl.data.pairs import Pairs
 from metamap_rl.evaluation.evaluate import evaluate_mappers
 from metamap_rl.evaluation.protocol.problem import Problem
 from metamap_rl.evaluation.protocol.settings import SharedSettings, recorded_mapper
+from metamap_rl.mapper.config import MapperConfig
 from metamap_rl.mapper.mapper import Mapper
 from metamap_rl.probing.actors import ActorMixture, DSource
 from metamap_rl.probing.documents import probe_to_json
@@ -171,7 +172,7 @@ def test_the_command_line_trains_shows_and_evaluates(
 @pytest.mark.slow
 def test_a_mapper_of_the_mixture_reads_the_service(tiny_zoo: Zoo) -> None:
     """Errors of the read goal: on D from an expert of another task, less than a mapper of the probe has."""
-    recipe = MapperRecipe(replace(tiny.CONFIG, updates=1500), tiny.SHAPE, survey_tasks=2048)
+    recipe = MapperRecipe(replace(tiny.CONFIG, updates=800, batch_tasks=8), MapperConfig(), survey_tasks=1024)
     errors = {"mixture": 0.0, "probe": 0.0}
     tasks = tiny_zoo.family.sample("validation", 48, 3)
     rollouts = collect_mixture(
@@ -184,5 +185,4 @@ def test_a_mapper_of_the_mixture_reads_the_service(tiny_zoo: Zoo) -> None:
             with torch.no_grad():
                 read = found.read_coordinates(features).numpy()
             errors[actors] += float(np.square(read - task_coordinates(tasks)).mean())
-            print(seed, actors, errors, np.square(task_coordinates(tasks)-task_coordinates(tasks).mean(0)).mean())
     assert errors["mixture"] < errors["probe"]

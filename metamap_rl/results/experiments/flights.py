@@ -172,7 +172,13 @@ class FlightsOfQuadrotors(Pilots):
         for condition in self.conditions:
             for pilot in self.pilots():
                 if found := documents.get(f"{condition}, {pilot}"):
-                    conditions.setdefault(condition, {})[pilot] = self._summarised(found)
+                    conditions.setdefault(condition, {})[pilot] = self._summarised(found) | {
+                        "minus": {
+                            rival: self._paired(found, flown)
+                            for rival in (_RAPTOR, _FOUND)
+                            if rival != pilot and (flown := documents.get(f"{condition}, {rival}"))
+                        }
+                    }
         return {
             "settings": self.model_dump(mode="json", exclude={"zoos", "mappers", "hovering"}),
             "conditions": conditions,
@@ -186,6 +192,17 @@ class FlightsOfQuadrotors(Pilots):
             **{name: self._errors(found[name]) for name in ("metres", "arms")},
             "return": float(np.mean(found["returns"])),
         }
+
+    def _paired(self, found: Mapping[str, Any], rival: Mapping[str, Any]) -> dict[str, Any]:
+        """Differences to a rival on the same vehicles: survival, and errors in m where both keep in the air."""
+        survived = np.array(found["survived"], np.float64) - np.array(rival["survived"], np.float64)
+        pairs = zip(found["metres"], rival["metres"], strict=True)
+        both = np.array([one - other for one, other in pairs if one is not None and other is not None])
+        return {"survival": self._mean(survived), "metres": self._mean(both) if len(both) else None}
+
+    def _mean(self, values: NDArray[np.float64]) -> dict[str, float]:
+        found = bootstrap_interval(values[None], np.random.default_rng(self.seed), trimmed=0.0)
+        return {"mean": found.estimate, "low": found.low, "high": found.high}
 
     def _errors(self, found: list[float | None]) -> dict[str, float] | None:
         """Mean with its interval, and median; None where none survived."""
