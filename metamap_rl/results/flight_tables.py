@@ -32,7 +32,7 @@ def _differences(conditions: Mapping[str, Mapping[str, Any]]) -> list[str]:
     if not rivals:
         return []
     header = ["condition", "pilot"]
-    header += [f"{what} minus {rival}'s" for rival in rivals for what in ("survival", "error, cm,")]
+    header += [f"{what}: minus {rival}" for rival in rivals for what in ("survival", "error, cm")]
     lines = ["", f"| {' | '.join(header)} |", "| --- |" + " --- |" * (len(header) - 1)]
     for condition, pilots in conditions.items():
         for pilot, found in pilots.items():
