@@ -79,7 +79,7 @@ def find_mapper(reference: str | Path) -> tuple[Mapper, Path]:
             if str(reference) in list_families():
                 raise MetaMapError(
                     f"family {str(reference)!r} has no bundled mapper: give the folder of one, as metamap mapper train "
-                    "makes it"
+                    f"makes it, or one of {', '.join(bundled_families())}"
                 )
             bundled = unknown_name("bundled mapper", str(reference), bundled_families())
             raise MetaMapError(f"no such folder, and {bundled}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,9 @@ def agreement(first: Path, second: Path, metric: str = "AP_final", *, across_ver
             f"expected at least {_LEAST_LEARNERS} learners with {metric} in both folders, got {len(shared)}"
             + (f" ({', '.join(shared)})" if shared else "")
         )
+    for folder, by_learner in zip((first, second), values, strict=True):
+        if len({len(by_seed) for by_seed in by_learner[shared[0]].values()}) > 1:
+            raise MetaMapError(f"{folder}: expected as many seeds in all streams")
     tables = [np.array([_by_seed(found[name]) for name in shared]) for found in values]
     means = [_means(table, np.arange(table.shape[2])[None])[:, 0] for table in tables]
     every = dict.fromkeys(cell.learner for found in cells for cell in found)
@@ -109,17 +113,31 @@ def _read_table(path: Path, metric: str) -> list[_Value]:
     """The metric of each cell of a table.
 
     Raises:
-        MetaMapError: no such columns, or a value that is not a number.
+        MetaMapError: not text, no such columns, no row, or a value that is not a finite number.
     """
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
     try:
-        return [
-            _Value(row["stream"], row["learner"], int(row["seed"]), float(row[metric]) if row[metric] else None)
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise MetaMapError(f"{path}: not a table of cells with {metric}: {error}") from None
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            table = csv.DictReader(file)
+            columns, rows = table.fieldnames or (), list(table)
+    except UnicodeDecodeError:
+        raise MetaMapError(f"{path}: expected a table of cells as UTF-8 text, got other bytes") from None
+    if missing := [name for name in ("stream", "learner", "seed", metric) if name not in columns]:
+        raise MetaMapError(f"{path}: not a table of cells with {metric}: no column {missing[0]!r}")
+    if not rows:
+        raise MetaMapError(f"{path}: expected a table of cells, got no row")
+    return [_value(path, line, row, metric) for line, row in enumerate(rows, start=2)]
+
+
+def _value(path: Path, line: int, row: Mapping[str, str | None], metric: str) -> _Value:
+    """One row of a table."""
+    given = row[metric]
+    try:
+        seed, value = int(row["seed"] or ""), float(given) if given else None
+    except ValueError as error:
+        raise MetaMapError(f"{path}, line {line}: {error}") from None
+    if value is not None and not math.isfinite(value):
+        raise MetaMapError(f"{path}, line {line}: expected a finite {metric}, or nothing, got {given}")
+    return _Value(row["stream"] or "", row["learner"] or "", seed, value)
 
 
 def _values(cells: Sequence[_Value]) -> dict[str, dict[str, dict[int, list[float]]]]:

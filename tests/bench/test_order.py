@@ -12,7 +12,7 @@ import pytest
 from helpers.made_up_cells import cells
 from metamap_agents.runtime.storage import write_json
 from metamap_envs.errors import MetaMapError
-from metamap_rl.bench.order import agreement
+from metamap_rl.bench.order import TABLE, agreement
 from metamap_rl.bench.result import CELL, CellResult, cell_document
 from metamap_rl.cli import main
 
@@ -67,6 +67,27 @@ def test_the_table_of_a_report_stands_for_the_cells(tmp_path: Path) -> None:
     assert agreement(table, other) == agreement(one, other)
     with pytest.raises(MetaMapError, match=r"cells.csv: not a table of cells with GEN_k"):
         agreement(table, other, "GEN_k")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"", "stream"),
+        (b"stream,learner,seed\ns,a,0\n", "AP_final"),
+        (b"stream,learner,seed,AP_final\n", "no row"),
+        (b"stream,learner,seed,AP_final\ns,a,0,nan\n", "line 2.*nan"),
+        (b"stream,learner,seed,AP_final\ns,a,first,1.0\n", "line 2.*first"),
+        (b"\xff\xfe\x00", "UTF-8"),
+        (
+            b"stream,learner,seed,AP_final\n" + b"".join(b"s,%c,0,1\ns,%c,1,2\nt,%c,0,3\n" % (n, n, n) for n in b"abc"),
+            "seeds",
+        ),
+    ],
+)
+def test_a_table_that_is_none_is_refused_in_words(text: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / TABLE).write_bytes(text)
+    with pytest.raises(MetaMapError, match=message):
+        agreement(tmp_path, tmp_path)
 
 
 def test_the_command_prints_and_writes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -64,6 +64,7 @@ def test_a_mapper_gets_a_self_check_afterwards(
     assert not np.array_equal(mixed.check.surprise.mean, probed.check.surprise.mean), "D of other actors"
     for name, array in weights.items():
         np.testing.assert_array_equal(mixed.arrays()[name], array)
+    assert app.main(["mapper", "calibrate", "cheetah-velocity"]) == 2  # a bundled one stays as it is
     assert app.main(["mapper", "calibrate", str(tmp_path / "m"), "--calibration-tasks", "0"]) == 2
     assert "--calibration-tasks: expected at least 4" in capsys.readouterr().err
     assert app.main(["mapper", "calibrate", str(tmp_path / "m"), "--zoo", str(tmp_path)]) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -199,15 +200,15 @@ class CalibrateMapper(Command):
 
     name: ClassVar[str] = "calibrate"
 
-    mapper: Annotated[Positional[Path], Metavar("DIR")]
-    """Folder of the mapper."""
+    mapper: Annotated[Positional[str], Metavar("DIR")]
+    """Folder of the mapper; with --out also the name of a bundled one."""
 
     zoo: Annotated[Path | None, Metavar("ZOO")] = None
     """Zoo of the family with the mapper's base policy: D is then collected by a mixture of actors, its experts among
     them, as in service, also for a mapper that was trained on its probe alone; default: as in its training."""
 
     out: OutPath = None
-    """Folder for the calibrated mapper; default: its own."""
+    """Folder for the calibrated mapper, in single precision; default: its own."""
 
     calibration_tasks: int = CalibrationConfig.usual_tasks
     """Number of tasks (without experts) for the calibration. With fewer than 44 harm cannot be bounded, so the base
@@ -222,17 +223,22 @@ class CalibrateMapper(Command):
         from metamap_agents.runtime.storage import claim_output
         from metamap_agents.runtime.torch_state import torch_threads
         from metamap_envs.errors import MetaMapError
+        from metamap_rl.adaptation.bundled import PRETRAINED, find_mapper
         from metamap_rl.cli.commands._mapper_results import mapper_document, print_mapper
         from metamap_rl.cli.console import print_json, progress
-        from metamap_rl.mapper.mapper import Mapper
         from metamap_rl.training.calibration import calibrate
 
+        if self.calibration_tasks < 4:
+            raise MetaMapError(f"--calibration-tasks: expected at least 4, got {self.calibration_tasks}")
         config = calibration_of(self.calibration_tasks, self.seed)
-        if config is None:
-            raise MetaMapError("--calibration-tasks: expected at least 4, got 0")
-        mapper, out = Mapper.load(self.mapper), self.out or self.mapper
+        mapper, folder = find_mapper(self.mapper)
         if self.out is not None:
             claim_output(self.out)
+        elif folder.is_relative_to(PRETRAINED):
+            raise MetaMapError(f"{self.mapper}: a bundled mapper is not changed: name another folder with --out")
+        elif not os.access(folder, os.W_OK):
+            raise MetaMapError(f"{folder}: the folder cannot be written")
+        out = self.out or folder
         pool = None if self.zoo is None else _pool_of(self.zoo, mapper)
         with torch_threads(1), progress("self-check", None, unit="stages") as bar:
             mapper.check = calibrate(
