@@ -102,7 +102,7 @@ def families_table(results: dict[str, dict[str, Any]]) -> list[str]:
         "tasks with a gap",
         *(f"gap closed, 50 steps: {SCORES[0]}", *SCORES[1:]),
         *("5 steps: IQM", "mean", "worst decile", "harm"),
-        *("base", "mapper, 50 steps", "expert", "served from"),
+        *("base", "mapper, 50 steps", "expert", "bundle served from"),
     ]
     rows = []
     for document, name, splits in by_name(results):
@@ -127,7 +127,7 @@ def summary_table(results: dict[str, dict[str, Any]]) -> list[str]:
             continue
         iqm, ratio, _, worst, harm = score_cells(row_of(splits["test-in"], "mapper", 50))
         rows.append([name, counted_text(splits["test-in"]), iqm, ratio, worst, harm, served_from(document)])
-    header = ["family", "tasks with a gap", *SCORES[:2], *SCORES[3:], "served from"]
+    header = ["family", "tasks with a gap", *SCORES[:2], *SCORES[3:], "bundle served from"]
     return [*table(header, rows), ""]
 
 
