@@ -23,7 +23,7 @@ def numbers_list(results: Path) -> list[str]:
     speed = {row["family"]: row["milliseconds"]["median"] for row in read_json(results / "mapping.json")["families"]}
     served = read_json(results / "in-service-small.json")["families"][_FAMILY]["main"]["methods"]["adapter"]
     share = f"{served['share']:.2f} [{served['low']:.2f}, {served['high']:.2f}]"
-    protocol = f"metamap evaluate scripts/protocol/rivals.yml --families {_FAMILY} --seed 1 --seeds 1"
+    protocol = f"metamap evaluate scripts/protocol/rivals.yml --families {_FAMILY} --seed 1 --seeds 1 --methods mapper"
     return [
         f"- **{gap}** of the gap between base policy and expert closed with {_STEPS} transitions of unseen tasks "
         f"(IQM, one mapper): `{protocol} --zoo runs/zoo --out runs/rivals`",
