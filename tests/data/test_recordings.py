@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from helpers.policies import base_of
 from helpers.recordings import FAMILY, numbered, recorded, write_csv
 from metamap_envs.errors import MetaMapError
+from metamap_envs.registry import get_family
 from metamap_rl.data.columns import ColumnMapping, read_mapping
 from metamap_rl.data.readers import Recording
 from metamap_rl.data.recordings import Recorded, read_rollout, rollout_of
+from metamap_rl.probing.recording import record_policies
 
 Columns = dict[str, NDArray[Any]]
 
@@ -162,10 +165,11 @@ def test_another_time_step_is_told_and_the_run_goes_on() -> None:
 
 
 def test_missing_rewards_are_computed_where_the_family_can() -> None:
-    family = "cartpole-swingup"
-    rollout = recorded(family)
+    family = get_family("cartpole-swingup")
+    base = base_of(family)
+    (rollout,) = record_policies(family.sample("test-in", 1, 0), base.policies(base.phi[None]), episodes=1, seed=0)
     arrays = {name: array for name, array in rollout.arrays().items() if name != "rewards"}
-    found = made(arrays, family)
+    found = made(arrays, family.name)
     np.testing.assert_allclose(found.rollout.rewards, rollout.rewards, atol=1e-4 * np.abs(rollout.rewards).max())
     assert any("rewards" in note for note in found.notes)
 

@@ -17,7 +17,7 @@ from metamap_rl.play.describing import PROBE_STEPS
 from metamap_rl.play.recording import Frame
 from metamap_rl.play.session import PlaySession
 
-NAMES = ("cheetah-actuators", "cheetah-velocity", "reacher-goal")
+NAMES = ("cheetah-actuators", "cheetah-velocity", "reacher-goal", "cheetah-direction")
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +105,13 @@ def test_a_probe_serves_one_policy_and_the_length_of_d_can_be_changed(
 
 
 def test_without_a_universal_policy_the_nearest_expert_is_named(mappers: dict[str, tuple[Mapper, Path]]) -> None:
-    session = session_of(mappers, "cheetah-velocity")
-    session.set_parameters({"target_velocity": 0.4})
+    session = session_of(mappers, "cheetah-direction")
+    session.set_parameters({"direction": 1})
     first = session.state()["titles"][2]
-    session.set_parameters({"target_velocity": 2.8})
+    session.set_parameters({"direction": -1})
     assert first.startswith("nearest expert")
     assert session.state()["titles"][2] != first
-    assert "expert" not in PlaySession(mappers["cheetah-velocity"][0]).setup()["lanes"], "no bundle, no experts"
+    assert "expert" not in PlaySession(mappers["cheetah-direction"][0]).setup()["lanes"], "no bundle, no experts"
 
 
 def test_what_holds_its_task_in_its_state_follows_it(mappers: dict[str, tuple[Mapper, Path]]) -> None:
