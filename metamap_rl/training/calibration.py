@@ -133,10 +133,8 @@ def _collecting(
     probe = probe_from_json(mapper.probe)
     if mixture is None:
         return lambda tasks, **settings: collect(probe, tasks, mapper.base, **settings)
-    actors, unchanged = (
-        pool or ActorPool.of_universal(mapper.base, mapper.universal, config.seed),
-        mixture.without_changes(),
-    )
+    unchanged = mixture.without_changes()
+    actors = pool or ActorPool.of_universal(mapper.base, mapper.universal, config.seed)
     return lambda tasks, **settings: collect_mixture(unchanged, actors, probe, tasks, **settings)
 
 

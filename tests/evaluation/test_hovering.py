@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from metamap_agents.experts.cloning import Cloning
+from metamap_agents.runtime.storage import save_arrays
 from metamap_envs import FamilyVectorEnv, MetaMapError
 from metamap_rl.adaptation.service.trial import run_trial
 from metamap_rl.evaluation.flights import quadrotor_family
-from metamap_rl.evaluation.hovering.network import COORDINATES, HoverMapper
+from metamap_rl.evaluation.hovering.network import COORDINATES, FILE, HoverMapper
 from metamap_rl.evaluation.hovering.pilot import HoverPilot
 from metamap_rl.evaluation.hovering.rows import FEATURES, WINDOW, Rows
 from metamap_rl.evaluation.hovering.training import HoverTraining, train_hovering
@@ -75,6 +76,11 @@ def test_a_mapper_is_read_as_it_was_written(mapper: HoverMapper, tmp_path: Path)
     np.testing.assert_array_equal(found.read(window), mapper.read(window))
     with pytest.raises(MetaMapError, match="no such file"):
         HoverMapper.load(tmp_path / "nothing")
+    for about in ({}, {"family": "reacher-goal"}, {"family": "quadrotor-hover", "hidden": "8", "activation": "tanh"}):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        save_arrays(tmp_path / "other" / FILE, {"phi": np.zeros(3, np.float32)}, about)
+        with pytest.raises(MetaMapError, match="mapper of hovering"):
+            HoverMapper.load(tmp_path / "other")
 
 
 @pytest.mark.parametrize("reads", ["window", "nothing", "truth", "other"])

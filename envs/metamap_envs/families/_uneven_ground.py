@@ -15,7 +15,7 @@ __all__ = ["HALF_WIDTH", "ground_heights", "replace_ground"]
 HALF_WIDTH = 25.0  # m
 _CELL = 0.1  # m
 _WAVELENGTHS = (0.4, 2.0)  # m, shortest and longest
-_STD = 0.015
+_STD = 0.015  # m
 _SEED = 2107
 _DEPTH = 0.5  # m, of the solid below the lowest point
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from metamap_agents.policy.functional import forward
 from metamap_agents.policy.normalizer import ObservationNormalizer
 from metamap_agents.policy.spec import PolicySpec
 from metamap_agents.runtime.storage import load_arrays, save_arrays
+from metamap_envs.errors import MetaMapError
 from metamap_envs.families._quadrotor import Quadrotor
 from metamap_envs.registry import get_family
 from metamap_envs.task import Task
@@ -133,8 +135,15 @@ class HoverMapper:
             MetaMapError: no such file, or another one.
         """
         arrays, about = load_arrays(folder / FILE)
+        try:
+            return cls._of(arrays, about)
+        except (AssertionError, KeyError, RuntimeError, ValueError) as error:
+            raise MetaMapError(f"{folder / FILE}: expected a mapper of hovering, got another file: {error}") from None
+
+    @classmethod
+    def _of(cls, arrays: dict[str, NDArray[Any]], about: dict[str, str]) -> HoverMapper:
         family = get_family(about["family"])
-        assert isinstance(family, Quadrotor), "it was trained on one"
+        assert isinstance(family, Quadrotor), f"{family.name} is no family of quadrotors"
         size = family.observation_size + COORDINATES
         spec = PolicySpec(size, family.action_size, tuple(map(int, about["hidden"].split())), about["activation"])
         normalizer = ObservationNormalizer(arrays["observation_mean"], arrays["observation_std"])
